@@ -1,0 +1,72 @@
+import { z } from "zod";
+import { ENDINGS, PHASES } from "./status.ts";
+
+/** Ours, not the provider's: "req-" and 128 random bits. Safe as a BullMQ job id, a folder name and a URL segment. */
+export const RequestId = z.string().regex(/^req-[0-9a-z]{26}$/, "a request id looks like req-… with 26 letters and digits");
+export type RequestId = z.infer<typeof RequestId>;
+
+const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
+
+/** A request id from 16 random bytes, in Crockford's base 32. */
+export function toRequestId(random: Uint8Array): RequestId {
+  let bits = 0n;
+  for (const byte of random.subarray(0, 16)) bits = (bits << 8n) | BigInt(byte);
+  let text = "";
+  for (let i = 0; i < 26; i++) {
+    text = (ALPHABET[Number(bits & 31n)] ?? "0") + text;
+    bits >>= 5n;
+  }
+  return `req-${text}`;
+}
+
+export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+
+/** A document that was handed in. The bytes are in the document store under `id`; records carry only this. */
+export const StoredDocument = z.object({
+  /** Where the store keeps it, relative to the store. */
+  id: z.string().min(1),
+  /** The name the person gave it, for people. Never used to build a path. */
+  name: z.string().min(1),
+  sizeBytes: z.number().int().positive(),
+  sha256: Sha256,
+});
+export type StoredDocument = z.infer<typeof StoredDocument>;
+
+/** A file that was fetched and verified, in the request's folder of results. */
+export const ResultFile = z.object({
+  name: z.string().min(1),
+  sizeBytes: z.number().int().positive(),
+  sha256: Sha256,
+});
+export type ResultFile = z.infer<typeof ResultFile>;
+
+/** Which door a request came through. */
+export const Source = z.enum(["inbox", "api"]);
+export type Source = z.infer<typeof Source>;
+
+/**
+ * The record in Redis: the single source of truth about one request. It holds no personal data and no secret: who
+ * signs is in the vault, the code with the codes.
+ */
+export const SignRequest = z.object({
+  id: RequestId,
+  workflow: z.enum(["videoid"]),
+  source: Source,
+  /** The caller's own id. */
+  reference: z.string().optional(),
+  stage: z.string(),
+  phase: z.enum(PHASES),
+  /** Failed attempts at the current stage. */
+  attempt: z.number().int().nonnegative(),
+  /** What is known so far: the producer's input, then what each stage gave. */
+  facts: z.record(z.string(), z.unknown()),
+  /** A costly call that left, or was about to leave, and whose outcome is not recorded. */
+  intent: z.object({ effect: z.string(), atMs: z.number(), tries: z.number().int().positive() }).optional(),
+  waiting: z.object({ for: z.string(), whose: z.string(), sinceMs: z.number(), untilMs: z.number() }).optional(),
+  failure: z.object({ code: z.string(), message: z.string(), stage: z.string() }).optional(),
+  /** How the request is to end once cleanup is over. */
+  ending: z.enum(ENDINGS).optional(),
+  createdMs: z.number(),
+  updatedMs: z.number(),
+});
+export type SignRequest = z.infer<typeof SignRequest>;

@@ -1,0 +1,71 @@
+import type { z } from "zod";
+import type { Backoff } from "./backoff.ts";
+import type { Duration } from "./duration.ts";
+import type { Waiting } from "./outcome.ts";
+import type { RequestId } from "./request.ts";
+
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** A costly call whose outcome we never recorded. */
+export interface Intent {
+  effect: string;
+  /** When it was about to leave, in milliseconds since the epoch. */
+  atMs: number;
+  /** How often this effect was begun without a recorded outcome. */
+  tries: number;
+}
+
+/** What a stage sees while it runs: the facts it asked for, the tools, and a signal to stop. */
+export type Run<Tools, Facts> = Tools & {
+  requestId: RequestId;
+  facts: Facts;
+  /** Set when the request is on its way to end otherwise than done. */
+  ending: string | undefined;
+  signal: AbortSignal;
+  log: Log;
+  now(): number;
+  /**
+   * Makes the stage's costly call. The intent is written first, under the lock of this job; if the outcome is never
+   * recorded, the next attempt starts with `afterSilence`. Throws RetryableError "lost-lease" when another worker
+   * took the request over.
+   */
+  effect<T>(name: string, call: () => Promise<T>): Promise<T>;
+};
+
+/** The answer to "did it work?" after silence: the facts it gave, a wait until we can know, or "repeat" when it did not. */
+export type Settled<Gives> = Gives | Waiting | "repeat";
+
+/** One step of the pipeline. The queue, the retry policy, the statuses and the board's row all follow from it. */
+export interface Stage<Tools, Needs extends z.ZodObject, Gives extends z.ZodObject> {
+  /** Queue name and status name. Persisted: renaming one needs a drained queue (docs/operations.md). */
+  readonly name: string;
+  /** For people, in the imperative. */
+  readonly title: string;
+  /** Facts this stage reads; parsed before `run`. */
+  readonly needs: Needs;
+  /** Facts this stage adds; parsed after `run`. */
+  readonly gives: Gives;
+  readonly attempts: number;
+  readonly backoff: Backoff;
+  /** Bound on one attempt. */
+  readonly timeout: Duration;
+  readonly concurrency: number;
+  /** The stage at which a request that failed here is taken up again by a retry. */
+  readonly retryFrom: string;
+  /**
+   * The costly call was begun and we never recorded how it ended (timeout, crash). What now?
+   * "repeat": doing it twice is harmless. A function: ask the provider.
+   */
+  readonly afterSilence:
+    | "repeat"
+    | ((run: Run<Tools, z.infer<Needs>>, intent: Intent) => Promise<Settled<z.infer<Gives>>>);
+  run(run: Run<Tools, z.infer<Needs>>): Promise<z.infer<Gives> | Waiting>;
+}
+
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- a list of stages has mixed facts
+export type AnyStage<Tools = any> = Stage<Tools, any, any>;

@@ -1,0 +1,69 @@
+import type { HistoryLine } from "../core/history.ts";
+import type { RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
+import type { Appearance, Approval, Authentication, Signer } from "../core/signing.ts";
+
+/** What a producer hands in: one signer, one to ten documents that are already in the document store. */
+export interface Submission {
+  id: RequestId;
+  workflow: "videoid";
+  source: Source;
+  reference?: string | undefined;
+  documents: StoredDocument[];
+  signer: Signer;
+  authentication: Authentication;
+  profile?: string | undefined;
+  registration_authority?: string | undefined;
+  signature?: { appearance?: Appearance | undefined } | undefined;
+  approval?: Approval | undefined;
+  callback_url?: string | undefined;
+  /** The request that this one tries again. */
+  retryOf?: RequestId | undefined;
+  /** Who handed it in: "inbox", "api:<key name>". */
+  by: string;
+  /** Set it aside when an open or done request has the same documents for the same signer (default false). */
+  refuseDuplicate?: boolean;
+}
+
+export type Submitted =
+  | { outcome: "accepted"; request: SignRequest }
+  /** The id is already there: submitting twice is harmless. */
+  | { outcome: "known"; request: SignRequest }
+  | { outcome: "duplicate"; of: SignRequest };
+
+/** One page of requests, newest first. */
+export interface Page {
+  items: SignRequest[];
+  next_cursor: string | undefined;
+}
+
+/**
+ * All that the outside may do. Producers, the API and the CLI use nothing else. Every method that names a request
+ * throws PermanentError "no-such-request" when there is none, and "not-possible-now" when the request is elsewhere.
+ */
+export interface Pipeline {
+  /** Accepts a request: the record is durable and the first job is queued when this resolves. */
+  submit(submission: Submission): Promise<Submitted>;
+  get(id: RequestId): Promise<SignRequest>;
+  find(id: RequestId): Promise<SignRequest | undefined>;
+  list(options: { state?: string; reference?: string; limit: number; cursor?: string }): Promise<Page>;
+  history(id: RequestId): Promise<HistoryLine[]>;
+  /** Decides an identification that waits for a RAO. The first decision holds; the other one is refused. */
+  approve(id: RequestId, by: string): Promise<SignRequest>;
+  refuse(id: RequestId, reason: string, by: string): Promise<SignRequest>;
+  /** Hands over the code that the signer was sent. It is kept encrypted, for minutes. */
+  giveCode(id: RequestId, secret: string, by: string): Promise<SignRequest>;
+  /** Has a new code sent. At least a minute after the last one, and a bounded number of times. */
+  resendCode(id: RequestId, by: string): Promise<SignRequest>;
+  /** Throws "too-late" once the signature may have been made. */
+  cancel(id: RequestId, by: string): Promise<SignRequest>;
+  /** Takes a failed or expired request up again at the stage where that makes sense. */
+  retry(id: RequestId, by: string): Promise<SignRequest>;
+  /** A webhook spoke of this request_pk: a hint to look. True when the request is ours. */
+  nudge(requestPk: number, by: string): Promise<boolean>;
+  /** Requests from `source` that changed since `take` was last called; each is returned once per change. */
+  takeChanged(source: Source, limit: number): Promise<RequestId[]>;
+  /** Puts ids back that could not be dealt with. */
+  putBackChanged(source: Source, ids: RequestId[]): Promise<void>;
+  /** The state of submission for content (and signer, profile): used by the inbox to tell duplicates early. */
+  counts(): Promise<{ states: Record<string, number>; queues: Record<string, Record<string, number>>; overdue: number }>;
+}
