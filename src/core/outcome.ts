@@ -1,3 +1,4 @@
+import type { Ending } from "./status.ts";
 import { growing } from "./backoff.ts";
 import { type Duration, toMs } from "./duration.ts";
 
@@ -11,13 +12,17 @@ export class Waiting {
   readonly pollMs: (quietMs: number) => number;
   readonly withinMs: number;
   readonly expires: "expired" | "failed";
+  readonly detail: string | undefined;
+  readonly facts: Record<string, unknown> | undefined;
 
-  constructor(what: string, { whose, poll = growing("5s", { upTo: "15m" }), within, expires = "expired" }: WaitOptions) {
+  constructor(what: string, { whose, poll = growing("5s", { upTo: "15m" }), within, expires, detail, facts }: WaitOptions) {
     this.what = what;
     this.whose = whose;
     this.pollMs = poll;
     this.withinMs = typeof within === "number" ? within : toMs(within);
-    this.expires = expires;
+    this.expires = expires ?? "expired";
+    this.detail = detail;
+    this.facts = facts;
   }
 }
 
@@ -28,6 +33,10 @@ interface WaitOptions {
   within: Duration | number;
   /** The end of a request whose wait ran out. */
   expires?: "expired" | "failed";
+  /** More about the same wait, such as the provider's status. */
+  detail?: string;
+  /** Facts to keep while waiting. */
+  facts?: Record<string, unknown>;
 }
 
 /**
@@ -36,4 +45,22 @@ interface WaitOptions {
  */
 export function waitFor(what: string, options: WaitOptions): Waiting {
   return new Waiting(what, options);
+}
+
+/** What `run` returns when the request is over before its last stage, and not because something broke. */
+export class Ended {
+  readonly ending: Ending;
+  readonly code: string;
+  readonly message: string;
+
+  constructor(ending: Ending, code: string, message: string) {
+    this.ending = ending;
+    this.code = code;
+    this.message = message;
+  }
+}
+
+/** Ends the request as `ending`; cleanup runs first. `message` is one sentence without personal data. */
+export function endAs(ending: Ending, { code, message }: { code: string; message: string }): Ended {
+  return new Ended(ending, code, message);
 }

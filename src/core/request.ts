@@ -61,8 +61,18 @@ export const SignRequest = z.object({
   /** What is known so far: the producer's input, then what each stage gave. */
   facts: z.record(z.string(), z.unknown()),
   /** A costly call that left, or was about to leave, and whose outcome is not recorded. */
-  intent: z.object({ effect: z.string(), atMs: z.number(), tries: z.number().int().positive() }).optional(),
-  waiting: z.object({ for: z.string(), whose: z.string(), sinceMs: z.number(), untilMs: z.number() }).optional(),
+  intent: z
+    .object({ effect: z.string(), atMs: z.number(), firstMs: z.number(), tries: z.number().int().positive() })
+    .optional(),
+  waiting: z
+    .object({
+      for: z.string(),
+      whose: z.string(),
+      detail: z.string().optional(),
+      sinceMs: z.number(),
+      untilMs: z.number(),
+    })
+    .optional(),
   failure: z.object({ code: z.string(), message: z.string(), stage: z.string() }).optional(),
   /** How the request is to end once cleanup is over. */
   ending: z.enum(ENDINGS).optional(),

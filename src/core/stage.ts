@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import type { Backoff } from "./backoff.ts";
 import type { Duration } from "./duration.ts";
-import type { Waiting } from "./outcome.ts";
+import type { Ended, Waiting } from "./outcome.ts";
 import type { RequestId } from "./request.ts";
 
 export interface Log {
@@ -14,8 +14,10 @@ export interface Log {
 /** A costly call whose outcome we never recorded. */
 export interface Intent {
   effect: string;
-  /** When it was about to leave, in milliseconds since the epoch. */
+  /** When it was last about to leave, in milliseconds since the epoch. */
   atMs: number;
+  /** When it was about to leave for the first time. */
+  firstMs: number;
   /** How often this effect was begun without a recorded outcome. */
   tries: number;
 }
@@ -38,7 +40,7 @@ export type Run<Tools, Facts> = Tools & {
 };
 
 /** The answer to "did it work?" after silence: the facts it gave, a wait until we can know, or "repeat" when it did not. */
-export type Settled<Gives> = Gives | Waiting | "repeat";
+export type Settled<Gives> = Gives | Waiting | Ended | "repeat";
 
 /** One step of the pipeline. The queue, the retry policy, the statuses and the board's row all follow from it. */
 export interface Stage<Tools, Needs extends z.ZodObject, Gives extends z.ZodObject> {
@@ -64,7 +66,7 @@ export interface Stage<Tools, Needs extends z.ZodObject, Gives extends z.ZodObje
   readonly afterSilence:
     | "repeat"
     | ((run: Run<Tools, z.infer<Needs>>, intent: Intent) => Promise<Settled<z.infer<Gives>>>);
-  run(run: Run<Tools, z.infer<Needs>>): Promise<z.infer<Gives> | Waiting>;
+  run(run: Run<Tools, z.infer<Needs>>): Promise<z.infer<Gives> | Waiting | Ended>;
 }
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- a list of stages has mixed facts

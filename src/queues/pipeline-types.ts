@@ -59,11 +59,11 @@ export interface Pipeline {
   /** Takes a failed or expired request up again at the stage where that makes sense. */
   retry(id: RequestId, by: string): Promise<SignRequest>;
   /** A webhook spoke of this request_pk: a hint to look. True when the request is ours. */
-  nudge(requestPk: number, by: string): Promise<boolean>;
+  nudge(requestPk: number): Promise<boolean>;
   /** Requests from `source` that changed since `take` was last called; each is returned once per change. */
   takeChanged(source: Source, limit: number): Promise<RequestId[]>;
   /** Puts ids back that could not be dealt with. */
   putBackChanged(source: Source, ids: RequestId[]): Promise<void>;
-  /** The state of submission for content (and signer, profile): used by the inbox to tell duplicates early. */
+  /** Requests by state, jobs by queue and BullMQ state, and how many requests are overdue. */
   counts(): Promise<{ states: Record<string, number>; queues: Record<string, Record<string, number>>; overdue: number }>;
 }

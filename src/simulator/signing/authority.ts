@@ -1,4 +1,12 @@
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, sign, type KeyObject } from "node:crypto";
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  randomBytes,
+  sign,
+  type KeyObject,
+} from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { bits, integer, octets, oid, printable, sequence, setOf, tagged, time, tlv, utf8, yes } from "./der.ts";
@@ -37,7 +45,15 @@ function nameOf(subject: Subject): Buffer {
   );
 }
 
-type Body = { serial: Buffer; issuer: Buffer; subject: Buffer; spki: Buffer; from: Date; to: Date; extensions: Buffer[] };
+type Body = {
+  serial: Buffer;
+  issuer: Buffer;
+  subject: Buffer;
+  spki: Buffer;
+  from: Date;
+  to: Date;
+  extensions: Buffer[];
+};
 
 function certificate(body: Body, key: KeyObject): Buffer {
   const toSign = sequence(
@@ -76,7 +92,11 @@ function makeRoot(): { key: KeyObject; spki: Buffer; certificate: Buffer } {
     extension("2.5.29.15", true, bits(Buffer.from([0x06]), 1)), // keyCertSign, cRLSign
     extension("2.5.29.14", false, octets(keyId(spki))),
   ];
-  return { key, spki, certificate: certificate({ serial: newSerial(), issuer: name, subject: name, spki, from, to, extensions }, key) };
+  return {
+    key,
+    spki,
+    certificate: certificate({ serial: newSerial(), issuer: name, subject: name, spki, from, to, extensions }, key),
+  };
 }
 
 const armour = (der: Buffer): string =>
@@ -93,7 +113,10 @@ export function openAuthority(folder: string): Authority {
   const keyPath = join(folder, "ca.key.pem");
   let root: { key: KeyObject; certificate: Buffer };
   if (existsSync(certificatePath) && existsSync(keyPath)) {
-    root = { key: createPrivateKey(readFileSync(keyPath)), certificate: unarmour(readFileSync(certificatePath, "utf8")) };
+    root = {
+      key: createPrivateKey(readFileSync(keyPath)),
+      certificate: unarmour(readFileSync(certificatePath, "utf8")),
+    };
   } else {
     root = makeRoot();
     writeFileSync(keyPath, root.key.export({ type: "pkcs8", format: "pem" }), { mode: 0o600 });
@@ -114,7 +137,10 @@ export function openAuthority(folder: string): Authority {
     const validFrom = new Date(Math.floor(at.getTime() / 1000) * 1000 - 60_000);
     const validTo = new Date(validFrom.getTime() + 86_400_000);
     const extensions = [...fixed, extension("2.5.29.14", false, octets(keyId(spki)))];
-    const own = certificate({ serial, issuer, subject: nameOf(subject), spki, from: validFrom, to: validTo, extensions }, root.key);
+    const own = certificate(
+      { serial, issuer, subject: nameOf(subject), spki, from: validFrom, to: validTo, extensions },
+      root.key,
+    );
     const signer = { key, certificate: own, chain: [root.certificate], issuer, serial };
     return {
       commonName: subject.commonName,

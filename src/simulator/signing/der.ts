@@ -27,7 +27,8 @@ export const setOf = (...parts: Uint8Array[]): Buffer => tlv(0x31, ...parts.sort
 
 /** A non-negative INTEGER, from a small number or from big-endian bytes. */
 export function integer(value: number | Uint8Array): Buffer {
-  const raw = typeof value === "number" ? Buffer.from(value.toString(16).padStart(2, "0").replace(/^(.(..)*)$/, "0$1"), "hex") : value;
+  const hex = typeof value === "number" ? value.toString(16) : "";
+  const raw = typeof value === "number" ? Buffer.from(hex.length % 2 ? `0${hex}` : hex, "hex") : value;
   let start = 0;
   while (start < raw.length - 1 && raw[start] === 0) start++;
   const body = raw.subarray(start);
@@ -40,7 +41,8 @@ export function oid(dotted: string): Buffer {
   const body: number[] = [first * 40 + second];
   for (const arc of rest) {
     const groups = [arc & 0x7f];
-    for (let left = Math.floor(arc / 128); left > 0; left = Math.floor(left / 128)) groups.unshift((left & 0x7f) | 0x80);
+    for (let left = Math.floor(arc / 128); left > 0; left = Math.floor(left / 128))
+      groups.unshift((left & 0x7f) | 0x80);
     body.push(...groups);
   }
   return tlv(0x06, Buffer.from(body));

@@ -1,0 +1,339 @@
+import { createHmac } from "node:crypto";
+import { existsSync, mkdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { Redis } from "ioredis";
+import type { Logger } from "pino";
+import type { Settings } from "./config.ts";
+import { PermanentError } from "./core/errors.ts";
+import type { KeyRing } from "./keys.ts";
+import { createDocuments } from "./files/documents.ts";
+import { createResults } from "./files/results.ts";
+import { createApi } from "./producers/api/server.ts";
+import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
+import type { Check, Status } from "./producers/api/status.ts";
+import { createTeller } from "./producers/callback/tell.ts";
+import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
+import { type Account, createProvider } from "./provider/client.ts";
+import { createCallbacks } from "./queues/callbacks.ts";
+import { createCodes } from "./queues/codes.ts";
+import { createIdempotency } from "./queues/idempotency.ts";
+import { createKeys } from "./queues/keys.ts";
+import { createPipeline } from "./queues/pipeline.ts";
+import { createQueues } from "./queues/queues.ts";
+import { createReconciler } from "./queues/reconciler.ts";
+import { fingerprint } from "./queues/seal.ts";
+import { createStore } from "./queues/store.ts";
+import { createStrangers } from "./queues/strangers.ts";
+import { createVault } from "./queues/vault.ts";
+import { type StageWorker, startWorker } from "./queues/worker.ts";
+import { STAGE_NAMES, type StageName, stages } from "./workers/index.ts";
+import { createOrphans } from "./workers/orphans.ts";
+import type { Policy, Tools } from "./workers/stage.ts";
+
+export type App = ReturnType<typeof createApp>;
+
+const ORPHAN_SWEEP_MS = 30_000;
+
+/** Folders of a DATA_DIR, one file system: files are moved between them by renaming. */
+export function foldersOf(dataDir: string) {
+  const at = (name: string) => join(dataDir, name);
+  return {
+    inbox: at("inbox"),
+    work: at(".work"),
+    signed: at("signed"),
+    failed: at("failed"),
+    duplicates: at("duplicates"),
+    archive: at("archive"),
+    status: at("status"),
+    keys: at("keys"),
+  };
+}
+
+/** Builds everything, once, in order, and hands it out. The only place that knows all the parts. Starts nothing. */
+export function createApp({
+  settings,
+  keyRing,
+  redisUrl,
+  oneshotUrl,
+  log,
+  version = "0.0.0",
+}: {
+  settings: Settings;
+  keyRing: KeyRing;
+  redisUrl: string;
+  oneshotUrl: string;
+  log: Logger;
+  version?: string;
+}) {
+  const { masterKey, apiKeys, webhookSecret } = keyRing;
+  const folders = foldersOf(settings.DATA_DIR);
+  for (const folder of Object.values(folders)) mkdirSync(folder, { recursive: true, mode: 0o700 });
+
+  const keys = createKeys(settings.REDIS_PREFIX);
+  /** Workers wait for Redis as long as it takes; doors tell their callers at once that it is away. */
+  const patient = connect(redisUrl, { maxRetriesPerRequest: null });
+  const prompt = connect(redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000, enableOfflineQueue: true });
+
+  const inside = createCore(patient);
+  const outside = createCore(prompt);
+  const strangers = createStrangers({ redis: patient, keys });
+  const pipeline = createPipeline({
+    ...outside,
+    redis: prompt,
+    keys,
+    strangers: createStrangers({ redis: prompt, keys }),
+    masterKey,
+    stages,
+    allowAuto: settings.APPROVAL === "auto",
+  });
+
+  const provider = createProvider({
+    url: oneshotUrl,
+    env: settings.ONESHOT_ENV,
+    connections: settings.ONESHOT_CONNECTIONS,
+    retrieval: settings.ONESHOT_RETRIEVAL,
+    maxDocumentBytes: settings.MAX_DOCUMENT_BYTES * 2,
+    timeoutsMs: { call: settings.ONESHOT_TIMEOUT_MS, sign: settings.ONESHOT_SIGN_TIMEOUT_MS },
+    log,
+  });
+  const documents = createDocuments({ dir: folders.work });
+  const results = createResults({ dir: folders.signed });
+  const orphans = createOrphans({
+    provider,
+    strangers,
+    vault: inside.vault,
+    print: (parts) => fingerprint(masterKey, parts),
+    boundPk: async (id) => (await inside.store.read(id))?.request.facts["requestPk"] as number | undefined,
+    log,
+  });
+  const policy: Policy = {
+    approval: settings.APPROVAL,
+    identifyWithinMs: settings.IDENTIFY_WITHIN_MS,
+    approveWithinMs: settings.APPROVE_WITHIN_MS,
+    signWithinMs: settings.SIGN_WITHIN_MS,
+    createGraceMs: settings.CREATE_GRACE_MS,
+    settleMs: settings.SETTLE_MS,
+    signSettleMs: settings.SIGN_SETTLE_MS,
+    deleteGraceMs: settings.DELETE_GRACE_MS,
+    incremental: settings.ONESHOT_INCREMENTAL,
+  };
+  const tools: Tools = {
+    provider,
+    account: (wishes) => toAccount(settings, wishes),
+    documents,
+    results,
+    vault: inside.vault,
+    codes: inside.codes,
+    orphans,
+    records: { get: inside.store.get, history: inside.store.history },
+    policy,
+  };
+
+  const workers: StageWorker[] = [];
+  const closers: (() => Promise<unknown>)[] = [];
+  let inbox: Inbox | undefined;
+
+  function createCore(redis: Redis) {
+    return {
+      store: createStore({ redis, keys, stages: STAGE_NAMES }),
+      queues: createQueues({ stages: STAGE_NAMES, connection: redis, keys }),
+      vault: createVault({ redis, keys, masterKey }),
+      codes: createCodes({ redis, keys, masterKey }),
+    };
+  }
+
+  function connect(url: string, options: ConstructorParameters<typeof Redis>[1]): Redis {
+    const redis = new Redis(url, { ...options, keepAlive: 10_000, connectionName: "signpipe" });
+    let quietUntilMs = 0;
+    redis.on("error", (error: Error) => {
+      if (Date.now() < quietUntilMs) return;
+      quietUntilMs = Date.now() + 5_000;
+      log.warn({ code: "redis-away", reason: (error as NodeJS.ErrnoException).code ?? "error" }, "redis is away");
+    });
+    return redis;
+  }
+
+  async function redisCheck(): Promise<Check> {
+    try {
+      await prompt.ping();
+      return { ok: true };
+    } catch {
+      return { ok: false, note: "Redis does not answer" };
+    }
+  }
+
+  let providerSeen: { atMs: number; check: Check } | undefined;
+  async function providerCheck(): Promise<Check> {
+    if (!providerSeen || Date.now() - providerSeen.atMs > 15_000) {
+      const ping = await provider.ping({ signal: AbortSignal.timeout(5_000) });
+      const check = ping.reachable ? { ok: true } : { ok: false, note: "the provider cannot be reached" };
+      providerSeen = { atMs: Date.now(), check };
+    }
+    return providerSeen.check;
+  }
+
+  async function status(): Promise<Status> {
+    const [redis, reach] = await Promise.all([redisCheck(), providerCheck()]);
+    return { redis, provider: reach, ...(inbox && { inbox: inbox.check() }) };
+  }
+
+  return {
+    settings,
+    folders,
+    keys,
+    redis: patient,
+    pipeline,
+    store: inside.store,
+    queues: inside.queues,
+    provider,
+    documents,
+    results,
+    status,
+
+    /** Resolves once Redis answers. Throws when it does not within `withinMs`. */
+    async ready(withinMs = 10_000): Promise<void> {
+      const late = new Promise<never>((_, reject) => {
+        setTimeout(() => reject(new Error("Redis does not answer; see REDIS_URL.")), withinMs).unref();
+      });
+      await Promise.race([patient.ping(), late]);
+    },
+
+    startWorkers(names: readonly StageName[] = STAGE_NAMES): void {
+      for (const stage of stages) {
+        if (!names.includes(stage.name)) continue;
+        workers.push(
+          startWorker<Tools>(stage, {
+            store: inside.store,
+            queues: inside.queues,
+            keys,
+            tools,
+            log,
+            connection: patient,
+            stages: STAGE_NAMES,
+            ...(settings.CONCURRENCY !== undefined && { concurrency: settings.CONCURRENCY }),
+          }),
+        );
+      }
+    },
+
+    /** The housekeeping that one process of a deployment does: lost next steps, late orphans, callbacks. */
+    startKeeping(): void {
+      const reconciler = createReconciler({
+        redis: patient,
+        keys,
+        store: inside.store,
+        queues: inside.queues,
+        log,
+        everyMs: settings.RECONCILE_MS,
+      });
+      reconciler.start();
+      const teller = createTeller({
+        key: createHmac("sha256", masterKey).update("callbacks").digest(),
+        allowedHosts: (settings.CALLBACK_HOSTS ?? "").split(",").map((host) => host.trim()),
+      });
+      const callbacks = createCallbacks({
+        redis: patient,
+        connection: patient,
+        keys,
+        store: inside.store,
+        tell: teller.tell,
+        log,
+      });
+      callbacks.start();
+      let sweeping: Promise<unknown> = Promise.resolve();
+      const timer = setInterval(() => {
+        sweeping = sweeping.then(() => orphans.sweep(AbortSignal.timeout(60_000))).catch(() => {});
+      }, ORPHAN_SWEEP_MS);
+      closers.push(async () => {
+        clearInterval(timer);
+        await Promise.all([reconciler.stop(), callbacks.stop(), sweeping]);
+        await teller.close();
+      });
+    },
+
+    async startInbox(): Promise<Inbox> {
+      inbox = createInbox({
+        dataDir: settings.DATA_DIR,
+        pipeline,
+        documents,
+        config: {
+          settleMs: settings.INBOX_SETTLE_MS,
+          settleMaxMs: settings.INBOX_SETTLE_MAX_MS,
+          sweepMs: settings.INBOX_SWEEP_MS,
+          folderSettleMs: settings.INBOX_FOLDER_SETTLE_MS,
+          maxBytes: settings.MAX_DOCUMENT_BYTES,
+        },
+        log,
+      });
+      await inbox.start();
+      closers.push(() => inbox?.stop() ?? Promise.resolve());
+      return inbox;
+    },
+
+    /** Starts the HTTP API. Its address. */
+    async startApi(): Promise<string> {
+      const api = await createApi({
+        pipeline,
+        documents: toApiDocuments(documents, settings.MAX_DOCUMENT_BYTES),
+        results,
+        idempotency: createIdempotency({ redis: prompt, keys, masterKey, claimMs: CLAIM_MS, rememberMs: REMEMBER_MS }),
+        keys: apiKeys,
+        webhookSecret,
+        status,
+        queues: outside.queues.all(),
+        stages: stages.map(({ name, title }) => ({ name, title })),
+        limits: { documentBytes: settings.MAX_DOCUMENT_BYTES },
+        metricsOpen: settings.METRICS_OPEN,
+        log,
+        version,
+      });
+      closers.unshift(() => api.close());
+      await api.listen({ host: settings.API_HOST, port: settings.API_PORT });
+      const address = api.server.address();
+      const port = typeof address === "object" && address ? address.port : settings.API_PORT;
+      const host = settings.API_HOST.includes(":") ? `[${settings.API_HOST}]` : settings.API_HOST;
+      return `http://${host}:${port}`;
+    },
+
+    /** Takes nothing new, lets what runs finish for `graceMs`, then lets go. Bounded, even when Redis is away. */
+    async close({ graceMs = settings.SHUTDOWN_GRACE_MS } = {}): Promise<void> {
+      for (const close of closers) await close().catch(() => {});
+      await Promise.all(workers.map((worker) => worker.stop(graceMs)));
+      await bounded(Promise.all([inside.queues.close(), outside.queues.close()]), 2_000);
+      await provider.close();
+      patient.disconnect();
+      prompt.disconnect();
+    },
+  };
+}
+
+async function bounded(work: Promise<unknown>, withinMs: number): Promise<void> {
+  const late = new Promise((resolve) => setTimeout(resolve, withinMs).unref());
+  await Promise.race([work.catch(() => {}), late]);
+}
+
+/** The account that a request is made for. Throws PermanentError "account-incomplete", which names the variables. */
+function toAccount(
+  settings: Settings,
+  wishes: { profile?: string | undefined; registrationAuthority?: string | undefined },
+): Account {
+  const { ONESHOT_RAO: rao, ONESHOT_RAO_TOKEN: token } = settings;
+  const { ONESHOT_RAO_USERNAME: username, ONESHOT_RAO_PASSWORD: password, ONESHOT_RAO_PIN: pin } = settings;
+  const registrationAuthority = wishes.registrationAuthority ?? settings.ONESHOT_REGISTRATION_AUTHORITY;
+  const profile = wishes.profile ?? settings.ONESHOT_PROFILE;
+  const billingUsername = settings.ONESHOT_BILLING_USERNAME;
+  const billingPassword = settings.ONESHOT_BILLING_PASSWORD;
+  const login = token ? { token } : username && password && pin ? { username, password, pin } : undefined;
+  if (!rao || !login) {
+    throw new PermanentError(
+      "ONESHOT_RAO and ONESHOT_RAO_TOKEN (or ONESHOT_RAO_USERNAME, _PASSWORD and _PIN) are not set",
+      { code: "account-incomplete" },
+    );
+  }
+  return { registrationAuthority, profile, billingUsername, billingPassword, rao: { rao, ...login } };
+}
+
+/** Whether a folder is on the same file system as another one. */
+export function sameDevice(a: string, b: string): boolean {
+  return existsSync(a) && existsSync(b) && statSync(a).dev === statSync(b).dev;
+}

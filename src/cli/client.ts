@@ -1,0 +1,175 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { type Dispatcher, request } from "undici";
+import { z } from "zod";
+import { isAlive, readRunFile, shown, type Target } from "./target.ts";
+import { CliError, EXIT, visible } from "./terminal.ts";
+
+/** A request as the API tells it. What is not named here is passed through to --json. */
+const Request = z.looseObject({
+  id: z.string(),
+  workflow: z.string(),
+  stage: z.string(),
+  phase: z.string(),
+  state: z.string(),
+  reference: z.string().optional(),
+  waiting: z.object({ for: z.string(), since: z.string(), until: z.string() }).optional(),
+  failure: z.object({ code: z.string(), message: z.string() }).optional(),
+  documents: z.array(z.looseObject({ name: z.string(), sha256: z.string(), signed_sha256: z.string().optional() })),
+  request_pk: z.number().optional(),
+  videoid_link: z.string().optional(),
+  created_at: z.string(),
+  updated_at: z.string(),
+});
+export type Request = z.infer<typeof Request>;
+
+const Page = z.looseObject({ items: z.array(Request), next_cursor: z.string().nullish() });
+const HistoryLine = z.looseObject({
+  at: z.string(),
+  event: z.string(),
+  stage: z.string(),
+  phase: z.string(),
+  by: z.string().optional(),
+  note: z.string().optional(),
+});
+export type HistoryLine = z.infer<typeof HistoryLine>;
+const History = z.looseObject({ items: z.array(HistoryLine) });
+const Accepted = z.looseObject({ id: z.string(), state: z.string() });
+export type Accepted = z.infer<typeof Accepted>;
+
+const Problem = z.looseObject({
+  detail: z.string().optional(),
+  title: z.string().optional(),
+  code: z.string().optional(),
+  errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
+});
+
+/** The API said no. `code` is the problem's, for the few commands that care. */
+export class Refused extends CliError {
+  readonly code: string;
+  readonly status: number;
+  constructor(message: string, status: number, code: string) {
+    super(message, EXIT.error);
+    this.code = code;
+    this.status = status;
+  }
+}
+
+/** A body to send: made anew for each attempt, because a stream can be sent only once. */
+export interface Sending {
+  headers: Record<string, string>;
+  body(): AsyncIterable<Uint8Array>;
+}
+
+export type Client = ReturnType<typeof createClient>;
+
+const HEADERS_MS = 30_000;
+/** An upload is answered only after its documents are stored and checked. */
+const UPLOAD_MS = 10 * 60_000;
+const TRIES = 4;
+const ENDS = ["done", "refused", "cancelled", "expired", "failed"];
+
+export function isOver(state: string): boolean {
+  return ENDS.includes(state);
+}
+
+/** The HTTP API, one function per call. Each throws CliError with one sentence that says what to do. */
+export function createClient(target: Target, { dataDir, signal }: { dataDir: string; signal?: AbortSignal | undefined }) {
+  async function call<T>(
+    schema: z.ZodType<T>,
+    method: Dispatcher.HttpMethod,
+    path: string,
+    { json, sending, timeoutMs = HEADERS_MS }: { json?: unknown; sending?: Sending; timeoutMs?: number } = {},
+  ): Promise<T> {
+    const { statusCode, body } = await request(`${target.url}${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${target.key}`,
+        accept: "application/json",
+        ...(json !== undefined && { "content-type": "application/json" }),
+        ...sending?.headers,
+      },
+      ...(json !== undefined && { body: JSON.stringify(json) }),
+      ...(sending && { body: sending.body() as unknown as Dispatcher.DispatchOptions["body"] & {} }),
+      headersTimeout: timeoutMs,
+      bodyTimeout: HEADERS_MS,
+      ...(signal && { signal }),
+    }).catch((error: unknown) => {
+      throw noAnswer(error);
+    });
+    const text = await body.text().catch((error: unknown) => {
+      throw noAnswer(error);
+    });
+    const value = toJson(text);
+    if (statusCode >= 400) throw refused(statusCode, value);
+    const parsed = schema.safeParse(value);
+    if (parsed.success) return parsed.data;
+    throw new CliError(`What answers at ${shown(target.url)} is not signpipe's API: check API_URL.`);
+  }
+
+  function noAnswer(error: unknown): Error {
+    if (signal?.aborted) return new CliError("Interrupted.", EXIT.interrupted);
+    if (error instanceof CliError) return error;
+    const code = error instanceof Error && "code" in error ? String(error.code) : "no answer";
+    const run = target.from === "run.json" ? readRunFile(dataDir) : undefined;
+    if (run && !isAlive(run.pid)) {
+      return new NoAnswer(`The signpipe on ${dataDir} has stopped (its process ${run.pid} is gone): start it with "npm start".`);
+    }
+    const remedy = target.from === "run.json" ? 'start it with "npm start"' : "check API_URL, and that it runs";
+    return new NoAnswer(`The API at ${shown(target.url)} does not answer (${code}): ${remedy}.`);
+  }
+
+  function refused(status: number, value: unknown): Refused {
+    const { detail, title, code = "unknown", errors = [] } = Problem.catch({}).parse(value);
+    if (status === 401) {
+      const remedy = "set API_KEY to the secret of one of its API_KEYS";
+      return new Refused(`The API at ${shown(target.url)} does not know the key that was sent: ${remedy}.`, status, code);
+    }
+    const fields = errors.filter(({ field }) => !detail?.includes(field)).map(({ field, message }) => `${field} ${message}`);
+    const sentence = [detail ?? title ?? `The API answered ${status}.`, ...fields.map((text) => `${text}.`)].join(" ");
+    return new Refused(visible(sentence), status, code);
+  }
+
+  const page = (query: Record<string, string | undefined>) => {
+    const given = Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined);
+    return call(Page, "GET", `/v1/requests?${new URLSearchParams(given).toString()}`);
+  };
+  const at = (id: string, rest = "") => `/v1/requests/${encodeURIComponent(id)}${rest}`;
+
+  return {
+    target,
+    page,
+    get: (id: string) => call(Request, "GET", at(id)),
+    history: async (id: string) => (await call(History, "GET", at(id, "/history"))).items,
+    /** Acts on a request: approve, refuse, code, code/resend, cancel, retry. */
+    act: (id: string, act: string, json?: unknown) => call(Request, "POST", at(id, `/${act}`), json === undefined ? {} : { json }),
+
+    /**
+     * Hands documents in. What is not answered is sent again under the same Idempotency-Key, so that nothing is made
+     * twice; `again` is told.
+     */
+    async submit(sending: Sending, again: (waitMs: number) => void): Promise<Accepted> {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await call(Accepted, "POST", "/v1/requests", { sending, timeoutMs: UPLOAD_MS });
+        } catch (error) {
+          const isBusy = error instanceof Refused && (error.status === 503 || error.code === "idempotency-in-progress");
+          if (attempt >= TRIES || !(isBusy || error instanceof NoAnswer)) throw error;
+          const waitMs = 500 * 2 ** attempt;
+          again(waitMs);
+          await pause(waitMs);
+        }
+      }
+    },
+  };
+}
+
+/** Nobody answered: whether the call worked is not known. */
+export class NoAnswer extends CliError {}
+
+function toJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,137 @@
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { z } from "zod";
+
+/** Thrown for a setting that cannot be used; the message names the variable and the remedy. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly code = "bad-configuration";
+}
+
+const ms = (standard: number) => z.coerce.number().int().min(0).default(standard);
+const optional = z.string().min(1).optional();
+const port = z.coerce.number().int().min(0).max(65_535);
+const flag = z.enum(["true", "false", "1", "0", "yes", "no"]).transform((word) => ["true", "1", "yes"].includes(word));
+const DAY_MS = 86_400_000;
+
+/**
+ * Every setting, with its default and what it is for. The only file that reads the environment. Times are in
+ * milliseconds. docs/configuration.md is written from this.
+ */
+export const SETTINGS = z.object({
+  DATA_DIR: z.string().default("./data").describe("Folder for the inbox, results, keys and the embedded Redis."),
+  REDIS_URL: optional.describe("Redis to use. Without it one is found or started on this machine."),
+  REDIS_PREFIX: z
+    .string()
+    .regex(/^\{[a-z0-9-]{1,40}\}$/i)
+    .default("{signpipe}")
+    .describe("Prefix of every key; a hash tag, so that all keys share one Cluster slot."),
+  ONESHOT_URL: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe("The One-Shot Optimizer, with base path (…/oneshot/api/v1). Without it the simulator is used."),
+  ONESHOT_ENV: z.enum(["sandbox", "prod"]).optional().describe("Environment named in each creation."),
+  ONESHOT_REGISTRATION_AUTHORITY: optional.describe("Number of the registration authority (RA)."),
+  ONESHOT_PROFILE: optional.describe("Certificate profile, such as PFnubeQAFCiudadano."),
+  ONESHOT_BILLING_USERNAME: optional.describe("Billing account."),
+  ONESHOT_BILLING_PASSWORD: optional.describe("Its password, plain; it is sent as Base64."),
+  ONESHOT_RAO: optional.describe("Number of the registration officer (RAO)."),
+  ONESHOT_RAO_TOKEN: optional.describe("Token of the RAO's stored credentials; or give the next three."),
+  ONESHOT_RAO_USERNAME: optional.describe("The RAO's user name."),
+  ONESHOT_RAO_PASSWORD: optional.describe("The RAO's password."),
+  ONESHOT_RAO_PIN: optional.describe("The RAO's PIN."),
+  ONESHOT_RETRIEVAL: z
+    .enum(["auto", "seed", "reference"])
+    .default("auto")
+    .describe("Form of the call for signed documents; auto finds out."),
+  ONESHOT_CONNECTIONS: z.coerce.number().int().min(1).max(1000).default(100).describe("Calls in flight at the most."),
+  ONESHOT_TIMEOUT_MS: ms(30_000).describe("Bound on a call; signing has its own."),
+  ONESHOT_SIGN_TIMEOUT_MS: ms(180_000).describe("Bound on a sign call."),
+  ONESHOT_INCREMENTAL: flag
+    .default(true)
+    .describe("Signed files continue the original byte by byte; false where the Optimizer has usepdfclean on."),
+  API_HOST: z.string().default("127.0.0.1").describe("Address that the HTTP API listens on."),
+  API_PORT: port.default(8080).describe("Its port; 0 takes any free one."),
+  API_KEYS: optional.describe("name:secret pairs, separated by commas; sent as Authorization: Bearer <secret>."),
+  API_URL: optional.describe("For the command line: the API to talk to. Default: the one running on DATA_DIR."),
+  API_KEY: optional.describe("For the command line: the secret to send. Default: the one kept in DATA_DIR."),
+  METRICS_OPEN: flag.default(false).describe("Serve /metrics without a key."),
+  WEBHOOK_SECRET: optional.describe("Last segment of the webhook path; at least 22 characters."),
+  APPROVAL: z
+    .enum(["manual", "auto"])
+    .default("manual")
+    .describe("Who approves identifications: a RAO, or nobody (auto)."),
+  MASTER_KEY: optional.describe("Base64 of 32 bytes; encrypts personal data and codes."),
+  INBOX_SETTLE_MS: ms(5_000).describe("A file is taken once it has not changed for this long."),
+  INBOX_SETTLE_MAX_MS: ms(600_000).describe("An incomplete PDF is given up after this."),
+  INBOX_SWEEP_MS: ms(15_000).describe("The inbox is listed this often, whatever the watcher says."),
+  INBOX_FOLDER_SETTLE_MS: ms(30_000).describe("A dropped folder is taken once nothing in it changed for this long."),
+  MAX_DOCUMENT_BYTES: ms(1_073_741_824).describe("Largest PDF that is accepted, in bytes."),
+  IDENTIFY_WITHIN_MS: ms(14 * DAY_MS).describe("How long a signer has for the video identification."),
+  APPROVE_WITHIN_MS: ms(14 * DAY_MS).describe("How long a RAO has for the decision."),
+  SIGN_WITHIN_MS: ms(7 * DAY_MS).describe("How long the signer has for the code."),
+  CREATE_GRACE_MS: ms(600_000).describe("How long the outcome of an unanswered creation is left open."),
+  SETTLE_MS: ms(30_000).describe("How long an unanswered approval may still be at work at the provider."),
+  SIGN_SETTLE_MS: ms(180_000).describe("How long an unanswered signing may still be at work at the provider."),
+  DELETE_GRACE_MS: ms(0).describe("How long a safe signed file waits before its copy at the provider goes."),
+  RECONCILE_MS: ms(30_000).describe("Requests without a next step are looked for this often."),
+  SHUTDOWN_GRACE_MS: ms(20_000).describe("Running steps get this long at shutdown."),
+  CONCURRENCY: z.coerce.number().int().min(1).max(1000).optional().describe("Requests at work per stage; default: the stage's own."),
+  CALLBACK_HOSTS: optional.describe("Hosts (comma-separated) that callback_url may name although they are private."),
+  LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info").describe("Least level that is logged, to standard error."),
+});
+
+export type Settings = z.infer<typeof SETTINGS>;
+export type SettingName = keyof typeof SETTINGS.shape;
+
+/** Variables of `.env`: NAME=value lines, # comments, optional quotes. */
+function parseEnvFile(text: string): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const line of text.split(/\r?\n/)) {
+    const match = /^\s*(?:export\s+)?([A-Z][A-Z0-9_]*)\s*=\s*(.*?)\s*$/.exec(line);
+    if (!match) continue;
+    const [, name = "", raw = ""] = match;
+    const quoted = /^(["'])(.*)\1$/.exec(raw);
+    found[name] = quoted ? (quoted[2] ?? "") : raw.replace(/\s+#.*$/, "");
+  }
+  return found;
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The settings from the environment, `.env` in the working directory and `NAME_FILE` variables (the file's content,
+ * for secrets). The environment wins. Throws ConfigError with one sentence for each variable.
+ */
+export function readSettings(
+  env: Record<string, string | undefined> = process.env,
+  { envFile = ".env" }: { envFile?: string } = {},
+): Settings {
+  const fromFile = parseEnvFile(readIfThere(envFile) ?? "");
+  const problems: string[] = [];
+  const given: Record<string, string> = {};
+  for (const name of Object.keys(SETTINGS.shape)) {
+    const value = env[name] ?? fromFile[name];
+    const file = env[`${name}_FILE`] ?? fromFile[`${name}_FILE`];
+    if (value !== undefined && value !== "") given[name] = value;
+    else if (file) {
+      const content = readIfThere(file);
+      if (content === undefined) problems.push(`${name}_FILE names a file that cannot be read.`);
+      else given[name] = content.replace(/\r?\n$/, "");
+    }
+  }
+  const parsed = SETTINGS.safeParse(given);
+  if (!parsed.success) {
+    for (const { path, message } of parsed.error.issues) {
+      problems.push(`${path.join(".")} cannot be used: ${message} (docs/configuration.md).`);
+    }
+  }
+  if (problems.length > 0 || !parsed.success) throw new ConfigError(problems.join("\n"));
+  return { ...parsed.data, DATA_DIR: resolve(parsed.data.DATA_DIR) };
+}

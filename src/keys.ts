@@ -1,0 +1,82 @@
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { ConfigError, type Settings } from "./config.ts";
+
+export interface ApiKey {
+  name: string;
+  secret: string;
+}
+
+/** The keys of a deployment, and which of them were made here. */
+export interface KeyRing {
+  apiKeys: ApiKey[];
+  webhookSecret: string;
+  masterKey: Uint8Array;
+  /** Files that keep what was not given. */
+  keptIn: string[];
+}
+
+/** 128 random bits need this many characters of Base64. @source OWASP ASVS 5.0 §11.5.1 */
+const SECRET_LEAST = 22;
+
+/**
+ * The keys from the settings; those that are not given are made once and kept in DATA_DIR/keys, readable by the owner
+ * alone. Throws ConfigError for one that cannot be used.
+ */
+export function readKeys(settings: Settings): KeyRing {
+  const folder = join(settings.DATA_DIR, "keys");
+  const keptIn: string[] = [];
+  const kept = (name: string, make: () => string) => {
+    keptIn.push(join(folder, name));
+    return keep(folder, name, make);
+  };
+
+  const apiKeys = readApiKeys(settings.API_KEYS ?? kept("api-keys", () => `admin:${secret()}`));
+  const webhookSecret = settings.WEBHOOK_SECRET ?? kept("webhook-secret", secret);
+  if (!/^[A-Za-z0-9_.~-]+$/.test(webhookSecret) || webhookSecret.length < SECRET_LEAST) {
+    throw new ConfigError(
+      `WEBHOOK_SECRET needs at least ${SECRET_LEAST} letters, digits or "-_.~": it is the only thing that guards the webhook's path.`,
+    );
+  }
+  const master = settings.MASTER_KEY ?? kept("master-key", () => randomBytes(32).toString("base64"));
+  const masterKey = Buffer.from(master, "base64");
+  if (masterKey.length !== 32) {
+    throw new ConfigError("MASTER_KEY is not the Base64 of 32 bytes; make one with: openssl rand -base64 32");
+  }
+  return { apiKeys, webhookSecret, masterKey, keptIn };
+}
+
+function secret(): string {
+  return randomBytes(24).toString("base64url");
+}
+
+/** name:secret pairs, separated by commas or lines. */
+export function readApiKeys(text: string): ApiKey[] {
+  const keys = text
+    .split(/[,\n]/)
+    .map((pair) => pair.trim())
+    .filter((pair) => pair !== "")
+    .map((pair, i) => {
+      const [, name, value] = /^([A-Za-z0-9_.-]{1,40}):(\S{8,})$/.exec(pair) ?? [];
+      if (!name || !value) {
+        throw new ConfigError(`API_KEYS: pair ${i + 1} is not name:secret with a secret of 8 characters or more.`);
+      }
+      return { name, secret: value };
+    });
+  if (keys.length === 0) throw new ConfigError("API_KEYS is empty; give at least one name:secret pair.");
+  return keys;
+}
+
+function keep(folder: string, name: string, make: () => string): string {
+  const path = join(folder, name);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  try {
+    writeFileSync(path, `${make()}\n`, { mode: 0o600, flag: "wx" });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") {
+      throw new ConfigError(`${path} cannot be written; give DATA_DIR a folder of your own.`);
+    }
+  }
+  return readFileSync(path, "utf8").trim();
+}

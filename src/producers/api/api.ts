@@ -1,0 +1,136 @@
+import Fastify, { type FastifyInstance } from "fastify";
+import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
+import { randomBytes } from "node:crypto";
+import { readBearer } from "./api-keys.ts";
+import { addBoard } from "./board.ts";
+import { addDownloads } from "./downloads.ts";
+import { addErrors } from "./errors.ts";
+import { addHealth, addMetrics } from "./health.ts";
+import { createHints } from "./hints.ts";
+import { createMetrics } from "./metrics.ts";
+import { addOpenApi } from "./openapi.ts";
+import { addPages } from "./pages.ts";
+import { type ApiParts, DEFAULT_LIMITS, type Server } from "./ports.ts";
+import { ApiError } from "./problem.ts";
+import { addActing, addReading } from "./requests.ts";
+import { addSubmit } from "./submit.ts";
+import { addWebhook } from "./webhook.ts";
+
+/** Of a JSON body. */
+const BODY_BYTES = 64 * 1024;
+
+const INTRO =
+  "Takes PDFs to qualified electronic signatures. Hand in documents and the signer, follow the request, give the code " +
+  "that the signer was sent, and fetch the signed PDFs.";
+
+/**
+ * The HTTP API, ready to listen. It asks the pipeline and knows nothing of the steps. Every error is a problem document
+ * (RFC 9457); no answer, log line or metric holds a secret or data about a signer. `close()` lets calls in progress end.
+ */
+export function createApi(parts: ApiParts): FastifyInstance {
+  const { pipeline, keys, status, log, version, stages, now = Date.now } = parts;
+  const limits = { ...DEFAULT_LIMITS, ...parts.limits };
+  const app: Server = Fastify({
+    loggerInstance: log,
+    // The framework would log addresses, and one of them holds a secret; the hook below logs the route instead.
+    disableRequestLogging: true,
+    genReqId: () => `c-${randomBytes(8).toString("hex")}`,
+    requestIdLogLabel: "correlationId",
+    bodyLimit: BODY_BYTES,
+    trustProxy: false,
+    // A connection on which nothing moves for a minute is gone; an upload that moves may take its time.
+    connectionTimeout: 60_000,
+    requestTimeout: limits.uploadMs,
+    http: { headersTimeout: 15_000 },
+    forceCloseConnections: "idle",
+    routerOptions: { maxParamLength: 512 },
+  });
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  app.decorateRequest("keyName", "");
+  addParsers(app);
+  addErrors(app);
+  addHeaders(app);
+
+  const metrics = createMetrics({ pipeline, status });
+  const hints = createHints({ nudge: (pk) => pipeline.nudge(pk, "webhook"), count: metrics.hint, log });
+  app.addHook("onClose", () => {
+    hints.close();
+  });
+  app.addHook("onResponse", async (request, reply) => {
+    const { method } = request;
+    const route = request.routeOptions.url ?? "none";
+    const answered = { method, route, status: reply.statusCode };
+    metrics.answered(answered, reply.elapsedTime);
+    const fields = { ...answered, durationMs: Math.round(reply.elapsedTime), ...(request.keyName && { key: request.keyName }) };
+    if (route.startsWith("/v1/")) request.log.info(fields, "call answered");
+    else request.log.debug(fields, "call answered");
+  });
+
+  addOpenApi(app, { version, limits, intro: INTRO });
+  app.after(() => {
+    void app.register(async (scope) => {
+      const inside = scope as unknown as Server;
+      inside.addHook("onRequest", async (request, reply) => {
+        const key = readBearer(keys, request.headers.authorization);
+        if (key) {
+          request.keyName = key.name;
+          return;
+        }
+        void reply.header("www-authenticate", 'Bearer realm="signpipe"');
+        throw new ApiError("unauthorized", "Send one of the API keys as: Authorization: Bearer <secret>.");
+      });
+      addSubmit(inside, { ...parts, limits });
+      addReading(inside, parts);
+      addActing(inside, parts);
+      addDownloads(inside, parts);
+      if (!parts.metricsOpen) addMetrics(inside, { metrics, open: false });
+    });
+    if (parts.metricsOpen) addMetrics(app, { metrics, open: true });
+    addWebhook(app, { secret: parts.webhookSecret, hints, metrics });
+    addHealth(app, { status, version });
+    addPages(app, { stages });
+    if (parts.queues) addBoard(app, { queues: parts.queues, keys, now });
+  });
+  return app as unknown as FastifyInstance;
+}
+
+/** JSON, or nothing: clients that always send a content type may send no body with it. */
+function addParsers(app: Server): void {
+  const parseJson = app.getDefaultJsonParser("error", "error");
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) => {
+    if (body.length === 0) done(null, undefined);
+    else parseJson(request, String(body), (error, value) => {
+      if (error) done(new ApiError("invalid-json", "The body is not valid JSON."));
+      else done(null, value);
+    });
+  });
+  app.addContentTypeParser("*", (request, payload, done) => {
+    payload.resume();
+    if (request.headers["content-length"] === "0") done(null, undefined);
+    else {
+      done(
+        new ApiError(
+          "unsupported-media-type",
+          "Send JSON with content-type application/json, or no body where the call needs none.",
+        ),
+      );
+    }
+  });
+}
+
+/** What every answer carries; pages replace the policy by their own. */
+function addHeaders(app: Server): void {
+  app.addHook("onRequest", async (request, reply) => {
+    void reply.headers({
+      "cache-control": "no-store",
+      "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+      "cross-origin-resource-policy": "same-origin",
+      "referrer-policy": "no-referrer",
+      "x-content-type-options": "nosniff",
+      "x-correlation-id": request.id,
+      "x-frame-options": "DENY",
+    });
+  });
+}

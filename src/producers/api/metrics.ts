@@ -1,0 +1,97 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { Pipeline } from "../../queues/pipeline-types.ts";
+import { HINT_OUTCOMES, type HintOutcome } from "./hints.ts";
+import type { Check, Status } from "./status.ts";
+
+/** Numbers for Prometheus. No label holds an id, a name or anything a client sent. */
+export interface Metrics {
+  /** The text of /metrics. Answers although Redis is away: then `signpipe_redis_up` is 0. */
+  text(): Promise<string>;
+  contentType: string;
+  hint(outcome: HintOutcome): void;
+  notification(outcome: NotificationOutcome): void;
+  answered(labels: { method: string; route: string; status: number }, durationMs: number): void;
+}
+
+export type NotificationOutcome = "accepted" | "unreadable" | "wrong-secret" | "dropped";
+
+export function createMetrics({
+  pipeline,
+  status,
+}: {
+  pipeline: Pick<Pipeline, "counts">;
+  status: () => Promise<Status>;
+}): Metrics {
+  const register = new Registry();
+  const registers = [register];
+  collectDefaultMetrics({ register });
+  const gauge = (name: string, help: string, labelNames: string[] = []) =>
+    new Gauge({ name, help, labelNames, registers });
+
+  const redisUp = gauge("signpipe_redis_up", "1 when the queue answered this scrape.");
+  const requests = gauge("signpipe_requests", "Requests by state.", ["state"]);
+  const jobs = gauge("signpipe_queue_jobs", "Jobs by stage and by what the queue says of them.", ["stage", "status"]);
+  const overdue = gauge("signpipe_requests_overdue", "Open requests that nobody looked at when it was time to.");
+  const up = gauge("signpipe_up", "1 when the part named is well.", ["part"]);
+  const figures = gauge("signpipe_part", "Figures that the part named tells of itself.", ["part", "figure"]);
+
+  const hints = new Counter({
+    name: "signpipe_webhook_hints_total",
+    help: "Hints from webhooks by what became of them.",
+    labelNames: ["outcome"],
+    registers,
+  });
+  for (const outcome of HINT_OUTCOMES) hints.inc({ outcome }, 0);
+  const notifications = new Counter({
+    name: "signpipe_webhooks_total",
+    help: "Webhook calls by how they were answered.",
+    labelNames: ["outcome"],
+    registers,
+  });
+  const durations = new Histogram({
+    name: "signpipe_http_request_duration_seconds",
+    help: "Time from a call's head to the end of its answer.",
+    labelNames: ["method", "route", "status"],
+    buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60],
+    registers,
+  });
+
+  async function readPipeline(): Promise<void> {
+    requests.reset();
+    jobs.reset();
+    try {
+      const counts = await pipeline.counts();
+      redisUp.set(1);
+      overdue.set(counts.overdue);
+      for (const [state, number] of Object.entries(counts.states)) requests.set({ state }, number);
+      for (const [stage, byStatus] of Object.entries(counts.queues)) {
+        for (const [name, number] of Object.entries(byStatus)) jobs.set({ stage, status: name }, number);
+      }
+    } catch {
+      redisUp.set(0);
+    }
+  }
+
+  async function readStatus(): Promise<void> {
+    up.reset();
+    figures.reset();
+    const parts = await status().catch(() => ({}));
+    for (const [part, check] of Object.entries(parts) as [string, Check | undefined][]) {
+      if (!check) continue;
+      up.set({ part }, check.ok ? 1 : 0);
+      for (const [figure, number] of Object.entries(check.figures ?? {})) figures.set({ part, figure }, number);
+    }
+  }
+
+  return {
+    contentType: register.contentType,
+    async text() {
+      await Promise.all([readPipeline(), readStatus()]);
+      return await register.metrics();
+    },
+    hint: (outcome) => hints.inc({ outcome }),
+    notification: (outcome) => notifications.inc({ outcome }),
+    answered: ({ method, route, status: code }, durationMs) =>
+      durations.observe({ method, route, status: `${Math.floor(code / 100)}xx` }, durationMs / 1000),
+  };
+}

@@ -1,0 +1,97 @@
+import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Readable } from "node:stream";
+import type { RequestId, StoredDocument } from "../../core/request.ts";
+import type { Pipeline } from "../../queues/pipeline-types.ts";
+import type { ApiKey } from "./api-keys.ts";
+import type { Idempotency } from "./idempotency-types.ts";
+import type { ProblemCode } from "./problem.ts";
+import type { Status } from "./status.ts";
+
+/** What the API needs of the document store. */
+export interface DocumentStore {
+  /** Streams a document to its place and hashes it on the way; it is durable when this resolves. */
+  receive(id: RequestId, n: number, name: string, content: Readable): Promise<StoredDocument>;
+  /** Throws PermanentError when the stored document is not a PDF that can be signed; its message says why. */
+  probe(document: StoredDocument): Promise<void>;
+  /** Removes everything that was received for the request. Nothing there is fine. */
+  discard(id: RequestId): Promise<void>;
+}
+
+/** What the API needs of the store of results. */
+export interface ResultStore {
+  /** Opens a stored file for reading. Throws an error with code ENOENT when it is not there. */
+  open(id: RequestId, name: string): Promise<{ content: Readable; sizeBytes: number }>;
+}
+
+/** Bounds on what is taken in. Sizes in bytes. */
+export interface Limits {
+  /** Documents in one request. */
+  documents: number;
+  documentBytes: number;
+  /** All documents of a request together. */
+  totalBytes: number;
+  /** How long one upload may take, in milliseconds. */
+  uploadMs: number;
+}
+
+export const DEFAULT_LIMITS: Limits = {
+  documents: 10,
+  documentBytes: 1024 ** 3,
+  totalBytes: 4 * 1024 ** 3,
+  uploadMs: 30 * 60_000,
+};
+
+export interface ApiParts {
+  pipeline: Pipeline;
+  documents: DocumentStore;
+  results: ResultStore;
+  idempotency: Idempotency;
+  keys: readonly ApiKey[];
+  /** The path segment of the address that the provider is told. */
+  webhookSecret: string;
+  status: () => Promise<Status>;
+  /** BullMQ queues for the board at /queues; without them there is no board. */
+  queues?: readonly unknown[];
+  /** The steps in order, for people. */
+  stages: readonly { name: string; title: string }[];
+  limits?: Partial<Limits>;
+  /** Whether /metrics answers without a key (default false). */
+  metricsOpen?: boolean;
+  log: FastifyBaseLogger;
+  version: string;
+  now?: () => number;
+}
+
+/** The server, with zod as the type provider. */
+export type Server = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
+
+/** Facts about an answer, for the OpenAPI document. */
+export interface AnswerNote {
+  description: string;
+  example?: unknown;
+  contentType?: string;
+  headers?: Record<string, string>;
+}
+
+declare module "fastify" {
+  interface FastifyRequest {
+    /** Name of the key that the caller showed; empty on open routes. */
+    keyName: string;
+  }
+  interface FastifySchema {
+    /** Problems this call can answer, besides those that every call can. */
+    "x-problems"?: readonly ProblemCode[];
+    /** Successful answers by status. */
+    "x-answers"?: Record<number, AnswerNote>;
+    /** An example of the body. */
+    "x-body-example"?: unknown;
+  }
+}

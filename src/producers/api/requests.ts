@@ -1,0 +1,250 @@
+import { z } from "zod";
+import { PermanentError } from "../../core/errors.ts";
+import { RequestId, type SignRequest } from "../../core/request.ts";
+import type { ApiParts, Server } from "./ports.ts";
+import type { ProblemCode } from "./problem.ts";
+import { HistoryView, RequestList, RequestView, State, toHistory, toView } from "./view.ts";
+
+/** Any text: what is no id is answered like an id that nobody has. */
+export const IdParams = z.object({ id: z.string().describe("The request's id, like req-… with 26 letters and digits.") });
+
+/** An id that can exist. Throws PermanentError "no-such-request" with the same words as for one that nobody has. */
+export function toId(text: string): RequestId {
+  const parsed = RequestId.safeParse(text);
+  if (!parsed.success) throw noSuchRequest();
+  return parsed.data;
+}
+
+export function noSuchRequest(): PermanentError {
+  return new PermanentError("There is no request with this id.", { code: "no-such-request" });
+}
+
+const ListQuery = z.object({
+  state: z.union([State, z.literal("")]).optional().describe("Only requests in this state."),
+  reference: z.string().max(200).optional().describe("Only requests with exactly this caller's id."),
+  limit: z.coerce.number().int().min(1).max(200).default(50).describe("Most items of a page, 1 to 200."),
+  cursor: z.string().max(500).optional().describe("next_cursor of the page before."),
+});
+
+/** Adds the calls that read requests. */
+export function addReading(app: Server, { pipeline }: Pick<ApiParts, "pipeline">): void {
+  app.get(
+    "/v1/requests",
+    {
+      schema: {
+        operationId: "listRequests",
+        summary: "List requests",
+        description: "Newest first, a page at a time. Filters combine.",
+        tags: ["Requests"],
+        querystring: ListQuery,
+        response: { 200: RequestList },
+        "x-answers": { 200: { description: "One page." } },
+        "x-problems": ["invalid-request", "invalid-cursor"],
+      },
+    },
+    async ({ query }) => {
+      const { state, reference, limit, cursor } = query;
+      const page = await pipeline.list({
+        limit,
+        ...(state && { state }),
+        ...(reference && { reference }),
+        ...(cursor && { cursor }),
+      });
+      return { items: page.items.map(toView), next_cursor: page.next_cursor ?? null };
+    },
+  );
+
+  app.get(
+    "/v1/requests/:id",
+    {
+      schema: {
+        operationId: "getRequest",
+        summary: "Read a request",
+        description: "Where it is, whose turn it is, and what has come of its documents.",
+        tags: ["Requests"],
+        params: IdParams,
+        response: { 200: RequestView },
+        "x-answers": { 200: { description: "The request." } },
+        "x-problems": ["no-such-request"],
+      },
+    },
+    async ({ params }) => toView(await pipeline.get(toId(params.id))),
+  );
+
+  app.get(
+    "/v1/requests/:id/history",
+    {
+      schema: {
+        operationId: "getHistory",
+        summary: "Read a request's history",
+        description: "Every change of its state with its time and, when somebody outside caused it, who.",
+        tags: ["Requests"],
+        params: IdParams,
+        response: { 200: HistoryView },
+        "x-answers": { 200: { description: "The lines, oldest first." } },
+        "x-problems": ["no-such-request"],
+      },
+    },
+    async ({ params }) => toHistory(await pipeline.history(toId(params.id))),
+  );
+}
+
+const visible = (text: string) => text.replaceAll(/\p{Cc}+/gu, " ").trim();
+
+const Refusal = z.strictObject({
+  reason: z
+    .string("must be a sentence that says why")
+    .max(500)
+    .transform(visible)
+    .pipe(z.string().min(1, "must be a sentence that says why"))
+    .describe("Why, in a sentence. The provider keeps it."),
+});
+
+const Code = z.strictObject({
+  secret: z
+    .string("must be a string, because a code may begin with 0")
+    .trim()
+    .min(1, "must not be empty")
+    .max(64)
+    .describe("The code from the text message, as a string."),
+});
+
+const ACTING_PROBLEMS = [
+  "invalid-request",
+  "invalid-json",
+  "no-such-request",
+  "not-possible-now",
+  "contended",
+  "unsupported-media-type",
+] as const satisfies ProblemCode[];
+
+const NoBody = z.looseObject({}).nullish();
+
+/** Adds the calls that act on a request. Each answers 202 with the request as it is after the act was recorded. */
+export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">): void {
+  const act = (
+    path: string,
+    { operationId, summary, description, problems }: Act,
+    run: (id: RequestId, by: string) => Promise<SignRequest>,
+  ) => {
+    app.post(
+      `/v1/requests/:id/${path}`,
+      {
+        schema: {
+          operationId,
+          summary,
+          description,
+          tags: ["Acting"],
+          params: IdParams,
+          body: NoBody,
+          response: { 202: RequestView },
+          "x-answers": { 202: { description: "Recorded. The request as it is now." } },
+          "x-problems": [...ACTING_PROBLEMS, ...problems],
+        },
+      },
+      async (request, reply) => {
+        const done = await run(toId(request.params.id), `api:${request.keyName}`);
+        return await reply.code(202).send(toView(done));
+      },
+    );
+  };
+
+  act(
+    "approve",
+    {
+      operationId: "approveRequest",
+      summary: "Approve the identification",
+      description: "For requests that wait for a decision on the signer's identification. The first decision holds.",
+      problems: ["already-decided"],
+    },
+    (id, by) => pipeline.approve(id, by),
+  );
+
+  app.post(
+    "/v1/requests/:id/refuse",
+    {
+      schema: {
+        operationId: "refuseRequest",
+        summary: "Refuse the identification",
+        description: "The opposite of approve. The request ends as refused, and its documents leave the provider.",
+        tags: ["Acting"],
+        params: IdParams,
+        body: Refusal,
+        response: { 202: RequestView },
+        "x-answers": { 202: { description: "Recorded. The request as it is now." } },
+        "x-body-example": { reason: "The photograph does not show the signer." },
+        "x-problems": [...ACTING_PROBLEMS, "already-decided"],
+      },
+    },
+    async (request, reply) => {
+      const id = toId(request.params.id);
+      const refused = await pipeline.refuse(id, request.body.reason, `api:${request.keyName}`);
+      return await reply.code(202).send(toView(refused));
+    },
+  );
+
+  app.post(
+    "/v1/requests/:id/code",
+    {
+      schema: {
+        operationId: "giveCode",
+        summary: "Hand over the signer's code",
+        description:
+          "For requests that wait for the code that the signer was sent. It is kept encrypted, for minutes, and is in " +
+          "no log. A wrong code makes the request wait for another one.",
+        tags: ["Acting"],
+        params: IdParams,
+        body: Code,
+        response: { 202: RequestView },
+        "x-answers": { 202: { description: "Taken. Whether it is the right one shows in the request a moment later." } },
+        "x-body-example": { secret: "052174" },
+        "x-problems": ACTING_PROBLEMS,
+      },
+    },
+    async (request, reply) => {
+      const id = toId(request.params.id);
+      const taken = await pipeline.giveCode(id, request.body.secret, `api:${request.keyName}`);
+      return await reply.code(202).send(toView(taken));
+    },
+  );
+
+  act(
+    "code/resend",
+    {
+      operationId: "resendCode",
+      summary: "Have a new code sent",
+      description: "At least a minute after the last one, and a bounded number of times. Codes sent before lose their use.",
+      problems: ["otp-too-soon", "otp-limit"],
+    },
+    (id, by) => pipeline.resendCode(id, by),
+  );
+
+  act(
+    "cancel",
+    {
+      operationId: "cancelRequest",
+      summary: "Cancel a request",
+      description: "It ends as cancelled, and its documents leave the provider. Not once the signature may have been made.",
+      problems: ["too-late"],
+    },
+    (id, by) => pipeline.cancel(id, by),
+  );
+
+  act(
+    "retry",
+    {
+      operationId: "retryRequest",
+      summary: "Take a failed request up again",
+      description: "For requests that failed or expired: they go on at the step where that makes sense.",
+      problems: [],
+    },
+    (id, by) => pipeline.retry(id, by),
+  );
+}
+
+interface Act {
+  operationId: string;
+  summary: string;
+  description: string;
+  problems: readonly ProblemCode[];
+}

@@ -1,0 +1,185 @@
+import multipart from "@fastify/multipart";
+import type { FastifyRequest } from "fastify";
+import { randomBytes } from "node:crypto";
+import { type RequestId, toRequestId } from "../../core/request.ts";
+import { type Begun, type Bound, CLAIM_MS, type Claim, type Idempotency } from "./idempotency-types.ts";
+import type { ApiParts, Limits, Server } from "./ports.ts";
+import { ApiError } from "./problem.ts";
+import { readUpload, type Upload } from "./upload.ts";
+import { type Accepted, Accepted as AcceptedSchema, toAccepted } from "./view.ts";
+
+type Parts = Pick<ApiParts, "pipeline" | "documents" | "idempotency"> & { limits: Limits };
+
+/** Adds `POST /v1/requests`. */
+export function addSubmit(app: Server, parts: Parts): void {
+  void app.register(multipart);
+  app.after(() => {
+    app.post(
+      "/v1/requests",
+      {
+        schema: {
+          operationId: "submitRequest",
+          summary: "Hand in documents to be signed",
+          description:
+            "Takes one manifest and one to ten PDFs as multipart/form-data, in any order. The documents are stored and " +
+            "checked, and the request is durable and queued, when this answers. Send an Idempotency-Key to be able to " +
+            "repeat the call: the same key with the same body gives the same answer and makes nothing twice.",
+          tags: ["Requests"],
+          response: { 202: AcceptedSchema },
+          "x-answers": {
+            202: {
+              description: "Accepted. The Location header names the request.",
+              headers: { Location: "Address of the request.", "Idempotency-Replayed": "true when it was accepted before." },
+            },
+          },
+          "x-problems": [
+            "invalid-multipart",
+            "invalid-json",
+            "unknown-part",
+            "manifest-missing",
+            "manifest-repeated",
+            "no-documents",
+            "too-many-documents",
+            "invalid-idempotency-key",
+            "idempotency-in-progress",
+            "too-large",
+            "unsupported-media-type",
+            "not-a-pdf",
+            "invalid-manifest",
+            "unusable-pdf",
+            "idempotency-mismatch",
+            "disk-full",
+          ],
+        },
+      },
+      async (request, reply) => {
+        if (!request.isMultipart()) {
+          throw new ApiError(
+            "unsupported-media-type",
+            'Send multipart/form-data with one part "manifest" and one to ten parts "file".',
+          );
+        }
+        const { accepted, replayed } = await submit(request, parts);
+        if (replayed) void reply.header("idempotency-replayed", "true");
+        return await reply.code(202).header("location", accepted.links.self).send(accepted);
+      },
+    );
+  });
+}
+
+interface Outcome {
+  accepted: Accepted;
+  replayed: boolean;
+}
+
+async function submit(request: FastifyRequest, parts: Parts): Promise<Outcome> {
+  const begun = await begin(request, parts.idempotency);
+  if (begun?.state === "busy") {
+    throw new ApiError(
+      "idempotency-in-progress",
+      "A call with this Idempotency-Key is still being worked on; repeat it in a few seconds to get its answer.",
+    );
+  }
+  if (begun?.state === "done") return await replay(request, parts, begun.bound);
+  if (!begun) return await accept(request, parts, freshId());
+
+  const { claim, earlier } = begun;
+  const stop = keepExtended(claim);
+  try {
+    // An attempt before us got as far as binding. Did it submit? If so this is a repetition, else we finish its work.
+    if (earlier && (await parts.pipeline.find(earlier.requestId))) {
+      const outcome = await replay(request, parts, earlier);
+      await claim.finish();
+      return outcome;
+    }
+    return await accept(request, parts, earlier?.requestId ?? freshId(), { claim, earlier });
+  } finally {
+    stop();
+    await claim.release().catch((error: unknown) => request.log.warn({ err: error }, "idempotency claim not released"));
+  }
+}
+
+/** Stores the upload and submits it as `id`. Nothing stays behind when it is not accepted. */
+async function accept(
+  request: FastifyRequest,
+  parts: Parts,
+  id: RequestId,
+  key?: { claim: Claim; earlier: Bound | undefined },
+): Promise<Outcome> {
+  const { pipeline, documents } = parts;
+  let upload: Upload;
+  try {
+    await documents.discard(id);
+    upload = await readUpload(request, { id, ...parts });
+    if (key) await bind(key, upload.bodyHash, id);
+  } catch (error) {
+    await documents.discard(id);
+    throw error;
+  }
+  try {
+    const by = `api:${request.keyName}`;
+    await pipeline.submit({ ...upload.manifest, id, source: "api", documents: upload.documents, by });
+  } catch (error) {
+    // The record may have been written before this failed. Its documents go only when we know that it was not.
+    if (!(await pipeline.find(id))) {
+      await documents.discard(id);
+      throw error;
+    }
+    request.log.warn({ requestId: id, err: error }, "request accepted although its submission did not finish");
+  }
+  // Accepted is accepted: when only the memory of the key fails, the next call finds the bound request by itself.
+  await key?.claim
+    .finish()
+    .catch((error: unknown) => request.log.warn({ requestId: id, err: error }, "idempotency key not finished"));
+  return { accepted: toAccepted(id, upload.documents.length), replayed: false };
+}
+
+async function bind({ claim, earlier }: { claim: Claim; earlier: Bound | undefined }, bodyHash: string, id: RequestId) {
+  if (earlier && earlier.bodyHash !== bodyHash) throw otherBody();
+  if (await claim.bind({ bodyHash, requestId: id })) return;
+  throw new ApiError(
+    "idempotency-in-progress",
+    "Another call with this Idempotency-Key took over meanwhile; repeat the call to get its answer.",
+  );
+}
+
+/** The answer that was given before, after making sure that this is the same call. */
+async function replay(request: FastifyRequest, parts: Parts, bound: Bound): Promise<Outcome> {
+  const id = freshId();
+  try {
+    const { bodyHash, documents } = await readUpload(request, { id, ...parts });
+    if (bodyHash !== bound.bodyHash) throw otherBody();
+    return { accepted: toAccepted(bound.requestId, documents.length), replayed: true };
+  } finally {
+    await parts.documents.discard(id);
+  }
+}
+
+function otherBody(): ApiError {
+  return new ApiError(
+    "idempotency-mismatch",
+    "This Idempotency-Key was used for another manifest or other documents; use a new key for a new request.",
+  );
+}
+
+async function begin(request: FastifyRequest, idempotency: Idempotency): Promise<Begun | undefined> {
+  const key = request.headers["idempotency-key"];
+  if (key === undefined) return undefined;
+  if (typeof key !== "string" || !/^[\x21-\x7e]{1,255}$/.test(key)) {
+    throw new ApiError("invalid-idempotency-key", "Idempotency-Key must be 1 to 255 visible ASCII characters, sent once.");
+  }
+  return await idempotency.begin(`${request.keyName}:${key}`);
+}
+
+function keepExtended(claim: Claim): () => void {
+  // A failure to extend is found out when the key is bound: then the claim is ours or it is not.
+  const timer = setInterval(() => void claim.extend().catch(() => false), CLAIM_MS / 3);
+  timer.unref();
+  return () => {
+    clearInterval(timer);
+  };
+}
+
+function freshId(): RequestId {
+  return toRequestId(randomBytes(16));
+}

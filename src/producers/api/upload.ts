@@ -1,0 +1,179 @@
+import type { MultipartFile } from "@fastify/multipart";
+import type { FastifyRequest } from "fastify";
+import { createHash } from "node:crypto";
+import { PermanentError } from "../../core/errors.ts";
+import type { RequestId, StoredDocument } from "../../core/request.ts";
+import { Manifest } from "../manifest.ts";
+import { toDisplayName } from "./names.ts";
+import type { DocumentStore, Limits } from "./ports.ts";
+import { ApiError, type FieldError } from "./problem.ts";
+
+const MANIFEST_BYTES = 64 * 1024;
+/** Room for boundaries and part headers beside the documents. */
+const ENVELOPE_BYTES = MANIFEST_BYTES + 64 * 1024;
+
+export interface Upload {
+  manifest: Manifest;
+  documents: StoredDocument[];
+  /** Equal for two uploads exactly when the manifest, the documents, their names and their order are. */
+  bodyHash: string;
+}
+
+/**
+ * Reads the parts of a submission, in any order, and streams its documents into the store under `id`. Throws ApiError
+ * for everything that is wrong with it; what was stored until then is the caller's to discard.
+ */
+export async function readUpload(
+  request: FastifyRequest,
+  { id, documents: store, limits }: { id: RequestId; documents: DocumentStore; limits: Limits },
+): Promise<Upload> {
+  refuseBySize(Number(request.headers["content-length"] ?? 0), limits);
+  let manifest: Manifest | undefined;
+  const documents: StoredDocument[] = [];
+  let totalBytes = 0;
+  try {
+    for await (const part of request.parts({
+      // Every part is a stream, also the manifest: one way to bound it, whether it is sent as a field or as a file.
+      isPartAFile: () => true,
+      throwFileSizeLimit: false,
+      limits: { files: limits.documents + 4, parts: limits.documents + 4, fileSize: limits.documentBytes },
+    })) {
+      if (part.type !== "file") continue;
+      if (part.fieldname === "manifest") {
+        if (manifest) {
+          throw new ApiError("manifest-repeated", 'Send one part named "manifest"; this upload has at least two.');
+        }
+        manifest = parseManifest(await readBytes(part));
+      } else if (part.fieldname === "file") {
+        const document = await receive(part, { id, n: documents.length + 1, store, limits });
+        documents.push(document);
+        totalBytes += document.sizeBytes;
+        if (totalBytes > limits.totalBytes) throw tooLarge(limits);
+      } else {
+        const name = toDisplayName(part.fieldname, "?").slice(0, 60);
+        throw new ApiError("unknown-part", `Part "${name}" is not known: send one "manifest" and the PDFs as "file".`);
+      }
+    }
+  } catch (error) {
+    throw sort(error);
+  } finally {
+    // Whatever is left of the body is read and dropped, so that the client, which sends first, gets to read the answer.
+    request.raw.unpipe();
+    request.raw.resume();
+  }
+  if (!manifest) {
+    throw new ApiError("manifest-missing", 'Send the manifest as JSON in a part named "manifest".');
+  }
+  if (documents.length === 0) {
+    throw new ApiError("no-documents", `Send 1 to ${limits.documents} PDFs, each in a part named "file".`);
+  }
+  return { manifest, documents, bodyHash: toBodyHash(manifest, documents) };
+}
+
+async function receive(
+  part: MultipartFile,
+  { id, n, store, limits }: { id: RequestId; n: number; store: DocumentStore; limits: Limits },
+): Promise<StoredDocument> {
+  if (n > limits.documents) {
+    throw new ApiError("too-many-documents", `One request takes up to ${limits.documents} documents; send the rest apart.`);
+  }
+  const name = toDisplayName(part.filename, `document-${n}.pdf`);
+  const document = await store.receive(id, n, name, part.file).catch((error: unknown) => {
+    throw emptyOrDamaged(error, n, name);
+  });
+  if (part.file.truncated) {
+    throw new ApiError("too-large", `Document ${n} ("${name}") is larger than ${toSize(limits.documentBytes)}.`, [
+      { field: `file[${n}]`, message: `must not be larger than ${toSize(limits.documentBytes)}` },
+    ]);
+  }
+  await store.probe(document).catch((error: unknown) => {
+    throw emptyOrDamaged(error, n, name);
+  });
+  return document;
+}
+
+/** A refusal by the store or the probe, told about the part it is about. Everything else is passed through. */
+function emptyOrDamaged(error: unknown, n: number, name: string): unknown {
+  if (!(error instanceof PermanentError)) return error;
+  const code = error.code === "not-a-pdf" ? "not-a-pdf" : "unusable-pdf";
+  return new ApiError(code, `Document ${n} ("${name}") cannot be signed: ${error.message}`, [
+    { field: `file[${n}]`, message: error.message },
+  ]);
+}
+
+async function readBytes(part: MultipartFile): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of part.file as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > MANIFEST_BYTES) {
+      throw new ApiError("too-large", `The manifest is larger than ${toSize(MANIFEST_BYTES)}.`, [
+        { field: "manifest", message: `must not be larger than ${toSize(MANIFEST_BYTES)}` },
+      ]);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function parseManifest(bytes: Buffer): Manifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    throw new ApiError("invalid-json", 'The part "manifest" is not valid JSON in UTF-8.', [
+      { field: "manifest", message: "must be JSON" },
+    ]);
+  }
+  const parsed = Manifest.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const errors = parsed.error.issues.slice(0, 20).map(({ path, message }): FieldError => {
+    return { field: ["manifest", ...path.map(String)].join("."), message };
+  });
+  const first = errors[0];
+  throw new ApiError("invalid-manifest", `The manifest cannot be used: ${first?.field}: ${first?.message}.`, errors);
+}
+
+function refuseBySize(announcedBytes: number, limits: Limits): void {
+  if (announcedBytes > limits.totalBytes + ENVELOPE_BYTES) throw tooLarge(limits);
+}
+
+function tooLarge({ totalBytes }: Limits): ApiError {
+  return new ApiError("too-large", `All documents together must not be larger than ${toSize(totalBytes)}.`);
+}
+
+/** The parser's own errors; they have no code of ours. */
+function sort(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const code = "code" in error ? error.code : undefined;
+  if (code === "FST_PARTS_LIMIT" || code === "FST_FILES_LIMIT") {
+    return new ApiError("too-many-documents", "The upload has more parts than one request takes.");
+  }
+  const broken = /multipart|boundary|terminated early|premature close|aborted|malformed/i.test(error.message);
+  if (code === "FST_MP_PREMATURE_CLOSE" || code === "ECONNRESET" || code === "ERR_STREAM_PREMATURE_CLOSE" || broken) {
+    if (error instanceof ApiError || error instanceof PermanentError) return error;
+    return new ApiError("invalid-multipart", "The multipart body is broken, or the upload was cut off.");
+  }
+  return error;
+}
+
+function toBodyHash(manifest: Manifest, documents: readonly StoredDocument[]): string {
+  const content = [sorted(manifest), documents.map(({ name, sha256 }) => [name, sha256])];
+  return createHash("sha256").update(JSON.stringify(content)).digest("hex");
+}
+
+/** The same value with the members of every object in one order. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, member]) => [name, sorted(member)]),
+  );
+}
+
+function toSize(bytes: number): string {
+  const [size, unit] = bytes >= 1024 ** 3 ? [bytes / 1024 ** 3, "GiB"] : bytes >= 1024 ** 2 ? [bytes / 1024 ** 2, "MiB"] : [bytes / 1024, "KiB"];
+  return `${Math.round(size * 10) / 10} ${unit}`;
+}

@@ -1,0 +1,152 @@
+import { createHmac } from "node:crypto";
+import { lookup } from "node:dns";
+import { BlockList, isIP, isIPv4 } from "node:net";
+import { Agent } from "undici";
+import { PermanentError, RetryableError } from "../../core/errors.ts";
+import type { SignRequest } from "../../core/request.ts";
+
+/** Addresses that are not on the public internet. @source RFC 6890, RFC 6598, RFC 4291 §2.5, RFC 4193 */
+const PRIVATE = new BlockList();
+for (const [network, prefix] of [
+  ["0.0.0.0", 8],
+  ["10.0.0.0", 8],
+  ["100.64.0.0", 10],
+  ["127.0.0.0", 8],
+  ["169.254.0.0", 16],
+  ["172.16.0.0", 12],
+  ["192.0.0.0", 24],
+  ["192.0.2.0", 24],
+  ["192.168.0.0", 16],
+  ["198.18.0.0", 15],
+  ["198.51.100.0", 24],
+  ["203.0.113.0", 24],
+  ["224.0.0.0", 3],
+] as const) {
+  PRIVATE.addSubnet(network, prefix, "ipv4");
+}
+for (const [network, prefix] of [
+  ["::", 96],
+  ["::ffff:0:0", 96],
+  ["64:ff9b::", 96],
+  ["100::", 64],
+  ["2001::", 23],
+  ["2001:db8::", 32],
+  ["2002::", 16],
+  ["fc00::", 7],
+  ["fe80::", 10],
+  ["ff00::", 8],
+] as const) {
+  PRIVATE.addSubnet(network, prefix, "ipv6");
+}
+
+/** Whether an address may be called on somebody else's behalf. */
+export function isPublicAddress(address: string): boolean {
+  if (isIP(address) === 0) return false;
+  return !PRIVATE.check(address, isIPv4(address) ? "ipv4" : "ipv6");
+}
+
+export interface Teller {
+  tell(request: SignRequest, url: string, signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Tells a caller how a request stands, as Standard Webhooks has it: id, timestamp and HMAC-SHA256 in headers. The body
+ * has no personal data. Only https to public addresses is called, and what is resolved is what is connected to;
+ * `allowedHosts` may be private and plain http. Redirects are not followed.
+ * @source Standard Webhooks 1.0.0, "Webhook Signatures"
+ */
+export function createTeller({
+  key,
+  allowedHosts,
+  now = Date.now,
+}: {
+  /** Signs the messages; receivers know it as whsec_<Base64 of it>. */
+  key: Uint8Array;
+  allowedHosts: readonly string[];
+  now?: () => number;
+}): Teller {
+  const open = new Agent({ connect: { timeout: 10_000 } });
+  const guarded = new Agent({
+    connect: {
+      timeout: 10_000,
+      lookup(hostname, options, callback) {
+        lookup(hostname, { ...options, all: true }, (error, addresses) => {
+          const good = addresses?.filter(({ address }) => isPublicAddress(address)) ?? [];
+          const [first] = good;
+          if (error || !first) {
+            callback(error ?? Object.assign(new Error("not a public address"), { code: "ENOTPUBLIC" }), "", 4);
+          } else if (options.all) {
+            callback(null, good);
+          } else {
+            callback(null, first.address, first.family);
+          }
+        });
+      },
+    },
+  });
+
+  return {
+    async tell(request, url, signal) {
+      const target = new URL(url);
+      const allowed = allowedHosts.includes(target.host) || allowedHosts.includes(target.hostname);
+      const literal = target.hostname.replace(/^\[|\]$/g, "");
+      if (!allowed && (target.protocol !== "https:" || (isIP(literal) !== 0 && !isPublicAddress(literal)))) {
+        throw notAllowed();
+      }
+      const id = `msg_${request.id}_${request.updatedMs.toString(36)}`;
+      const timestamp = Math.floor(now() / 1000).toString();
+      const body = JSON.stringify(toMessage(request));
+      const signature = createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64");
+      const answer = await (allowed ? open : guarded)
+        .request({
+          origin: target.origin,
+          path: target.pathname + target.search,
+          method: "POST",
+          headers: {
+            "content-type": "application/json",
+            "webhook-id": id,
+            "webhook-timestamp": timestamp,
+            "webhook-signature": `v1,${signature}`,
+          },
+          body,
+          headersTimeout: 20_000,
+          bodyTimeout: 10_000,
+          signal,
+        })
+        .catch((cause: unknown) => {
+          if ((cause as NodeJS.ErrnoException).code === "ENOTPUBLIC") throw notAllowed();
+          throw new RetryableError("The callback could not be delivered", { code: "callback-unreachable", cause });
+        });
+      answer.body.on("error", () => {});
+      answer.body.destroy();
+      if (answer.statusCode < 200 || answer.statusCode > 299) {
+        throw new RetryableError(`The callback was answered with ${answer.statusCode}`, { code: "callback-refused" });
+      }
+    },
+    async close() {
+      await Promise.all([open.destroy(), guarded.destroy()]);
+    },
+  };
+}
+
+function notAllowed(): PermanentError {
+  return new PermanentError("callback_url is not a public https address", { code: "callback-not-allowed" });
+}
+
+/** What a caller is told: where the request is, and nothing about people. */
+export function toMessage(request: SignRequest): object {
+  const { id, reference, stage, phase, waiting, failure, updatedMs } = request;
+  return {
+    type: `request.${phase}`,
+    timestamp: new Date(updatedMs).toISOString(),
+    data: {
+      id,
+      ...(reference !== undefined && { reference }),
+      stage,
+      state: phase,
+      ...(waiting && { waiting: { for: waiting.for, until: new Date(waiting.untilMs).toISOString() } }),
+      ...(failure && { failure: { code: failure.code } }),
+    },
+  };
+}

@@ -1,0 +1,228 @@
+import { z } from "zod";
+import { DocumentUid, RequestPk, VideoIdPk } from "../core/signing.ts";
+
+/** An answer's body, sorted by what it is and not by what its Content-Type says. */
+export type Body =
+  | { kind: "json"; value: unknown }
+  | { kind: "empty" }
+  | { kind: "html" }
+  /** Neither JSON nor HTML: plain text, or JSON that broke off. */
+  | { kind: "text"; text: string };
+
+export function toBody(text: string): Body {
+  const trimmed = text.replace(/^\uFEFF/, "").trim();
+  if (trimmed === "") return { kind: "empty" };
+  try {
+    return { kind: "json", value: JSON.parse(trimmed) as unknown };
+  } catch {
+    return /^<(!doctype|html|head|body|\?xml|h1|title|!--|center)/i.test(trimmed)
+      ? { kind: "html" }
+      : { kind: "text", text: trimmed };
+  }
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isGiven(value: unknown): boolean {
+  return value !== undefined && value !== null && value !== "";
+}
+
+/**
+ * What the body says to a person: the first of details, detail, message, messsage, error. Objects and arrays become
+ * JSON, because validation errors arrive as objects of arrays.
+ * @source docs/provider.md §Error bodies
+ */
+export function toText(body: Body): string {
+  if (body.kind === "empty") return "";
+  if (body.kind === "html") return "an HTML page";
+  if (body.kind === "text") return body.text;
+  const said = isFields(body.value)
+    ? [body.value.details, body.value.detail, body.value.message, body.value.messsage, body.value.error].find(isGiven)
+    : body.value;
+  if (said === undefined) return JSON.stringify(body.value);
+  return typeof said === "string" ? said : JSON.stringify(said);
+}
+
+/** The envelope's `status`, which may be "success", "404 Not Found", "Invalid JSON" or "error". */
+export function toStatusWords(body: Body): string {
+  return body.kind === "json" && isFields(body.value) && typeof body.value.status === "string" ? body.value.status : "";
+}
+
+/** The HTTP code inside the envelope's `status` ("404 Not Found"), which can differ from the answer's own. */
+export function toStatusCode(words: string): number | undefined {
+  const code = /^\s*([1-5]\d\d)\b/.exec(words)?.[1];
+  return code === undefined ? undefined : Number(code);
+}
+
+/** Whether the body reports a failure, whatever the HTTP status was. */
+export function isErrorBody(body: Body): boolean {
+  if (body.kind !== "json" || !isFields(body.value)) return false;
+  const words = toStatusWords(body);
+  if ((toStatusCode(words) ?? 0) >= 400) return true;
+  if (/^\s*(error|errors|fail|failed|failure|ko|nok|invalid\b.*|bad request)\s*$/i.test(words))
+    return !("pk" in body.value);
+  if (body.value.success === false) return true;
+  if (words !== "") return false;
+  return isGiven(body.value.error) || (Array.isArray(body.value.detail) && isSchemaViolation(body.value.detail));
+}
+
+function isSchemaViolation(detail: readonly unknown[]): boolean {
+  return detail.length > 0 && detail.every((item) => isFields(item) && "loc" in item && "msg" in item);
+}
+
+/** The data of a success: under `details`, under `detail`, or the whole body. */
+function inner(value: unknown): unknown {
+  if (!isFields(value)) return value;
+  if (isGiven(value.details)) return value.details;
+  if (isGiven(value.detail)) return value.detail;
+  return value;
+}
+
+const Count = z
+  .union([
+    z.number(),
+    z
+      .string()
+      .trim()
+      .regex(/^\d{1,15}$/)
+      .transform(Number),
+  ])
+  .pipe(z.number().int().positive().max(Number.MAX_SAFE_INTEGER));
+
+/** Text, or a number the provider happens not to quote; anything else, an empty text too, counts as not given. */
+const Word = z
+  .union([z.string(), z.number()])
+  .transform((value) => String(value).trim() || undefined)
+  .optional()
+  .catch(undefined);
+
+/** A link that may be shown to a person: nothing but http and https. */
+const Link = z
+  .url({ protocol: /^https?$/ })
+  .max(2048)
+  .optional()
+  .catch(undefined);
+
+const CreatedBody = z.object({
+  request_pk: Count.pipe(RequestPk),
+  videoid_pk: Count.pipe(VideoIdPk),
+  videoid_link: Link,
+});
+
+/** The three identifiers of a new request. @source docs/provider.md §Create VideoID */
+export interface CreatedVideoId {
+  requestPk: RequestPk;
+  videoidPk: VideoIdPk;
+  videoidLink: string | undefined;
+}
+
+export function readCreated(body: Body): CreatedVideoId | undefined {
+  const found = CreatedBody.safeParse(body.kind === "json" ? inner(body.value) : undefined).data;
+  return found && { requestPk: found.request_pk, videoidPk: found.videoid_pk, videoidLink: found.videoid_link };
+}
+
+/** What we read of a request; the rest of its hundred fields is left alone. @source docs/provider.md §Get Request */
+export interface ProviderRequest {
+  /** VIDEOPENDING, VIDEOREVIEW, ENROLLREADY, …; a value we do not know passes as it is. */
+  status: string;
+  pk?: number;
+  email?: string;
+  mobilePhoneNumber?: string;
+  registrationAuthority?: string;
+  scratchcard?: string;
+  profile?: string;
+  countryName?: string;
+  videoidPk?: VideoIdPk;
+  videoidLink?: string;
+  refusalReason?: string;
+}
+
+const VideoIdData = z
+  .object({ pk: Count.pipe(VideoIdPk).optional().catch(undefined), videoid_link: Link, refusal_reason: Word })
+  .optional()
+  .catch(undefined);
+
+const RequestBody = z.object({
+  status: z.string().trim().min(1).max(64),
+  pk: Count.optional().catch(undefined),
+  email: Word,
+  mobile_phone_number: Word,
+  registration_authority: Word,
+  scratchcard: Word,
+  profile: Word,
+  country_name: Word,
+  videoid_pk: Count.pipe(VideoIdPk).optional().catch(undefined),
+  videoid_link: Link,
+  refusal_reason: Word,
+  videoid_data: VideoIdData,
+});
+
+export function readRequest(body: Body): ProviderRequest | undefined {
+  if (body.kind !== "json") return undefined;
+  const value = inner(body.value);
+  // Without data the envelope's own "success" would be taken for a request status.
+  if (value === body.value && /^(success|ok|\d{3}\b.*)$/i.test(toStatusWords(body))) return undefined;
+  const found = RequestBody.safeParse(value).data;
+  if (!found) return undefined;
+  const { videoid_data: video } = found;
+  return given({
+    status: found.status,
+    pk: found.pk,
+    email: found.email,
+    mobilePhoneNumber: found.mobile_phone_number,
+    registrationAuthority: found.registration_authority,
+    scratchcard: found.scratchcard,
+    profile: found.profile,
+    countryName: found.country_name,
+    videoidPk: found.videoid_pk ?? video?.pk,
+    videoidLink: found.videoid_link ?? video?.videoid_link,
+    refusalReason: found.refusal_reason ?? video?.refusal_reason,
+  });
+}
+
+type Given<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
+  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
+};
+
+function given<T extends object>(fields: T): Given<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Given<T>;
+}
+
+/** One stored document in an upload's answer. A uid that could not stand in a path is no uid. */
+const UploadEntry = z.object({
+  uid: z
+    .union([z.string(), z.number()])
+    .transform(String)
+    .pipe(z.string().regex(/^[\w-][\w.-]*$/))
+    .pipe(DocumentUid)
+    .optional()
+    .catch(undefined),
+  name: Word,
+  key: Word,
+  filename: Word,
+  digest: Word,
+  errorCode: Word,
+  errorMessage: Word,
+});
+export type UploadEntry = z.infer<typeof UploadEntry>;
+
+/** The entries of an upload's answer: an object, an array or a bare uid. @source docs/provider.md §Upload */
+export function readUpload(body: Body): UploadEntry[] | undefined {
+  if (body.kind !== "json") return undefined;
+  const value = inner(body.value);
+  const items = Array.isArray(value) ? value : [value];
+  const entries = items.map((item) => UploadEntry.safeParse(isFields(item) ? item : { uid: item }).data);
+  return entries.length > 0 && entries.every((entry) => entry !== undefined) ? entries : undefined;
+}
+
+/** Whether the answer to Sign says that the work is still to be done. @source docs/provider.md §Sign */
+export function isAccepted(status: number, body: Body): boolean {
+  if (status === 202) return true;
+  const data = body.kind === "json" ? inner(body.value) : undefined;
+  if (isFields(data) && data.asyncmode === true) return true;
+  return /going to be signed|in a few seconds/i.test(toText(body));
+}

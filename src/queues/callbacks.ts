@@ -1,0 +1,106 @@
+import { type ConnectionOptions, Queue, UnrecoverableError, Worker } from "bullmq";
+import type { Redis } from "ioredis";
+import { exponential } from "../core/backoff.ts";
+import { toFailure } from "../core/errors.ts";
+import type { SignRequest } from "../core/request.ts";
+import type { Log } from "../core/stage.ts";
+import type { Keys } from "./keys.ts";
+import { StageJob } from "./queues.ts";
+import type { Store } from "./store.ts";
+
+const QUEUE = "callback";
+const ATTEMPTS = 30;
+const backoff = exponential("5s", { upTo: "2h" });
+const TAKE_EVERY_MS = 1_000;
+
+export type Callbacks = ReturnType<typeof createCallbacks>;
+
+/**
+ * Tells callers how their requests stand, at the address they gave: one job for each change that matters, retried for
+ * about two days. Each tells the state at the time of telling, so a late one is never wrong.
+ */
+export function createCallbacks({
+  redis,
+  connection,
+  keys,
+  store,
+  tell,
+  log,
+}: {
+  redis: Redis;
+  connection: ConnectionOptions;
+  keys: Keys;
+  store: Store;
+  /** Sends one message. Throws a Failure. */
+  tell: (request: SignRequest, url: string, signal: AbortSignal) => Promise<void>;
+  log: Log;
+}) {
+  const queue = new Queue<StageJob>(QUEUE, {
+    connection,
+    prefix: keys.queues,
+    streams: { events: { maxLen: 1000 } },
+    defaultJobOptions: {
+      attempts: ATTEMPTS,
+      backoff: { type: "callback" },
+      removeOnComplete: true,
+      removeOnFail: { age: 7 * 86_400, count: 1_000 },
+      stackTraceLimit: 0,
+      keepLogs: 0,
+    },
+  });
+  let worker: Worker<StageJob> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let taking: Promise<void> = Promise.resolve();
+
+  /** Turns noted changes into jobs. The note goes only after the job is there, so none is lost in between. */
+  async function take(): Promise<void> {
+    const ids = await redis.srandmember(keys.changed("callback"), 200);
+    for (const id of ids) {
+      await queue.add(QUEUE, { requestId: id });
+      await redis.srem(keys.changed("callback"), id);
+    }
+  }
+
+  return {
+    queue,
+    start(): void {
+      worker = new Worker<StageJob>(
+        QUEUE,
+        async (job) => {
+          const { requestId } = StageJob.parse(job.data);
+          const request = (await store.read(requestId))?.request;
+          const url = request?.facts["callbackUrl"];
+          if (!request || typeof url !== "string") return;
+          try {
+            await tell(request, url, AbortSignal.timeout(30_000));
+          } catch (error) {
+            const failure = toFailure(error);
+            log.warn({ requestId, code: failure.code, attempt: job.attemptsStarted }, "callback failed");
+            if (failure.kind === "permanent") throw new UnrecoverableError(failure.code);
+            throw new Error(failure.code);
+          }
+        },
+        {
+          connection,
+          prefix: keys.queues,
+          concurrency: 10,
+          removeOnComplete: { count: 0 },
+          settings: { backoffStrategy: (n) => backoff(n, Math.random()) },
+        },
+      );
+      worker.on("error", () => {}); // the stage workers report an outage already
+      timer = setInterval(() => {
+        taking = taking.then(take).catch(() => {});
+      }, TAKE_EVERY_MS);
+    },
+    async stop(): Promise<void> {
+      clearInterval(timer);
+      await taking;
+      if (worker) {
+        const late = new Promise<void>((resolve) => setTimeout(resolve, 5_000).unref());
+        await Promise.race([worker.close(), late.then(() => worker?.close(true))]);
+      }
+      await queue.close();
+    },
+  };
+}

@@ -1,0 +1,56 @@
+import { createHash } from "node:crypto";
+import type { RequestId, Source } from "../core/request.ts";
+import { isEnd, type Phase } from "../core/status.ts";
+
+/** Requests are listed by group: everything that moves by itself is one, waiting is another, every end its own. */
+export const GROUPS = ["active", "waiting", "done", "refused", "cancelled", "expired", "failed"] as const;
+export type Group = (typeof GROUPS)[number];
+
+export function groupOf(phase: Phase): Group {
+  return phase === "waiting" || isEnd(phase) ? (phase as Group) : "active";
+}
+
+export type Keys = ReturnType<typeof createKeys>;
+
+/**
+ * Every Redis key, in one place. `prefix` is a hash tag, so that all keys of one pipeline live in one Cluster slot: the
+ * scripts touch several of them in one step.
+ */
+export function createKeys(prefix: string) {
+  const digest = (text: string) => createHash("sha256").update(text).digest("base64url").slice(0, 22);
+  return {
+    prefix,
+    /** Prefix of BullMQ's own keys. */
+    queues: `${prefix}:queue`,
+    /** The record: "version|stage|phase|nudgedMs|updatedMs|json". */
+    request: (id: RequestId) => `${prefix}:request:${id}`,
+    /** List of history lines (core/history.ts). */
+    history: (id: RequestId) => `${prefix}:history:${id}`,
+    /** Sorted set: every open request by the time at which it is overdue. */
+    due: `${prefix}:due`,
+    /** Sorted sets: requests of a group by creation time. */
+    index: (group: Group) => `${prefix}:index:${group}`,
+    /** Sets: requests that changed and whose door has not yet looked. */
+    changed: (source: Source | "callback") => `${prefix}:changed:${source}`,
+    /** Hash: request_pk to request id, for webhooks. */
+    pks: `${prefix}:pks`,
+    /** Hash of encrypted fields: who signs, and other personal data. */
+    vault: (id: RequestId) => `${prefix}:vault:${id}`,
+    /** The encrypted one-time code, for minutes. */
+    code: (id: RequestId) => `${prefix}:code:${id}`,
+    /** Set of request ids with the same caller's reference. */
+    reference: (reference: string) => `${prefix}:reference:${digest(reference)}`,
+    /** The request that has this document for this signer. */
+    seen: (fingerprint: string) => `${prefix}:seen:${fingerprint}`,
+    /** What an Idempotency-Key stands for. */
+    idempotency: (name: string) => `${prefix}:idempotency:${digest(name)}`,
+    /** Sorted set: requests whose creation at the provider may have worked unheard, by when that stops to matter. */
+    unheard: `${prefix}:unheard`,
+    /** Sorted set: request_pks from webhooks that no request has, by arrival. */
+    strangers: `${prefix}:strangers`,
+    /** Hash: fingerprint of the person a stranger is about. */
+    strangerPrints: `${prefix}:stranger-prints`,
+    /** Held by the process that reconciles. */
+    leader: (what: string) => `${prefix}:leader:${what}`,
+  };
+}

@@ -1,0 +1,97 @@
+import type { Redis } from "ioredis";
+import { PermanentError } from "../core/errors.ts";
+import type { RequestId, SignRequest } from "../core/request.ts";
+import { PHASES } from "../core/status.ts";
+import { type Group, GROUPS, groupOf, type Keys } from "./keys.ts";
+import type { Page } from "./pipeline-types.ts";
+import type { Store } from "./store.ts";
+
+interface Parts {
+  redis: Redis;
+  keys: Keys;
+  store: Store;
+}
+
+/** Records looked at for one page at the most: a rare state in a huge backlog gives short pages, not slow ones. */
+const LOOK_AT_MOST = 2_000;
+
+/**
+ * Requests, newest first. The cursor names the last one seen (creation time and id), so that a page neither repeats
+ * nor skips what is there all the time. Throws PermanentError "bad-cursor", "bad-state".
+ */
+export async function listRequests(
+  { redis, keys, store }: Parts & { now?: () => number },
+  { state, reference, limit, cursor }: { state?: string; reference?: string; limit: number; cursor?: string },
+): Promise<Page> {
+  if (state !== undefined && !(PHASES as readonly string[]).includes(state)) {
+    throw new PermanentError(`There is no state "${state.slice(0, 20)}"; there are ${PHASES.join(", ")}`, { code: "bad-state" });
+  }
+  const after = cursor === undefined ? undefined : readCursor(cursor);
+  if (reference !== undefined) return await listByReference({ redis, keys, store }, reference, state, limit, after);
+
+  const groups = state === undefined ? GROUPS : [groupOf(state as SignRequest["phase"])];
+  const items: SignRequest[] = [];
+  let last = after;
+  let looked = 0;
+  while (items.length < limit && looked < LOOK_AT_MOST) {
+    const page = await newestOf(store, groups, last, limit);
+    if (page.length === 0) return { items, next_cursor: undefined };
+    looked += page.length;
+    const records = new Map((await store.readMany(page.map(({ id }) => id))).map((record) => [record.id, record]));
+    for (const entry of page) {
+      last = entry;
+      const record = records.get(entry.id);
+      if (record && (state === undefined || record.phase === state)) items.push(record);
+      if (items.length === limit) break;
+    }
+  }
+  return { items, next_cursor: last && writeCursor(last) };
+}
+
+type Entry = { id: RequestId; createdMs: number };
+
+function isAfter(entry: Entry, than: Entry): boolean {
+  return entry.createdMs < than.createdMs || (entry.createdMs === than.createdMs && entry.id < than.id);
+}
+
+async function newestOf(store: Store, groups: readonly Group[], after: Entry | undefined, limit: number): Promise<Entry[]> {
+  // Redis orders equal scores by id, so reading from the cursor's time down and dropping what was seen is exact; a
+  // page is widened until more than the dropped ones are there.
+  const lists = await Promise.all(
+    groups.map(async (group) => {
+      for (let size = limit + 1; ; size *= 2) {
+        const found = await store.newest(group, after?.createdMs ?? "+inf", size);
+        const fresh = after ? found.filter((entry) => isAfter(entry, after)) : found;
+        if (fresh.length > 0 || found.length < size) return fresh;
+      }
+    }),
+  );
+  return lists.flat().sort((a, b) => (isAfter(a, b) ? 1 : -1)).slice(0, limit);
+}
+
+async function listByReference(
+  { redis, keys, store }: Parts,
+  reference: string,
+  state: string | undefined,
+  limit: number,
+  after: Entry | undefined,
+): Promise<Page> {
+  const records = await store.readMany(await redis.smembers(keys.reference(reference)));
+  const fitting = records
+    .filter((record) => record.reference === reference && (state === undefined || record.phase === state))
+    .filter((record) => !after || isAfter(record, after))
+    .sort((a, b) => (isAfter(a, b) ? 1 : -1));
+  const items = fitting.slice(0, limit);
+  const last = items.at(-1);
+  return { items, next_cursor: fitting.length > limit && last ? writeCursor(last) : undefined };
+}
+
+function writeCursor({ createdMs, id }: Entry): string {
+  return Buffer.from(`${createdMs.toString(36)}.${id}`).toString("base64url");
+}
+
+function readCursor(cursor: string): Entry {
+  const match = /^([0-9a-z]{1,11})\.(req-[0-9a-z]{26})$/.exec(Buffer.from(cursor, "base64url").toString());
+  if (!match) throw new PermanentError("The cursor is not one that a page gave", { code: "bad-cursor" });
+  return { createdMs: Number.parseInt(match[1] ?? "", 36), id: match[2] ?? "" };
+}

@@ -1,0 +1,274 @@
+import type { Redis } from "ioredis";
+import { PermanentError, RetryableError } from "../core/errors.ts";
+import type { RequestId, SignRequest, Source } from "../core/request.ts";
+import { isEnd } from "../core/status.ts";
+import type { Codes } from "./codes.ts";
+import type { Keys } from "./keys.ts";
+import { listRequests } from "./listing.ts";
+import type { Pipeline, Submission, Submitted } from "./pipeline-types.ts";
+import type { Queues } from "./queues.ts";
+import { fingerprint } from "./seal.ts";
+import type { Change, Store } from "./store.ts";
+import type { Strangers } from "./strangers.ts";
+import type { Vault } from "./vault.ts";
+
+/** How long a document counts as seen. */
+const SEEN_MS = 90 * 86_400_000;
+/** The provider sends no second code within a minute. @source docs/provider.md §OTP */
+const OTP_PAUSE_MS = 60_000;
+const OTP_MOST = 3;
+
+export interface PipelineParts {
+  redis: Redis;
+  keys: Keys;
+  store: Store;
+  queues: Queues;
+  vault: Vault;
+  codes: Codes;
+  strangers: Strangers;
+  masterKey: Uint8Array;
+  stages: readonly { name: string; retryFrom: string }[];
+  /** Whether a request may ask to be approved without a RAO's decision. */
+  allowAuto: boolean;
+  now?: () => number;
+}
+
+export function createPipeline(parts: PipelineParts): Pipeline {
+  const { redis, keys, store, queues, vault, codes, strangers, masterKey, stages, allowAuto, now = Date.now } = parts;
+  const lastStage = stages.at(-1)?.name;
+
+  /** The stage at which a retry takes up a request that failed at `stage`. */
+  function retryFrom(stage: string): string {
+    return stages.find(({ name }) => name === stage)?.retryFrom ?? stage;
+  }
+
+  /** A document for a signer under a profile: the same one again is a duplicate. The name plays no part. */
+  function fingerprints({ documents, signer, profile, registration_authority }: Submission): string[] {
+    const whose = [signer.email.toLowerCase(), signer.mobile_phone_number, profile ?? "", registration_authority ?? ""];
+    return documents.map(({ sha256 }) => fingerprint(masterKey, [sha256, ...whose]));
+  }
+
+  /** The earlier request that stands in the way; its documents are claimed for `id` otherwise. */
+  async function claimSeen(id: RequestId, prints: string[], refuse: boolean): Promise<SignRequest | undefined> {
+    for (const print of prints) {
+      const key = keys.seen(print);
+      if ((await redis.set(key, id, "PX", SEEN_MS, "NX")) === "OK") continue;
+      const earlierId = await redis.get(key);
+      const earlier = earlierId && earlierId !== id ? (await store.read(earlierId))?.request : undefined;
+      if (refuse && earlier && (earlier.phase === "done" || !isEnd(earlier.phase))) return earlier;
+      await redis.set(key, id, "PX", SEEN_MS); // one that ended otherwise is tried again by this one
+    }
+    return undefined;
+  }
+
+  async function wake(request: SignRequest): Promise<void> {
+    const at = await store.nudge(request.id);
+    if (at) await queues.promote(at.stage, request.id);
+  }
+
+  function notNow(request: SignRequest, what: string): PermanentError {
+    const where = isEnd(request.phase) ? request.phase : `at ${request.stage}, ${request.phase}`;
+    return new PermanentError(`Request ${request.id} is ${where}: it cannot be ${what} now`, {
+      code: "not-possible-now",
+    });
+  }
+
+  async function decide(id: RequestId, kind: "approve" | "refuse", by: string): Promise<SignRequest> {
+    const decided = await store.change(id, (request): Change => {
+      const earlier = request.facts["decision"] as { kind: string; by: string; atMs: number } | undefined;
+      const word = kind === "approve" ? "approved" : "refused";
+      if (earlier) {
+        const when = new Date(earlier.atMs).toISOString();
+        throw new PermanentError(`Request ${id} was already ${earlier.kind === "approve" ? "approved" : "refused"} by ${earlier.by} at ${when}`, {
+          code: "already-decided",
+        });
+      }
+      if (request.stage !== "approve" || isEnd(request.phase) || request.ending) throw notNow(request, word);
+      return { event: "note", patch: { facts: { decision: { kind, by, atMs: now() } } }, by, note: word };
+    });
+    await wake(decided);
+    return decided;
+  }
+
+  return {
+    async submit(submission): Promise<Submitted> {
+      const { id, by, source, documents, signer, authentication } = submission;
+      if (submission.approval === "auto" && !allowAuto) {
+        throw new PermanentError(
+          'approval: "auto" is not allowed here; leave it out, or have the operator set APPROVAL=auto',
+          { code: "auto-approval-not-allowed" },
+        );
+      }
+      const known = (await store.read(id))?.request;
+      if (known) return { outcome: "known", request: known };
+      const earlier = await claimSeen(id, fingerprints(submission), submission.refuseDuplicate ?? false);
+      if (earlier) return { outcome: "duplicate", of: earlier };
+
+      const { method } = authentication;
+      const external = authentication.method === "external" ? authentication : undefined;
+      await vault.keep(id, { signer, ...(external && { unlock: external.value }) });
+      if (submission.reference) await redis.sadd(keys.reference(submission.reference), id);
+      await store.add(
+        {
+          id,
+          workflow: submission.workflow,
+          source,
+          ...(submission.reference && { reference: submission.reference }),
+          facts: {
+            documents,
+            authentication: { method, ...(external && { type: external.type }) },
+            ...(submission.profile && { profile: submission.profile }),
+            ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
+            ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
+            ...(submission.approval && { approval: submission.approval }),
+            ...(submission.callback_url && { callbackUrl: submission.callback_url }),
+            ...(submission.retryOf && { retryOf: submission.retryOf }),
+          },
+          createdMs: now(),
+        },
+        by,
+      );
+      const request = await store.get(id);
+      await queues.add(request.stage, id);
+      return { outcome: "accepted", request };
+    },
+
+    get: store.get,
+    find: async (id) => (await store.read(id))?.request,
+    list: (options) => listRequests({ redis, keys, store, now }, options),
+    history: store.history,
+
+    approve: (id, by) => decide(id, "approve", by),
+    async refuse(id, reason, by) {
+      const request = await store.get(id);
+      if (request.stage === "approve" && !request.facts["decision"]) await vault.keepNote(id, "reason", reason);
+      return await decide(id, "refuse", by);
+    },
+
+    async giveCode(id, secret, by) {
+      const open = (request: SignRequest) =>
+        request.stage === "sign" && request.phase === "waiting" && request.waiting?.for !== "a new OTP";
+      const request = await store.get(id);
+      if (!open(request)) throw notNow(request, "given a code");
+      await codes.keep(id, secret);
+      const noted = await store.change(id, (fresh) => {
+        if (!open(fresh)) throw notNow(fresh, "given a code");
+        return { event: "note", by, note: "code given" };
+      });
+      await wake(noted);
+      return noted;
+    },
+
+    async resendCode(id, by) {
+      const request = await store.change(id, (fresh): Change => {
+        const otp = fresh.facts["otp"] as { sentMs: number; count: number } | undefined;
+        if (fresh.stage !== "sign" || fresh.phase !== "waiting" || !otp) throw notNow(fresh, "sent a new code");
+        const waitMs = otp.sentMs + OTP_PAUSE_MS - now();
+        if (waitMs > 0) {
+          throw new RetryableError(`The last code was sent less than a minute ago; try again in ${Math.ceil(waitMs / 1000)} s`, {
+            code: "otp-too-soon",
+            retryAfterMs: waitMs,
+          });
+        }
+        if (otp.count >= OTP_MOST) {
+          throw new PermanentError(`Request ${id} was sent ${otp.count} codes, which is the most`, { code: "otp-too-many" });
+        }
+        return { event: "requeue", to: "otp", patch: { waiting: null, failure: null, facts: { resend: now() } }, by, note: "resend" };
+      });
+      await codes.forget(id);
+      await queues.clear(id);
+      await queues.add(request.stage, id);
+      return request;
+    },
+
+    async cancel(id, by) {
+      const request = await store.change(id, (fresh): Change => {
+        if (isEnd(fresh.phase) || fresh.ending) throw notNow(fresh, "cancelled");
+        if (fresh.facts["signedMs"] !== undefined || fresh.intent?.effect === "sign") {
+          throw new PermanentError(`Request ${id} may already be signed: it cannot be cancelled any more`, { code: "too-late" });
+        }
+        const failure = { code: "cancelled", message: `Cancelled by ${by}`, stage: fresh.stage };
+        const patch = { ending: "cancelled" as const, failure };
+        // A worker is at it: it ends the request itself, with what its call gave, as soon as that is known.
+        if (fresh.phase === "running" || fresh.intent) return { event: "note", patch, by, note: "cancel" };
+        return { event: "end", patch: { ...patch, waiting: null }, by, note: "cancel" };
+      });
+      if (request.stage === lastStage) {
+        await queues.clear(id);
+        await queues.add(request.stage, id);
+      } else {
+        await wake(request);
+      }
+      return request;
+    },
+
+    async retry(id, by) {
+      const request = await store.change(id, (fresh): Change => {
+        if (fresh.phase !== "failed" && fresh.phase !== "expired") throw notNow(fresh, "retried");
+        const failedAt = fresh.failure?.stage ?? fresh.stage;
+        const to = resumeAt(fresh, failedAt);
+        return {
+          event: "requeue",
+          to,
+          patch: { ending: null, failure: null, waiting: null, intent: null, facts: forgetFrom(to) },
+          by,
+          note: "retry",
+        };
+      });
+      await queues.clear(id);
+      await queues.add(request.stage, id);
+      return request;
+    },
+
+    async nudge(requestPk) {
+      const id = await redis.hget(keys.pks, String(requestPk));
+      if (id) {
+        const at = await store.nudge(id);
+        if (at) await queues.promote(at.stage, id);
+        return true;
+      }
+      if (!(await strangers.add(requestPk))) return false;
+      for (const unheard of await strangers.unheard()) {
+        const at = await store.nudge(unheard);
+        if (at?.stage === stages[0]?.name && at) await queues.promote(at.stage, unheard);
+      }
+      return false;
+    },
+
+    takeChanged: (source: Source, limit) => redis.spop(keys.changed(source), limit),
+    async putBackChanged(source, ids) {
+      if (ids.length > 0) await redis.sadd(keys.changed(source), ...ids);
+    },
+
+    async counts() {
+      const [groups, jobs, overdue] = await Promise.all([store.counts(), queues.counts(), store.overdueCount(now())]);
+      const sum = (state: string) => Object.values(jobs).reduce((total, one) => total + (one[state] ?? 0), 0);
+      const { active, ...rest } = groups;
+      const running = Math.min(active, sum("active"));
+      return { states: { ...rest, running, queued: active - running }, queues: jobs, overdue };
+    },
+  };
+
+  function resumeAt(request: SignRequest, failedAt: string): string {
+    const isSigned = request.facts["signedMs"] !== undefined;
+    if (isSigned && (failedAt !== lastStage || request.failure?.code === "signed-file-changed")) return "fetch";
+    if (isSigned) return failedAt;
+    // A request that has no video identification at the provider any more starts over.
+    return request.facts["providerGone"] === true ? "create" : retryFrom(failedAt);
+  }
+
+  /** Facts that a restart at `stage` must not find. */
+  function forgetFrom(stage: string): Record<string, null> {
+    const order = ["create", "approve", "upload", "fetch", "cleanup"];
+    const facts: Record<string, string[]> = {
+      create: ["requestPk", "videoidPk", "videoidLink", "identifiedMs", "providerStatus", "providerGone"],
+      approve: ["decision", "approvedMs", "approvedBy"],
+      upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs"],
+      fetch: ["signed"],
+      cleanup: ["removedMs", "cleanup"],
+    };
+    const from = Math.max(order.indexOf(stage), 0);
+    return Object.fromEntries(order.slice(from).flatMap((name) => (facts[name] ?? []).map((fact) => [fact, null])));
+  }
+}
+

@@ -1,0 +1,99 @@
+import { randomUUID } from "node:crypto";
+import type { Redis } from "ioredis";
+import type { Log } from "../core/stage.ts";
+import { isEnd } from "../core/status.ts";
+import type { Keys } from "./keys.ts";
+import type { Queues } from "./queues.ts";
+import type { Store } from "./store.ts";
+
+const PAGE = 500;
+const LEAST_PAUSE_MS = 60_000;
+const MOST_PAUSE_MS = 15 * 60_000;
+
+export type Reconciler = ReturnType<typeof createReconciler>;
+
+/**
+ * Finds every open request whose time is over and makes sure that a job will run for it: a crash between the record
+ * and the job, a lost queue, a removed job. It asks only for what is overdue, so a hundred thousand requests that wait
+ * as they should cost nothing. One process at a time does it.
+ */
+export function createReconciler({
+  redis,
+  keys,
+  store,
+  queues,
+  log,
+  everyMs = 30_000,
+  now = Date.now,
+}: {
+  redis: Redis;
+  keys: Keys;
+  store: Store;
+  queues: Queues;
+  log: Log;
+  everyMs?: number;
+  now?: () => number;
+}) {
+  const me = randomUUID();
+  let timer: NodeJS.Timeout | undefined;
+  let running: Promise<unknown> = Promise.resolve();
+  let withoutNextStep = 0;
+
+  async function lead(): Promise<boolean> {
+    const key = keys.leader("reconciler");
+    if ((await redis.set(key, me, "PX", everyMs * 2, "NX")) === "OK") return true;
+    if ((await redis.get(key)) !== me) return false;
+    await redis.pexpire(key, everyMs * 2);
+    return true;
+  }
+
+  /** One round. The number of requests that had no next step and were given one. */
+  async function sweep(): Promise<number> {
+    let revived = 0;
+    for (let pages = 0; pages < 20; pages++) {
+      const ids = await store.overdue(now(), PAGE);
+      for (const id of ids) {
+        const held = await store.read(id);
+        if (!held || isEnd(held.request.phase)) {
+          await store.forgetDue(id);
+          continue;
+        }
+        const { stage, phase, updatedMs } = held.request;
+        const how = await queues.revive(stage, id, { now: phase === "queued" || phase === "running" });
+        if (how === "missing") {
+          revived += 1;
+          log.warn({ requestId: id, stage, phase, code: "without-next-step" }, "request was given its next step");
+        }
+        const ageMs = now() - updatedMs;
+        await store.postpone(id, now() + Math.min(Math.max(ageMs, LEAST_PAUSE_MS), MOST_PAUSE_MS));
+      }
+      if (ids.length < PAGE) break;
+    }
+    withoutNextStep = revived;
+    return revived;
+  }
+
+  async function round(): Promise<void> {
+    try {
+      if (await lead()) await sweep();
+    } catch (error) {
+      log.warn({ code: "reconciler-failed", reason: (error as Error).message.slice(0, 120) }, "reconciler failed");
+    }
+  }
+
+  return {
+    sweep,
+    /** What the last round found without a next step; 0 when all is well. */
+    found: () => withoutNextStep,
+    start(): void {
+      timer = setInterval(() => {
+        running = running.then(round);
+      }, everyMs);
+      running = running.then(round);
+    },
+    async stop(): Promise<void> {
+      clearInterval(timer);
+      await running;
+    },
+  };
+}

@@ -1,0 +1,309 @@
+import { readFileSync } from "node:fs";
+import type { Redis } from "ioredis";
+import { PermanentError } from "../core/errors.ts";
+import { decodeLine, encodeLine, type HistoryLine } from "../core/history.ts";
+import { type RequestId, SignRequest } from "../core/request.ts";
+import { type Event, isEnd, type Phase, move, phasesFor } from "../core/status.ts";
+import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
+
+/** A record as it was read, with what is needed to write it again. */
+export interface Held {
+  request: SignRequest;
+  version: string;
+  /** When somebody last asked to look at it, in milliseconds since the epoch; 0 for never. */
+  nudgedMs: number;
+}
+
+/** What a change adds. `null` removes. */
+export interface Patch {
+  facts?: Record<string, unknown>;
+  intent?: SignRequest["intent"] | null;
+  waiting?: SignRequest["waiting"] | null;
+  failure?: SignRequest["failure"] | null;
+  ending?: SignRequest["ending"] | null;
+  attempt?: number;
+}
+
+export interface Change {
+  event: Event | "note";
+  patch?: Patch;
+  /** The stage to go to, for "requeue". */
+  to?: string;
+  /** When the request's job is to run next, in milliseconds since the epoch; now, when left out. */
+  lookMs?: number;
+  by?: string;
+  note?: string;
+  /** The write counts only while this worker holds its job. */
+  fence?: { lockKey: string; token: string };
+}
+
+/** Thrown when somebody else wrote the record since it was read, or holds its job. */
+export class Conflict extends Error {
+  override readonly name = "Conflict";
+  readonly lockLost: boolean;
+  constructor(lockLost: boolean) {
+    super(lockLost ? "another worker holds this request" : "the request was changed meanwhile");
+    this.lockLost = lockLost;
+  }
+}
+
+/** How long after its time a request counts as overdue. */
+const MARGIN_MS = 60_000;
+const STARTABLE = `,${phasesFor("start").join(",")},`;
+
+interface Scripts {
+  signpipeBegin(...args: (string | number)[]): Promise<string[] | null>;
+  signpipeTransition(keys: number, ...args: (string | number)[]): Promise<[string, string] | 0 | -1>;
+  signpipeNudge(...args: (string | number)[]): Promise<[string, string] | null>;
+  signpipePark(...args: (string | number)[]): Promise<string | null>;
+}
+
+export type Store = ReturnType<typeof createStore>;
+
+/** Request records in Redis. The only writer of status: every change is one compare-and-set with its history line. */
+export function createStore({
+  redis,
+  keys,
+  stages,
+  now = Date.now,
+}: {
+  redis: Redis;
+  keys: Keys;
+  /** The stages of the workflow, in order. */
+  stages: readonly string[];
+  now?: () => number;
+}) {
+  const script = (name: string) => readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), "utf8");
+  redis.defineCommand("signpipeBegin", { numberOfKeys: 3, lua: script("begin") });
+  redis.defineCommand("signpipeTransition", { lua: script("transition") });
+  redis.defineCommand("signpipeNudge", { numberOfKeys: 1, lua: script("nudge") });
+  redis.defineCommand("signpipePark", { numberOfKeys: 2, lua: script("park") });
+  const scripts = redis as unknown as Scripts;
+
+  function toHeld([version = "", stage = "", phase = "", nudged = "0", updated = "0", json = "{}"]: string[]): Held {
+    const rest = JSON.parse(json) as object;
+    const request = { ...rest, stage, phase, updatedMs: Number(updated) } as SignRequest;
+    return { request, version, nudgedMs: Number(nudged) };
+  }
+
+  function parse(value: string | null): Held | undefined {
+    if (value === null) return undefined;
+    const fields = /^(\d+)\|([^|]*)\|([^|]*)\|(\d+)\|(\d+)\|(.*)$/s.exec(value);
+    if (!fields) throw new PermanentError("A record in Redis is not readable", { code: "record-damaged" });
+    return toHeld(fields.slice(1));
+  }
+
+  async function read(id: RequestId): Promise<Held | undefined> {
+    return parse(await redis.get(keys.request(id)));
+  }
+
+  async function write(
+    before: Phase | undefined,
+    version: string,
+    next: SignRequest,
+    change: Change,
+    pk: { value: unknown; how: "set" | "drop" } | undefined,
+  ): Promise<Held> {
+    const { id, stage, phase, updatedMs, ...rest } = next;
+    const wants = wantsToKnow(next, change.event).map((name) => keys.changed(name));
+    const allKeys = [
+      keys.request(id),
+      keys.history(id),
+      keys.due,
+      keys.index(groupOf(before ?? phase)),
+      keys.index(groupOf(phase)),
+      keys.pks,
+      change.fence?.lockKey ?? keys.due,
+      ...wants,
+    ];
+    const line = { atMs: updatedMs, event: change.event, stage, phase, ...pick(change) };
+    const answer = await scripts.signpipeTransition(
+      allKeys.length,
+      ...allKeys,
+      id,
+      version,
+      stage,
+      phase,
+      updatedMs,
+      JSON.stringify({ id, ...rest }),
+      encodeLine(line, next.createdMs),
+      isEnd(phase) ? "" : (change.lookMs ?? updatedMs) + MARGIN_MS,
+      next.createdMs,
+      change.fence?.token ?? "",
+      pk ? String(pk.value) : "",
+      pk?.how ?? "",
+    );
+    if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
+    return { request: next, version: answer[0], nudgedMs: Number(answer[1]) };
+  }
+
+  return {
+    read,
+
+    /** Creates the record at the first stage. False when the id is already there: submitting twice is harmless. */
+    async add(request: Omit<SignRequest, "stage" | "phase" | "attempt" | "updatedMs">, by: string): Promise<boolean> {
+      const first: SignRequest = {
+        ...request,
+        stage: stages[0] ?? "",
+        phase: "queued",
+        attempt: 0,
+        updatedMs: request.createdMs,
+      };
+      SignRequest.parse(first);
+      try {
+        await write(undefined, "0", first, { event: "note", by, note: "submitted" }, undefined);
+        return true;
+      } catch (error) {
+        if (error instanceof Conflict) return false;
+        throw error;
+      }
+    },
+
+    async get(id: RequestId): Promise<SignRequest> {
+      const held = await read(id);
+      if (!held) throw new PermanentError(`There is no request ${id}`, { code: "no-such-request" });
+      return held.request;
+    },
+
+    /** A worker takes the request up at `stage`. The record as it is afterwards; undefined when there is none. */
+    async begin(id: RequestId, stage: string, withinMs: number): Promise<Held | undefined> {
+      const at = now();
+      // The line's time is kept relative to the creation time, which only the record knows: 0 stands for "see due".
+      const line = `@${at.toString(36)}|start|${stage}|running`;
+      const answer = await scripts.signpipeBegin(
+        keys.request(id),
+        keys.history(id),
+        keys.due,
+        id,
+        stage,
+        at,
+        at + withinMs + MARGIN_MS,
+        line,
+        STARTABLE,
+      );
+      return answer ? toHeld(answer) : undefined;
+    },
+
+    /** Applies `change` to the record as it was read. Throws IllegalMove, or Conflict when it is not that any more. */
+    async write(held: Held, change: Change): Promise<Held> {
+      const { request } = held;
+      const { event, patch = {} } = change;
+      const position =
+        event === "note"
+          ? { stage: request.stage, phase: request.phase }
+          : move(request, event, {
+              stages,
+              ending: patch.ending === null ? undefined : (patch.ending ?? request.ending),
+              ...(change.to && { to: change.to }),
+            });
+      const moved = position.stage !== request.stage || event === "requeue";
+      const next = strip({
+        ...request,
+        attempt: moved ? 0 : request.attempt,
+        ...patch,
+        facts: patch.facts ? strip({ ...request.facts, ...patch.facts }) : request.facts,
+        ...position,
+        updatedMs: Math.max(now(), request.updatedMs),
+      }) as SignRequest;
+      return await write(request.phase, held.version, next, change, pkChange(request, next));
+    },
+
+    /** For the outside: reads, decides, writes, and does it again when somebody else was faster. */
+    async change(id: RequestId, decide: (request: SignRequest) => Change): Promise<SignRequest> {
+      for (let tries = 0; tries < 20; tries++) {
+        const held = await read(id);
+        if (!held) throw new PermanentError(`There is no request ${id}`, { code: "no-such-request" });
+        try {
+          return (await this.write(held, decide(held.request))).request;
+        } catch (error) {
+          if (!(error instanceof Conflict)) throw error;
+        }
+      }
+      throw new PermanentError(`Request ${id} is being changed by too many others; try again`, { code: "contended" });
+    },
+
+    /** Asks for a look. The request's position, or undefined when there is none. */
+    async nudge(id: RequestId): Promise<{ stage: string; phase: string } | undefined> {
+      const answer = await scripts.signpipeNudge(keys.request(id), now());
+      return answer ? { stage: answer[0], phase: answer[1] } : undefined;
+    },
+
+    /** Notes that a wait goes on until `lookMs`, and tells when the request was last nudged. */
+    async park(id: RequestId, lookMs: number): Promise<number> {
+      return Number((await scripts.signpipePark(keys.request(id), keys.due, id, lookMs + MARGIN_MS)) ?? 0);
+    },
+
+    async history(id: RequestId): Promise<HistoryLine[]> {
+      const [held, lines] = await Promise.all([read(id), redis.lrange(keys.history(id), 0, -1)]);
+      if (!held) throw new PermanentError(`There is no request ${id}`, { code: "no-such-request" });
+      return lines.map((line) =>
+        line.startsWith("@") ? decodeLine(line.slice(1), 0) : decodeLine(line, held.request.createdMs),
+      );
+    },
+
+    /** How many requests are in each group. */
+    async counts(): Promise<Record<Group, number>> {
+      const numbers = await Promise.all(GROUPS.map((group) => redis.zcard(keys.index(group))));
+      return Object.fromEntries(GROUPS.map((group, i) => [group, numbers[i] ?? 0])) as Record<Group, number>;
+    },
+
+    /** Ids whose time is over by `atMs`, the longest overdue first. */
+    async overdue(atMs: number, limit: number): Promise<RequestId[]> {
+      return await redis.zrangebyscore(keys.due, "-inf", atMs, "LIMIT", 0, limit);
+    },
+    async overdueCount(atMs: number): Promise<number> {
+      return await redis.zcount(keys.due, "-inf", atMs);
+    },
+    /** Says when to look at an open request again. */
+    async postpone(id: RequestId, dueMs: number): Promise<void> {
+      await redis.zadd(keys.due, "XX", dueMs, id);
+    },
+    async forgetDue(id: RequestId): Promise<void> {
+      await redis.zrem(keys.due, id);
+    },
+
+    /** Records of `ids`, in their order; those that are gone are left out. */
+    async readMany(ids: RequestId[]): Promise<SignRequest[]> {
+      if (ids.length === 0) return [];
+      const values = await redis.mget(ids.map((id) => keys.request(id)));
+      return values.flatMap((value) => parse(value)?.request ?? []);
+    },
+
+    /** Up to `limit` ids of a group with their creation times, newest first, from `fromMs` down. */
+    async newest(group: Group, fromMs: number | "+inf", limit: number): Promise<{ id: RequestId; createdMs: number }[]> {
+      const flat = await redis.zrevrangebyscore(keys.index(group), fromMs, "-inf", "WITHSCORES", "LIMIT", 0, limit);
+      const found = [];
+      for (let i = 0; i + 1 < flat.length; i += 2) found.push({ id: flat[i] ?? "", createdMs: Number(flat[i + 1]) });
+      return found;
+    },
+  };
+}
+
+/** Which doors want to hear of a change: the inbox shows every step, a callback tells waits and ends only. */
+function wantsToKnow(request: SignRequest, event: string): ("inbox" | "callback")[] {
+  if (event === "start" || event === "intend") return [];
+  const wants: ("inbox" | "callback")[] = [];
+  if (request.source === "inbox") wants.push("inbox");
+  if (request.facts["callbackUrl"] && (request.phase === "waiting" || isEnd(request.phase))) wants.push("callback");
+  return wants;
+}
+
+/** A webhook names a request by its request_pk: the map follows the record, until the request is over. */
+function pkChange(before: SignRequest, after: SignRequest): { value: unknown; how: "set" | "drop" } | undefined {
+  const was = before.facts["requestPk"];
+  const is = after.facts["requestPk"];
+  if (is !== undefined && isEnd(after.phase)) return { value: is, how: "drop" };
+  if (is !== undefined && is !== was) return { value: is, how: "set" };
+  if (is !== undefined && isEnd(before.phase)) return { value: is, how: "set" };
+  if (was !== undefined && is === undefined) return { value: was, how: "drop" };
+  return undefined;
+}
+
+function pick({ by, note }: Change): { by?: string; note?: string } {
+  return { ...(by && { by }), ...(note && { note }) };
+}
+
+function strip(object: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined && value !== null));
+}
+

@@ -1,0 +1,62 @@
+import type { Redis } from "ioredis";
+import type { RequestId } from "../core/request.ts";
+import type { Keys } from "./keys.ts";
+
+/** A request_pk that nobody has is forgotten after this. */
+const KEPT_MS = 30 * 60_000;
+/** More than this at once is a flood, not news. */
+const MOST = 1_000;
+
+/** A request_pk that a webhook spoke of and that no request of ours has. */
+export interface Stranger {
+  requestPk: number;
+  /** Fingerprint of the person it is about, once it was read at the provider. */
+  print: string | undefined;
+}
+
+export type Strangers = ReturnType<typeof createStrangers>;
+
+/**
+ * The creation of a request can work without our hearing of it. The provider has no search, so the only trace of such
+ * an orphan is its webhook: a request_pk that is nobody's. These are kept for a while, next to the requests whose
+ * creation is unheard of.
+ */
+export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis; keys: Keys; now?: () => number }) {
+  return {
+    /** Notes a stranger. False when it is known already or there are too many. */
+    async add(requestPk: number): Promise<boolean> {
+      await redis.zremrangebyscore(keys.strangers, "-inf", now() - KEPT_MS);
+      if ((await redis.zcard(keys.strangers)) >= MOST) return false;
+      return Number(await redis.zadd(keys.strangers, "NX", now(), String(requestPk))) === 1;
+    },
+    async list(): Promise<Stranger[]> {
+      const pks = await redis.zrangebyscore(keys.strangers, now() - KEPT_MS, "+inf");
+      if (pks.length === 0) {
+        await redis.del(keys.strangerPrints);
+        return [];
+      }
+      const [owners, prints] = await Promise.all([redis.hmget(keys.pks, ...pks), redis.hmget(keys.strangerPrints, ...pks)]);
+      return pks
+        .map((pk, i) => ({ requestPk: Number(pk), print: prints[i] ?? undefined, owner: owners[i] }))
+        .filter(({ owner }) => !owner) // its own creation was heard of meanwhile
+        .map(({ requestPk, print }) => ({ requestPk, print }));
+    },
+    async keepPrint(requestPk: number, print: string): Promise<void> {
+      await redis.hset(keys.strangerPrints, String(requestPk), print);
+    },
+    async drop(requestPk: number): Promise<void> {
+      await redis.zrem(keys.strangers, String(requestPk));
+      await redis.hdel(keys.strangerPrints, String(requestPk));
+    },
+    /** Remembers that this request may have an orphan, until `untilMs`. */
+    async suspect(id: RequestId, untilMs: number): Promise<void> {
+      await redis.zadd(keys.unheard, untilMs, id);
+    },
+    async unheard(): Promise<RequestId[]> {
+      return await redis.zrangebyscore(keys.unheard, now(), "+inf", "LIMIT", 0, 100);
+    },
+    async clear(id: RequestId): Promise<void> {
+      await redis.zrem(keys.unheard, id);
+    },
+  };
+}

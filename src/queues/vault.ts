@@ -1,0 +1,59 @@
+import { randomBytes } from "node:crypto";
+import type { Redis } from "ioredis";
+import type { RequestId } from "../core/request.ts";
+import { Signer } from "../core/signing.ts";
+import type { Keys } from "./keys.ts";
+import { seal, unseal } from "./seal.ts";
+
+/** What is kept about people. Everything here is erased at once by dropping the request's key. */
+export interface Private {
+  signer: Signer;
+  /** Value of an external authentication. */
+  unlock?: string | undefined;
+}
+
+export type Vault = ReturnType<typeof createVault>;
+
+/**
+ * Personal data, apart from the records: AES-256-GCM under a key of the request's own, which is wrapped by the master
+ * key. The master key is never in Redis.
+ */
+export function createVault({ redis, keys, masterKey }: { redis: Redis; keys: Keys; masterKey: Uint8Array }) {
+  const open = (id: RequestId, wrapped: string) => unseal(masterKey, wrapped, `${id}:key`);
+
+  async function field(id: RequestId, name: string): Promise<string | undefined> {
+    const [wrapped, sealed] = await redis.hmget(keys.vault(id), "key", name);
+    return wrapped && sealed ? unseal(open(id, wrapped), sealed, `${id}:${name}`).toString("utf8") : undefined;
+  }
+
+  return {
+    /** Keeps who signs. Repeating it replaces. */
+    async keep(id: RequestId, person: Private): Promise<void> {
+      const key = randomBytes(32);
+      await redis.hset(keys.vault(id), {
+        key: seal(masterKey, key, `${id}:key`),
+        person: seal(key, JSON.stringify(person), `${id}:person`),
+      });
+    },
+    /** Who signs; undefined once it was erased. Throws PermanentError "vault-unreadable". */
+    async read(id: RequestId): Promise<Private | undefined> {
+      const text = await field(id, "person");
+      if (text === undefined) return undefined;
+      const { signer, unlock } = JSON.parse(text) as Private;
+      return { signer: Signer.parse(signer), ...(unlock !== undefined && { unlock }) };
+    },
+    /** Keeps a sentence that a person wrote, such as the reason of a refusal. */
+    async keepNote(id: RequestId, name: "reason", text: string): Promise<void> {
+      const wrapped = await redis.hget(keys.vault(id), "key");
+      if (!wrapped) return;
+      await redis.hset(keys.vault(id), name, seal(open(id, wrapped), text, `${id}:${name}`));
+    },
+    async readNote(id: RequestId, name: "reason"): Promise<string | undefined> {
+      return await field(id, name);
+    },
+    /** Erases all of it. */
+    async erase(id: RequestId): Promise<void> {
+      await redis.del(keys.vault(id));
+    },
+  };
+}

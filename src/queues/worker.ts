@@ -1,0 +1,286 @@
+import { type ConnectionOptions, DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
+import { toMs } from "../core/duration.ts";
+import { type Failure, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
+import { Ended, Waiting } from "../core/outcome.ts";
+import type { AnyStage, Log, Run } from "../core/stage.ts";
+import { isEnd } from "../core/status.ts";
+import type { Keys } from "./keys.ts";
+import { type Queues, StageJob } from "./queues.ts";
+import { type Change, Conflict, type Held, type Store } from "./store.ts";
+
+/** Of BullMQ: a job whose worker died is taken over after this. docs/adr/0003. */
+const LOCK_MS = 15_000;
+const STALLED_CHECK_MS = 5_000;
+/** An intent whose writing took longer than this may have lost its lock meanwhile: the call is not made. */
+const SLOW_INTENT_MS = 2_000;
+
+export interface WorkerDeps<Tools> {
+  store: Store;
+  queues: Queues;
+  keys: Keys;
+  tools: Tools;
+  log: Log;
+  connection: ConnectionOptions;
+  /** Names of all stages, in order. */
+  stages: readonly string[];
+  lockMs?: number;
+  concurrency?: number;
+  now?: () => number;
+  random?: () => number;
+}
+
+export interface StageWorker {
+  readonly stage: string;
+  /** Takes no new job, gives running ones `graceMs`, then interrupts them; bounded even when Redis is away. */
+  stop(graceMs?: number): Promise<void>;
+}
+
+/** Starts the worker of one stage. */
+export function startWorker<Tools extends object>(stage: AnyStage<Tools>, deps: WorkerDeps<Tools>): StageWorker {
+  const stopping = new AbortController();
+  const { lockMs = LOCK_MS, log, random = Math.random } = deps;
+  const worker = new Worker<StageJob>(
+    stage.name,
+    (job, token, signal) => runStage({ stage, job, token: token ?? "", stopping: stopping.signal, lost: signal, deps }),
+    {
+      connection: deps.connection,
+      prefix: deps.keys.queues,
+      concurrency: deps.concurrency ?? stage.concurrency,
+      lockDuration: lockMs,
+      stalledInterval: Math.min(STALLED_CHECK_MS, lockMs),
+      maxStalledCount: 1_000,
+      maxStartedAttempts: 100_000,
+      drainDelay: 5,
+      removeOnComplete: { count: 0 },
+      settings: { backoffStrategy: (n, _type, error) => retryDelayMs(stage, n, error, random) },
+    },
+  );
+  let quietUntilMs = 0;
+  worker.on("error", (error) => {
+    if (Date.now() < quietUntilMs) return; // an outage makes thousands of these
+    quietUntilMs = Date.now() + 5_000;
+    log.warn({ stage: stage.name, code: "worker-error", reason: error.message.slice(0, 120) }, "worker error");
+  });
+  worker.on("lockRenewalFailed", (ids) => {
+    for (const id of ids) worker.cancelJob(id, "lock lost");
+  });
+  return {
+    stage: stage.name,
+    async stop(graceMs = 20_000) {
+      const closed = worker.close();
+      const interrupt = setTimeout(() => stopping.abort(), graceMs);
+      const late = AbortSignal.timeout(graceMs + 3_000);
+      const gaveUp = new Promise<"late">((resolve) => late.addEventListener("abort", () => resolve("late")));
+      const how = await Promise.race([closed.then(() => "closed" as const), gaveUp]);
+      clearTimeout(interrupt);
+      if (how === "late") await worker.close(true); // BullMQ's close waits for Redis without end
+    },
+  };
+}
+
+class Superseded extends Error {
+  override readonly name = "Superseded";
+}
+
+/** One attempt of one stage for one request. The only place where a stage meets the queue. */
+async function runStage<Tools extends object>({
+  stage,
+  job,
+  token,
+  stopping,
+  lost,
+  deps,
+}: {
+  stage: AnyStage<Tools>;
+  job: Job<StageJob>;
+  token: string;
+  stopping: AbortSignal;
+  lost: AbortSignal | undefined;
+  deps: WorkerDeps<Tools>;
+}): Promise<void> {
+  const { store, queues, keys, tools, log, stages, now = Date.now, random = Math.random } = deps;
+  const { requestId } = StageJob.parse(job.data);
+  const isLast = stage.name === stages[stages.length - 1];
+  const timeoutMs = toMs(stage.timeout);
+  const startedMs = performance.now();
+
+  const found = await store.begin(requestId, stage.name, timeoutMs);
+  if (!found || isEnd(found.request.phase)) return;
+  if (found.request.stage !== stage.name) {
+    // Delivered again after a crash between the record and the next job: hand on, do not repeat.
+    if (found.request.phase === "queued") await queues.add(found.request.stage, requestId);
+    return;
+  }
+  let held: Held = found;
+  const seenNudgeMs = found.nudgedMs;
+
+  const outcome = await attempt().catch((error: unknown) => error);
+  if (outcome instanceof Superseded) return;
+  if (outcome instanceof Waiting) return await park(outcome);
+  if (outcome instanceof Ended) return await end(outcome);
+  if (outcome instanceof Error) return await failed(toFailure(outcome));
+  return await succeed(outcome as Record<string, unknown>);
+
+  async function attempt(): Promise<Waiting | Ended | Record<string, unknown>> {
+    const needs = stage.needs.safeParse(held.request.facts);
+    if (!needs.success) {
+      const missing = needs.error.issues.map((issue: { path: PropertyKey[] }) => issue.path.join(".")).join(", ");
+      throw new PermanentError(`${stage.name} cannot start: ${missing} is missing`, { code: "facts-missing" });
+    }
+    const signals = [stopping, AbortSignal.timeout(timeoutMs), ...(lost ? [lost] : [])];
+    const run: Run<Tools, unknown> = {
+      ...tools,
+      requestId,
+      facts: needs.data as unknown,
+      ending: held.request.ending,
+      signal: AbortSignal.any(signals),
+      log,
+      now,
+      effect,
+    };
+    const { intent } = held.request;
+    if (intent && typeof stage.afterSilence === "function") {
+      const settled = await stage.afterSilence(run, intent);
+      if (settled instanceof Waiting || settled instanceof Ended) return settled;
+      if (settled !== "repeat") return stage.gives.parse(settled) as Record<string, unknown>;
+    }
+    if (held.request.ending && !isLast) {
+      return new Ended(held.request.ending, held.request.failure?.code ?? held.request.ending, "ended before this stage");
+    }
+    const result = await stage.run(run);
+    if (result instanceof Waiting || result instanceof Ended) return result;
+    return stage.gives.parse(result) as Record<string, unknown>;
+  }
+
+  async function effect<T>(name: string, call: () => Promise<T>): Promise<T> {
+    const before = performance.now();
+    const earlier = held.request.intent?.effect === name ? held.request.intent : undefined;
+    const intent = { effect: name, atMs: now(), firstMs: earlier?.firstMs ?? now(), tries: (earlier?.tries ?? 0) + 1 };
+    await write({
+      event: "intend",
+      patch: { intent },
+      lookMs: now() + timeoutMs,
+      note: name,
+      fence: { lockKey: `${keys.queues}:${stage.name}:${job.id}:lock`, token },
+    });
+    if (held.request.ending && !isLast) throw new Superseded(); // asked to end in the very last moment: not called
+    if (performance.now() - before > SLOW_INTENT_MS) {
+      throw new RetryableError("Redis took too long to record that the call is about to be made", { code: "slow-intent" });
+    }
+    return await call();
+  }
+
+  /** Writes, taking over what others added meanwhile, as long as the request is still at this stage. */
+  async function write(change: Change): Promise<void> {
+    for (let tries = 0; ; tries++) {
+      const diverted = held.request.ending && !isLast && change.event !== "intend" && change.event !== "end";
+      try {
+        const patch = { ...change.patch, ...(change.event !== "succeed" && orphaned()), waiting: null };
+        held = await store.write(held, diverted ? { ...change, event: "end", patch } : change);
+        return;
+      } catch (error) {
+        if (!(error instanceof Conflict) || tries > 20) throw error;
+        if (error.lockLost) throw new RetryableError("Another worker took this request over", { code: "lost-lease" });
+        const fresh = await store.read(requestId);
+        if (!fresh || fresh.request.stage !== stage.name || isEnd(fresh.request.phase)) throw new Superseded();
+        held = fresh;
+      }
+    }
+  }
+
+  async function succeed(facts: Record<string, unknown>): Promise<void> {
+    await write({ event: "succeed", patch: { facts, intent: null, waiting: null, ...(!isLast && { failure: null }) } });
+    await handOn();
+    const durationMs = Math.round(performance.now() - startedMs);
+    log.info({ requestId, stage: stage.name, attempt: held.request.attempt + 1, durationMs }, "stage done");
+  }
+
+  async function handOn(): Promise<void> {
+    if (held.request.phase === "queued") await queues.add(held.request.stage, requestId);
+  }
+
+  async function end({ ending, code, message }: Ended): Promise<void> {
+    const failure = held.request.failure ?? { code, message, stage: stage.name };
+    await write({ event: "end", patch: { ending, failure, waiting: null, ...orphaned() }, note: code });
+    await handOn();
+    log.info({ requestId, stage: stage.name, code, ending }, "request is ending");
+  }
+
+  /** A creation that may have worked unheard is remembered, so that the orphan can be cancelled when it shows up. */
+  function orphaned(): { intent: null; facts?: Record<string, unknown> } {
+    const { intent } = held.request;
+    return { intent: null, ...(intent?.effect === "create" && { facts: { suspectedOrphan: intent.atMs } }) };
+  }
+
+  async function failed(failure: Failure): Promise<void> {
+    const { code, message } = failure;
+    const cause = { requestId, stage: stage.name, attempt: held.request.attempt + 1, code, reason: message };
+    if (stopping.aborted) {
+      // Not the request's fault: it goes back as it is, and what may have been done is settled by the next worker.
+      await write({ event: "retry", lookMs: now() });
+      await job.moveToDelayed(now(), token);
+      throw new DelayedError();
+    }
+    const attempt = held.request.attempt + 1;
+    const intent = failure.effect === "unknown" ? {} : { intent: null };
+    if (failure.kind === "retryable" && attempt < stage.attempts) {
+      const delayMs = retryDelayMs(stage, attempt, failure, random);
+      log.warn({ ...cause, delayMs }, "stage will be retried");
+      await write({ event: "retry", patch: { attempt, failure: { code, message, stage: stage.name }, ...intent }, lookMs: now() + delayMs, note: code });
+      throw Object.assign(new Error(code), { delayMs });
+    }
+    log.warn(cause, "stage failed");
+    const whole = { code, message, stage: stage.name };
+    if (isLast) {
+      await write({ event: "abandon", patch: { failure: held.request.ending ? (held.request.failure ?? whole) : whole, intent: null }, note: code });
+    } else {
+      await write({ event: "end", patch: { ending: "failed", failure: whole, waiting: null, ...orphaned() }, note: code });
+      await handOn();
+    }
+    throw new UnrecoverableError(code);
+  }
+
+  async function park(wait: Waiting): Promise<void> {
+    if (held.request.ending && !isLast) {
+      return await end(new Ended(held.request.ending, held.request.ending, "ended while it waited"));
+    }
+    const atMs = now();
+    const same = held.request.waiting?.for === wait.what; // still the same wait after a failed look
+    const sinceMs = same ? (held.request.waiting?.sinceMs ?? atMs) : atMs;
+    const untilMs = sinceMs + wait.withinMs;
+    if (untilMs <= atMs) {
+      const code = `${wait.what.replaceAll(/[^a-z0-9]+/gi, "-")}-expired`;
+      if (isLast) return await failed(new PermanentError(`Waited too long for ${wait.what}`, { code }));
+      return await end(new Ended(wait.expires, code, `The ${wait.what} did not come in time`));
+    }
+    const quietMs = atMs - Math.max(sinceMs, held.nudgedMs);
+    const lookMs = Math.min(atMs + wait.pollMs(quietMs), untilMs);
+    const shown = held.request.waiting?.detail === wait.detail && !wait.facts;
+    if (!same || !shown || held.request.phase !== "waiting") {
+      await write({
+        event: "wait",
+        patch: {
+          attempt: 0,
+          waiting: { for: wait.what, whose: wait.whose, ...(wait.detail && { detail: wait.detail }), sinceMs, untilMs },
+          failure: null,
+          ...(wait.facts && { facts: wait.facts }),
+        },
+        lookMs,
+        note: wait.what,
+      });
+      if (held.request.stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
+    }
+    await job.moveToDelayed(lookMs, token);
+    // A nudge between our look and the parking found no parked job; one of the two sides always sees the other.
+    const nudgedMs = await store.park(requestId, lookMs);
+    if (nudgedMs > seenNudgeMs) await queues.promote(stage.name, requestId);
+    throw new DelayedError();
+  }
+}
+
+function retryDelayMs(stage: AnyStage, n: number, error: unknown, random: () => number): number {
+  if (error instanceof Error && "delayMs" in error && typeof error.delayMs === "number") return error.delayMs;
+  const wishMs = error instanceof RetryableError ? (error.retryAfterMs ?? 0) : 0;
+  return Math.max(wishMs, stage.backoff(n, random()));
+}
+

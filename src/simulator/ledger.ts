@@ -1,0 +1,84 @@
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
+
+export type Effect =
+  | "create"
+  | "identify"
+  | "approve"
+  | "refuse"
+  | "update"
+  | "cancel"
+  | "upload"
+  | "delete-document"
+  | "delete-all"
+  | "download-signed"
+  | "download-original"
+  | "contract"
+  | "otp"
+  | "otp-rejected"
+  | "sign"
+  | "sign-rejected"
+  | "token"
+  | "delete-token"
+  | "image"
+  | "delete-image";
+
+/** One effect: what really happened at the provider. No personal data; a phone appears as a hash. */
+export type Entry = {
+  seq: number;
+  /** ISO 8601, UTC. */
+  at: string;
+  /** Milliseconds on a clock that never goes back. */
+  monoMs: number;
+  effect: Effect;
+  request_pk?: number;
+  videoid_pk?: number;
+  document_uid?: string;
+  sha256?: string;
+  bytes?: number;
+  /** Status of the request afterwards, where the effect changed it. */
+  status?: string;
+  /** Why something was rejected, or how an identification ended. */
+  reason?: string;
+  phone_sha256?: string;
+};
+
+export type Ledger = {
+  entries: readonly Entry[];
+  add: (effect: Effect, facts?: Omit<Partial<Entry>, "seq" | "at" | "monoMs" | "effect">) => Entry;
+  close: () => void;
+};
+
+/** An append-only record of effects, in memory and as one JSON line each in `path`; continues the numbering of an old file. */
+export function openLedger(path: string): Ledger {
+  const entries: Entry[] = [];
+  let seq = lastSeq(path);
+  const fd = openSync(path, "a", 0o600);
+  let open = true;
+  return {
+    entries,
+    add(effect, facts) {
+      const entry: Entry = {
+        seq: ++seq,
+        at: new Date().toISOString(),
+        monoMs: Math.round(performance.now() * 1000) / 1000,
+        effect,
+        ...facts,
+      };
+      entries.push(entry);
+      // Written at once, so that no answer leaves before its effect is on record.
+      if (open) writeSync(fd, `${JSON.stringify(entry)}\n`);
+      return entry;
+    },
+    close() {
+      if (open) closeSync(fd);
+      open = false;
+    },
+  };
+}
+
+function lastSeq(path: string): number {
+  if (!existsSync(path)) return 0;
+  const line = readFileSync(path, "utf8").trimEnd().split("\n").at(-1);
+  const entry: unknown = line ? JSON.parse(line) : undefined;
+  return typeof entry === "object" && entry !== null && "seq" in entry && typeof entry.seq === "number" ? entry.seq : 0;
+}

@@ -1,0 +1,67 @@
+/** The life of a request: which statuses there are, which moves lead from one to another, and which calls each allows. */
+
+export type Status =
+  | "VIDEOPENDING"
+  | "VIDEOINCOMPLETE"
+  | "VIDEOREVIEW"
+  | "VIDEOERROR"
+  | "CREATED"
+  | "ENROLLREADY"
+  | "ISSUED"
+  | "CANCELLED";
+
+export type EventType =
+  | "REQUEST_CREATED"
+  | "REQUEST_APPROVED"
+  | "REQUEST_ENROLLED"
+  | "REQUEST_CANCELED"
+  | "VIDEOID_UPDATED"
+  | "VIDEOID_FAILED"
+  | "VIDEOID_REFUSED";
+
+export type Move = { from: readonly Status[]; to: Status; event: EventType };
+
+const BEFORE_ISSUED = [
+  "VIDEOPENDING",
+  "VIDEOINCOMPLETE",
+  "VIDEOREVIEW",
+  "VIDEOERROR",
+  "CREATED",
+  "ENROLLREADY",
+] as const;
+
+/** @source docs/provider.md §Statuses: transitions and webhook events */
+export const MOVES = {
+  complete: { from: ["VIDEOPENDING", "VIDEOINCOMPLETE"], to: "VIDEOREVIEW", event: "VIDEOID_UPDATED" },
+  leave: { from: ["VIDEOPENDING"], to: "VIDEOINCOMPLETE", event: "VIDEOID_UPDATED" },
+  fail: { from: ["VIDEOPENDING", "VIDEOINCOMPLETE"], to: "VIDEOERROR", event: "VIDEOID_FAILED" },
+  approve: { from: ["VIDEOREVIEW", "CREATED"], to: "ENROLLREADY", event: "REQUEST_APPROVED" },
+  refuse: { from: ["VIDEOREVIEW", "CREATED"], to: "CANCELLED", event: "VIDEOID_REFUSED" },
+  cancel: { from: BEFORE_ISSUED, to: "CANCELLED", event: "REQUEST_CANCELED" },
+  sign: { from: ["ENROLLREADY"], to: "ISSUED", event: "REQUEST_ENROLLED" },
+} as const satisfies Record<string, Move>;
+
+export type MoveName = keyof typeof MOVES;
+
+export const mayMove = (status: Status, move: MoveName): boolean =>
+  (MOVES[move].from as readonly Status[]).includes(status);
+
+export type Guard = { allows: readonly Status[]; http: number; text: (requestPk: number) => string };
+
+const wrongState = (): string => "Invalid request status";
+
+/**
+ * What a call that moves nothing needs. The documents say nothing about uploads; here they are taken as long as they
+ * can still be signed.
+ * @source docs/provider.md §Guards
+ */
+export const GUARDS = {
+  update: { allows: ["VIDEOPENDING", "VIDEOINCOMPLETE", "VIDEOREVIEW", "CREATED"], http: 412, text: wrongState },
+  upload: { allows: BEFORE_ISSUED, http: 412, text: wrongState },
+  contract: { allows: ["ENROLLREADY", "ISSUED"], http: 404, text: (pk) => `Request ${pk} not found` },
+  otp: {
+    allows: ["ENROLLREADY"],
+    http: 412,
+    text: () => "Error occured during OTP generation: Invalid request status",
+  },
+} as const satisfies Record<string, Guard>;

@@ -1,0 +1,198 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Logger } from "pino";
+import { request } from "undici";
+import { type App, createApp, foldersOf } from "./app.ts";
+import { ConfigError, type Settings } from "./config.ts";
+import { findRedis } from "./embedded/redis.ts";
+import { type KeyRing, readKeys } from "./keys.ts";
+import { STAGE_NAMES, type StageName } from "./workers/index.ts";
+
+export type Part = "api" | "inbox" | "workers" | "keeping";
+
+/** What a start tells: on standard output as one line of JSON, and in DATA_DIR/run.json for the command line. */
+export interface Ready {
+  ready: true;
+  api?: string;
+  docs?: string;
+  queues?: string;
+  inbox?: string;
+  signed: string;
+  data_dir: string;
+  oneshot: string;
+  /** Origin of the simulator's pages, when it stands in for the provider. */
+  simulator?: string;
+  redis: string;
+  /** Files that keep the keys which were made here. */
+  keys: string[];
+  workers: readonly string[];
+}
+
+export interface Running {
+  ready: Ready;
+  app: App;
+  keyRing: KeyRing;
+  stop(): Promise<void>;
+}
+
+/** Values for the simulator, so that a first start needs no settings. It is no provider, and these are no secrets. */
+const SIMULATED = {
+  ONESHOT_REGISTRATION_AUTHORITY: "1000",
+  ONESHOT_PROFILE: "PFnubeQAFCiudadano",
+  ONESHOT_BILLING_USERNAME: "simulated-billing",
+  ONESHOT_BILLING_PASSWORD: "simulated-password",
+  ONESHOT_RAO: "1400",
+  ONESHOT_RAO_USERNAME: "1000001",
+  ONESHOT_RAO_PASSWORD: "simulated-password",
+  ONESHOT_RAO_PIN: "simulated-pin",
+} as const;
+
+/**
+ * Starts the parts named, after what they need: Redis is found or started, the simulator stands in when there is no
+ * ONESHOT_URL, missing keys are made. Throws ConfigError or an error with one clear sentence; then nothing is left
+ * running.
+ */
+export async function start(
+  given: Settings,
+  {
+    parts = ["api", "inbox", "workers", "keeping"],
+    stages = STAGE_NAMES,
+    log,
+    say,
+    version = readVersion(),
+    simulatorArgs = [],
+  }: {
+    parts?: readonly Part[];
+    /** Stages that workers are started for. */
+    stages?: readonly StageName[];
+    log: Logger;
+    /** Told in plain words what goes on. */
+    say: (line: string) => void;
+    version?: string;
+    /** More arguments for the simulator. */
+    simulatorArgs?: readonly string[];
+  },
+): Promise<Running> {
+  const settings: Settings = given.ONESHOT_URL === undefined ? { ...SIMULATED, ...given } : given;
+  warnAboutProvider(settings, parts, say);
+  mkdirSync(settings.DATA_DIR, { recursive: true, mode: 0o700 });
+  const keyRing = readKeys(settings);
+  const undo: (() => Promise<unknown>)[] = [];
+  const stop = async () => {
+    for (const step of undo.splice(0).reverse()) await step().catch(() => {});
+  };
+  try {
+    const redis = await findRedis({
+      url: settings.REDIS_URL,
+      dir: join(settings.DATA_DIR, "redis"),
+      keep: true,
+      env: process.env,
+      say,
+    });
+    undo.push(() => redis.stop());
+    say(`Redis: ${redis.how}`);
+
+    const simulator =
+      settings.ONESHOT_URL === undefined ? await startSimulator(settings.DATA_DIR, simulatorArgs) : undefined;
+    if (simulator) {
+      undo.push(() => simulator.stop());
+      say(`One-Shot: the simulator at ${simulator.origin} stands in. NOTHING IS LEGALLY SIGNED; set ONESHOT_URL for the real service.`);
+    }
+    const oneshotUrl = simulator?.url ?? settings.ONESHOT_URL ?? "";
+
+    const app = createApp({ settings, keyRing, redisUrl: redis.url, oneshotUrl, log, version });
+    undo.push(() => app.close());
+    await app.ready();
+    const has = (part: Part) => parts.includes(part);
+    if (has("keeping")) app.startKeeping();
+    if (has("workers")) app.startWorkers(stages);
+    const api = has("api") ? await app.startApi() : undefined;
+    if (has("inbox")) await app.startInbox();
+    if (simulator && api) await tellWebhook(simulator.origin, `${api}/webhooks/oneshot/${keyRing.webhookSecret}`);
+
+    const folders = foldersOf(settings.DATA_DIR);
+    const ready: Ready = {
+      ready: true,
+      ...(api && { api, docs: `${api}/docs`, queues: `${api}/queues` }),
+      ...(has("inbox") && { inbox: folders.inbox }),
+      signed: folders.signed,
+      data_dir: settings.DATA_DIR,
+      oneshot: oneshotUrl,
+      ...(simulator && { simulator: `${simulator.origin}/_sim/` }),
+      redis: redis.how,
+      keys: keyRing.keptIn,
+      workers: has("workers") ? stages : [],
+    };
+    if (api) {
+      const run = join(settings.DATA_DIR, "run.json");
+      writeFileSync(run, `${JSON.stringify({ ...ready, redis_url: redis.url, pid: process.pid })}\n`, { mode: 0o600 });
+      undo.push(() => Promise.resolve(rmSync(run, { force: true })));
+    }
+    return { ready, app, keyRing, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function warnAboutProvider(settings: Settings, parts: readonly Part[], say: (line: string) => void): void {
+  if (!parts.includes("workers")) return;
+  const names = [
+    "ONESHOT_REGISTRATION_AUTHORITY",
+    "ONESHOT_PROFILE",
+    "ONESHOT_BILLING_USERNAME",
+    "ONESHOT_BILLING_PASSWORD",
+  ] as const;
+  const missing = names.filter((name) => settings[name] === undefined);
+  if (missing.length > 0) say(`Not set: ${missing.join(", ")}. The provider must have them in its own settings file.`);
+  const hasLogin = settings.ONESHOT_RAO_TOKEN ?? settings.ONESHOT_RAO_USERNAME;
+  if (!settings.ONESHOT_RAO || !hasLogin) {
+    throw new ConfigError(
+      "ONESHOT_RAO and ONESHOT_RAO_TOKEN (or ONESHOT_RAO_USERNAME, ONESHOT_RAO_PASSWORD and ONESHOT_RAO_PIN) are needed: nobody else can approve an identification.",
+    );
+  }
+}
+
+interface SimulatorProcess {
+  url: string;
+  origin: string;
+  stop(): Promise<void>;
+}
+
+/** The simulator, in a process of its own, which ends with this one. */
+async function startSimulator(dataDir: string, more: readonly string[]): Promise<SimulatorProcess> {
+  const cli = new URL("./cli.ts", import.meta.url).pathname;
+  const args = [cli, "simulate", "--port", "0", "--json", "--with-parent", "--data-dir", join(dataDir, "simulator"), ...more];
+  const child: ChildProcess = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
+  const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  const line = await new Promise<string>((resolve, reject) => {
+    if (child.stdout) createInterface({ input: child.stdout }).once("line", resolve);
+    child.once("error", reject);
+    child.once("exit", () => reject(new Error("The simulator ended before it was ready; see its message above.")));
+  });
+  const { url, origin } = JSON.parse(line) as { url: string; origin: string };
+  return {
+    url,
+    origin,
+    async stop() {
+      child.kill("SIGTERM");
+      await exited;
+    },
+  };
+}
+
+async function tellWebhook(origin: string, webhookUrl: string): Promise<void> {
+  const { body } = await request(`${origin}/_sim/settings`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ webhookUrl }),
+  });
+  await body.dump();
+}
+
+function readVersion(): string {
+  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}

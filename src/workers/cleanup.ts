@@ -1,0 +1,123 @@
+import { z } from "zod";
+import { exponential } from "../core/backoff.ts";
+import { isFailure, PermanentError } from "../core/errors.ts";
+import { waitFor } from "../core/outcome.ts";
+import { DocumentUid, RequestPk } from "../core/signing.ts";
+import type { Run } from "../core/stage.ts";
+import { writeEvidence } from "./evidence.ts";
+import { Signed } from "./fetch.ts";
+import { defineStage, type Tools } from "./stage.ts";
+import { Uploaded } from "./upload.ts";
+
+const Needs = z.object({
+  requestPk: RequestPk.optional(),
+  uploaded: z.array(Uploaded).optional(),
+  signed: z.array(Signed).optional(),
+  signedMs: z.number().optional(),
+  fetchedMs: z.number().optional(),
+});
+type Facts = z.infer<typeof Needs>;
+
+const Gives = z.object({
+  removedMs: z.number().optional(),
+  /** The request can no longer be used at the provider: a retry starts a new identification. */
+  providerGone: z.boolean().optional(),
+  signedMs: z.number().optional(),
+  note: z.string().optional(),
+});
+
+/**
+ * Removes the documents at the provider: after success only when every signed file is safe here, looked at again at
+ * this very moment; after any other end so that nothing of the person is left behind. Safe to repeat.
+ * @source docs/provider.md §Delete
+ */
+export const cleanup = defineStage({
+  name: "cleanup",
+  title: "Delete the documents at the provider",
+  needs: Needs,
+  gives: Gives,
+
+  attempts: 500,
+  backoff: exponential("5s", { upTo: "15m" }),
+  timeout: "10m",
+  concurrency: 50,
+  retryFrom: "cleanup",
+  afterSilence: "repeat",
+
+  async run(run) {
+    return run.ending === undefined ? await afterSuccess(run) : await afterAnotherEnd(run);
+  },
+});
+
+async function afterSuccess(run: Run<Tools, Facts>) {
+  const { requestId, facts, provider, results, vault, policy, effect, signal, now } = run;
+  const { requestPk, uploaded = [], signed = [], fetchedMs = now() } = facts;
+  if (requestPk === undefined) throw new PermanentError("There is no request_pk to clean up", { code: "facts-missing" });
+  const dueMs = fetchedMs + policy.deleteGraceMs;
+  if (now() < dueMs) {
+    return waitFor("the grace before deletion", {
+      whose: "operator",
+      poll: () => Math.max(dueMs - now(), 50),
+      within: policy.deleteGraceMs + 86_400_000,
+      expires: "failed",
+    });
+  }
+  for (const { uid, name } of uploaded) {
+    const file = signed.find((one) => one.uid === uid);
+    if (!file || !(await results.rehash(requestId, file))) {
+      throw new PermanentError(
+        `The signed copy of ${name} is missing or was changed: nothing is deleted at the provider; a retry fetches it again`,
+        { code: "signed-file-changed" },
+      );
+    }
+  }
+  await effect("delete", async () => {
+    for (const { uid } of uploaded) await provider.deleteDocument(requestPk, DocumentUid.parse(uid), { signal });
+  });
+  const given = { removedMs: now() };
+  await writeEvidence(run, given);
+  await vault.erase(requestId);
+  return given;
+}
+
+async function afterAnotherEnd(run: Run<Tools, Facts>) {
+  const { requestId, facts, ending, provider, vault, effect, signal, now } = run;
+  const { requestPk } = facts;
+  const final = ending === "refused" || ending === "cancelled";
+  if (facts.signedMs !== undefined) return { note: "signed: the documents stay at the provider" };
+  if (requestPk !== undefined) {
+    const status = await statusOf(run, requestPk);
+    if (status === "ISSUED") {
+      // A signature that we had not heard of. Its documents are the only copies: a retry fetches them.
+      return { signedMs: now(), note: "signed: the documents stay at the provider" };
+    }
+    // A failed request that is ready at the provider is worth keeping: a retry sends the documents again.
+    const keep = ending === "failed" && (status === "ENROLLREADY" || status === "VIDEOREVIEW" || status === "CREATED");
+    await effect("delete", async () => {
+      if (status !== undefined) await provider.deleteDocuments(requestPk, { signal });
+      if (!keep && status !== undefined && status !== "CANCELLED") await cancelAt(provider, requestPk, signal);
+    });
+    if (final) await vault.erase(requestId);
+    return { removedMs: now(), providerGone: !keep };
+  }
+  if (final) await vault.erase(requestId);
+  return { providerGone: true };
+}
+
+async function statusOf({ provider, signal }: Run<Tools, Facts>, requestPk: RequestPk): Promise<string | undefined> {
+  try {
+    return (await provider.getRequest(requestPk, { signal })).status;
+  } catch (error) {
+    if (isFailure(error, "not-found")) return undefined;
+    throw error;
+  }
+}
+
+async function cancelAt(provider: Tools["provider"], requestPk: RequestPk, signal: AbortSignal): Promise<void> {
+  try {
+    await provider.cancel(requestPk, { signal });
+  } catch (error) {
+    // Cancelled or gone already: what was wanted.
+    if (!isFailure(error, "not-found", "wrong-state")) throw error;
+  }
+}

@@ -1,0 +1,33 @@
+import { z } from "zod";
+import { exponential } from "../core/backoff.ts";
+import { ResultFile } from "../core/request.ts";
+import { RequestPk } from "../core/signing.ts";
+import { verifyPdf } from "../files/verify.ts";
+import { defineStage } from "./stage.ts";
+
+/**
+ * Fetches the service contract, which the signer must see before the code is sent, and keeps it with the results.
+ * Safe to repeat.
+ * @source docs/provider.md §Contract
+ */
+export const contract = defineStage({
+  name: "contract",
+  title: "Fetch the service contract",
+  needs: z.object({ requestPk: RequestPk }),
+  gives: z.object({ contract: ResultFile }),
+
+  attempts: 200,
+  backoff: exponential("2s", { upTo: "10m" }),
+  timeout: "5m",
+  concurrency: 50,
+  retryFrom: "upload",
+  afterSilence: "repeat",
+
+  async run({ requestId, facts, provider, results, signal }) {
+    const name = "contract.pdf";
+    const kept = await results.existing(requestId, name, (path) => verifyPdf(path));
+    if (kept) return { contract: kept };
+    const { body } = await provider.contract(facts.requestPk, { signal });
+    return { contract: await results.store(requestId, name, body, (path) => verifyPdf(path)) };
+  },
+});

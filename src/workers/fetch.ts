@@ -1,0 +1,52 @@
+import { z } from "zod";
+import { exponential } from "../core/backoff.ts";
+import { ResultFile } from "../core/request.ts";
+import { RequestPk } from "../core/signing.ts";
+import { signedName } from "../files/names.ts";
+import { verifySignedPdf } from "../files/verify.ts";
+import { writeEvidence } from "./evidence.ts";
+import { defineStage } from "./stage.ts";
+import { Uploaded } from "./upload.ts";
+
+/** A signed document that was verified and stored durably. */
+export const Signed = ResultFile.extend({ uid: z.string(), original: z.string(), originalSha256: z.string() });
+export type Signed = z.infer<typeof Signed>;
+
+/**
+ * Brings the signed documents home: each is verified against its original and stored durably. Safe to repeat; nothing
+ * is deleted here.
+ * @source docs/provider.md §Signed documents
+ */
+export const fetchSigned = defineStage({
+  name: "fetch",
+  title: "Fetch and verify the signed documents",
+  needs: z.object({ requestPk: RequestPk, uploaded: z.array(Uploaded).min(1) }),
+  gives: z.object({ signed: z.array(Signed), fetchedMs: z.number() }),
+
+  attempts: 500,
+  backoff: exponential("2s", { upTo: "10m" }),
+  timeout: "30m",
+  concurrency: 20,
+  retryFrom: "fetch",
+  afterSilence: "repeat",
+
+  async run(run) {
+    const { requestId, facts, provider, documents, results, policy, signal, now } = run;
+    const signed: Signed[] = [];
+    const taken = new Set(["contract.pdf", "evidence.json"]);
+    for (const document of facts.uploaded) {
+      const name = signedName(document.name, taken);
+      const verify = async (signedPath: string) => {
+        const originalPath = documents.path(document);
+        await verifySignedPdf({ originalPath, signedPath, incremental: policy.incremental });
+      };
+      const file =
+        (await results.existing(requestId, name, verify)) ??
+        (await results.store(requestId, name, (await provider.signedDocument(facts.requestPk, document.uid, { signal })).body, verify));
+      signed.push({ ...file, uid: document.uid, original: document.name, originalSha256: document.sha256 });
+    }
+    const given = { signed, fetchedMs: now() };
+    await writeEvidence(run, given);
+    return given;
+  },
+});

@@ -1,0 +1,61 @@
+import { z } from "zod";
+import { exponential, growing } from "../core/backoff.ts";
+import { endAs, waitFor } from "../core/outcome.ts";
+import { RequestPk } from "../core/signing.ts";
+import { defineStage } from "./stage.ts";
+
+/**
+ * Waits until the signer has identified on video. A webhook makes it fast, a look every now and then makes it certain.
+ * @source docs/provider.md §Statuses
+ */
+export const identify = defineStage({
+  name: "identify",
+  title: "Wait for the signer's video identification",
+  needs: z.object({ requestPk: RequestPk }),
+  gives: z.object({ identifiedMs: z.number(), providerStatus: z.string() }),
+
+  attempts: 500,
+  backoff: exponential("2s", { upTo: "10m" }),
+  timeout: "60s",
+  concurrency: 50,
+  retryFrom: "create",
+  afterSilence: "repeat",
+
+  async run({ requestId, facts, provider, policy, log, signal, now }) {
+    const { status } = await provider.getRequest(facts.requestPk, { signal });
+    const identification = (detail: string) =>
+      waitFor("identification", {
+        whose: "signer",
+        poll: growing("2s", { upTo: "15m" }),
+        within: policy.identifyWithinMs,
+        detail,
+      });
+    switch (status) {
+      case "VIDEOREVIEW":
+      case "CREATED": // a separate validation was made at the provider: an approval is still due
+      case "ENROLLREADY": // an operator of the provider approved it
+        return { identifiedMs: now(), providerStatus: status };
+      case "VIDEOERROR":
+        return endAs("failed", {
+          code: "videoid-error",
+          message: "The video identification failed at the provider; a retry starts a new one",
+        });
+      case "CANCELLED":
+        return endAs("cancelled", {
+          code: "cancelled-at-provider",
+          message: "The request was cancelled or refused at the provider",
+        });
+      case "ISSUED":
+        return endAs("failed", {
+          code: "signed-elsewhere",
+          message: "The request was signed by somebody else before its documents were uploaded",
+        });
+      case "VIDEOPENDING":
+      case "VIDEOINCOMPLETE":
+        return identification(status);
+      default:
+        log.warn({ requestId, stage: "identify", code: "unknown-status" }, "provider status is not known");
+        return identification("unknown status");
+    }
+  },
+});

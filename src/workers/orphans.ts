@@ -1,0 +1,108 @@
+import { isFailure } from "../core/errors.ts";
+import type { RequestId } from "../core/request.ts";
+import type { Log } from "../core/stage.ts";
+import type { Provider, ProviderRequest } from "../provider/client.ts";
+import type { Stranger, Strangers } from "../queues/strangers.ts";
+import type { Vault } from "../queues/vault.ts";
+
+/** How long after a doubtful creation its orphan may still surface. */
+const SUSPECTED_MS = 24 * 3_600_000;
+
+export type Orphans = ReturnType<typeof createOrphans>;
+
+/**
+ * Finds the request that a creation made at the provider although we never heard so. The only trace is a webhook for
+ * a request_pk that is nobody's; whether it is about our signer is read at the provider, once per request_pk.
+ * Fingerprints are compared, so nothing personal is kept.
+ */
+export function createOrphans({
+  provider,
+  strangers,
+  vault,
+  print,
+  boundPk,
+  log,
+  now = Date.now,
+}: {
+  provider: Provider;
+  strangers: Strangers;
+  vault: Vault;
+  /** Keyed fingerprint of a person. */
+  print: (parts: string[]) => string;
+  /** The request_pk that a request has, when it has one. */
+  boundPk: (id: RequestId) => Promise<number | undefined>;
+  log: Log;
+  now?: () => number;
+}) {
+  const toPrint = (email: string | undefined, phone: string | undefined) =>
+    print([(email ?? "").toLowerCase(), (phone ?? "").replaceAll(/[^\d+]/g, "")]);
+
+  async function look(stranger: Stranger, signal: AbortSignal): Promise<{ print: string; found?: ProviderRequest }> {
+    if (stranger.print !== undefined) return { print: stranger.print };
+    try {
+      const found = await provider.getRequest(stranger.requestPk as ProviderRequest["requestPk"], { signal });
+      const fingerprint = toPrint(found.email, found.mobilePhoneNumber);
+      await strangers.keepPrint(stranger.requestPk, fingerprint);
+      return { print: fingerprint, found };
+    } catch (error) {
+      if (!isFailure(error, "not-found")) throw error;
+      await strangers.keepPrint(stranger.requestPk, "");
+      return { print: "" };
+    }
+  }
+
+  async function personOf(id: RequestId): Promise<string | undefined> {
+    const person = await vault.read(id);
+    return person && toPrint(person.signer.email, person.signer.mobile_phone_number);
+  }
+
+  return {
+    /** From now on webhooks for unknown requests are looked into, for this one. */
+    async suspect(id: RequestId): Promise<void> {
+      await strangers.suspect(id, now() + SUSPECTED_MS);
+    },
+
+    /** The request at the provider that this one's creation made, when its webhook was seen. */
+    async find(id: RequestId, signal: AbortSignal): Promise<ProviderRequest | undefined> {
+      const mine = await personOf(id);
+      for (const stranger of await strangers.list()) {
+        const { print: theirs, found } = await look(stranger, signal);
+        if (mine === undefined || theirs !== mine) continue;
+        return found ?? (await provider.getRequest(stranger.requestPk as ProviderRequest["requestPk"], { signal }));
+      }
+      return undefined;
+    },
+
+    /** Cancels an orphan at the provider; it is never used for anything. */
+    async cancel(requestPk: ProviderRequest["requestPk"], signal: AbortSignal): Promise<void> {
+      await provider.cancel(requestPk, { signal });
+      await strangers.drop(requestPk);
+      log.warn({ request_pk: requestPk, code: "orphan-cancelled" }, "orphan cancelled");
+    },
+
+    async adopted(id: RequestId, requestPk: number): Promise<void> {
+      await strangers.drop(requestPk);
+      await strangers.clear(id);
+    },
+
+    /** Cancels orphans that surface after their request was created again. How many. */
+    async sweep(signal: AbortSignal): Promise<number> {
+      const list = await strangers.list();
+      const suspects = list.length === 0 ? [] : await strangers.unheard();
+      if (suspects.length === 0) return 0;
+      let cancelled = 0;
+      for (const stranger of list) {
+        const { print: theirs } = await look(stranger, signal);
+        for (const id of suspects) {
+          const bound = await boundPk(id);
+          // Without a request_pk of its own the request is still being settled, and that is the stage's business.
+          if (bound === undefined || bound === stranger.requestPk || (await personOf(id)) !== theirs) continue;
+          await this.cancel(stranger.requestPk as ProviderRequest["requestPk"], signal);
+          cancelled += 1;
+          break;
+        }
+      }
+      return cancelled;
+    },
+  };
+}

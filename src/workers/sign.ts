@@ -1,0 +1,110 @@
+import { z } from "zod";
+import { exponential, growing } from "../core/backoff.ts";
+import { isFailure, PermanentError } from "../core/errors.ts";
+import { waitFor, type Waiting } from "../core/outcome.ts";
+import { Appearance, RequestPk } from "../core/signing.ts";
+import type { Policy } from "./stage.ts";
+import { defineStage } from "./stage.ts";
+
+/** After this many wrong codes only a new one is accepted. */
+const WRONG_CODES_MOST = 3;
+
+/**
+ * Signs, with the code the signer was sent or with the external authentication. Waits until the code is here; a wrong
+ * one asks for another.
+ *
+ * Issues a certificate and binds a person: it is never repeated before the provider was asked whether it had worked.
+ * The code is never a fact: it lives apart for minutes, and is read only here.
+ * @source docs/provider.md §Sign
+ */
+export const sign = defineStage({
+  name: "sign",
+  title: "Sign",
+  needs: z.object({
+    requestPk: RequestPk,
+    authentication: z.object({ method: z.enum(["sms", "external"]), type: z.string().optional() }),
+    appearance: Appearance.optional(),
+    wrongCodes: z.number().int().default(0),
+    signAccepted: z.boolean().optional(),
+  }),
+  gives: z.object({ signedMs: z.number() }),
+
+  attempts: 200,
+  backoff: exponential("2s", { upTo: "10m" }),
+  timeout: "10m",
+  concurrency: 50,
+  retryFrom: "upload",
+
+  async afterSilence({ requestId, facts, provider, codes, policy, signal, now }, intent) {
+    const { status } = await provider.getRequest(facts.requestPk, { signal });
+    if (status === "ISSUED") return { signedMs: now() };
+    if (status !== "ENROLLREADY") {
+      throw new PermanentError(`The request is ${status} at the provider and cannot be signed`, { code: "wrong-state" });
+    }
+    const clearMs = intent.atMs + policy.signSettleMs; // until then the signing may still be at work
+    if (now() < clearMs) {
+      return waitFor("outcome of the signing", {
+        whose: "provider",
+        poll: (quietMs) => Math.min(growing("1s", { upTo: "30s" })(quietMs), Math.max(clearMs - now(), 50)),
+        within: policy.signSettleMs + 3_600_000,
+        expires: "failed",
+      });
+    }
+    if (intent.tries >= 2 && facts.authentication.method === "sms" && !(await codes.read(requestId))) {
+      return theCode(policy, 0);
+    }
+    return "repeat";
+  },
+
+  async run({ requestId, facts, provider, codes, vault, policy, effect, signal, now }) {
+    const { requestPk, appearance } = facts;
+    if (facts.signAccepted) {
+      const { status } = await provider.getRequest(requestPk, { signal });
+      return status === "ISSUED" ? { signedMs: now() } : issuing();
+    }
+    const external = facts.authentication.method === "external";
+    const secret = external ? (await vault.read(requestId))?.unlock : await codes.read(requestId);
+    if (secret === undefined) {
+      if (external) throw new PermanentError("The external authentication was erased", { code: "signer-erased" });
+      return theCode(policy, facts.wrongCodes);
+    }
+    const proof = external
+      ? { ext_unlock_type: facts.authentication.type ?? "", ext_unlock_value: secret }
+      : { secret };
+    try {
+      const how = await effect("sign", () =>
+        provider.sign(requestPk, { ...proof, ...(appearance && { appearance }) }, { signal }),
+      );
+      if (how === "accepted") return issuing({ signAccepted: true });
+    } catch (error) {
+      if (isFailure(error, "code-rejected") && !external) {
+        await codes.forget(requestId);
+        return theCode(policy, facts.wrongCodes + 1);
+      }
+      // Nobody but us signs here: that it is signed already means that an earlier call of ours had worked unheard.
+      if (!isFailure(error, "already-issued")) throw error;
+    }
+    if (!external) await codes.forget(requestId);
+    return { signedMs: now() };
+  },
+});
+
+function theCode(policy: Policy, wrongCodes: number): Waiting {
+  const what = wrongCodes === 0 ? "code" : wrongCodes < WRONG_CODES_MOST ? "another code" : "a new OTP";
+  return waitFor(what, {
+    whose: "signer",
+    poll: () => 6 * 3_600_000, // nothing to ask the provider: the code wakes it
+    within: policy.signWithinMs,
+    facts: { wrongCodes },
+  });
+}
+
+function issuing(facts?: Record<string, unknown>): Waiting {
+  return waitFor("certificate", {
+    whose: "provider",
+    poll: growing("1s", { upTo: "1m" }),
+    within: "24h",
+    expires: "failed",
+    ...(facts && { facts }),
+  });
+}

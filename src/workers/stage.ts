@@ -1,0 +1,53 @@
+import type { z } from "zod";
+import type { HistoryLine } from "../core/history.ts";
+import type { RequestId, SignRequest } from "../core/request.ts";
+import type { Approval } from "../core/signing.ts";
+import type { Stage } from "../core/stage.ts";
+import type { Documents } from "../files/documents.ts";
+import type { Results } from "../files/results.ts";
+import type { Account, Provider } from "../provider/client.ts";
+import type { Codes } from "../queues/codes.ts";
+import type { Vault } from "../queues/vault.ts";
+import type { Orphans } from "./orphans.ts";
+
+/** What a deployment decides; every length of time in milliseconds. */
+export interface Policy {
+  /** Who approves an identification when the request does not say: a RAO, or nobody ("auto"). */
+  approval: Approval;
+  identifyWithinMs: number;
+  approveWithinMs: number;
+  signWithinMs: number;
+  /** How long the outcome of a creation is left open before it is tried once more. */
+  createGraceMs: number;
+  /** How long a call that was not answered may still be at work at the provider. */
+  settleMs: number;
+  signSettleMs: number;
+  /** How long a safe signed file waits before its copy at the provider goes. */
+  deleteGraceMs: number;
+  /** The signed file continues the original byte by byte (false when the provider sanitises PDFs). */
+  incremental: boolean;
+}
+
+/** Everything a stage may reach for. Built once in app.ts, replaced in tests. */
+export interface Tools {
+  provider: Provider;
+  /** The account that a request is made for. Throws PermanentError "account-incomplete". */
+  account(wishes: { profile?: string | undefined; registrationAuthority?: string | undefined }): Account;
+  documents: Documents;
+  results: Results;
+  vault: Vault;
+  codes: Codes;
+  orphans: Orphans;
+  records: {
+    get(id: RequestId): Promise<SignRequest>;
+    history(id: RequestId): Promise<HistoryLine[]>;
+  };
+  policy: Policy;
+}
+
+/** Checks a stage and keeps its name as a literal type. */
+export function defineStage<const Name extends string, N extends z.ZodObject, G extends z.ZodObject>(
+  stage: Stage<Tools, N, G> & { readonly name: Name },
+) {
+  return stage;
+}

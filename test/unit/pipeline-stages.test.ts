@@ -1,0 +1,29 @@
+import { expect, test } from "vitest";
+import { INTAKE_FACTS, STAGE_NAMES, stages } from "../../src/workers/index.ts";
+
+/** Facts that people and the queue add while a request waits. */
+const FROM_OUTSIDE = ["decision", "signAccepted"];
+
+test("every fact that a stage needs was given by the producer or by an earlier stage", () => {
+  const known = new Set<string>([...INTAKE_FACTS, ...FROM_OUTSIDE]);
+  for (const stage of stages) {
+    for (const fact of Object.keys(stage.gives.shape)) {
+      if (stage.name === "otp" || stage.name === "cleanup") known.add(fact); // a repeated sending counts on from the last
+    }
+    for (const fact of Object.keys(stage.needs.shape)) {
+      expect(known, `${stage.name} needs "${fact}", which nobody gave`).toContain(fact);
+    }
+    for (const fact of Object.keys(stage.gives.shape)) known.add(fact);
+  }
+});
+
+test("a retry goes to a stage that exists and that is not later", () => {
+  for (const { name, retryFrom } of stages) {
+    expect(STAGE_NAMES).toContain(retryFrom);
+    expect(STAGE_NAMES.indexOf(retryFrom as never)).toBeLessThanOrEqual(STAGE_NAMES.indexOf(name));
+  }
+});
+
+test("the order is the one of the provider's workflow", () => {
+  expect(STAGE_NAMES).toEqual(["create", "identify", "approve", "upload", "contract", "otp", "sign", "fetch", "cleanup"]);
+});

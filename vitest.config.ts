@@ -1,0 +1,27 @@
+import { defineConfig } from "vitest/config";
+import { closingLine } from "./test/closing-line.ts";
+
+const REDIS = "./test/helpers/redis.ts";
+
+/** Projects: what they need, and how long a single test may take (ms). Types are checked by tsc alone. */
+const PROJECTS = [
+  { name: "unit", testTimeout: 5_000, globalSetup: [] },
+  { name: "simulator", testTimeout: 20_000, globalSetup: [] },
+  { name: "integration", testTimeout: 30_000, globalSetup: [REDIS] },
+  { name: "e2e", testTimeout: 90_000, globalSetup: [REDIS] },
+  { name: "fault", testTimeout: 120_000, globalSetup: [REDIS] },
+  { name: "browser", testTimeout: 90_000, globalSetup: [REDIS] },
+];
+
+export default defineConfig({
+  test: {
+    pool: "forks",
+    maxWorkers: 2,
+    teardownTimeout: 30_000,
+    reporters: ["default", closingLine],
+    projects: PROJECTS.map(({ name, testTimeout, globalSetup }) => ({
+      extends: true,
+      test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, hookTimeout: testTimeout, globalSetup },
+    })),
+  },
+});
