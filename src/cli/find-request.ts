@@ -13,8 +13,9 @@ const PAGE_SIZE = "200";
 export async function findRequest(client: Pick<Client, "page">, typed: string): Promise<string> {
   const text = typed.trim();
   if (WHOLE.test(text)) return text;
-  const [byReference] = text.length > 200 ? [] : (await client.page({ reference: text, limit: "2" })).items;
-  if (byReference) return only(text, (await client.page({ reference: text, limit: "2" })).items.map(({ id }) => id));
+  if (text === "" || text.length > 200) return only(text, []);
+  const byReference = (await client.page({ reference: text, limit: "2" })).items.map(({ id }) => id);
+  if (byReference.length > 0) return only(text, byReference);
   const prefix = text.startsWith("req-") ? text : `req-${text}`;
   const found: string[] = [];
   let cursor: string | undefined;

@@ -120,9 +120,9 @@ export function createProvider(options: ProviderOptions): Provider {
 
     async getRequest(requestPk, { signal } = {}) {
       const { body } = await ask("getRequest", { ids: { request_pk: requestPk }, signal });
-      const request = readRequest(body);
+      const request = readRequest(body, requestPk);
       if (!request) throw unexpected("getRequest", "no status of a request");
-      if (request.pk !== undefined && request.pk !== requestPk) throw unexpected("getRequest", "another request");
+      if (request === "another") throw unexpected("getRequest", "another request");
       return request;
     },
 

@@ -222,7 +222,8 @@ export interface Refusal {
   retryAfter?: string | undefined;
 }
 
-function ruleFor(call: CallName, { status, body }: Refusal): AnswerRule {
+/** The rule that `refusal` falls under. */
+export function ruleFor(call: CallName, { status, body }: Refusal): AnswerRule {
   const words = toStatusWords(body);
   const text = toText(body);
   const inSuccess = status >= 200 && status < 300;

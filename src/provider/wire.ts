@@ -129,7 +129,7 @@ export function readCreated(body: Body): CreatedVideoId | undefined {
 export interface ProviderRequest {
   /** VIDEOPENDING, VIDEOREVIEW, ENROLLREADY, …; a value we do not know passes as it is. */
   status: string;
-  pk?: number;
+  requestPk: RequestPk;
   email?: string;
   mobilePhoneNumber?: string;
   registrationAuthority?: string;
@@ -161,17 +161,19 @@ const RequestBody = z.object({
   videoid_data: VideoIdData,
 });
 
-export function readRequest(body: Body): ProviderRequest | undefined {
+/** The request `requestPk`; "another" when the answer names another one, undefined when it has no request at all. */
+export function readRequest(body: Body, requestPk: RequestPk): ProviderRequest | "another" | undefined {
   if (body.kind !== "json") return undefined;
   const value = inner(body.value);
   // Without data the envelope's own "success" would be taken for a request status.
   if (value === body.value && /^(success|ok|\d{3}\b.*)$/i.test(toStatusWords(body))) return undefined;
   const found = RequestBody.safeParse(value).data;
   if (!found) return undefined;
+  if (found.pk !== undefined && found.pk !== requestPk) return "another";
   const { videoid_data: video } = found;
   return given({
     status: found.status,
-    pk: found.pk,
+    requestPk,
     email: found.email,
     mobilePhoneNumber: found.mobile_phone_number,
     registrationAuthority: found.registration_authority,

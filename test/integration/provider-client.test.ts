@@ -115,7 +115,7 @@ test.each([
 ])("a request under %s is read", async (_, body) => {
   const { provider, calls } = await startServer({ body });
   expect(await provider.getRequest(PK)).toEqual({
-    pk: PK,
+    requestPk: PK,
     status: "ENROLLREADY",
     email: "a@example.com",
     registrationAuthority: "139",
@@ -131,6 +131,7 @@ test("a request status nobody has documented passes as it is, with what the vide
     body: { status: "success", details: { status: "MOONPHASE", email: null, videoid_data } },
   });
   expect(await provider.getRequest(PK)).toEqual({
+    requestPk: PK,
     status: "MOONPHASE",
     videoidPk: 150,
     videoidLink: "https://x.example/v",

@@ -31,7 +31,7 @@ export function addBoard(app: Server, { queues, keys, now }: Parts): void {
   adapter.setBasePath("/queues");
   createBullBoard({
     queues: queues.map(toAdapter),
-    serverAdapter: adapter,
+    serverAdapter: adapter as unknown as Parameters<typeof createBullBoard>[0]["serverAdapter"],
     options: { uiConfig: { boardTitle: "signpipe queues", hideDocsLink: true, hideRedisDetails: true, showWorkers: true } },
   });
   const style = readStyle("login");

@@ -6,7 +6,8 @@ import { PermanentError, RetryableError } from "../../core/errors.ts";
 export const PROBLEMS = {
   "invalid-request": { status: 400, title: "A field is missing or has the wrong form" },
   "invalid-json": { status: 400, title: "The body is not JSON" },
-  "invalid-cursor": { status: 400, title: "The cursor is not one that a list returned" },
+  "bad-state": { status: 400, title: "There is no such state" },
+  "bad-cursor": { status: 400, title: "The cursor is not one that a list returned" },
   "invalid-multipart": { status: 400, title: "The multipart body is broken, or was cut off" },
   "unknown-part": { status: 400, title: "A part is neither manifest nor file" },
   "manifest-missing": { status: 400, title: "There is no part named manifest" },
@@ -25,6 +26,7 @@ export const PROBLEMS = {
   "already-decided": { status: 409, title: "Somebody decided otherwise before" },
   "too-late": { status: 409, title: "The signature may have been made" },
   contended: { status: 409, title: "Others are changing the request", retryAfterSeconds: 1 },
+  "otp-too-many": { status: 409, title: "No more codes can be sent for this request" },
   "not-signed-yet": { status: 409, title: "The file does not exist yet" },
   "idempotency-in-progress": { status: 409, title: "The same call is still being worked on", retryAfterSeconds: 5 },
   "too-large": { status: 413, title: "The body is larger than allowed" },
@@ -32,9 +34,9 @@ export const PROBLEMS = {
   "not-a-pdf": { status: 415, title: "A document is not a PDF" },
   "unusable-pdf": { status: 422, title: "A document is a PDF that cannot be signed" },
   "invalid-manifest": { status: 422, title: "The manifest has fields that cannot be used" },
+  "auto-approval-not-allowed": { status: 422, title: "Approval without a decision is not allowed here" },
   "idempotency-mismatch": { status: 422, title: "The Idempotency-Key was used for another body" },
   "otp-too-soon": { status: 429, title: "The last code was sent a moment ago", retryAfterSeconds: 60 },
-  "otp-limit": { status: 409, title: "No more codes can be sent for this request" },
   internal: { status: 500, title: "Something went wrong on our side" },
   "record-damaged": { status: 500, title: "Something went wrong on our side" },
   "result-damaged": { status: 500, title: "A stored file is not what was stored" },
@@ -115,6 +117,7 @@ interface Sorted {
 
 const INTERNAL = "Something unexpected happened. It is in our log under the correlation id; trying again may help.";
 const REDIS_AWAY = "The queue cannot be reached at the moment. Nothing was changed that you have to undo; try again.";
+const NO_SUCH_REQUEST = "There is no request with this id.";
 const DISK_FULL = "There is no room for the documents at the moment. Nothing was accepted; try again later.";
 
 function sort(thrown: unknown): Sorted {
@@ -126,7 +129,9 @@ function sort(thrown: unknown): Sorted {
   if (code === "ENOSPC" || code === "EDQUOT" || code === "disk-full") {
     return { code: "disk-full", detail: DISK_FULL, status: 507, expected: true };
   }
-  if (code === "record-damaged" || code === "unexpected") return unexpected(code);
+  if (code === "record-damaged" || code === "vault-unreadable" || code === "unexpected") return unexpected(code);
+  // In the same words whether the id is unknown or is none.
+  if (code === "no-such-request") return { code, detail: NO_SUCH_REQUEST, status: 404, expected: true };
   if (thrown instanceof PermanentError) return { code: thrown.code, detail: thrown.message, status: 409, expected: true };
   if (thrown instanceof RetryableError) {
     const { message: detail, retryAfterMs } = thrown;

@@ -8,15 +8,11 @@ import { HistoryView, RequestList, RequestView, State, toHistory, toView } from 
 /** Any text: what is no id is answered like an id that nobody has. */
 export const IdParams = z.object({ id: z.string().describe("The request's id, like req-… with 26 letters and digits.") });
 
-/** An id that can exist. Throws PermanentError "no-such-request" with the same words as for one that nobody has. */
+/** An id that can exist. Throws PermanentError "no-such-request", as for one that nobody has. */
 export function toId(text: string): RequestId {
   const parsed = RequestId.safeParse(text);
-  if (!parsed.success) throw noSuchRequest();
-  return parsed.data;
-}
-
-export function noSuchRequest(): PermanentError {
-  return new PermanentError("There is no request with this id.", { code: "no-such-request" });
+  if (parsed.success) return parsed.data;
+  throw new PermanentError("There is no request with this id", { code: "no-such-request" });
 }
 
 const ListQuery = z.object({
@@ -39,7 +35,7 @@ export function addReading(app: Server, { pipeline }: Pick<ApiParts, "pipeline">
         querystring: ListQuery,
         response: { 200: RequestList },
         "x-answers": { 200: { description: "One page." } },
-        "x-problems": ["invalid-request", "invalid-cursor"],
+        "x-problems": ["invalid-request", "bad-cursor"],
       },
     },
     async ({ query }) => {
@@ -214,7 +210,7 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
       operationId: "resendCode",
       summary: "Have a new code sent",
       description: "At least a minute after the last one, and a bounded number of times. Codes sent before lose their use.",
-      problems: ["otp-too-soon", "otp-limit"],
+      problems: ["otp-too-soon", "otp-too-many"],
     },
     (id, by) => pipeline.resendCode(id, by),
   );

@@ -12,7 +12,7 @@ type Parts = Pick<ApiParts, "pipeline" | "documents" | "idempotency"> & { limits
 
 /** Adds `POST /v1/requests`. */
 export function addSubmit(app: Server, parts: Parts): void {
-  void app.register(multipart);
+  void app.register(multipart, { throwFileSizeLimit: false });
   app.after(() => {
     app.post(
       "/v1/requests",
@@ -47,6 +47,7 @@ export function addSubmit(app: Server, parts: Parts): void {
             "not-a-pdf",
             "invalid-manifest",
             "unusable-pdf",
+            "auto-approval-not-allowed",
             "idempotency-mismatch",
             "disk-full",
           ],

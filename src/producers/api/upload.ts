@@ -35,7 +35,6 @@ export async function readUpload(
     for await (const part of request.parts({
       // Every part is a stream, also the manifest: one way to bound it, whether it is sent as a field or as a file.
       isPartAFile: () => true,
-      throwFileSizeLimit: false,
       limits: { files: limits.documents + 4, parts: limits.documents + 4, fileSize: limits.documentBytes },
     })) {
       if (part.type !== "file") continue;

@@ -53,7 +53,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
   addHeaders(app);
 
   const metrics = createMetrics({ pipeline, status });
-  const hints = createHints({ nudge: (pk) => pipeline.nudge(pk, "webhook"), count: metrics.hint, log });
+  const hints = createHints({ nudge: (pk) => pipeline.nudge(pk), count: metrics.hint, log });
   app.addHook("onClose", () => {
     hints.close();
   });

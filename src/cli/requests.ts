@@ -1,0 +1,160 @@
+import { type Client, type HistoryLine, isOver, type Request } from "./client.ts";
+import { findRequest } from "./find-request.ts";
+import { ageOf, describe, whatFor, whatToDo } from "./progress.ts";
+import { renderTable } from "./table.ts";
+import { CliError, EXIT, type Paint, type Terminal, visible, when, type Writer } from "./terminal.ts";
+
+const PAGE_MOST = 200;
+/** "req-" and 40 random bits: enough to tell requests apart, and to name them to the other commands. */
+const SHORT_ID = 12;
+
+const PAINTS: Record<string, Paint> = {
+  done: "green",
+  waiting: "yellow",
+  retrying: "yellow",
+  failed: "red",
+  expired: "red",
+  refused: "red",
+  cancelled: "red",
+};
+
+export function paintState(writer: Writer, state: string): string {
+  const paint = PAINTS[state];
+  return paint ? writer.paint(paint, state) : state;
+}
+
+/** `signpipe list`: newest first, as a table or as the API tells it. */
+export async function list(
+  client: Client,
+  { out, err }: Terminal,
+  { state, reference, limit, json }: { state?: string; reference?: string; limit: number; json?: boolean },
+): Promise<number> {
+  const items: Request[] = [];
+  let cursor: string | undefined;
+  do {
+    const size = String(Math.min(limit - items.length, PAGE_MOST));
+    const page = await client.page({ state, reference, limit: size, cursor });
+    items.push(...page.items);
+    cursor = page.next_cursor ?? undefined;
+  } while (cursor !== undefined && items.length < limit);
+  if (json) {
+    out.line(JSON.stringify({ items, next_cursor: cursor ?? null }, null, 2));
+    return EXIT.done;
+  }
+  if (items.length === 0) {
+    err.line(state || reference ? "No request fits." : "There are no requests yet.");
+    return EXIT.done;
+  }
+  const columns = [
+    { title: "REQUEST" },
+    { title: "STATE" },
+    { title: "WHERE", shrink: "end" as const },
+    { title: "DOCUMENTS", shrink: "end" as const },
+    { title: "REFERENCE", shrink: "middle" as const },
+    { title: "AGE", align: "right" as const },
+  ];
+  const rows = items.map((request) => [
+    request.id.slice(0, SHORT_ID),
+    paintState(out, request.state),
+    isOver(request.state) ? visible(request.failure?.code ?? "") : where(request),
+    documentsOf(request),
+    visible(request.reference ?? ""),
+    ageOf(request),
+  ]);
+  for (const line of renderTable(columns, rows, { width: out.width, title: (text) => out.paint("bold", text) })) out.line(line);
+  if (cursor !== undefined) err.line(`There are more: use --limit, or --state and --reference to narrow it down.`);
+  return EXIT.done;
+}
+
+function where({ stage, waiting }: Request): string {
+  return waiting ? `${stage}: ${whatFor(waiting.for)}` : stage;
+}
+
+function documentsOf({ documents }: Request): string {
+  const [first] = documents;
+  if (!first) return "";
+  const name = visible(first.name);
+  return documents.length === 1 ? name : `${name} + ${documents.length - 1}`;
+}
+
+/** `signpipe show`: where a request is, and how it got there. */
+export async function show(client: Client, { out }: Terminal, typed: string, { json }: { json?: boolean }): Promise<number> {
+  const id = await findRequest(client, typed);
+  const [request, history] = await Promise.all([client.get(id), client.history(id)]);
+  if (json) {
+    out.line(JSON.stringify({ ...request, history }, null, 2));
+    return EXIT.done;
+  }
+  for (const line of describeRequest(request, out)) out.line(line);
+  out.line();
+  out.line(out.paint("bold", "History"));
+  for (const line of describeHistory(history, out)) out.line(line);
+  return EXIT.done;
+}
+
+function describeRequest(request: Request, out: Writer): string[] {
+  const { id, reference, waiting, failure, documents, request_pk, videoid_link, created_at, updated_at } = request;
+  const fields: [string, string | undefined][] = [
+    ["State", `${paintState(out, request.state)}${isOver(request.state) ? "" : `, at ${request.stage}`}`],
+    ["Waiting for", waiting && `${whatFor(waiting.for)}, until ${when(waiting.until)}`],
+    ["Reason", failure && `${visible(failure.message)} (${visible(failure.code)})`],
+    ["Next", whatToDo(request)],
+    ["Reference", reference && visible(reference)],
+    ["request_pk", request_pk?.toString()],
+    ["Signer's page", waiting?.for === "identification" ? videoid_link && visible(videoid_link) : undefined],
+    ["Created", `${when(created_at)}, ${ageOf(request)} ${isOver(request.state) ? "until its end" : "ago"}`],
+    ["Changed", when(updated_at)],
+  ];
+  const lines = [out.paint("bold", id)];
+  for (const [name, value] of fields) if (value) lines.push(`  ${out.paint("dim", name.padEnd(13))}  ${value}`);
+  for (const [i, { name, signed_sha256 }] of documents.entries()) {
+    const title = out.paint("dim", (i === 0 ? (documents.length === 1 ? "Document" : "Documents") : "").padEnd(13));
+    lines.push(`  ${title}  ${visible(name)}${signed_sha256 ? out.paint("green", "  signed") : ""}`);
+  }
+  return lines;
+}
+
+function describeHistory(history: HistoryLine[], out: Writer): string[] {
+  const rows = history.map(({ at, event, stage, phase, by, note }) => [
+    out.paint("dim", when(at)),
+    visible(event),
+    visible(stage),
+    paintState(out, visible(phase)),
+    visible([by && `by ${by}`, note].filter(Boolean).join(", ")),
+  ]);
+  const columns = [{ title: "" }, { title: "" }, { title: "" }, { title: "" }, { title: "", shrink: "end" as const }];
+  const indent = "  ";
+  const width = out.width === undefined ? undefined : out.width - indent.length;
+  return renderTable(columns, rows, { width })
+    .slice(1)
+    .map((line) => indent + line);
+}
+
+/** What a command does to a request, and what it says when the API took it. */
+export interface Act {
+  path: string;
+  json?: unknown;
+  said: string;
+}
+
+/** `signpipe approve|refuse|code|resend|cancel|retry`. */
+export async function act(
+  client: Client,
+  { out, err }: Terminal,
+  typed: string,
+  { path, json, said }: Act,
+  { json: asJson }: { json?: boolean },
+): Promise<number> {
+  const id = await findRequest(client, typed);
+  const request = await client.act(id, path, json);
+  if (asJson) out.line(JSON.stringify(request, null, 2));
+  else err.line(`${said} ${id} is at ${describe(request)}.`);
+  return EXIT.done;
+}
+
+/** A whole number of an option. Throws CliError that names it. */
+export function wholeNumber(name: string, text: string, { least = 0, most = Number.MAX_SAFE_INTEGER } = {}): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+  throw new CliError(`${name} must be a whole number from ${least}${most < Number.MAX_SAFE_INTEGER ? ` to ${most}` : ""}, not "${text}".`);
+}

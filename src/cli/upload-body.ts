@@ -1,0 +1,86 @@
+import { randomUUID } from "node:crypto";
+import { createReadStream, statSync } from "node:fs";
+import { basename } from "node:path";
+import { quoteFilename } from "../provider/multipart.ts";
+import type { Sending } from "./client.ts";
+import { CliError, visible } from "./terminal.ts";
+
+const MOST_DOCUMENTS = 10;
+const BLOCK_BYTES = 256 * 1024;
+
+/** The body of a submission, and how long it is. */
+export interface UploadBody extends Sending {
+  totalBytes: number;
+}
+
+/**
+ * The manifest and the PDFs as multipart/form-data, read from the files while it is sent; `sent` is told how many bytes
+ * have left. Throws CliError for a file that cannot be read, before anything is sent.
+ * @source RFC 7578 §4
+ */
+export function toUploadBody(manifest: unknown, paths: string[], sent: (bytes: number) => void): UploadBody {
+  if (paths.length > MOST_DOCUMENTS) {
+    throw new CliError(`One request takes up to ${MOST_DOCUMENTS} PDFs, and these are ${paths.length}: submit the rest apart.`);
+  }
+  const boundary = `signpipe-${randomUUID()}`;
+  const files = paths.map((path) => ({ path, bytes: sizeOf(path) }));
+  const json = Buffer.from(JSON.stringify(manifest));
+  const start = Buffer.concat([
+    Buffer.from(
+      `--${boundary}\r\nContent-Disposition: form-data; name="manifest"\r\nContent-Type: application/json\r\n\r\n`,
+    ),
+    json,
+  ]);
+  const heads = files.map(({ path }) =>
+    Buffer.from(
+      `\r\n--${boundary}\r\nContent-Disposition: form-data; name="file"; filename=${quoteFilename(basename(path))}\r\n` +
+        "Content-Type: application/pdf\r\n\r\n",
+    ),
+  );
+  const end = Buffer.from(`\r\n--${boundary}--\r\n`);
+  const totalBytes =
+    start.length +
+    heads.reduce((sum, head) => sum + head.length, 0) +
+    files.reduce((sum, file) => sum + file.bytes, 0) +
+    end.length;
+
+  async function* body(): AsyncGenerator<Uint8Array> {
+    let bytes = 0;
+    const counted = (chunk: Buffer): Buffer => {
+      bytes += chunk.length;
+      sent(bytes);
+      return chunk;
+    };
+    yield counted(start);
+    for (const [i, file] of files.entries()) {
+      yield counted(heads[i] as Buffer);
+      let left = file.bytes;
+      for await (const chunk of createReadStream(file.path, { highWaterMark: BLOCK_BYTES }) as AsyncIterable<Buffer>) {
+        left -= chunk.length;
+        if (left < 0) break;
+        yield counted(chunk);
+      }
+      if (left !== 0) throw new CliError(`${file.path} changed while it was sent: submit it once it is complete.`);
+    }
+    yield counted(end);
+  }
+
+  return {
+    totalBytes,
+    headers: { "content-type": `multipart/form-data; boundary=${boundary}`, "content-length": String(totalBytes) },
+    body,
+  };
+}
+
+function sizeOf(path: string): number {
+  try {
+    const stat = statSync(path);
+    if (!stat.isFile()) throw new CliError(`${visible(path)} is not a file: name PDFs, up to ${MOST_DOCUMENTS} of them.`);
+    if (stat.size === 0) throw new CliError(`${visible(path)} is empty: name a PDF.`);
+    return stat.size;
+  } catch (error) {
+    if (error instanceof CliError) throw error;
+    const code = (error as NodeJS.ErrnoException).code ?? "error";
+    throw new CliError(`${visible(path)} cannot be read (${code}): check the name.`);
+  }
+}

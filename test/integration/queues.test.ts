@@ -1,0 +1,414 @@
+import { describe, expect, test } from "vitest";
+import { z } from "zod";
+import { PermanentError, RetryableError } from "../../src/core/errors.ts";
+import { endAs, waitFor } from "../../src/core/outcome.ts";
+import type { AnyStage } from "../../src/core/stage.ts";
+import { Conflict } from "../../src/queues/store.ts";
+import { newId, startToy, submission } from "../helpers/toy.ts";
+
+function stage(name: string, run: AnyStage["run"], more: Partial<AnyStage<object>> = {}): AnyStage<object> {
+  return {
+    name,
+    title: name,
+    needs: z.object({}),
+    gives: z.object({}).loose(),
+    attempts: 3,
+    backoff: () => 10,
+    timeout: "5s",
+    concurrency: 4,
+    retryFrom: name,
+    afterSilence: "repeat",
+    run,
+    ...more,
+  };
+}
+const nothing = () => Promise.resolve({});
+
+describe("a request", () => {
+  test("goes through its stages in order, and every step is in its history", async () => {
+    const seen: string[] = [];
+    const toy = await startToy(
+      ["one", "two", "three"].map((name) =>
+        stage(name, () => {
+          seen.push(name);
+          return Promise.resolve({ [name]: 1 });
+        }),
+      ),
+    );
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "three", "done");
+    expect(seen).toEqual(["one", "two", "three"]);
+    expect((await toy.store.get(id)).facts).toMatchObject({ one: 1, two: 1, three: 1 });
+    const lines = (await toy.store.history(id)).map(({ event, stage, phase }) => `${event} ${stage} ${phase}`);
+    expect(lines).toEqual([
+      "note one queued",
+      "start one running",
+      "succeed two queued",
+      "start two running",
+      "succeed three queued",
+      "start three running",
+      "succeed three done",
+    ]);
+    expect(await toy.redis.zcard(toy.keys.due)).toBe(0);
+  });
+
+  test("that is submitted twice is made once", async () => {
+    const toy = await startToy([stage("one", nothing)]);
+    const id = newId();
+    const [first, second] = await Promise.all([toy.pipeline.submit(submission(id)), toy.pipeline.submit(submission(id))]);
+    expect([first.outcome, second.outcome]).toContain("accepted");
+    expect(await toy.pipeline.submit(submission(id))).toMatchObject({ outcome: "known" });
+    toy.work();
+    await toy.reaches(id, "one", "done");
+    expect((await toy.store.history(id)).filter(({ note }) => note === "submitted")).toHaveLength(1);
+  });
+
+  test("with the same documents for the same signer is a duplicate while the first is open or done, and not after it failed", async () => {
+    let fail = true;
+    const toy = await startToy([
+      stage("one", () => (fail ? Promise.reject(new PermanentError("no", { code: "no" })) : nothing())),
+      stage("two", nothing),
+    ]);
+    const first = submission(newId());
+    await toy.pipeline.submit({ ...first, refuseDuplicate: true });
+    const again = { ...first, id: newId(), refuseDuplicate: true };
+    expect(await toy.pipeline.submit(again)).toMatchObject({ outcome: "duplicate", of: { id: first.id } });
+    toy.work();
+    await toy.reaches(first.id, "two", "failed");
+    fail = false;
+    const third = { ...first, id: newId(), refuseDuplicate: true };
+    expect(await toy.pipeline.submit(third)).toMatchObject({ outcome: "accepted" });
+    await toy.reaches(third.id, "two", "done");
+    expect(await toy.pipeline.submit({ ...first, id: newId(), refuseDuplicate: true })).toMatchObject({ outcome: "duplicate" });
+    const other = { ...first, id: newId(), signer: { ...first.signer, email: "eva@example.com" }, refuseDuplicate: true };
+    expect(await toy.pipeline.submit(other)).toMatchObject({ outcome: "accepted" });
+  });
+
+  test("that fails for good is cleaned up, ends failed with its reason, and can be taken up again", async () => {
+    let fail = true;
+    const toy = await startToy([
+      stage("one", () => (fail ? Promise.reject(new PermanentError("The thing is broken", { code: "broken" })) : nothing())),
+      stage("two", nothing),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "two", "failed");
+    expect((await toy.store.get(id)).failure).toEqual({ code: "broken", message: "The thing is broken", stage: "one" });
+    const failedJobs = await toy.queues.all()[0]?.getFailed();
+    expect(failedJobs?.map((job) => [job.failedReason, job.data])).toEqual([["broken", { requestId: id }]]);
+    fail = false;
+    await toy.pipeline.retry(id, "api:test");
+    await toy.reaches(id, "two", "done");
+    expect((await toy.store.get(id)).failure).toBeUndefined();
+  });
+
+  test("that fails for a time is retried, and its attempts are counted in the record", async () => {
+    let calls = 0;
+    const toy = await startToy([
+      stage("one", () => (++calls < 3 ? Promise.reject(new RetryableError("later", { code: "later" })) : nothing())),
+      stage("two", () => Promise.reject(new RetryableError("never", { code: "never" })), { attempts: 2 }),
+      stage("three", nothing),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "three", "failed");
+    expect(calls).toBe(3);
+    expect((await toy.store.history(id)).filter(({ event }) => event === "retry").map(({ stage, note }) => [stage, note])).toEqual([
+      ["one", "later"],
+      ["one", "later"],
+      ["two", "never"],
+    ]);
+  });
+
+  test("that ends before its last stage is cleaned up and keeps its reason", async () => {
+    const toy = await startToy([
+      stage("one", () => Promise.resolve(endAs("refused", { code: "refused", message: "Refused by somebody" }))),
+      stage("two", () => Promise.reject(new Error("not reached"))),
+      stage("three", nothing),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "three", "refused");
+    expect((await toy.store.get(id)).failure).toMatchObject({ code: "refused", stage: "one" });
+    await expect(toy.pipeline.retry(id, "api:test")).rejects.toMatchObject({ code: "not-possible-now" });
+  });
+});
+
+describe("a wait", () => {
+  test("is woken by a nudge at once, even one that comes while the stage is still looking", async () => {
+    let ready = false;
+    let looks = 0;
+    let entered = () => {};
+    let leave = () => {};
+    const inside = new Promise<void>((resolve) => (entered = resolve));
+    const gate = new Promise<void>((resolve) => (leave = resolve));
+    const toy = await startToy([
+      stage("one", async () => {
+        looks += 1;
+        const answer = ready;
+        if (looks === 1) {
+          entered();
+          await gate; // the answer is old by the time it is used
+        }
+        return answer ? {} : waitFor("word", { whose: "signer", poll: () => 3_600_000, within: "2h" });
+      }),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await inside;
+    ready = true;
+    await toy.redis.hset(toy.keys.pks, "77", id);
+    expect(await toy.pipeline.nudge(77)).toBe(true);
+    leave();
+    await toy.reaches(id, "one", "done");
+    expect(looks).toBe(2);
+    expect(await toy.pipeline.nudge(78)).toBe(false);
+  });
+
+  test("keeps its beginning over looks that fail, and ends the request when its time is over", async () => {
+    let at = Date.now();
+    let looks = 0;
+    const toy = await startToy(
+      [
+        stage("one", () => {
+          looks += 1;
+          if (looks === 2) return Promise.reject(new RetryableError("away", { code: "away" }));
+          return Promise.resolve(waitFor("word", { whose: "signer", poll: () => 20, within: "1h" }));
+        }),
+        stage("two", nothing),
+      ],
+      { now: () => at },
+    );
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "one", "waiting");
+    const began = (await toy.store.get(id)).waiting?.sinceMs;
+    await expect.poll(() => looks, { timeout: 10_000 }).toBeGreaterThan(3);
+    expect((await toy.store.get(id)).waiting?.sinceMs).toBe(began);
+    at += 3_600_001;
+    await toy.store.nudge(id);
+    await toy.queues.promote("one", id);
+    await toy.reaches(id, "two", "expired");
+    expect((await toy.store.get(id)).failure?.code).toBe("word-expired");
+  });
+
+  test("that goes on unchanged writes no history", async () => {
+    let looks = 0;
+    const toy = await startToy([
+      stage("one", () => {
+        looks += 1;
+        return Promise.resolve(waitFor("word", { whose: "signer", poll: () => 5, within: "1h" }));
+      }),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await expect.poll(() => looks, { timeout: 10_000 }).toBeGreaterThan(5);
+    expect((await toy.store.history(id)).length).toBe(3);
+  });
+});
+
+describe("a costly call", () => {
+  test("that is not heard of is settled before it is repeated", async () => {
+    const calls: string[] = [];
+    const toy = await startToy([
+      stage(
+        "one",
+        ({ effect }) =>
+          effect("pay", () => {
+            calls.push("pay");
+            return Promise.reject(new RetryableError("silence", { code: "no-answer", effect: "unknown" }));
+          }),
+        {
+          afterSilence: (_run, { effect, tries }) => {
+            calls.push(`ask about ${effect}, tried ${tries}`);
+            return Promise.resolve({ paid: true });
+          },
+        },
+      ),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "one", "done");
+    expect(calls).toEqual(["pay", "ask about pay, tried 1"]);
+  });
+
+  test("that was surely refused is not asked about", async () => {
+    let calls = 0;
+    const toy = await startToy([
+      stage(
+        "one",
+        ({ effect }) =>
+          effect("pay", () => (++calls === 1 ? Promise.reject(new RetryableError("429", { code: "rate-limited" })) : nothing())),
+        { afterSilence: () => Promise.reject(new PermanentError("asked", { code: "asked" })) },
+      ),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "one", "done");
+    expect(calls).toBe(2);
+  });
+
+  test("is not made by a worker that lost its job", async () => {
+    let calls = 0;
+    const toy = await startToy([
+      stage("one", async ({ effect, requestId }) => {
+        if (calls === 0) await toy.redis.set(`${toy.keys.queues}:one:${requestId}:lock`, "somebody else");
+        return await effect("pay", () => {
+          calls += 1;
+          return nothing();
+        });
+      }),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await expect.poll(async () => (await toy.store.get(id)).phase, { timeout: 10_000 }).toBe("retrying");
+    expect(calls).toBe(0);
+  });
+});
+
+describe("cancelling", () => {
+  test("a request that waits ends it at once", async () => {
+    const toy = await startToy([
+      stage("one", () => Promise.resolve(waitFor("word", { whose: "signer", poll: () => 60_000, within: "1h" }))),
+      stage("two", nothing),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "one", "waiting");
+    await toy.pipeline.cancel(id, "api:test");
+    await toy.reaches(id, "two", "cancelled");
+    await expect(toy.pipeline.cancel(id, "api:test")).rejects.toMatchObject({ code: "not-possible-now" });
+  });
+
+  test("a request in the middle of a call keeps what the call gave, for cleanup", async () => {
+    let entered = () => {};
+    let leave = () => {};
+    const inside = new Promise<void>((resolve) => (entered = resolve));
+    const gate = new Promise<void>((resolve) => (leave = resolve));
+    let cleaned: unknown;
+    const toy = await startToy([
+      stage("one", ({ effect }) =>
+        effect("open", async () => {
+          entered();
+          await gate;
+          return { requestPk: 4711 };
+        }),
+      ),
+      stage("two", () => Promise.reject(new Error("not reached"))),
+      stage(
+        "three",
+        ({ facts }) => {
+          cleaned = facts;
+          return nothing();
+        },
+        { needs: z.object({ requestPk: z.number() }) },
+      ),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await inside;
+    await toy.pipeline.cancel(id, "api:test");
+    leave();
+    await toy.reaches(id, "three", "cancelled");
+    expect(cleaned).toEqual({ requestPk: 4711 });
+  });
+
+  test("is too late once the signature may have been made", async () => {
+    let entered = () => {};
+    let leave = () => {};
+    const inside = new Promise<void>((resolve) => (entered = resolve));
+    const gate = new Promise<void>((resolve) => (leave = resolve));
+    const toy = await startToy([
+      stage("one", ({ effect }) =>
+        effect("sign", async () => {
+          entered();
+          await gate;
+          return { signedMs: 1 };
+        }),
+      ),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await inside;
+    await expect(toy.pipeline.cancel(id, "api:test")).rejects.toMatchObject({ code: "too-late" });
+    leave();
+    await toy.reaches(id, "one", "done");
+  });
+});
+
+describe("the reconciler", () => {
+  test("gives every request a next step, whatever became of its job", async () => {
+    let at = Date.now();
+    const toy = await startToy([stage("one", nothing), stage("two", nothing)], { now: () => at });
+    const ids = await Promise.all([1, 2, 3].map(() => toy.submit()));
+    for (const queue of toy.queues.all()) await queue.obliterate({ force: true });
+    expect(await toy.reconciler.sweep()).toBe(0); // nothing is overdue yet
+    at += 120_000;
+    expect(await toy.reconciler.sweep()).toBe(3);
+    expect(await toy.reconciler.sweep()).toBe(0);
+    toy.work();
+    for (const id of ids) await toy.reaches(id, "two", "done");
+  });
+});
+
+describe("a record", () => {
+  test("is written by one of two that read the same version", async () => {
+    const toy = await startToy([stage("one", nothing), stage("two", nothing)]);
+    const id = await toy.submit();
+    const held = await toy.store.begin(id, "one", 1_000);
+    expect(held).toBeDefined();
+    if (!held) return;
+    const results = await Promise.allSettled([
+      toy.store.write(held, { event: "succeed", patch: { facts: { by: "a" } } }),
+      toy.store.write(held, { event: "succeed", patch: { facts: { by: "b" } } }),
+    ]);
+    expect(results.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+    expect(results.find(({ status }) => status === "rejected")).toMatchObject({ reason: expect.any(Conflict) as Conflict });
+  });
+
+  test("keeps people apart: neither the record nor the jobs hold the signer or a code", async () => {
+    const toy = await startToy([
+      stage("sign", () => Promise.resolve(waitFor("code", { whose: "signer", poll: () => 60_000, within: "1h" }))),
+    ]);
+    toy.work();
+    const id = await toy.submit({ authentication: { method: "external", type: "biometric", value: "canary-unlock" } });
+    await toy.reaches(id, "sign", "waiting");
+    await toy.pipeline.giveCode(id, "canary-904417", "api:test");
+    expect(await toy.codes.read(id)).toBe("canary-904417");
+    expect((await toy.vault.read(id))?.unlock).toBe("canary-unlock");
+    const all = await toy.redis.keys(`${toy.keys.prefix.replaceAll(/[{}]/g, "[$&]")}*`);
+    expect(all.length).toBeGreaterThan(5);
+    const dumps = await Promise.all(all.map((key) => toy.redis.dumpBuffer(key)));
+    const everything = Buffer.concat(dumps.map((dump) => dump ?? Buffer.alloc(0))).toString("latin1") + all.join();
+    for (const canary of ["canary-904417", "canary-unlock", "ana@example.com", "+34699999999"]) {
+      expect(everything).not.toContain(canary);
+    }
+    await toy.vault.erase(id);
+    expect(await toy.vault.read(id)).toBeUndefined();
+  });
+
+  test("is listed newest first, page by page, without gaps or repeats", async () => {
+    let at = 1_700_000_000_000;
+    const toy = await startToy([stage("one", nothing)], { now: () => at });
+    const ids: string[] = [];
+    for (let i = 0; i < 25; i++) {
+      if (i % 3 === 0) at += 1; // several have the same time
+      ids.push(await toy.submit({ reference: i % 2 ? "odd" : "even" }));
+    }
+    const seen: string[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await toy.pipeline.list({ limit: 4, ...(cursor && { cursor }) });
+      seen.push(...page.items.map(({ id }) => id));
+      cursor = page.next_cursor;
+    } while (cursor);
+    expect([...seen].sort()).toEqual([...ids].sort());
+    const times = await Promise.all(seen.map(async (id) => (await toy.store.get(id)).createdMs));
+    expect(times).toEqual([...times].sort((a, b) => b - a));
+    expect((await toy.pipeline.list({ limit: 50, reference: "odd" })).items).toHaveLength(12);
+    expect((await toy.pipeline.list({ limit: 50, state: "done" })).items).toHaveLength(0);
+    await expect(toy.pipeline.list({ limit: 5, cursor: "nonsense" })).rejects.toMatchObject({ code: "bad-cursor" });
+    await expect(toy.pipeline.list({ limit: 5, state: "odd" })).rejects.toMatchObject({ code: "bad-state" });
+  });
+});
