@@ -1,13 +1,14 @@
 import { createHmac } from "node:crypto";
-import { existsSync, mkdirSync, statSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { Redis } from "ioredis";
+import { Redis, type RedisOptions } from "ioredis";
 import type { Logger } from "pino";
 import type { Settings } from "./config.ts";
 import { PermanentError } from "./core/errors.ts";
 import type { KeyRing } from "./keys.ts";
 import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
+import { toApiDocuments } from "./producers/api/document-store.ts";
 import { createApi } from "./producers/api/server.ts";
 import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
 import type { Check, Status } from "./producers/api/status.ts";
@@ -142,10 +143,13 @@ export function createApp({
     };
   }
 
-  function connect(url: string, options: ConstructorParameters<typeof Redis>[1]): Redis {
+  function connect(
+    url: string,
+    options: Pick<RedisOptions, "maxRetriesPerRequest" | "commandTimeout" | "enableOfflineQueue">,
+  ): Redis {
     const redis = new Redis(url, { ...options, keepAlive: 10_000, connectionName: "signpipe" });
     let quietUntilMs = 0;
-    redis.on("error", (error: Error) => {
+    redis.on("error", (error) => {
       if (Date.now() < quietUntilMs) return;
       quietUntilMs = Date.now() + 5_000;
       log.warn({ code: "redis-away", reason: (error as NodeJS.ErrnoException).code ?? "error" }, "redis is away");
@@ -272,7 +276,7 @@ export function createApp({
 
     /** Starts the HTTP API. Its address. */
     async startApi(): Promise<string> {
-      const api = await createApi({
+      const api = createApi({
         pipeline,
         documents: toApiDocuments(documents, settings.MAX_DOCUMENT_BYTES),
         results,
@@ -331,9 +335,4 @@ function toAccount(
     );
   }
   return { registrationAuthority, profile, billingUsername, billingPassword, rao: { rao, ...login } };
-}
-
-/** Whether a folder is on the same file system as another one. */
-export function sameDevice(a: string, b: string): boolean {
-  return existsSync(a) && existsSync(b) && statSync(a).dev === statSync(b).dev;
 }

@@ -73,7 +73,10 @@ export function isOver(state: string): boolean {
 }
 
 /** The HTTP API, one function per call. Each throws CliError with one sentence that says what to do. */
-export function createClient(target: Target, { dataDir, signal }: { dataDir: string; signal?: AbortSignal | undefined }) {
+export function createClient(
+  target: Target,
+  { dataDir, signal }: { dataDir: string; signal?: AbortSignal | undefined },
+) {
   async function call<T>(
     schema: z.ZodType<T>,
     method: Dispatcher.HttpMethod,
@@ -112,7 +115,9 @@ export function createClient(target: Target, { dataDir, signal }: { dataDir: str
     const code = error instanceof Error && "code" in error ? String(error.code) : "no answer";
     const run = target.from === "run.json" ? readRunFile(dataDir) : undefined;
     if (run && !isAlive(run.pid)) {
-      return new NoAnswer(`The signpipe on ${dataDir} has stopped (its process ${run.pid} is gone): start it with "npm start".`);
+      return new NoAnswer(
+        `The signpipe on ${dataDir} has stopped (its process ${run.pid} is gone): start it with "npm start".`,
+      );
     }
     const remedy = target.from === "run.json" ? 'start it with "npm start"' : "check API_URL, and that it runs";
     return new NoAnswer(`The API at ${shown(target.url)} does not answer (${code}): ${remedy}.`);
@@ -122,9 +127,15 @@ export function createClient(target: Target, { dataDir, signal }: { dataDir: str
     const { detail, title, code = "unknown", errors = [] } = Problem.catch({}).parse(value);
     if (status === 401) {
       const remedy = "set API_KEY to the secret of one of its API_KEYS";
-      return new Refused(`The API at ${shown(target.url)} does not know the key that was sent: ${remedy}.`, status, code);
+      return new Refused(
+        `The API at ${shown(target.url)} does not know the key that was sent: ${remedy}.`,
+        status,
+        code,
+      );
     }
-    const fields = errors.filter(({ field }) => !detail?.includes(field)).map(({ field, message }) => `${field} ${message}`);
+    const fields = errors
+      .filter(({ field }) => !detail?.includes(field))
+      .map(({ field, message }) => `${field} ${message}`);
     const sentence = [detail ?? title ?? `The API answered ${status}.`, ...fields.map((text) => `${text}.`)].join(" ");
     return new Refused(visible(sentence), status, code);
   }
@@ -141,7 +152,8 @@ export function createClient(target: Target, { dataDir, signal }: { dataDir: str
     get: (id: string) => call(Request, "GET", at(id)),
     history: async (id: string) => (await call(History, "GET", at(id, "/history"))).items,
     /** Acts on a request: approve, refuse, code, code/resend, cancel, retry. */
-    act: (id: string, act: string, json?: unknown) => call(Request, "POST", at(id, `/${act}`), json === undefined ? {} : { json }),
+    act: (id: string, act: string, json?: unknown) =>
+      call(Request, "POST", at(id, `/${act}`), json === undefined ? {} : { json }),
 
     /**
      * Hands documents in. What is not answered is sent again under the same Idempotency-Key, so that nothing is made

@@ -34,5 +34,7 @@ function only(text: string, found: string[]): string {
     throw new CliError(`No request has the id or reference "${visible(text).slice(0, 60)}": see "signpipe list".`);
   }
   if (second === undefined) return first;
-  throw new CliError(`"${visible(text)}" fits more than one request, such as ${first} and ${second}: give more of the id.`);
+  throw new CliError(
+    `"${visible(text)}" fits more than one request, such as ${first} and ${second}: give more of the id.`,
+  );
 }

@@ -61,7 +61,8 @@ export async function list(
     visible(request.reference ?? ""),
     ageOf(request),
   ]);
-  for (const line of renderTable(columns, rows, { width: out.width, title: (text) => out.paint("bold", text) })) out.line(line);
+  for (const line of renderTable(columns, rows, { width: out.width, title: (text) => out.paint("bold", text) }))
+    out.line(line);
   if (cursor !== undefined) err.line(`There are more: use --limit, or --state and --reference to narrow it down.`);
   return EXIT.done;
 }
@@ -78,7 +79,12 @@ function documentsOf({ documents }: Request): string {
 }
 
 /** `signpipe show`: where a request is, and how it got there. */
-export async function show(client: Client, { out }: Terminal, typed: string, { json }: { json?: boolean }): Promise<number> {
+export async function show(
+  client: Client,
+  { out }: Terminal,
+  typed: string,
+  { json }: { json?: boolean },
+): Promise<number> {
   const id = await findRequest(client, typed);
   const [request, history] = await Promise.all([client.get(id), client.history(id)]);
   if (json) {
@@ -156,5 +162,7 @@ export async function act(
 export function wholeNumber(name: string, text: string, { least = 0, most = Number.MAX_SAFE_INTEGER } = {}): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-  throw new CliError(`${name} must be a whole number from ${least}${most < Number.MAX_SAFE_INTEGER ? ` to ${most}` : ""}, not "${text}".`);
+  throw new CliError(
+    `${name} must be a whole number from ${least}${most < Number.MAX_SAFE_INTEGER ? ` to ${most}` : ""}, not "${text}".`,
+  );
 }

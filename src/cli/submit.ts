@@ -50,7 +50,11 @@ export function toManifest(options: SubmitOptions): Record<string, unknown> {
   return {
     ...base,
     signer,
-    ...defined({ reference: options.reference, approval: options.approval, authentication: toAuthentication(options.auth) }),
+    ...defined({
+      reference: options.reference,
+      approval: options.approval,
+      authentication: toAuthentication(options.auth),
+    }),
     ...(base["authentication"] === undefined && options.auth === undefined && { authentication: { method: "sms" } }),
   };
 }
@@ -58,9 +62,11 @@ export function toManifest(options: SubmitOptions): Record<string, unknown> {
 function readManifest(path: string): Record<string, unknown> {
   let text: string;
   try {
-    text = readFileSync(path, "utf8");
+    text = readFileSync(path === "-" ? 0 : path, "utf8");
   } catch (error) {
-    throw new CliError(`${visible(path)} cannot be read (${(error as NodeJS.ErrnoException).code ?? "error"}): check --manifest.`);
+    throw new CliError(
+      `${visible(path)} cannot be read (${(error as NodeJS.ErrnoException).code ?? "error"}): check --manifest.`,
+    );
   }
   try {
     const value: unknown = JSON.parse(text);

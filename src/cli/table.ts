@@ -13,7 +13,8 @@ const LEAST_WIDTH = 8;
 const graphemes = new Intl.Segmenter("en", { granularity: "grapheme" });
 
 /** Letters that take two columns. @source Unicode Standard Annex #11, East Asian Width W and F (main ranges) */
-const WIDE = /\p{Emoji_Presentation}|[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]/u;
+const WIDE =
+  /\p{Emoji_Presentation}|[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]/u;
 
 /** Columns that a text takes in a terminal; colours take none. */
 export function widthOf(text: string): number {
@@ -55,7 +56,9 @@ export function renderTable(
   rows: string[][],
   { width, title = (text) => text }: { width?: number | undefined; title?: (text: string) => string } = {},
 ): string[] {
-  const widths = columns.map((column, i) => Math.max(widthOf(column.title), ...rows.map((row) => widthOf(row[i] ?? ""))));
+  const widths = columns.map((column, i) =>
+    Math.max(widthOf(column.title), ...rows.map((row) => widthOf(row[i] ?? ""))),
+  );
   const total = () => widths.reduce((sum, one) => sum + one, 0) + GAP.length * (columns.length - 1);
   while (width !== undefined && total() > width) {
     const widest = columns
@@ -72,5 +75,11 @@ export function renderTable(
       })
       .join(GAP)
       .trimEnd();
-  return [line(columns.map((column) => column.title), title), ...rows.map((row) => line(row, (text) => text))];
+  return [
+    line(
+      columns.map((column) => column.title),
+      title,
+    ),
+    ...rows.map((row) => line(row, (text) => text)),
+  ];
 }

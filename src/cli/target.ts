@@ -9,7 +9,7 @@ import { CliError } from "./terminal.ts";
 const RunFile = z.object({
   pid: z.number().int(),
   api: z.string(),
-  redis: z.string().optional(),
+  redis_url: z.string().optional(),
   oneshot: z.string().optional(),
   simulator: z.string().optional(),
 });
@@ -55,7 +55,9 @@ export function findTarget(settings: Settings): Target {
   if (!URL.canParse(url)) throw new CliError(`API_URL is not an address like http://127.0.0.1:8080: mend it.`);
   const key = settings.API_KEY ?? ownKey(settings, url, given !== undefined);
   if (key === undefined) {
-    throw new CliError(`There is no key for the API at ${shown(url)}: set API_KEY to the secret of one of its API_KEYS.`);
+    throw new CliError(
+      `There is no key for the API at ${shown(url)}: set API_KEY to the secret of one of its API_KEYS.`,
+    );
   }
   return { url: url.replace(/\/+$/, ""), key, from: given === undefined ? "run.json" : "API_URL" };
 }

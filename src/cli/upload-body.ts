@@ -20,7 +20,9 @@ export interface UploadBody extends Sending {
  */
 export function toUploadBody(manifest: unknown, paths: string[], sent: (bytes: number) => void): UploadBody {
   if (paths.length > MOST_DOCUMENTS) {
-    throw new CliError(`One request takes up to ${MOST_DOCUMENTS} PDFs, and these are ${paths.length}: submit the rest apart.`);
+    throw new CliError(
+      `One request takes up to ${MOST_DOCUMENTS} PDFs, and these are ${paths.length}: submit the rest apart.`,
+    );
   }
   const boundary = `signpipe-${randomUUID()}`;
   const files = paths.map((path) => ({ path, bytes: sizeOf(path) }));
@@ -75,7 +77,8 @@ export function toUploadBody(manifest: unknown, paths: string[], sent: (bytes: n
 function sizeOf(path: string): number {
   try {
     const stat = statSync(path);
-    if (!stat.isFile()) throw new CliError(`${visible(path)} is not a file: name PDFs, up to ${MOST_DOCUMENTS} of them.`);
+    if (!stat.isFile())
+      throw new CliError(`${visible(path)} is not a file: name PDFs, up to ${MOST_DOCUMENTS} of them.`);
     if (stat.size === 0) throw new CliError(`${visible(path)} is empty: name a PDF.`);
     return stat.size;
   } catch (error) {

@@ -99,18 +99,21 @@ export function createProvider(options: ProviderOptions): Provider {
 
   return {
     async createVideoId({ email, mobile_phone_number }, account, { signal } = {}) {
-      const billing_password = Buffer.from(account.billingPassword, "utf8").toString("base64");
+      const { billingUsername, billingPassword } = account;
+      const billing_password = billingPassword && Buffer.from(billingPassword, "utf8").toString("base64");
       const { body } = await ask("createVideoId", {
         json: {
           mobile_phone_number,
           email,
           registration_authority: account.registrationAuthority,
           profile: account.profile,
-          billing_username: account.billingUsername,
+          billing_username: billingUsername,
           billing_password,
           ...(env && { env }),
         },
-        secrets: [email, mobile_phone_number, account.billingUsername, account.billingPassword, billing_password],
+        secrets: [email, mobile_phone_number, billingUsername, billingPassword, billing_password].filter(
+          (value) => value !== undefined,
+        ),
         signal,
       });
       const created = readCreated(body);

@@ -31,7 +31,7 @@ export async function download(http: Http, sending: Sending, maxBytes: number): 
     opened.body.on("error", () => {}).destroy();
     throw tooLarge(sending, maxBytes);
   }
-  const chunks = opened.body.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
+  const chunks = opened.body.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer, undefined>;
   const first = await head(chunks, opened);
   if (!first.subarray(0, MAGIC.length).equals(MAGIC)) return http.refuse(sending, opened, first);
   const body = checked(first, { sending, opened, chunks, declaredBytes, maxBytes });
@@ -39,13 +39,13 @@ export async function download(http: Http, sending: Sending, maxBytes: number): 
 }
 
 /** At least as many bytes as the magic has, or all there are. */
-async function head(chunks: AsyncIterator<Buffer>, { close, broken }: Opened): Promise<Buffer> {
+async function head(chunks: AsyncIterator<Buffer, undefined>, { close, broken }: Opened): Promise<Buffer> {
   let first: Buffer = Buffer.alloc(0);
   try {
     while (first.length < MAGIC.length) {
-      const { done, value } = await chunks.next();
-      if (done) return first;
-      first = first.length === 0 ? value : Buffer.concat([first, value]);
+      const chunk = await take(chunks);
+      if (!chunk) return first;
+      first = first.length === 0 ? chunk : Buffer.concat([first, chunk]);
     }
     return first;
   } catch (error) {
@@ -54,10 +54,15 @@ async function head(chunks: AsyncIterator<Buffer>, { close, broken }: Opened): P
   }
 }
 
+async function take(chunks: AsyncIterator<Buffer, undefined>): Promise<Buffer | undefined> {
+  const { done, value } = await chunks.next();
+  return done ? undefined : value;
+}
+
 interface Incoming {
   sending: Sending;
   opened: Opened;
-  chunks: AsyncIterator<Buffer>;
+  chunks: AsyncIterator<Buffer, undefined>;
   declaredBytes: number | undefined;
   maxBytes: number;
 }
@@ -75,7 +80,7 @@ function checked(first: Buffer, { sending, opened, chunks, declaredBytes, maxByt
 
   async function next(out: Readable): Promise<void> {
     try {
-      const chunk = pending ?? (await take());
+      const chunk = pending ?? (await take(chunks));
       pending = undefined;
       receivedBytes += chunk?.length ?? 0;
       if (receivedBytes > maxBytes) throw tooLarge(sending, maxBytes);
@@ -84,15 +89,8 @@ function checked(first: Buffer, { sending, opened, chunks, declaredBytes, maxByt
       }
       out.push(chunk ?? null);
     } catch (error) {
-      out.destroy(
-        error instanceof RetryableError || error instanceof PermanentError ? error : (broken(error) as Error),
-      );
+      out.destroy(error instanceof RetryableError || error instanceof PermanentError ? error : broken(error));
     }
-  }
-
-  async function take(): Promise<Buffer | undefined> {
-    const { done, value } = await chunks.next();
-    return done ? undefined : value;
   }
 
   return new Readable({

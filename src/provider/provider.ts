@@ -12,11 +12,12 @@ export type Rao = { rao: string } & ({ token: string } | { username: string; pas
  * shared by all its callers and change with each call. @source docs/provider.md §Account
  */
 export interface Account {
-  registrationAuthority: string;
-  profile: string;
-  billingUsername: string;
+  /** These four may be left out where the provider has them in its own settings file. */
+  registrationAuthority?: string | undefined;
+  profile?: string | undefined;
+  billingUsername?: string | undefined;
   /** Plain; it is sent in Base64. */
-  billingPassword: string;
+  billingPassword?: string | undefined;
   rao: Rao;
 }
 

@@ -216,7 +216,7 @@ export type UploadEntry = z.infer<typeof UploadEntry>;
 export function readUpload(body: Body): UploadEntry[] | undefined {
   if (body.kind !== "json") return undefined;
   const value = inner(body.value);
-  const items = Array.isArray(value) ? value : [value];
+  const items: readonly unknown[] = Array.isArray(value) ? value : [value];
   const entries = items.map((item) => UploadEntry.safeParse(isFields(item) ? item : { uid: item }).data);
   return entries.length > 0 && entries.every((entry) => entry !== undefined) ? entries : undefined;
 }

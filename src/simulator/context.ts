@@ -24,8 +24,7 @@ export type Context = {
   webhooks: Webhooks;
   humans: Humans;
   authority: Authority;
-  /** Folder with one folder per request, and the one of images. */
-  requestsFolder: string;
+  documentsFolder: string;
   imagesFolder: string;
   /** Arrived API calls by operation. */
   calls: Map<string, number>;
@@ -33,13 +32,14 @@ export type Context = {
   origin: () => string;
 };
 
-export const folderOf = (context: Context, request: Request): string => `${context.requestsFolder}/${request.pk}`;
-export const originalPath = (context: Context, request: Request, uid: string): string =>
-  `${folderOf(context, request)}/${uid}.pdf`;
-export const tailPath = (context: Context, request: Request, uid: string): string =>
-  `${folderOf(context, request)}/${uid}.tail`;
-export const contractTailPath = (context: Context, request: Request): string =>
-  `${folderOf(context, request)}/contract.tail`;
+export const originalPath = (context: Context, uid: string): string => `${context.documentsFolder}/${uid}.pdf`;
+/** What signing appended to a document. */
+export const tailPath = (context: Context, uid: string): string => `${context.documentsFolder}/${uid}.tail`;
+export const contractTailPath = (context: Context, requestPk: number): string =>
+  `${context.documentsFolder}/contract-${requestPk}.tail`;
+/** All files of these documents. */
+export const filesOf = (context: Context, uids: string[]): string[] =>
+  uids.flatMap((uid) => [originalPath(context, uid), tailPath(context, uid)]);
 
 /** Makes a move of the state machine and announces it. The caller has checked that it is allowed. */
 export function move(context: Context, request: Request, step: MoveName): void {

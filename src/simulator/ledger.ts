@@ -44,6 +44,8 @@ export type Entry = {
 
 export type Ledger = {
   entries: readonly Entry[];
+  /** The highest request number of earlier runs, or 0. */
+  lastRequestPk: number;
   add: (effect: Effect, facts?: Omit<Partial<Entry>, "seq" | "at" | "monoMs" | "effect">) => Entry;
   close: () => void;
 };
@@ -51,11 +53,13 @@ export type Ledger = {
 /** An append-only record of effects, in memory and as one JSON line each in `path`; continues the numbering of an old file. */
 export function openLedger(path: string): Ledger {
   const entries: Entry[] = [];
-  let seq = lastSeq(path);
+  const earlier = lastOf(path);
+  let { seq } = earlier;
   const fd = openSync(path, "a", 0o600);
   let open = true;
   return {
     entries,
+    lastRequestPk: earlier.requestPk,
     add(effect, facts) {
       const entry: Entry = {
         seq: ++seq,
@@ -76,9 +80,14 @@ export function openLedger(path: string): Ledger {
   };
 }
 
-function lastSeq(path: string): number {
-  if (!existsSync(path)) return 0;
-  const line = readFileSync(path, "utf8").trimEnd().split("\n").at(-1);
-  const entry: unknown = line ? JSON.parse(line) : undefined;
-  return typeof entry === "object" && entry !== null && "seq" in entry && typeof entry.seq === "number" ? entry.seq : 0;
+function lastOf(path: string): { seq: number; requestPk: number } {
+  const last = { seq: 0, requestPk: 0 };
+  if (!existsSync(path)) return last;
+  for (const line of readFileSync(path, "utf8").split("\n")) {
+    if (line === "") continue;
+    const entry = JSON.parse(line) as Entry;
+    last.seq = Math.max(last.seq, entry.seq);
+    last.requestPk = Math.max(last.requestPk, entry.request_pk ?? 0);
+  }
+  return last;
 }

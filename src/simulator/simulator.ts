@@ -85,23 +85,24 @@ export type Simulator = {
 };
 
 function createContext(options: SimulatorOptions, dataDir: string, origin: () => string): Context {
-  const requestsFolder = join(dataDir, "requests");
+  const documentsFolder = join(dataDir, "documents");
   const imagesFolder = join(dataDir, "images");
-  for (const folder of [requestsFolder, imagesFolder]) mkdirSync(folder, { recursive: true });
+  for (const folder of [documentsFolder, imagesFolder]) mkdirSync(folder, { recursive: true });
   const settings = settingsFrom(options);
   const clock = createClock();
+  const ledger = openLedger(options.ledgerPath ?? join(dataDir, "ledger.jsonl"));
   const context: Context = {
     settings,
     credentials: options.credentials ?? {},
     clock,
-    store: createStore(requestsFolder),
-    ledger: openLedger(options.ledgerPath ?? join(dataDir, "ledger.jsonl")),
+    store: createStore(ledger.lastRequestPk),
+    ledger,
     outbox: createOutbox(),
     faults: createFaults(),
     webhooks: createWebhooks(settings, clock),
     humans: createHumans(() => context),
     authority: openAuthority(dataDir),
-    requestsFolder,
+    documentsFolder,
     imagesFolder,
     calls: new Map(),
     origin,
@@ -123,9 +124,6 @@ function acceptBodies(app: FastifyInstance): void {
       );
     }
   });
-  app.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string" }, (_call, body, done) =>
-    done(null, Object.fromEntries(new URLSearchParams(body as string))),
-  );
   // Any other type is read to its end and counts as no body; the route then misses its fields.
   app.addContentTypeParser("*", (_call, payload, done) => {
     payload
@@ -190,7 +188,10 @@ function createApp(context: Context, log: SimulatorOptions["log"]): FastifyInsta
     { prefix: BASE_PATH },
   );
   controlRoutes(app, context);
-  pageRoutes(app, context);
+  app.register((pages, _options, done) => {
+    pageRoutes(pages, context);
+    done();
+  });
   return app;
 }
 

@@ -1,5 +1,4 @@
 import { createHmac, randomBytes, type Hash } from "node:crypto";
-import { readdirSync } from "node:fs";
 import type { Status } from "./states.ts";
 
 export type Document = {
@@ -66,10 +65,9 @@ const FIRST_REQUEST_PK = 1_012_632;
 const FIRST_VIDEOID_PK = 16_673;
 const FIRST_SCRATCHCARD = 5_039_078;
 
-/** The requests, tokens and images in memory; documents lie in `requestsFolder`, whose old numbers are not used again. */
-export function createStore(requestsFolder: string): Store {
-  const used = readdirSync(requestsFolder).map(Number).filter(Number.isInteger);
-  let count = used.reduce((most, pk) => Math.max(most, pk - FIRST_REQUEST_PK + 1), 0);
+/** The requests, tokens and images in memory. Numbers up to `lastRequestPk`, of an earlier run, are not used again. */
+export function createStore(lastRequestPk = 0): Store {
+  let count = Math.max(0, lastRequestPk - FIRST_REQUEST_PK + 1);
   const requests = new Map<number, Request>();
   const byVideoid = new Map<number, Request>();
   const secret = randomBytes(16);

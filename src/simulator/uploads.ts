@@ -1,10 +1,12 @@
 import { createHash, randomUUID, type Hash } from "node:crypto";
-import { open, rm } from "node:fs/promises";
+import { open, type FileHandle } from "node:fs/promises";
 import type { Readable } from "node:stream";
+import { removeFiles, SMALL_BYTES, writeSmall } from "./files.ts";
 
 export type Saved = { bytes: number; sha256: string; hash: Hash };
 
 const HEADER_BYTES = 1024;
+const BLOCK_BYTES = 1 << 20;
 
 /** Whether a file that begins like this is a PDF; the header may stand behind a few other bytes. @source ISO 32000-1 Annex H, note 13 */
 const looksLikePdf = (start: Buffer): boolean => start.subarray(0, HEADER_BYTES).includes("%PDF-");
@@ -15,37 +17,38 @@ const looksLikePdf = (start: Buffer): boolean => start.subarray(0, HEADER_BYTES)
  */
 export async function savePdf(stream: Readable, path: string): Promise<Saved | undefined> {
   const hash = createHash("sha256");
+  let held: Buffer[] = [];
+  let heldBytes = 0;
   let bytes = 0;
-  let start: Buffer | undefined = Buffer.alloc(0);
+  let file: FileHandle | undefined;
   let refused = false;
   let whole = false;
-  const file = await open(path, "wx", 0o600);
-  const keep = async (piece: Buffer): Promise<void> => {
-    hash.update(piece);
-    bytes += piece.length;
-    await file.writeFile(piece);
-  };
   try {
     for await (const chunk of stream as AsyncIterable<Buffer>) {
       if (refused) continue;
-      if (start === undefined) {
-        await keep(chunk);
-        continue;
-      }
-      start = Buffer.concat([start, chunk]);
-      if (start.length < HEADER_BYTES) continue;
-      refused = !looksLikePdf(start);
-      if (!refused) await keep(start);
-      start = undefined;
+      hash.update(chunk);
+      bytes += chunk.length;
+      held.push(chunk);
+      heldBytes += chunk.length;
+      if (heldBytes < (file ? BLOCK_BYTES : SMALL_BYTES)) continue;
+      refused = !file && !looksLikePdf(Buffer.concat(held));
+      if (refused) continue;
+      file ??= await open(path, "wx", 0o600);
+      await file.writev(held);
+      [held, heldBytes] = [[], 0];
     }
-    if (start) refused = !looksLikePdf(start);
-    if (start && !refused) await keep(start);
-    whole = !refused;
+    if (refused) return undefined;
+    if (!file) {
+      const small = Buffer.concat(held);
+      if (!looksLikePdf(small)) return undefined;
+      writeSmall(path, small);
+    } else if (heldBytes > 0) await file.writev(held);
+    whole = true;
   } finally {
-    await file.close();
-    if (!whole) await rm(path, { force: true });
+    await file?.close();
+    if (file && !whole) removeFiles([path]);
   }
-  return whole ? { bytes, sha256: hash.copy().digest("hex"), hash } : undefined;
+  return { bytes, sha256: hash.copy().digest("hex"), hash };
 }
 
 export const newUid = (): string => randomUUID();

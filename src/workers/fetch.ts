@@ -31,15 +31,13 @@ export const fetchSigned = defineStage({
   afterSilence: "repeat",
 
   async run(run) {
-    const { requestId, facts, provider, documents, results, policy, signal, now } = run;
+    const { requestId, facts, provider, results, policy, signal, now } = run;
     const signed: Signed[] = [];
     const taken = new Set(["contract.pdf", "evidence.json"]);
     for (const document of facts.uploaded) {
       const name = signedName(document.name, taken);
-      const verify = async (signedPath: string) => {
-        const originalPath = documents.path(document);
-        await verifySignedPdf({ originalPath, signedPath, incremental: policy.incremental });
-      };
+      const verify = (signedPath: string) =>
+        verifySignedPdf({ signedPath, original: document, incremental: policy.incremental });
       const file =
         (await results.existing(requestId, name, verify)) ??
         (await results.store(requestId, name, (await provider.signedDocument(facts.requestPk, document.uid, { signal })).body, verify));

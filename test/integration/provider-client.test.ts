@@ -153,7 +153,7 @@ test("approve and refuse send one of the two forms of credentials, always with t
   const { provider, calls } = await startServer({ body: "" });
   await provider.approve(VIDEOID, ACCOUNT.rao);
   await provider.refuse(VIDEOID, { rao: "1400", token: "3bf8d8eb-token" }, "picture unreadable");
-  expect(calls.map(({ method, url, body }) => [method, url, JSON.parse(body.toString())])).toEqual([
+  expect(calls.map(({ method, url, body }) => [method, url, JSON.parse(body.toString()) as unknown])).toEqual([
     [
       "POST",
       "/oneshot/api/v1/videoid/16673/approve",

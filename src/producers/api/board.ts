@@ -4,6 +4,7 @@ import { FastifyAdapter } from "@bull-board/fastify";
 import cookie from "@fastify/cookie";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type ApiKey, findKey } from "./api-keys.ts";
+import { sendProblem } from "./errors.ts";
 import { html, PAGE_POLICY } from "./html.ts";
 import { readStyle } from "./pages.ts";
 import type { Server } from "./ports.ts";
@@ -15,6 +16,9 @@ const COOKIE = "signpipe_board";
 const BOARD_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; " +
   "connect-src 'self'; form-action 'self'; base-uri 'self'; frame-ancestors 'none'";
+
+const READ_ONLY = new ApiError("method-not-allowed", "The board is for looking; act through the API or the command line.");
+const LOG_IN = new ApiError("unauthorized", "Log in at /queues/login first.");
 
 interface Parts {
   queues: readonly unknown[];
@@ -53,15 +57,14 @@ export function addBoard(app: Server, { queues, keys, now }: Parts): void {
           if (readSession(keys, request.cookies[COOKIE], now())) {
             // Read-only is the board's own promise as well; this one does not depend on it.
             if (request.method !== "GET" && request.method !== "HEAD") {
-              throw new ApiError("method-not-allowed", "The board is for looking; act through the API or the command line.");
+              return await sendProblem(request, reply, READ_ONLY);
             }
             void reply.header("content-security-policy", BOARD_POLICY);
-            return;
+            return undefined;
           }
-          if (request.url.startsWith("/queues/api/")) {
-            throw new ApiError("unauthorized", "Log in at /queues/login first.");
-          }
-          await reply.redirect("/queues/login", 303);
+          // The board has an error handler of its own, so these are answered here and not thrown.
+          if (request.url.startsWith("/queues/api/")) return await sendProblem(request, reply, LOG_IN);
+          return await reply.redirect("/queues/login", 303);
         });
         inside.addHook("onSend", async (_request, reply, payload) => {
           const type = String(reply.getHeader("content-type") ?? "");

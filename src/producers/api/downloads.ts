@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
+import { Readable } from "node:stream";
 import { z } from "zod";
 import type { RequestId, ResultFile } from "../../core/request.ts";
 import { toContentDisposition } from "./names.ts";
@@ -98,7 +99,8 @@ async function send(request: FastifyRequest, reply: FastifyReply, { results, id,
     .header("accept-ranges", "none");
   if (request.method === "HEAD") {
     content.destroy();
-    return await reply.send();
+    // An empty stream: anything else would have its own length announced.
+    return await reply.send(Readable.from([]));
   }
   return await reply.send(content);
 }

@@ -28,7 +28,8 @@ export function addErrors(app: Server): void {
   });
 }
 
-async function sendProblem(request: FastifyRequest, reply: FastifyReply, thrown: unknown): Promise<FastifyReply> {
+/** Answers with the problem document for anything thrown. */
+export async function sendProblem(request: FastifyRequest, reply: FastifyReply, thrown: unknown): Promise<FastifyReply> {
   const refusal = toRefusal(toFieldErrors(thrown), request.id);
   const { status, code } = refusal.body;
   if (refusal.expected) request.log.debug({ code }, "call refused");

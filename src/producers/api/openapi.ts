@@ -1,7 +1,6 @@
 import swagger from "@fastify/swagger";
 import { jsonSchemaTransform, jsonSchemaTransformObject } from "fastify-type-provider-zod";
-import { z } from "zod";
-import { Manifest } from "../manifest.ts";
+import { manifestJsonSchema } from "../manifest.ts";
 import { EXAMPLES, MANIFEST_EXAMPLE } from "./examples.ts";
 import type { AnswerNote, Limits, Server } from "./ports.ts";
 import { type Problem, PROBLEMS, type ProblemCode } from "./problem.ts";
@@ -90,7 +89,7 @@ export function readDocument(app: Server): ApiDocument {
 
 /** Adds what a schema cannot say: the multipart body, every problem with an example, headers and examples of answers. */
 function finish(document: ApiDocument, limits: Limits): void {
-  const { $schema: _, ...manifest } = z.toJSONSchema(Manifest, { io: "input", unrepresentable: "any" });
+  const { $schema: _, ...manifest } = manifestJsonSchema() as { $schema?: string };
   document.components.schemas["Manifest"] = manifest;
   // The library names the form in which a client would send a schema "…Input"; nobody sends these.
   for (const name of Object.keys(document.components.schemas)) {

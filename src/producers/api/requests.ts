@@ -15,10 +15,15 @@ export function toId(text: string): RequestId {
   throw new PermanentError("There is no request with this id", { code: "no-such-request" });
 }
 
+const PAGE = 50;
+
 const ListQuery = z.object({
   state: z.union([State, z.literal("")]).optional().describe("Only requests in this state."),
   reference: z.string().max(200).optional().describe("Only requests with exactly this caller's id."),
-  limit: z.coerce.number().int().min(1).max(200).default(50).describe("Most items of a page, 1 to 200."),
+  limit: z
+    .union([z.coerce.number("must be a number from 1 to 200").int().min(1).max(200), z.literal("")])
+    .default(PAGE)
+    .describe("Most items of a page, 1 to 200."),
   cursor: z.string().max(500).optional().describe("next_cursor of the page before."),
 });
 
@@ -41,7 +46,7 @@ export function addReading(app: Server, { pipeline }: Pick<ApiParts, "pipeline">
     async ({ query }) => {
       const { state, reference, limit, cursor } = query;
       const page = await pipeline.list({
-        limit,
+        limit: limit || PAGE,
         ...(state && { state }),
         ...(reference && { reference }),
         ...(cursor && { cursor }),

@@ -1,4 +1,4 @@
-import Fastify, { type FastifyInstance } from "fastify";
+import Fastify, { type FastifyInstance, LogController } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import { randomBytes } from "node:crypto";
 import { readBearer } from "./api-keys.ts";
@@ -33,9 +33,8 @@ export function createApi(parts: ApiParts): FastifyInstance {
   const app: Server = Fastify({
     loggerInstance: log,
     // The framework would log addresses, and one of them holds a secret; the hook below logs the route instead.
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: "correlationId" }),
     genReqId: () => `c-${randomBytes(8).toString("hex")}`,
-    requestIdLogLabel: "correlationId",
     bodyLimit: BODY_BYTES,
     trustProxy: false,
     // A connection on which nothing moves for a minute is gone; an upload that moves may take its time.
@@ -51,6 +50,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
   addParsers(app);
   addErrors(app);
   addHeaders(app);
+  addClosing(app);
 
   const metrics = createMetrics({ pipeline, status });
   const hints = createHints({ nudge: (pk) => pipeline.nudge(pk), count: metrics.hint, log });
@@ -117,6 +117,19 @@ function addParsers(app: Server): void {
         ),
       );
     }
+  });
+}
+
+/** A connection that was busy when the closing began, and is idle later, would hold it up until its client lets go. */
+function addClosing(app: Server): void {
+  app.addHook("preClose", async () => {
+    const timer = setInterval(() => {
+      app.server.closeIdleConnections();
+    }, 50);
+    app.server.once("close", () => {
+      clearInterval(timer);
+    });
+    if (!app.server.listening) clearInterval(timer);
   });
 }
 

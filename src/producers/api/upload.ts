@@ -3,12 +3,11 @@ import type { FastifyRequest } from "fastify";
 import { createHash } from "node:crypto";
 import { PermanentError } from "../../core/errors.ts";
 import type { RequestId, StoredDocument } from "../../core/request.ts";
-import { Manifest } from "../manifest.ts";
+import { type Manifest, MANIFEST_BYTES, readManifest } from "../manifest.ts";
 import { toDisplayName } from "./names.ts";
 import type { DocumentStore, Limits } from "./ports.ts";
 import { ApiError, type FieldError } from "./problem.ts";
 
-const MANIFEST_BYTES = 64 * 1024;
 /** Room for boundaries and part headers beside the documents. */
 const ENVELOPE_BYTES = MANIFEST_BYTES + 64 * 1024;
 
@@ -77,27 +76,29 @@ async function receive(
     throw new ApiError("too-many-documents", `One request takes up to ${limits.documents} documents; send the rest apart.`);
   }
   const name = toDisplayName(part.filename, `document-${n}.pdf`);
-  const document = await store.receive(id, n, name, part.file).catch((error: unknown) => {
-    throw emptyOrDamaged(error, n, name);
-  });
-  if (part.file.truncated) {
-    throw new ApiError("too-large", `Document ${n} ("${name}") is larger than ${toSize(limits.documentBytes)}.`, [
-      { field: `file[${n}]`, message: `must not be larger than ${toSize(limits.documentBytes)}` },
-    ]);
+  try {
+    const document = await store.receive(id, n, name, part.file);
+    // The parser stops at the limit and says so afterwards.
+    if (part.file.truncated) throw new PermanentError("It is too large.", { code: "file-too-large" });
+    await store.probe(document);
+    return document;
+  } catch (error) {
+    throw toDocumentError(error, n, name, limits);
   }
-  await store.probe(document).catch((error: unknown) => {
-    throw emptyOrDamaged(error, n, name);
-  });
-  return document;
 }
 
 /** A refusal by the store or the probe, told about the part it is about. Everything else is passed through. */
-function emptyOrDamaged(error: unknown, n: number, name: string): unknown {
+function toDocumentError(error: unknown, n: number, name: string, { documentBytes }: Limits): unknown {
   if (!(error instanceof PermanentError)) return error;
+  const field = `file[${n}]`;
+  if (error.code === "file-too-large") {
+    const most = toSize(documentBytes);
+    const errors = [{ field, message: `must not be larger than ${most}` }];
+    return new ApiError("too-large", `Document ${n} ("${name}") is larger than ${most}.`, errors);
+  }
   const code = error.code === "not-a-pdf" ? "not-a-pdf" : "unusable-pdf";
-  return new ApiError(code, `Document ${n} ("${name}") cannot be signed: ${error.message}`, [
-    { field: `file[${n}]`, message: error.message },
-  ]);
+  const errors = [{ field, message: error.message }];
+  return new ApiError(code, `Document ${n} ("${name}") cannot be signed: ${error.message}`, errors);
 }
 
 async function readBytes(part: MultipartFile): Promise<Buffer> {
@@ -116,21 +117,16 @@ async function readBytes(part: MultipartFile): Promise<Buffer> {
 }
 
 function parseManifest(bytes: Buffer): Manifest {
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch {
-    throw new ApiError("invalid-json", 'The part "manifest" is not valid JSON in UTF-8.', [
-      { field: "manifest", message: "must be JSON" },
-    ]);
-  }
-  const parsed = Manifest.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const errors = parsed.error.issues.slice(0, 20).map(({ path, message }): FieldError => {
-    return { field: ["manifest", ...path.map(String)].join("."), message };
+  const read = readManifest(bytes);
+  if (read.ok) return read.manifest;
+  const [first] = read.problems;
+  const errors = read.problems.map(({ field, message }): FieldError => {
+    return { field: field === "manifest" ? field : `manifest.${field}`, message };
   });
-  const first = errors[0];
-  throw new ApiError("invalid-manifest", `The manifest cannot be used: ${first?.field}: ${first?.message}.`, errors);
+  if (first?.field === "manifest") {
+    throw new ApiError("invalid-json", `The part "manifest" cannot be read: it ${first.message}.`, errors);
+  }
+  throw new ApiError("invalid-manifest", `The manifest cannot be used: ${first?.field} ${first?.message}.`, errors);
 }
 
 function refuseBySize(announcedBytes: number, limits: Limits): void {

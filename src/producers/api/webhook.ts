@@ -19,7 +19,8 @@ export function addWebhook(
   { secret, hints, metrics }: { secret: string; hints: Hints; metrics: Pick<Metrics, "notification"> },
 ): void {
   void app.register((scope, _options, done) => {
-    // The content type is not promised, so none is asked for. @source docs/provider.md §Webhooks
+    // The content type is not promised, so whatever was sent, or none, is taken for bytes.
+    // @source docs/provider.md §Webhooks
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit: BODY_BYTES }, (_request, body, parsed) => {
       parsed(null, body);
@@ -49,7 +50,10 @@ export function addWebhook(
         },
         onRequest: async (request, reply) => {
           const { secret: given } = request.params as { secret: string };
-          if (isSame(given, secret)) return;
+          if (isSame(given, secret)) {
+            request.raw.headers["content-type"] = "application/octet-stream";
+            return;
+          }
           metrics.notification("wrong-secret");
           reply.callNotFound();
           await reply;

@@ -23,6 +23,9 @@ const unknownLink = (): string =>
 
 /** Pages for people: the signer's page, the text messages, and an overview. */
 export function pageRoutes(app: FastifyInstance, context: Context): void {
+  app.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string" }, (_call, body, done) =>
+    done(null, Object.fromEntries(new URLSearchParams(body as string))),
+  );
   app.get("/_sim/style.css", (_call, reply) => reply.type("text/css; charset=utf-8").send(STYLE));
   app.get("/", (_call, reply) => reply.redirect("/_sim/"));
   app.get("/_sim", (_call, reply) => reply.headers(PAGE_HEADERS).send(indexPage(context)));

@@ -91,7 +91,7 @@ function assemble(
   }
   const root = trailer.get("Root") ?? findCatalog(entries, lookUp);
   if (!isRef(root) || !isDict(resolve(root))) throw new BadSyntax("no document catalog");
-  const page = (index: number) => findPage(root, index, resolve);
+  const page = (index: number) => findPage(root, index, resolve) ?? strayPage(entries, resolve);
   return { source, entries, trailer, ...(previous ? { previous } : {}), base, root, lookUp, resolve, page };
 }
 
@@ -123,12 +123,14 @@ function findCatalog(entries: Map<number, Entry>, lookUp: (ref: PdfRef) => PdfVa
   return undefined;
 }
 
-function findPage(root: PdfRef, index: number, resolve: PdfDocument["resolve"]): { ref: PdfRef; dict: PdfDict } {
+type Page = { ref: PdfRef; dict: PdfDict };
+
+function findPage(root: PdfRef, index: number, resolve: PdfDocument["resolve"]): Page | undefined {
   const catalog = resolve(root);
   const seen = new Set<number>();
   const stack: PdfValue[] = [isDict(catalog) ? (catalog.get("Pages") ?? null) : null];
   let left = index;
-  let last: { ref: PdfRef; dict: PdfDict } | undefined;
+  let last: Page | undefined;
   while (stack.length > 0) {
     const ref = stack.pop();
     if (!isRef(ref) || seen.has(ref.num)) continue;
@@ -143,6 +145,16 @@ function findPage(root: PdfRef, index: number, resolve: PdfDocument["resolve"]):
     last = { ref, dict };
     if (left-- === 0) return last;
   }
-  if (!last) throw new BadSyntax("no page");
   return last;
+}
+
+/** Any page of a file whose page tree is lost. */
+function strayPage(entries: Map<number, Entry>, resolve: PdfDocument["resolve"]): Page {
+  for (const [num, entry] of entries) {
+    if (entry.kind === "free") continue;
+    const ref: PdfRef = { kind: "ref", num, gen: entry.kind === "at" ? entry.gen : 0 };
+    const dict = resolve(ref);
+    if (isDict(dict) && isName(dict.get("Type"), "Page")) return { ref, dict };
+  }
+  throw new BadSyntax("no page");
 }

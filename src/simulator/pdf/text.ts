@@ -8,16 +8,17 @@ const WIDTHS = (
   .map(Number);
 
 /** How wide a line is in Helvetica of the given size, in points; letters outside ASCII count as average ones. */
-export const widthOf = (line: string, size: number): number =>
-  ([...line].reduce((sum, letter) => sum + (WIDTHS[letter.charCodeAt(0) - 32] ?? 556), 0) * size) / 1000;
+export const widthOf = (line: string, size: number): number => (sumOfWidths(line) * size) / 1000;
+
+function sumOfWidths(line: string): number {
+  let sum = 0;
+  for (let i = 0; i < line.length; i++) sum += WIDTHS[line.charCodeAt(i) - 32] ?? 556;
+  return sum;
+}
 
 /** The line as a string of a content stream; letters that WinAnsi lacks become question marks. */
 export function shown(line: string): string {
-  const bytes = [...line].map((letter) => {
-    const code = letter.codePointAt(0) ?? 63;
-    return (code >= 32 && code < 127) || (code >= 160 && code < 256) ? letter : "?";
-  });
-  return `(${bytes.join("").replace(/[\\()]/g, "\\$&")})`;
+  return `(${line.replace(/[^\x20-\x7e\xa0-\xff]/gu, "?").replace(/[\\()]/g, "\\$&")})`;
 }
 
 type Part = (parts: Record<string, string>) => string;

@@ -14,10 +14,14 @@ export type Visible = {
   draw: (add: (dict: PdfDict, stream?: Buffer) => PdfRef) => PdfRef;
 };
 
-export type SignatureRequest = { signerName: string; at: Date; visible?: Visible };
+export type SignatureRequest = {
+  signerName: string;
+  at: Date;
+  /** Room for the signature. */
+  maxSignatureBytes: number;
+  visible?: Visible;
+};
 
-/** Room for the CMS structure; ours has two P-256 certificates and about 1.4 KB. */
-const CONTENTS_BYTES = 4096;
 /** Ten digits hold offsets up to 9.3 GB; the places are blank-padded after the fact. */
 const BYTE_RANGE_PLACES = "0 0000000000 0000000000 0000000000";
 
@@ -36,12 +40,12 @@ export function signatureUpdate(
 ): Buffer {
   const tail = withPdf(source, (document) => layOut(document, request));
   const opens = tail.bytes.indexOf("/Contents <", tail.signatureAt) + "/Contents ".length;
-  const closes = opens + 2 * CONTENTS_BYTES + 2;
+  const closes = opens + 2 * request.maxSignatureBytes + 2;
   const range = `0 ${source.size + opens} ${source.size + closes} ${tail.bytes.length - closes}`;
   tail.bytes.write(range.padEnd(BYTE_RANGE_PLACES.length), tail.bytes.indexOf("[", tail.signatureAt) + 1, "latin1");
   prefixHash.update(tail.bytes.subarray(0, opens)).update(tail.bytes.subarray(closes));
   const cms = sign(prefixHash.digest());
-  if (cms.length > CONTENTS_BYTES) throw new RangeError(`the signature needs ${cms.length} bytes`);
+  if (cms.length > request.maxSignatureBytes) throw new RangeError(`the signature needs ${cms.length} bytes`);
   tail.bytes.write(cms.toString("hex"), opens + 1, "latin1");
   return tail.bytes;
 }
@@ -79,7 +83,7 @@ function signatureDict(request: SignatureRequest): PdfDict {
     ["Filter", name("Adobe.PPKLite")],
     ["SubFilter", name("ETSI.CAdES.detached")],
     ["ByteRange", raw(`[${BYTE_RANGE_PLACES}]`)],
-    ["Contents", raw(`<${"0".repeat(2 * CONTENTS_BYTES)}>`)],
+    ["Contents", raw(`<${"0".repeat(2 * request.maxSignatureBytes)}>`)],
     ["M", literalString(`D:${day}+00'00'`)],
     ["Name", textString(request.signerName)],
   ]);

@@ -1,18 +1,16 @@
-import { createReadStream } from "node:fs";
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { createReadStream, readFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { pathInteger, pathText, required, violation } from "../bodies.ts";
-import { folderOf, guard, originalPath, requestOr, tailPath } from "../context.ts";
+import { filesOf, guard, originalPath, requestOr, tailPath } from "../context.ts";
 import type { Context } from "../context.ts";
 import { Refusal, success } from "../envelopes.ts";
+import { removeFiles, SMALL_BYTES } from "../files.ts";
 import type { Document, Request } from "../store.ts";
 import { newUid, savePdf } from "../uploads.ts";
 
 /** Names of the form parts that carry a PDF: file, file2, file3, ... @source docs/provider.md §Upload documents */
 const PDF_PART = /^file([2-9]|[1-9]\d+)?$/;
-/** Up to this size a download is read in one go, which is cheaper than two streams. */
-const WHOLE_BYTES = 512 * 1024;
 const BLOCK_BYTES = 1 << 20;
 
 /** Reads all parts; one that cannot be taken refuses the whole call, but only after its body has been read. */
@@ -30,8 +28,7 @@ async function receive(context: Context, request: Request, call: FastifyRequest,
       continue;
     }
     const uid = newUid();
-    if (received.length === 0) await mkdir(folderOf(context, request), { recursive: true });
-    const saved = await savePdf(part.file, originalPath(context, request, uid));
+    const saved = await savePdf(part.file, originalPath(context, uid));
     if (saved) {
       received.push({ uid, part: part.fieldname, filename: part.filename, ...saved });
       continue;
@@ -67,7 +64,7 @@ async function upload(context: Context, call: FastifyRequest): Promise<unknown> 
     while (request.signing) await request.signing.catch(() => undefined);
     guard(request, "upload");
   } catch (error) {
-    await Promise.all(received.map(({ uid }) => rm(originalPath(context, request, uid), { force: true })));
+    removeFiles(received.map(({ uid }) => originalPath(context, uid)));
     throw error;
   }
   for (const document of received) {
@@ -79,15 +76,15 @@ async function upload(context: Context, call: FastifyRequest): Promise<unknown> 
 }
 
 /** Sends the original, and behind it what signing appended. */
-async function send(
+function send(
   context: Context,
   reply: FastifyReply,
   request: Request,
   document: Document,
   signed: boolean,
-): Promise<FastifyReply> {
-  const original = originalPath(context, request, document.uid);
-  const tail = signed ? await readFile(tailPath(context, request, document.uid)) : Buffer.alloc(0);
+): FastifyReply {
+  const original = originalPath(context, document.uid);
+  const tail = signed ? readFileSync(tailPath(context, document.uid)) : Buffer.alloc(0);
   context.ledger.add(signed ? "download-signed" : "download-original", {
     request_pk: request.pk,
     document_uid: document.uid,
@@ -95,7 +92,7 @@ async function send(
     bytes: document.bytes + tail.length,
   });
   reply.header("content-type", "application/pdf").header("content-length", document.bytes + tail.length);
-  if (document.bytes <= WHOLE_BYTES) return reply.send(Buffer.concat([await readFile(original), tail]));
+  if (document.bytes <= SMALL_BYTES) return reply.send(Buffer.concat([readFileSync(original), tail]));
   async function* pieces(): AsyncGenerator<Buffer> {
     for await (const piece of createReadStream(original, { highWaterMark: BLOCK_BYTES })) yield piece as Buffer;
     yield tail;
@@ -110,22 +107,16 @@ function find(context: Context, call: FastifyRequest): { request: Request; docum
   return { request, document };
 }
 
-async function download(
-  context: Context,
-  call: FastifyRequest,
-  reply: FastifyReply,
-  version: string,
-): Promise<FastifyReply> {
+function download(context: Context, call: FastifyRequest, reply: FastifyReply, version: string): FastifyReply {
   const { request, document } = find(context, call);
   const signed = version === "signed";
   if (signed && document.tailBytes === undefined) throw new Refusal(404, "Document not found");
   return send(context, reply, request, document, signed);
 }
 
-async function removeFiles(context: Context, request: Request, documents: Document[]): Promise<void> {
-  for (const { uid } of documents) request.documents.delete(uid);
-  const paths = documents.flatMap(({ uid }) => [originalPath(context, request, uid), tailPath(context, request, uid)]);
-  await Promise.all(paths.map((path) => rm(path, { force: true })));
+function removeDocuments(context: Context, request: Request, uids: string[]): void {
+  for (const uid of uids) request.documents.delete(uid);
+  removeFiles(filesOf(context, uids));
 }
 
 export function documentRoutes(app: FastifyInstance, context: Context): void {
@@ -162,7 +153,7 @@ export function documentRoutes(app: FastifyInstance, context: Context): void {
       await request.signing?.catch(() => undefined);
       if (!request.documents.has(document.uid)) throw new Refusal(404, "Document not found");
       context.ledger.add("delete-document", { request_pk: request.pk, document_uid: document.uid });
-      await removeFiles(context, request, [document]);
+      removeDocuments(context, request, [document.uid]);
       return reply.send(success("Document successfully deleted"));
     },
   );
@@ -173,7 +164,7 @@ export function documentRoutes(app: FastifyInstance, context: Context): void {
     await request?.signing?.catch(() => undefined);
     if (!request || request.documents.size === 0) throw new Refusal(404, "No documents found for specified Request");
     context.ledger.add("delete-all", { request_pk: pk });
-    await removeFiles(context, request, [...request.documents.values()]);
+    removeDocuments(context, request, [...request.documents.keys()]);
     return reply.send(success(`Documents deleted for Request ${pk}`));
   });
 }

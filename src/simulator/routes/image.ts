@@ -1,8 +1,9 @@
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { pathText } from "../bodies.ts";
 import type { Context } from "../context.ts";
 import { Refusal, success, successWith } from "../envelopes.ts";
+import { removeFiles, writeSmall } from "../files.ts";
 import { isPng, pngSize, readPng } from "../pdf/png.ts";
 import type { Image } from "../store.ts";
 import { newUid } from "../uploads.ts";
@@ -21,7 +22,7 @@ async function receive(context: Context, call: FastifyRequest): Promise<Image> {
     }
     if (!readPng(bytes)) throw new Refusal(415, "Image file type not supported: interlaced image/png");
     const uid = newUid();
-    await writeFile(pathOf(context, uid), bytes, { mode: 0o600 });
+    writeSmall(pathOf(context, uid), bytes);
     return { uid, filename: part.filename, bytes: bytes.length, size: pngSize(bytes), uploadedAt: context.clock.now() };
   }
   throw new Refusal(400, "Missing required parameter: 'image'");
@@ -40,17 +41,17 @@ export function imageRoutes(app: FastifyInstance, context: Context): void {
     return reply.send(successWith({ image_uid: image.uid }, `Image uploaded with uid '${image.uid}'`));
   });
 
-  app.get("/image/:image_uid", { config: { operation: "getImage" } }, async (call, reply) => {
+  app.get("/image/:image_uid", { config: { operation: "getImage" } }, (call, reply) => {
     const uid = pathText(call.params, "image_uid");
     if (!images.has(uid)) throw new Refusal(404, `Image with uid ${uid} not found`);
-    return reply.header("content-type", "image/png").send(await readFile(pathOf(context, uid)));
+    return reply.header("content-type", "image/png").send(readFileSync(pathOf(context, uid)));
   });
 
-  app.delete("/image/:image_uid", { config: { operation: "deleteImage" } }, async (call, reply) => {
+  app.delete("/image/:image_uid", { config: { operation: "deleteImage" } }, (call, reply) => {
     const uid = pathText(call.params, "image_uid");
     if (!images.delete(uid)) throw new Refusal(404, `Image with uid ${uid} not found on disk`);
     context.ledger.add("delete-image", { document_uid: uid });
-    await rm(pathOf(context, uid), { force: true });
+    removeFiles([pathOf(context, uid)]);
     return reply.send(success("Image deleted"));
   });
 
@@ -65,10 +66,10 @@ export function imageRoutes(app: FastifyInstance, context: Context): void {
     return reply.send(successWith(Object.fromEntries([...images].map(([uid, image]) => [uid, row(image)]))));
   });
 
-  app.delete("/images", { config: { operation: "deleteAllImages" } }, async (_call, reply) => {
+  app.delete("/images", { config: { operation: "deleteAllImages" } }, (_call, reply) => {
     const uids = [...images.keys()];
     images.clear();
-    await Promise.all(uids.map((uid) => rm(pathOf(context, uid), { force: true })));
+    removeFiles(uids.map((uid) => pathOf(context, uid)));
     return reply.send(success("Images deleted successfully"));
   });
 }

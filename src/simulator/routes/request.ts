@@ -1,9 +1,9 @@
-import { rm } from "node:fs/promises";
 import type { FastifyInstance } from "fastify";
 import { numberOrText, objectBody, pathInteger, required, textOf } from "../bodies.ts";
-import { folderOf, guard, hashOfPhone, move, requestOr } from "../context.ts";
+import { contractTailPath, filesOf, guard, hashOfPhone, move, requestOr } from "../context.ts";
 import type { Context } from "../context.ts";
 import { Refusal, success, successWith } from "../envelopes.ts";
+import { removeFiles } from "../files.ts";
 import { mayMove } from "../states.ts";
 import type { Request } from "../store.ts";
 
@@ -76,9 +76,9 @@ export function requestRoutes(app: FastifyInstance, context: Context): void {
     await request.signing?.catch(() => undefined);
     if (!mayMove(request.status, "cancel")) throw new Refusal(412, "Invalid request status");
     move(context, request, "cancel");
+    removeFiles([...filesOf(context, [...request.documents.keys()]), contractTailPath(context, pk)]);
     request.documents.clear();
     context.ledger.add("cancel", { request_pk: request.pk, status: request.status });
-    await rm(folderOf(context, request), { recursive: true, force: true });
     return reply.send(success("Request directory removed successfully"));
   });
 }

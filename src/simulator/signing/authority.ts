@@ -23,6 +23,8 @@ export type SingleUse = {
   serialHex: string;
   validFrom: Date;
   validTo: Date;
+  /** No signature of this signer is longer. */
+  maxSignatureBytes: number;
   /** A detached CMS signature over content with this SHA-256 digest. */
   sign: (contentSha256: Buffer, at: Date) => Buffer;
 };
@@ -148,6 +150,8 @@ export function openAuthority(folder: string): Authority {
       serialHex: serial.toString("hex"),
       validFrom,
       validTo,
+      // Both certificates, and for the rest (names once more, attributes, signature) what a P-256 signature needs at most.
+      maxSignatureBytes: own.length + root.certificate.length + 2 * issuer.length + 512,
       sign: (contentSha256, signedAt) => signContent(signer, contentSha256, signedAt),
     };
   };

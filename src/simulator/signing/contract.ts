@@ -5,22 +5,30 @@ export type ContractFacts = { requestPk: number; profile: string; signerName: st
 
 const PAGE = { width: 595, height: 842, margin: 64 };
 
+const CONSENT = wrap(
+  "The signer has been identified by video, has seen the documents to be signed, and agrees that the certificate " +
+    "is used once, for all documents of this request and for this contract, and destroyed afterwards.",
+);
+const NO_LEGAL_VALUE = wrap(
+  "Simulator: nothing is legally signed. This page was made by a local test provider; its certificates have no legal value.",
+);
+
 /** The service contract of a request: one A4 page that says which request it is for and that nothing is legally signed. */
 export function contractPdf(facts: ContractFacts): Buffer {
+  const approved = facts.approvedAt.toISOString().slice(0, 19).replace("T", " ");
   const paragraphs = [
-    `This contract covers one single-use certificate, issued for signing request ${facts.requestPk} and destroyed after use.`,
-    `Certificate profile: ${facts.profile}`,
-    `Signer: ${facts.signerName}`,
-    `Approved by the registration authority on ${facts.approvedAt.toISOString().slice(0, 19).replace("T", " ")} UTC.`,
-    "The signer has been identified by video, has seen the documents to be signed, and agrees that the certificate " +
-      "is used once, for all documents of this request and for this contract.",
-    "Simulator: nothing is legally signed. This page was made by a local test provider; its certificates have no legal value.",
+    wrap(`This contract covers one single-use certificate, issued for signing request ${facts.requestPk}.`),
+    wrap(`Certificate profile: ${facts.profile}`),
+    wrap(`Signer: ${facts.signerName}`),
+    [`Approved by the registration authority on ${approved} UTC.`],
+    CONSENT,
+    NO_LEGAL_VALUE,
   ];
   let y = PAGE.height - 150;
   let content = `BT /F2 20 Tf 0.1 0.12 0.2 rg ${PAGE.margin} ${PAGE.height - 96} Td ${shown("Service contract")} Tj ET\n`;
   content += `q 0.8 0.82 0.86 RG 1 w ${PAGE.margin} ${PAGE.height - 112} m ${PAGE.width - PAGE.margin} ${PAGE.height - 112} l S Q\n`;
   for (const paragraph of paragraphs) {
-    for (const line of wrap(paragraph, 11, PAGE.width - 2 * PAGE.margin)) {
+    for (const line of paragraph) {
       content += `BT /F1 11 Tf 0.15 0.15 0.2 rg ${PAGE.margin} ${y} Td ${shown(line)} Tj ET\n`;
       y -= 16;
     }
@@ -29,7 +37,7 @@ export function contractPdf(facts: ContractFacts): Buffer {
   return assemble(Buffer.from(content, "latin1"), facts.requestPk);
 }
 
-function wrap(text: string, size: number, room: number): string[] {
+function wrap(text: string, size = 11, room = PAGE.width - 2 * PAGE.margin): string[] {
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(" ")) {

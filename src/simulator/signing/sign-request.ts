@@ -1,9 +1,9 @@
 import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, rm, writeFile } from "node:fs/promises";
-import { contractTailPath, folderOf, move, originalPath, tailPath } from "../context.ts";
+import { contractTailPath, move, originalPath, tailPath } from "../context.ts";
 import type { Context } from "../context.ts";
 import { Refusal } from "../envelopes.ts";
+import { removeFiles, writeSmall } from "../files.ts";
 import { Unsignable } from "../pdf/document.ts";
 import { bufferSource, fileSource } from "../pdf/source.ts";
 import type { Source } from "../pdf/source.ts";
@@ -57,24 +57,23 @@ export async function signAll(context: Context, request: Request, appearance: Ap
   const signer = context.authority.issue(subjectOf(request), at);
   const variables = { commonName: signer.commonName, subject: signer.subjectText, email: request.email, at };
   const visible = appearance ? { visible: drawingOf(appearance, variables) } : {};
+  const facts = { signerName: signer.commonName, at, maxSignatureBytes: signer.maxSignatureBytes };
   const append = (source: Source, hash: Hash, wanted: typeof visible): Buffer =>
-    signatureUpdate(source, { signerName: signer.commonName, at, ...wanted }, hash, (digest) =>
-      signer.sign(digest, at),
-    );
+    signatureUpdate(source, { ...facts, ...wanted }, hash, (digest) => signer.sign(digest, at));
 
   const tails: Tail[] = [];
   for (const document of request.documents.values()) {
-    const path = originalPath(context, request, document.uid);
+    const path = originalPath(context, document.uid);
     const hash = document.hash?.copy() ?? (await hashOfFile(path));
     const whole = hash.copy();
     const bytes = signFile(path, document.uid, (source) => append(source, hash, visible));
     const signedSha256 = whole.update(bytes).digest("hex");
-    tails.push({ path: tailPath(context, request, document.uid), bytes, signed: { document, sha256: signedSha256 } });
+    tails.push({ path: tailPath(context, document.uid), bytes, signed: { document, sha256: signedSha256 } });
   }
   const contract = contractOf(request);
   const contractTail = append(bufferSource(contract), createHash("sha256").update(contract), {});
-  tails.push({ path: contractTailPath(context, request), bytes: contractTail });
-  await keep(context, request, tails);
+  tails.push({ path: contractTailPath(context, request.pk), bytes: contractTail });
+  keep(tails);
 
   request.contractTailBytes = contractTail.length;
   for (const { signed, bytes } of tails) {
@@ -98,12 +97,11 @@ function signFile(path: string, uid: string, work: (source: Source) => Buffer): 
   }
 }
 
-async function keep(context: Context, request: Request, tails: Tail[]): Promise<void> {
-  await mkdir(folderOf(context, request), { recursive: true });
+function keep(tails: Tail[]): void {
   try {
-    await Promise.all(tails.map(({ path, bytes }) => writeFile(path, bytes)));
+    for (const { path, bytes } of tails) writeSmall(path, bytes);
   } catch (error) {
-    await Promise.all(tails.map(({ path }) => rm(path, { force: true })));
+    removeFiles(tails.map(({ path }) => path));
     throw error;
   }
 }

@@ -1,0 +1,217 @@
+import type { Settings } from "../config.ts";
+import { STAGE_NAMES, type StageName } from "../workers/index.ts";
+import { type Client, createClient } from "./client.ts";
+import { readSecret } from "./read-secret.ts";
+import { act, list, show, wholeNumber } from "./requests.ts";
+import { findTarget } from "./target.ts";
+import { CliError, type Terminal } from "./terminal.ts";
+
+/** What every command is given. Settings are read only by those that ask for them. */
+export interface Context {
+  terminal: Terminal;
+  settings(): Settings;
+  /** Set when somebody asks the command to stop. */
+  signal: AbortSignal;
+}
+
+// Options are checked by commander: the flags below are what there is.
+type Options = Record<string, string | boolean | undefined>;
+
+export interface Command {
+  name: string;
+  /** As commander writes arguments: "<id>", "[code]", "<pdf...>". */
+  args?: string[];
+  summary: string;
+  options?: [flags: string, description: string, standard?: string][];
+  /** Shown below the help. */
+  after?: string;
+  run(context: Context, args: (string | string[] | undefined)[], options: Options): Promise<number>;
+}
+
+const JSON_OPTION: [string, string] = ["--json", "print JSON on standard output"];
+const ID = "<id>";
+
+function client({ settings, signal }: Context): Client {
+  const read = settings();
+  return createClient(findTarget(read), { dataDir: read.DATA_DIR, signal });
+}
+
+function text(value: string | string[] | undefined): string {
+  return typeof value === "string" ? value : "";
+}
+
+/** A command that does one thing to one request. */
+function acting(name: string, summary: string, { path = name, said }: { path?: string; said: string }): Command {
+  return {
+    name,
+    args: [ID],
+    summary,
+    options: [JSON_OPTION],
+    run: (context, [id], options) =>
+      act(client(context), context.terminal, text(id), { path, said }, { json: options["json"] === true }),
+  };
+}
+
+/** Every command, in the order of the help. */
+export const COMMANDS: Command[] = [
+  {
+    name: "start",
+    summary: "run everything: inbox, API, workers, and a Redis and a simulator where none is set",
+    after: "When the API listens, one line of JSON with all addresses is printed on standard output.",
+    async run({ settings, terminal, signal }) {
+      const { runStart } = await import("./running.ts");
+      return await runStart(settings(), { terminal, signal });
+    },
+  },
+  {
+    name: "work",
+    args: ["[stage...]"],
+    summary: "run workers only, for all stages or for those named",
+    after: `Stages, in order: ${STAGE_NAMES.join(", ")}`,
+    async run({ settings, terminal, signal }, [names]) {
+      const stages = toStages(Array.isArray(names) ? names : []);
+      const { runWork } = await import("./running.ts");
+      return await runWork(settings(), stages, { terminal, signal });
+    },
+  },
+  {
+    name: "submit",
+    args: ["<pdf...>"],
+    summary: "hand in one to ten PDFs that one person signs",
+    options: [
+      ["-m, --manifest <file>", "JSON file that says who signs, and how (docs/api.md); - reads standard input"],
+      ["--email <address>", "the signer's e-mail address"],
+      ["--phone <number>", "the signer's mobile phone, like +34699999999"],
+      ["--given-name <name>", "the signer's given name"],
+      ["--surname-1 <name>", "the signer's surname"],
+      ["--surname-2 <name>", "the signer's second surname"],
+      ["--serial-number <text>", "number of the signer's identity document"],
+      ["--reference <text>", "your own id for it; list and show find it again"],
+      ["--auth <how>", 'how the signer authenticates: "sms" or "external:<type>:<value>"'],
+      ["--approval <who>", '"manual" (a registration officer) or "auto", where that is allowed'],
+      ["--idempotency-key <key>", "makes the same submission twice count once; made up when not given"],
+      ["-w, --wait", "stay until it is over"],
+      JSON_OPTION,
+    ],
+    after: "Exit code: 0 accepted, or done with --wait; 2 ended otherwise than done; 1 a mistake or no answer.",
+    async run(context, [paths], options) {
+      const { submit } = await import("./submit.ts");
+      const files = Array.isArray(paths) ? paths : [];
+      const { terminal, signal } = context;
+      return await submit(client(context), terminal, files, options, { stages: STAGE_NAMES, signal });
+    },
+  },
+  {
+    name: "list",
+    summary: "list requests, newest first",
+    options: [
+      ["--state <state>", "only those in this state: queued, running, waiting, retrying, done, refused, …"],
+      ["--reference <text>", "only those with this id of yours"],
+      ["--limit <n>", "how many at the most", "20"],
+      JSON_OPTION,
+    ],
+    run: (context, _args, { state, reference, limit, json }) =>
+      list(client(context), context.terminal, {
+        ...(typeof state === "string" && { state }),
+        ...(typeof reference === "string" && { reference }),
+        limit: wholeNumber("--limit", String(limit), { least: 1, most: 100_000 }),
+        json: json === true,
+      }),
+  },
+  {
+    name: "show",
+    args: [ID],
+    summary: "say where a request is, and how it got there",
+    options: [JSON_OPTION],
+    run: (context, [id], options) =>
+      show(client(context), context.terminal, text(id), { json: options["json"] === true }),
+  },
+  acting("approve", "approve the signer's identification, as a registration officer", { said: "Approved:" }),
+  {
+    name: "refuse",
+    args: [ID],
+    summary: "refuse the signer's identification, as a registration officer",
+    options: [["--reason <text>", "why, in a sentence; the provider keeps it"], JSON_OPTION],
+    async run(context, [id], { reason, json }) {
+      if (typeof reason !== "string" || reason.trim() === "") throw new CliError("Why? Give --reason with a sentence.");
+      const what = { path: "refuse", json: { reason }, said: "Refused:" };
+      return await act(client(context), context.terminal, text(id), what, { json: json === true });
+    },
+  },
+  {
+    name: "code",
+    args: [ID, "[code]"],
+    summary: "hand over the code that the signer was sent",
+    options: [JSON_OPTION],
+    after:
+      "Without a code it is asked for, or read from standard input: arguments can be seen by others on this machine.",
+    async run(context, [id, given], { json }) {
+      const { terminal } = context;
+      if (given !== undefined) {
+        terminal.err.line("A code in the arguments can be seen in the process list; leave it out to be asked for it.");
+      }
+      const api = client(context);
+      const secret = given === undefined ? await readSecret(terminal, "Code: ") : text(given);
+      return await act(
+        api,
+        terminal,
+        text(id),
+        { path: "code", json: { secret }, said: "Taken:" },
+        { json: json === true },
+      );
+    },
+  },
+  acting("resend", "have a new code sent", { path: "code/resend", said: "A new code is on its way:" }),
+  acting("cancel", "cancel a request", { said: "Cancelling:" }),
+  acting("retry", "take a failed or expired request up again", { said: "Taken up again:" }),
+  {
+    name: "simulate",
+    summary: "run the stand-in for the provider alone; nothing it signs counts",
+    options: [
+      ["--port <n>", "port to listen on; 0 takes any free one", "8090"],
+      ["--host <address>", "address to listen on", "127.0.0.1"],
+      ["--data-dir <folder>", "where it keeps files; a temporary folder when not given"],
+      ["--webhook-url <url>", "where it sends its notifications"],
+      ["--humans <who>", "people it plays by itself: none, signer, rao, all", "none"],
+      ["--human-delay <ms>", "how long they take, in milliseconds", "500"],
+      ["--latency <ms>", "added to every call, in milliseconds", "0"],
+      ["--otp-guard <ms>", "least time between two codes, in milliseconds", "60000"],
+      ["--retrieval <form>", "form of the call for signed documents: both, seed, reference", "both"],
+      ["--error-style <style>", "how refusals are worded: status, fastapi, old", "status"],
+      ["--json", "print one line of JSON when it listens"],
+      ["--with-parent", "stop when standard input ends"],
+    ],
+    async run({ terminal, signal }, _args, options) {
+      const { simulate } = await import("./simulate.ts");
+      return await simulate(options as unknown as Parameters<typeof simulate>[0], terminal, signal);
+    },
+  },
+  {
+    name: "doctor",
+    summary: "check this machine, the settings, Redis and the provider, and say what to do",
+    options: [JSON_OPTION],
+    after: "Exit code: 0 when nothing fails, else 1.",
+    async run({ settings, terminal }, _args, options) {
+      const { doctor } = await import("./doctor.ts");
+      return await doctor(settings, terminal, { json: options["json"] === true });
+    },
+  },
+  {
+    name: "demo",
+    summary: "show the whole pipeline on sample documents, with the simulator, in about ten seconds",
+    async run({ settings, terminal, signal }) {
+      const { demo } = await import("./demo.ts");
+      return await demo(settings(), terminal, signal);
+    },
+  },
+];
+
+/** Stages by name; all when none is named. Throws CliError that lists them. */
+export function toStages(names: string[]): readonly StageName[] {
+  if (names.length === 0) return STAGE_NAMES;
+  const unknown = names.filter((name) => !(STAGE_NAMES as readonly string[]).includes(name));
+  if (unknown.length > 0) {
+    throw new CliError(`There is no stage "${unknown.join('", "')}": there are ${STAGE_NAMES.join(", ")}.`);
+  }
+  return STAGE_NAMES.filter((name) => names.includes(name));
+}

@@ -1,0 +1,28 @@
+import type { App } from "../app.ts";
+import type { Settings } from "../config.ts";
+import type { RunFile } from "./target.ts";
+
+export type Level = "ok" | "warn" | "fail";
+
+/** What a check found, in one sentence, and what to do about it when it is not well. */
+export interface Finding {
+  check: string;
+  level: Level;
+  says: string;
+  todo?: string;
+}
+
+export const ok = (check: string, says: string): Finding => ({ check, level: "ok", says });
+export const warn = (check: string, says: string, todo: string): Finding => ({ check, level: "warn", says, todo });
+export const fail = (check: string, says: string, todo: string): Finding => ({ check, level: "fail", says, todo });
+
+/** What the checks look at. `app` is built, but nothing of it is started. */
+export interface Patient {
+  settings: Settings;
+  run: RunFile | undefined;
+  /** Undefined when no Redis is known. */
+  redisUrl: string | undefined;
+  /** Undefined when the simulator would stand in, and none runs. */
+  oneshotUrl: string | undefined;
+  app: App;
+}

@@ -1,0 +1,149 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createApp } from "../app.ts";
+import { ConfigError, type Settings } from "../config.ts";
+import { createLog } from "../log.ts";
+import { createClient } from "./client.ts";
+import { checkFolders, checkKeys, checkSpace } from "./doctor-files.ts";
+import { fail, type Finding, type Level, ok, type Patient, warn } from "./doctor-finding.ts";
+import { checkJobs, checkRedis } from "./doctor-redis.ts";
+import { checkClock, checkProvider, checkSettings } from "./doctor-provider.ts";
+import { findTarget, isAlive, readRunFile } from "./target.ts";
+import { CliError, EXIT, type Terminal, visible, type Writer } from "./terminal.ts";
+
+/** Every check, in the order of the report. A check that throws has failed. */
+const CHECKS: { name: string; run(patient: Patient): Promise<Finding[]> }[] = [
+  { name: "Settings", run: async ({ settings }) => checkSettings(settings) },
+  { name: "Folders", run: async ({ settings }) => checkFolders(settings.DATA_DIR) },
+  { name: "Free space", run: ({ settings }) => checkSpace(settings.DATA_DIR) },
+  { name: "Keys", run: async ({ settings }) => checkKeys(settings.DATA_DIR) },
+  { name: "Redis", run: checkRedis },
+  { name: "Provider", run: checkProvider },
+  { name: "Clock", run: checkClock },
+  { name: "API", run: checkApi },
+  { name: "Requests", run: checkJobs },
+];
+const CHECK_MS = 15_000;
+
+/** The Node that runs TypeScript as it is, and that every package here accepts. @source package.json, engines of chokidar 6 */
+const NODE_LEAST = [22, 22] as const;
+const NODE_BEST = 24;
+
+/** `signpipe doctor`: looks at everything and changes nothing. Exit code 1 when something fails. */
+export async function doctor(read: () => Settings, { out }: Terminal, { json }: { json: boolean }): Promise<number> {
+  const findings = [checkNode(process.versions.node)];
+  try {
+    const settings = read();
+    findings.push(...(await examine(settings)));
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    for (const line of error.message.split("\n"))
+      findings.push(fail("Settings", line, "Mend it in the environment or .env."));
+  }
+  const failures = findings.filter(({ level }) => level === "fail").length;
+  if (json) out.line(JSON.stringify({ ok: failures === 0, findings }, null, 2));
+  else report(findings, out);
+  return failures === 0 ? EXIT.done : EXIT.error;
+}
+
+export function checkNode(version: string): Finding {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  if (major >= NODE_BEST) return ok("Node", version);
+  const todo = `Run it with "npm start" or "npx signpipe", which bring Node ${NODE_BEST}.`;
+  if (major > NODE_LEAST[0] || (major === NODE_LEAST[0] && minor >= NODE_LEAST[1])) {
+    return warn("Node", `${version} works, but ${NODE_BEST} is what everything is tried with.`, todo);
+  }
+  return fail("Node", `${version} is older than ${NODE_LEAST.join(".")}.`, todo);
+}
+
+async function examine(settings: Settings): Promise<Finding[]> {
+  const file = readRunFile(settings.DATA_DIR);
+  const run = file && isAlive(file.pid) ? file : undefined;
+  const redisUrl = settings.REDIS_URL ?? run?.redis_url;
+  const oneshotUrl = settings.ONESHOT_URL ?? run?.oneshot;
+  // The parts are built beside DATA_DIR, because building them makes folders, and a doctor changes nothing.
+  const aside = mkdtempSync(join(tmpdir(), "signpipe-doctor-"));
+  const app = createApp({
+    settings: { ...settings, DATA_DIR: aside },
+    keyRing: { apiKeys: [], webhookSecret: "", masterKey: new Uint8Array(32), keptIn: [] },
+    redisUrl: redisUrl ?? "redis://127.0.0.1:1",
+    oneshotUrl: oneshotUrl ?? "http://127.0.0.1:1",
+    log: createLog("silent"),
+  });
+  try {
+    const patient = { settings, run, redisUrl, oneshotUrl, app };
+    const found: Finding[] = [];
+    for (const check of CHECKS) found.push(...(await bounded(check.name, check.run(patient))));
+    return found;
+  } finally {
+    await app.close({ graceMs: 0 });
+    rmSync(aside, { recursive: true, force: true });
+  }
+}
+
+async function bounded(name: string, findings: Promise<Finding[]>): Promise<Finding[]> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<Finding[]>((resolve) => {
+    const found = fail(name, `No result within ${CHECK_MS / 1000} s.`, "Look at what this check depends on, above.");
+    timer = setTimeout(() => resolve([found]), CHECK_MS);
+  });
+  try {
+    return await Promise.race([findings, late]);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return [fail(name, visible(message), "Look at what this check depends on, above.")];
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function checkApi({ settings, run }: Patient): Promise<Finding[]> {
+  if (settings.API_URL === undefined && !run) {
+    return [warn("API", "No signpipe runs on this DATA_DIR.", 'Start it with "npm start".')];
+  }
+  try {
+    const target = findTarget(settings);
+    await createClient(target, { dataDir: settings.DATA_DIR }).page({ limit: "1" });
+    return [ok("API", `answers at ${target.url}, and knows our key`)];
+  } catch (error) {
+    if (error instanceof CliError) return [fail("API", error.message, "See the sentence itself.")];
+    throw error;
+  }
+}
+
+const PAINTS = { ok: "green", warn: "yellow", fail: "red" } as const;
+
+function report(findings: Finding[], out: Writer): void {
+  const room = Math.max(...findings.map(({ check }) => check.length));
+  for (const { check, level, says, todo } of findings) {
+    const word = level === "fail" ? "FAIL" : level;
+    const head = `${out.paint(PAINTS[level], word.padEnd(4))}  ${out.paint("bold", check.padEnd(room))}  `;
+    const indent = " ".repeat(4 + 2 + room + 2);
+    out.line(head + broken(says, out, indent));
+    if (todo) out.line(indent + out.paint("dim", broken(`→ ${todo}`, out, `${indent}  `)));
+  }
+  const count = (level: Level) => findings.filter((finding) => finding.level === level).length;
+  const [failures, warnings] = [count("fail"), count("warn")];
+  out.line();
+  if (failures + warnings === 0) out.line(out.paint("green", "All is well."));
+  else {
+    const parts = [failures > 0 ? `${failures} to mend` : "", warnings > 0 ? `${warnings} to know of` : ""].filter(
+      Boolean,
+    );
+    out.line(out.paint(failures > 0 ? "red" : "yellow", `${parts.join(", ")}.`));
+  }
+}
+
+/** Text broken at words, so that what follows the first line stands under it. */
+function broken(text: string, { width }: Writer, indent: string): string {
+  if (width === undefined) return text;
+  const room = Math.max(width - indent.length, 20);
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= room) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines.join(`\n${indent}`);
+}

@@ -1,0 +1,85 @@
+import { createReadStream } from "node:fs";
+import { open, readFile, rename } from "node:fs/promises";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { PermanentError } from "../core/errors.ts";
+import { RequestId, type ResultFile } from "../core/request.ts";
+import { hashFile, makeFolder, replaceDurably, writeDurably } from "./durable.ts";
+
+export type Results = ReturnType<typeof createResults>;
+
+type Verify = (path: string) => Promise<unknown>;
+
+/** Results: a folder for each request with the signed documents, the contract and the evidence. */
+export function createResults({ dir }: { dir: string }) {
+  const folder = (id: RequestId) => join(dir, RequestId.parse(id));
+
+  function path(id: RequestId, name: string): string {
+    if (name === "" || name.startsWith(".") || /[/\\\0]/.test(name)) {
+      throw new PermanentError("The name is not one of a result", { code: "no-such-file" });
+    }
+    return join(folder(id), name);
+  }
+
+  return {
+    dir,
+    folder,
+    path,
+
+    /** Verifies and stores a file for good; it is on disk when this resolves. */
+    async store(id: RequestId, name: string, source: AsyncIterable<Uint8Array>, verify: Verify): Promise<ResultFile> {
+      path(id, name);
+      const { sizeBytes, sha256 } = await writeDurably({ dir: folder(id), name, source, verify });
+      return { name, sizeBytes, sha256 };
+    },
+
+    /**
+     * A file that an interrupted attempt has stored, when it still verifies. One that does not is set aside under
+     * another name, so that nothing is lost and a good one can take its place.
+     */
+    async existing(id: RequestId, name: string, verify: Verify): Promise<ResultFile | undefined> {
+      const at = path(id, name);
+      try {
+        const { sizeBytes, sha256 } = await hashFile(at);
+        await verify(at);
+        return { name, sizeBytes, sha256 };
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+        if (!(error instanceof PermanentError)) throw error;
+        await rename(at, join(folder(id), `${Date.now().toString(36)}.damaged.${name}`.slice(0, 200)));
+        return undefined;
+      }
+    },
+
+    /** Whether a stored file is still, byte by byte, what was verified. */
+    async rehash(id: RequestId, file: ResultFile): Promise<boolean> {
+      try {
+        const { sizeBytes, sha256 } = await hashFile(path(id, file.name));
+        return sizeBytes === file.sizeBytes && sha256 === file.sha256;
+      } catch {
+        return false;
+      }
+    },
+
+    /** Opens a stored file for reading. Throws an error with code ENOENT when it is not there. */
+    async open(id: RequestId, name: string): Promise<{ content: Readable; sizeBytes: number }> {
+      const file = await open(path(id, name), "r");
+      const { size } = await file.stat();
+      return { content: createReadStream("", { fd: file, highWaterMark: 1 << 20 }), sizeBytes: size };
+    },
+
+    /** Writes evidence.json anew; it is on disk when this resolves. */
+    async writeEvidence(id: RequestId, evidence: object): Promise<void> {
+      await makeFolder(folder(id));
+      await replaceDurably(join(folder(id), "evidence.json"), `${JSON.stringify(evidence, null, 2)}\n`);
+    },
+
+    async readEvidence(id: RequestId): Promise<unknown> {
+      try {
+        return JSON.parse(await readFile(join(folder(id), "evidence.json"), "utf8")) as unknown;
+      } catch {
+        return undefined;
+      }
+    },
+  };
+}

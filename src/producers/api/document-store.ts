@@ -1,0 +1,25 @@
+import { PermanentError } from "../../core/errors.ts";
+import type { Documents } from "../../files/documents.ts";
+import { writeDurably } from "../../files/durable.ts";
+import { probePdf } from "../../files/probe.ts";
+import type { DocumentStore } from "./ports.ts";
+
+/**
+ * The store of documents as the API needs it. Files are named by their number: what a client calls them is for people.
+ * Throws RetryableError "disk-full", PermanentError "file-empty", "file-too-large" and what the probe throws.
+ */
+export function toApiDocuments(documents: Documents, maxBytes: number): DocumentStore {
+  return {
+    async receive(id, n, name, content) {
+      const dir = await documents.newFolder(id);
+      const file = `${n}.pdf`;
+      const { sizeBytes, sha256 } = await writeDurably({ dir, name: file, source: content, maxBytes });
+      if (sizeBytes === 0) throw new PermanentError("The file is empty.", { code: "file-empty" });
+      return { id: `${id}/${file}`, name, sizeBytes, sha256 };
+    },
+    async probe(document) {
+      await probePdf(documents.path(document));
+    },
+    discard: (id) => documents.remove(id),
+  };
+}

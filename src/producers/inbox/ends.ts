@@ -1,0 +1,121 @@
+import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { SignRequest } from "../../core/request.ts";
+import { hashFile, syncFolder } from "../../files/durable.ts";
+import { sidecarOf, type SetAside, within } from "./aside.ts";
+import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
+import { errnoOf } from "./look.ts";
+import { toPath, withCounter } from "./names.ts";
+import type { Notes } from "./notes.ts";
+import { find, moveTo, type Path } from "./place.ts";
+
+/** What a person can do about an end, by its name. */
+const ADVICE: Record<string, string> = {
+  failed: "Retry the request, or drop the file into the inbox again.",
+  expired: "Retry the request, or drop the file into the inbox again.",
+  refused: "Clear up why, then drop the file into the inbox again.",
+  cancelled: "Drop the file into the inbox again if it is to be signed after all.",
+};
+
+/** Moves the originals to where they belong once a request is over. Every step can be repeated. */
+export function createEnds({
+  folders,
+  claims,
+  notes,
+  setAside,
+}: {
+  folders: { archive: string; failed: string };
+  claims: Claims;
+  notes: Notes;
+  setAside: SetAside;
+}) {
+  /** Archives the originals; what told of earlier failures, and the sidecar, go: the file was delivered. */
+  async function archive(claim: Claim): Promise<void> {
+    const folder = join(folders.archive, claim.id);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const kept: Path[] = [];
+    for (const { raw, as } of claim.parts) {
+      for (let n = 1; ; n++) {
+        const target = toPath(folder, withCounter(raw, n));
+        if ((await moveTo(claims.at(claim.id, as), target)) === "taken") continue;
+        kept.push(target);
+        break;
+      }
+    }
+    await syncFolder(folder);
+    await syncFolder(folders.archive);
+    if (claim.aside) await takeBack(claim, claim.aside.raw, kept);
+    else await forgetFailure(claim);
+    claims.finish(claim);
+  }
+
+  /** Removes the copies that an attempt before had given back, where they are still what was signed. */
+  async function takeBack(claim: Claim, raw: string, kept: Path[]): Promise<void> {
+    const target = toPath(folders.failed, raw);
+    if (claim.form === "folder") {
+      for (const [i, part] of claim.parts.entries()) await removeCopy(within(target, part.raw), kept[i]);
+      for (const name of await namesIn(claims.at(claim.id, PLACES.folder))) await rm(within(target, name), { force: true });
+      await rmdir(target).catch(() => {});
+    } else {
+      await removeCopy(target, kept[0]);
+    }
+    if (await find(target)) return;
+    await rm(toPath(folders.failed, sidecarOf(raw)), { force: true });
+    await notes.remove("failed", raw);
+  }
+
+  /** The notes of an earlier attempt under the same name, whose file the person put back into the inbox. */
+  async function forgetFailure({ raw }: Claim): Promise<void> {
+    const [file, note] = await Promise.all([find(toPath(folders.failed, raw)), notes.read("failed", raw)]);
+    if (file || !note) return;
+    await rm(toPath(folders.failed, sidecarOf(raw)), { force: true });
+    await notes.remove("failed", raw);
+  }
+
+  return {
+    archive,
+
+    /** Gives the files of a request back that ended otherwise. They stay in .work too while it can be retried. */
+    async giveBack(claim: Claim, request: SignRequest): Promise<void> {
+      const keep = request.phase === "failed" || request.phase === "expired";
+      await setAside(claim, { where: "failed", note: toNote(request, keep), keep });
+    },
+  };
+}
+
+function toNote({ id, phase, failure, stage, attempt, updatedMs }: SignRequest, retriable: boolean): Note {
+  const why = failure?.message ?? `The request was ${phase}`;
+  return {
+    code: failure?.code ?? phase,
+    message: `${why.replace(/[.\s]*$/, "")}. ${ADVICE[phase] ?? ""} (Request ${id}.)`,
+    state: phase,
+    stage: failure?.stage ?? stage,
+    request_id: id,
+    attempts: attempt,
+    retriable,
+    at: new Date(updatedMs).toISOString(),
+  };
+}
+
+async function removeCopy(copy: Path, original: Path | undefined): Promise<void> {
+  const [there, kept] = await Promise.all([find(copy), original && find(original)]);
+  if (!there?.isFile() || !kept || there.size !== kept.size) return;
+  const isLink = there.ino === kept.ino && there.dev === kept.dev;
+  if (isLink || (await isEqual(copy, original))) await rm(copy, { force: true });
+}
+
+async function isEqual(a: Path, b: Path | undefined): Promise<boolean> {
+  // Names that are no UTF-8 are not compared: then the copy stays, which harms nobody.
+  if (typeof a !== "string" || typeof b !== "string") return false;
+  const [one, other] = await Promise.all([hashFile(a), hashFile(b)]);
+  return one.sha256 === other.sha256;
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder, { encoding: "latin1" });
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw error;
+  }
+}

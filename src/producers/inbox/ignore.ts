@@ -1,0 +1,50 @@
+import { isPdfName, type RawName } from "./names.ts";
+
+/** Takes the place of a sidecar for PDFs that come without one. Never consumed. */
+export const DEFAULTS = "defaults.json";
+/** Says who signs what is in a folder. */
+export const REQUEST = "request.json";
+/** Says that a folder is complete: it is taken after the short settle time instead of the long one. */
+export const READY = "_READY";
+
+/** What systems and programs leave behind in folders; nobody means it to be signed. */
+const IGNORED =
+  /^(?:\..*|~\$.*|desktop\.ini|Thumbs\.db|@eaDir|__MACOSX|lost\+found)$|\.(?:tmp|part|partial|crdownload|download|filepart)$/i;
+
+/** Names of files that are still being written under another name. */
+const UNFINISHED = /\.(?:tmp|part|partial|crdownload|download|filepart)$/i;
+
+export function isIgnored(raw: RawName): boolean {
+  return IGNORED.test(raw);
+}
+
+/** Whether a file of this name says that something in its folder is still on its way. */
+export function isUnfinished(raw: RawName): boolean {
+  return UNFINISHED.test(raw);
+}
+
+/** What an entry of the inbox is, as far as its name and type tell. */
+export type Kind = "pdf" | "sidecar" | "folder" | "special" | "other";
+
+interface Typed {
+  name: RawName;
+  isFile(): boolean;
+  isDirectory(): boolean;
+  isSymbolicLink(): boolean;
+  isFIFO(): boolean;
+  isSocket(): boolean;
+  isBlockDevice(): boolean;
+  isCharacterDevice(): boolean;
+}
+
+/** The kind of an entry; undefined for what is none of our business. */
+export function toKind(entry: Typed): Kind | undefined {
+  const { name } = entry;
+  if (isIgnored(name)) return undefined;
+  if (entry.isDirectory()) return "folder";
+  const special = entry.isSymbolicLink() || entry.isFIFO() || entry.isSocket();
+  if (special || entry.isBlockDevice() || entry.isCharacterDevice()) return "special";
+  if (name === DEFAULTS) return undefined;
+  if (isPdfName(name)) return "pdf";
+  return isPdfName(name.replace(/\.json$/, "")) && name.endsWith(".json") ? "sidecar" : "other";
+}

@@ -1,0 +1,234 @@
+import { constants } from "node:fs";
+import { copyFile, lstat, open, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { isFailure, PermanentError, toFailure } from "../../core/errors.ts";
+import type { StoredDocument } from "../../core/request.ts";
+import { isEnd } from "../../core/status.ts";
+import { syncFolder } from "../../files/durable.ts";
+import { probePdf } from "../../files/probe.ts";
+import type { Pipeline, Submitted } from "../../queues/pipeline-types.ts";
+import { toDisplayName } from "../api/names.ts";
+import { type Manifest, MANIFEST_BYTES, readManifest } from "../manifest.ts";
+import { type Claim, type Claims, PLACES } from "./claim.ts";
+import { REQUEST } from "./ignore.ts";
+import { errnoOf, isSame, lookAtFolder, toMark } from "./look.ts";
+import { fromText, type RawName, toPath, toText } from "./names.ts";
+import type { Notes } from "./notes.ts";
+import { find } from "./place.ts";
+import { badRequest, noRequest, type Reason, refused, sidecarGone, special, wrongFolder } from "./unusable.ts";
+
+/** The provider takes this many documents in one request. @source docs/provider.md §Upload */
+const MOST_DOCUMENTS = 10;
+
+/** What the inbox needs of the document store. */
+export interface InboxDocuments {
+  /** The reference of a file that is in the request's folder, hashed. */
+  inspect(id: string, file: string, name: string): Promise<StoredDocument>;
+}
+
+/** What became of a claim. "changed": somebody was still writing; it goes back into the inbox. */
+export type Taken =
+  | { outcome: "submitted"; submitted: Submitted }
+  | { outcome: "unusable"; reason: Reason; }
+  | { outcome: "changed" };
+
+/**
+ * Turns a claim into a request: reads who signs, checks and hashes the documents, puts them safely on disk, and
+ * submits them under the claim's id. Every step can be repeated. Throws when the world is at fault and the claim has
+ * to wait: RetryableError, or what the file system says.
+ */
+export function createIntake({
+  claims,
+  notes,
+  pipeline,
+  documents,
+  defaultsPath,
+  maxBytes,
+}: {
+  claims: Claims;
+  notes: Notes;
+  pipeline: Pick<Pipeline, "submit" | "find">;
+  documents: InboxDocuments;
+  defaultsPath: string;
+  maxBytes: number;
+}) {
+  return async function intake(claim: Claim): Promise<Taken> {
+    try {
+      if (claim.form === "special") return unusable(special());
+      if (claim.form === "folder") await arrange(claim);
+      const manifest = await readRequest(claim);
+      const found = [];
+      for (const part of claim.parts) {
+        const document = await check(claim, part, found);
+        if (!document) return { outcome: "changed" };
+        found.push(document);
+      }
+      await putOnDisk(claim);
+      return { outcome: "submitted", submitted: await submit(claim, manifest, found) };
+    } catch (error) {
+      if (error instanceof Unusable) return unusable(error.reason);
+      if (error instanceof PermanentError) return unusable(refused(error));
+      throw errnoOf(error) === "" ? toFailure(error) : error;
+    }
+  };
+
+  function unusable(reason: Reason): Taken {
+    return { outcome: "unusable", reason, };
+  }
+
+  /** Gives the PDFs of a folder the names they have in the store, in the order of their own names. */
+  async function arrange(claim: Claim): Promise<void> {
+    const folder = claims.at(claim.id, PLACES.folder);
+    if (claim.parts.length === 0) {
+      const look = lookAtFolder(folder);
+      const { pdfs = [], strangers = [] } = look ?? {};
+      const reason = wrongFolder(pdfs, strangers, MOST_DOCUMENTS);
+      if (reason) throw new Unusable(reason);
+      claim.parts = pdfs.sort(byName).map((raw, i) => ({ raw, as: `${i + 1}.pdf` }));
+      await claims.save(claim);
+    }
+    for (const { raw, as } of claim.parts) {
+      await rename(toPath(folder, raw), claims.at(claim.id, as)).catch((error: unknown) => {
+        if (errnoOf(error) !== "ENOENT") throw error;
+      });
+    }
+  }
+
+  async function readRequest(claim: Claim): Promise<Manifest> {
+    const { id, form, raw, sidecar } = claim;
+    const place = form === "folder" ? join(PLACES.folder, REQUEST) : PLACES.sidecar;
+    let bytes = await readSmall(claims.at(id, place));
+    let name: RawName = form === "folder" ? REQUEST : (sidecar ?? "");
+    if (!bytes && sidecar !== undefined) {
+      claims.takeSidecar(claim);
+      bytes = await readSmall(claims.at(id, place));
+      // Never the defaults instead: somebody else would be asked to sign.
+      if (!bytes) throw new Unusable(sidecarGone(raw));
+    }
+    if (!bytes && form === "file") {
+      bytes = await readSmall(defaultsPath);
+      name = fromText("defaults.json");
+    }
+    if (!bytes) throw new Unusable(noRequest(raw, form === "folder" ? "folder" : "file"));
+    const read = readManifest(bytes);
+    if (!read.ok) throw new Unusable(badRequest(name, read.problems));
+    return read.manifest;
+  }
+
+  /** Checks and hashes a document. Undefined when it changed since it was found settled. */
+  async function check(
+    claim: Claim,
+    { raw, as }: Claim["parts"][number],
+    before: readonly StoredDocument[],
+  ): Promise<StoredDocument | undefined> {
+    const path = claims.at(claim.id, as);
+    const isDetached = await detach(path);
+    const named = claim.parts.length > 1 ? raw : undefined;
+    try {
+      await probePdf(path, { maxBytes });
+      const document = await documents.inspect(claim.id, as, nameFor(raw, before));
+      const stats = await lstat(path);
+      const isStill = !claim.mark || isDetached || isSame(claim.mark, toMark(stats));
+      return isStill && stats.size === document.sizeBytes ? document : undefined;
+    } catch (error) {
+      if (isFailure(error, "file-changed")) return undefined;
+      if (error instanceof PermanentError) throw new Unusable(refused(error, named));
+      if (errnoOf(error) === "ELOOP") throw new Unusable(special());
+      throw error;
+    }
+  }
+
+  /** A file with two names could be changed under the other one after it was hashed: ours becomes a file of its own. */
+  async function detach(path: string): Promise<boolean> {
+    const found = await find(path);
+    if (!found?.isFile() || found.nlink < 2) return false;
+    const copy = `${path}.copy`;
+    await rm(copy, { force: true });
+    await copyFile(path, copy, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    await rename(copy, path);
+    return true;
+  }
+
+  /** Everything of the claim is on disk when this resolves: from here on the record may rely on it. */
+  async function putOnDisk({ id, parts, sidecar }: Claim): Promise<void> {
+    const names = [...parts.map(({ as }) => as), PLACES.claim, ...(sidecar === undefined ? [] : [PLACES.sidecar])];
+    for (const name of names) {
+      const file = await open(claims.at(id, name), constants.O_RDONLY | constants.O_NOFOLLOW);
+      try {
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+    }
+    await syncFolder(claims.folderOf(id));
+  }
+
+  async function submit(claim: Claim, manifest: Manifest, found: StoredDocument[]): Promise<Submitted> {
+    const retryOf = await earlierAttempt(claim, found);
+    return await pipeline.submit({
+      ...manifest,
+      id: claim.id,
+      source: "inbox",
+      by: "inbox",
+      documents: found,
+      refuseDuplicate: true,
+      ...(retryOf !== undefined && { retryOf }),
+    });
+  }
+
+  /** The request that had failed with one of these documents and was given back under this name, if any. */
+  async function earlierAttempt(claim: Claim, found: StoredDocument[]): Promise<string | undefined> {
+    const note = await notes.read("failed", claim.raw);
+    if (!note?.request_id || note.request_id === claim.id) return undefined;
+    const earlier = await pipeline.find(note.request_id);
+    if (!earlier || !isEnd(earlier.phase) || earlier.phase === "done") return undefined;
+    const hashes = new Set(found.map(({ sha256 }) => sha256));
+    const before = (earlier.facts["documents"] ?? []) as { sha256: string }[];
+    return before.some(({ sha256 }) => hashes.has(sha256)) ? earlier.id : undefined;
+  }
+}
+
+/** Carries a reason out of a step. */
+class Unusable extends Error {
+  override readonly name = "Unusable";
+  readonly reason: Reason;
+  constructor(reason: Reason) {
+    super(reason.code);
+    this.reason = reason;
+  }
+}
+
+/** The file's bytes, when it is there; cut off behind the limit, which the reader of manifests notices. */
+async function readSmall(path: string): Promise<Buffer | undefined> {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const file = await open(path, flags).catch((error: unknown) => {
+    if (errnoOf(error) === "ENOENT") return undefined;
+    if (errnoOf(error) === "ELOOP") throw new Unusable({ code: "not-a-regular-file", message: "Its JSON file is a link; put the file itself there." });
+    throw error;
+  });
+  if (!file) return undefined;
+  try {
+    if (!(await file.stat()).isFile()) {
+      throw new Unusable({ code: "not-a-regular-file", message: "Its JSON file is not a regular file; put one there." });
+    }
+    const buffer = Buffer.alloc(MANIFEST_BYTES + 1);
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
+
+const collator = new Intl.Collator("en", { numeric: true });
+/** "2.pdf" before "10.pdf"; names that only differ in what a collator ignores have a fixed order too. */
+function byName(a: RawName, b: RawName): number {
+  return collator.compare(toText(a), toText(b)) || (a < b ? -1 : 1);
+}
+
+/** The name for people. Twins within a request get a counter, so that their results can be told apart. */
+function nameFor(raw: RawName, before: readonly StoredDocument[]): string {
+  const name = toDisplayName(toText(raw), "document.pdf");
+  let free = name;
+  for (let n = 2; before.some((one) => one.name === free); n++) free = name.replace(/(\.pdf)?$/i, ` (${n})$1`);
+  return free;
+}

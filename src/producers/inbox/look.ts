@@ -1,0 +1,122 @@
+import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readSync, type Stats } from "node:fs";
+import { isIgnored, isUnfinished, READY, REQUEST } from "./ignore.ts";
+import { isPdfName, type RawName } from "./names.ts";
+
+/**
+ * Looking at a name takes microseconds on a local disk, and four times as much through the thread pool: these
+ * functions are synchronous, and their caller yields every few milliseconds. Contents are read elsewhere.
+ */
+
+/** What two looks at a file must have in common for it to count as unchanged. */
+export interface Mark {
+  sizeBytes: number;
+  /** With fractions: two writes within a millisecond differ. */
+  modifiedMs: number;
+  inode: number;
+}
+
+/** Ends of a PDF that are looked at. @source ISO 32000-2 Annex I.2 */
+const HEAD_BYTES = 1024;
+const TAIL_BYTES = 2048;
+/** A folder with more entries than this is not one request; nobody needs to know how many more. */
+const MOST_ENTRIES = 200;
+
+export const errnoOf = (error: unknown): string => (error as NodeJS.ErrnoException | undefined)?.code ?? "";
+
+export function toMark({ size, mtimeMs, ino }: Stats): Mark {
+  return { sizeBytes: size, modifiedMs: mtimeMs, inode: ino };
+}
+
+export function isSame(a: Mark, b: Mark): boolean {
+  return a.sizeBytes === b.sizeBytes && a.modifiedMs === b.modifiedMs && a.inode === b.inode;
+}
+
+/** The file's mark and its key, which also changes with its owner and its mode; undefined when it is gone. */
+export function lookAt(path: string | Buffer): { mark: Mark; key: string } | undefined {
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  return stats && { mark: toMark(stats), key: keyOf(stats) };
+}
+
+function keyOf({ size, mtimeMs, ctimeMs, ino }: Stats): string {
+  return `${size}:${mtimeMs}:${ctimeMs}:${ino}`;
+}
+
+/**
+ * Whether a PDF seems to be there as a whole. "growing": its end, or all of it, is still to come (programs reserve
+ * the size first, scanners make an empty file first). "foreign": whatever it is, waiting does not make it a PDF.
+ * Opens regular files only; throws what the file system says.
+ */
+export function peek(path: string | Buffer): "whole" | "growing" | "foreign" {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const stats = fstatSync(file);
+    if (!stats.isFile()) return "foreign";
+    const head = read(file, 0, Math.min(HEAD_BYTES, stats.size));
+    if (!head.includes("%PDF-")) {
+      const isStart = "%PDF-".startsWith(head.toString("latin1")) || head.every((byte) => byte === 0);
+      return isStart ? "growing" : "foreign";
+    }
+    // A linearised PDF has an end mark near its beginning too; it says how long it will be.
+    const [, length] = /\/Linearized\b.{0,200}?\/L\s+(\d+)/s.exec(head.toString("latin1")) ?? [];
+    if (Number(length ?? 0) > stats.size) return "growing";
+    const tail = stats.size <= HEAD_BYTES ? head : read(file, Math.max(0, stats.size - TAIL_BYTES), TAIL_BYTES);
+    return /startxref\s+\d+\s+%%EOF/.test(tail.toString("latin1")) ? "whole" : "growing";
+  } finally {
+    closeSync(file);
+  }
+}
+
+function read(file: number, at: number, length: number): Buffer {
+  const buffer = Buffer.allocUnsafe(length);
+  return buffer.subarray(0, readSync(file, buffer, 0, length, at));
+}
+
+/** A folder as it is now. */
+export interface FolderLook {
+  /** Equal for two looks exactly when nothing in the folder changed between them. */
+  key: string;
+  pdfs: RawName[];
+  /** Names that do not belong into a request. */
+  strangers: RawName[];
+  hasRequest: boolean;
+  /** Somebody said that it is complete. */
+  isReady: boolean;
+  /** Something in it is still written under another name. */
+  isUnfinished: boolean;
+}
+
+/** Looks at a folder and everything in it, one level deep. Undefined when it is gone, or changes at this moment. */
+export function lookAtFolder(path: string | Buffer): FolderLook | undefined {
+  const look: FolderLook = { key: "", pdfs: [], strangers: [], hasRequest: false, isReady: false, isUnfinished: false };
+  try {
+    const entries = readdirSync(path, { withFileTypes: true, encoding: "latin1" as BufferEncoding });
+    const keys: string[] = [`${entries.length}`];
+    for (const entry of entries.slice(0, MOST_ENTRIES)) {
+      const { name } = entry;
+      const stats = lstatSync(Buffer.concat([Buffer.from(path), Buffer.from(`/${name}`, "latin1")]));
+      keys.push(`${name}:${keyOf(stats)}`);
+      if (name === READY) look.isReady = true;
+      else if (isUnfinished(name)) look.isUnfinished = true;
+      else if (isIgnored(name)) continue;
+      else if (!stats.isFile()) look.strangers.push(name);
+      else if (name === REQUEST) look.hasRequest = true;
+      else if (isPdfName(name)) look.pdfs.push(name);
+      else look.strangers.push(name);
+    }
+    look.key = keys.sort().join("/");
+    return look;
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return undefined;
+    throw error;
+  }
+}
+
+/** Whether a PDF of the folder is still growing. */
+export function isGrowing(folder: string | Buffer, pdfs: readonly RawName[]): boolean {
+  return pdfs.some((raw) => {
+    const path = Buffer.concat([Buffer.from(folder), Buffer.from(`/${raw}`, "latin1")]);
+    const look = lookAt(path);
+    return look === undefined || look.mark.sizeBytes === 0 || peek(path) === "growing";
+  });
+}
+

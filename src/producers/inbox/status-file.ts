@@ -1,0 +1,142 @@
+import { readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { ResultFile, type SignRequest } from "../../core/request.ts";
+import { isEnd } from "../../core/status.ts";
+import { replaceDurably } from "../../files/durable.ts";
+import type { Claim, Note } from "./claim.ts";
+import { errnoOf } from "./look.ts";
+import { type RawName, toNoteName, toText } from "./names.ts";
+import type { Reason } from "./unusable.ts";
+
+/** What stands in status/<name>.status.json: where a file is, for the person who dropped it. */
+export interface StatusFile {
+  file: string;
+  request_id?: string;
+  /** queued, running, waiting, retrying, done, refused, cancelled, expired, failed; duplicate; unusable. */
+  state: string;
+  stage?: string;
+  waiting?: { for: string; whose: string; since: string; until: string };
+  failure?: { code: string; message: string };
+  videoid_link?: string;
+  /** Where the results are, from DATA_DIR. */
+  signed?: string[];
+  duplicate_of?: { request_id: string; state: string };
+  /** Where the file itself is now, from DATA_DIR, once it was given back or archived. */
+  now_at?: string;
+  claimed_at?: string;
+  updated_at: string;
+}
+
+const ENDING = ".status.json";
+const Signed = z.array(ResultFile).catch([]);
+const Link = z.string().optional().catch(undefined);
+const Owner = z.object({ request_id: z.string().optional(), state: z.string(), claimed_at: z.string().optional() });
+
+export type StatusFiles = ReturnType<typeof createStatusFiles>;
+
+/** The status beside the inbox. A convenience: it is written anew from the records whenever it is missing or old. */
+export function createStatusFiles({ dir }: { dir: string }) {
+  const path = (raw: RawName, ending = ENDING) => join(dir, toNoteName(raw, ending));
+
+  async function read(at: string): Promise<(z.infer<typeof Owner> & { updated_at?: unknown }) | undefined> {
+    try {
+      const parsed = Owner.loose().safeParse(JSON.parse(await readFile(at, "utf8")));
+      return parsed.success ? parsed.data : undefined;
+    } catch (error) {
+      if (errnoOf(error) !== "" && errnoOf(error) !== "ENOENT") throw error;
+      return undefined;
+    }
+  }
+
+  /**
+   * Writes the status of a claim. The plain name belongs to what was dropped last under it; what was dropped earlier
+   * and is still under way goes on under its request id.
+   */
+  async function write({ id, raw, claimedMs }: Claim, status: StatusFile): Promise<void> {
+    const plain = path(raw);
+    const own = path(raw, `.${id}${ENDING}`);
+    const there = await read(plain);
+    let target = plain;
+    if (there?.request_id !== undefined && there.request_id !== id) {
+      if ((there.claimed_at ?? "") > toTime(claimedMs)) target = own;
+      else if (!isOver(there.state)) await rename(plain, path(raw, `.${there.request_id}${ENDING}`));
+    }
+    await replaceDurably(target, `${JSON.stringify(status, null, 2)}\n`, { fsync: false });
+  }
+
+  return {
+    /** Writes what the record says. */
+    async tell(claim: Claim, request: SignRequest): Promise<void> {
+      await write(claim, toStatus(claim, request));
+    },
+
+    /** Whether the status on disk is as old as the record. */
+    async isCurrent({ id, raw }: Claim, { updatedMs }: SignRequest): Promise<boolean> {
+      for (const at of [path(raw), path(raw, `.${id}${ENDING}`)]) {
+        const there = await read(at);
+        if (there?.request_id === id) return there.updated_at === toTime(updatedMs);
+      }
+      return false;
+    },
+
+    /** Tells of something that was set aside without having become a request. */
+    async tellAside(claim: Claim, note: Note, nowAt: string): Promise<void> {
+      const { code, message, state, at, duplicate_of } = note;
+      await write(claim, {
+        file: toText(claim.raw),
+        request_id: claim.id,
+        state,
+        failure: { code, message },
+        ...(duplicate_of && { duplicate_of }),
+        now_at: nowAt,
+        claimed_at: toTime(claim.claimedMs),
+        updated_at: at,
+      });
+    },
+
+    /** Tells of a file that stays in the inbox because nobody can use it. */
+    async tellUnusable(raw: RawName, failure: Reason, nowMs: number): Promise<void> {
+      const there = await read(path(raw));
+      if (there && !isOver(there.state)) return;
+      const status: StatusFile = { file: toText(raw), state: "unusable", failure, updated_at: toTime(nowMs) };
+      await replaceDurably(path(raw), `${JSON.stringify(status, null, 2)}\n`, { fsync: false });
+    },
+
+    /** Takes that back, once the file is gone from the inbox. */
+    async forgetUnusable(raw: RawName): Promise<void> {
+      const there = await read(path(raw));
+      if (there?.state === "unusable") await rm(path(raw), { force: true });
+    },
+  };
+}
+
+function isOver(state: string): boolean {
+  return ["done", "refused", "cancelled", "expired", "failed", "duplicate", "unusable"].includes(state);
+}
+
+function toStatus({ raw, claimedMs, aside }: Claim, request: SignRequest): StatusFile {
+  const { id, stage, phase, waiting, failure, facts, updatedMs } = request;
+  const results = [...Signed.parse(facts["signed"]), ...Signed.parse([facts["contract"]])];
+  const isDone = phase === "done";
+  const link = isEnd(phase) ? undefined : Link.parse(facts["videoidLink"]);
+  return {
+    file: toText(raw),
+    request_id: id,
+    state: phase,
+    stage,
+    ...(waiting && {
+      waiting: { for: waiting.for, whose: waiting.whose, since: toTime(waiting.sinceMs), until: toTime(waiting.untilMs) },
+    }),
+    ...(failure && !isDone && { failure: { code: failure.code, message: failure.message } }),
+    ...(link !== undefined && { videoid_link: link }),
+    ...(isDone && { signed: results.map(({ name }) => `signed/${id}/${name}`), now_at: `archive/${id}` }),
+    ...(isEnd(phase) && !isDone && aside && { now_at: `${aside.where}/${toText(aside.raw)}` }),
+    claimed_at: toTime(claimedMs),
+    updated_at: toTime(updatedMs),
+  };
+}
+
+function toTime(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -1,0 +1,60 @@
+import { statfsSync } from "node:fs";
+import { watch } from "chokidar";
+import type { Log } from "../../core/stage.ts";
+import { errnoOf } from "./look.ts";
+
+export type Mode = "native" | "poll";
+
+/** File systems whose events do not tell of what other machines do. @source Linux statfs(2), linux/magic.h */
+const SILENT: Record<number, string> = {
+  0x6969: "NFS",
+  0x517b: "SMB",
+  0xff534d42: "CIFS",
+  0xfe534d42: "SMB2",
+  0x65735546: "FUSE",
+  0x01021997: "9P",
+  0x794c7630: "overlay",
+  0x786f4256: "a shared folder of a virtual machine",
+};
+const DEBOUNCE_MS = 100;
+
+/** Whether to watch a folder or only to list it, and why. */
+export function chooseMode(folder: string): { mode: Mode; why: string } {
+  const name = SILENT[statfsSync(folder).type >>> 0];
+  return name
+    ? { mode: "poll", why: `the inbox is on ${name}, whose events are not reliable` }
+    : { mode: "native", why: "the file system tells of changes" };
+}
+
+/**
+ * Calls `wake` soon after something happened in `folder`. Only a wake-up: events can be lost, doubled or early, and
+ * the listing finds out what is there. So nothing in the folder is followed by itself, which would cost a hundred
+ * times more than the listing does, and only the raw event is used; sub-folders are looked at when they are due.
+ */
+export function startWatch(folder: string, { wake, log }: { wake: () => void; log: Log }): { stop(): Promise<void> } {
+  let timer: NodeJS.Timeout | undefined;
+  const soon = () => {
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      wake();
+    }, DEBOUNCE_MS);
+  };
+  const watcher = watch(folder, {
+    depth: 0,
+    ignoreInitial: true,
+    followSymlinks: false,
+    atomic: false,
+    ignored: (path) => path !== folder,
+  });
+  watcher.on("raw", soon);
+  watcher.on("all", soon);
+  watcher.on("error", (error) => {
+    log.warn({ code: "watch-failed", reason: errnoOf(error) || "error" }, "watching failed; the inbox is listed all the same");
+  });
+  return {
+    async stop() {
+      clearTimeout(timer);
+      await watcher.close();
+    },
+  };
+}

@@ -1,0 +1,167 @@
+import { z } from "zod";
+import { Appearance, Approval, Authentication, Signer } from "../core/signing.ts";
+
+/** Largest manifest that is read, in bytes. */
+export const MANIFEST_BYTES = 64 * 1024;
+/** Nobody corrects more than this at once. */
+const PROBLEMS_SHOWN = 20;
+const RA_HINT = "must be the number of a registration authority, like 139";
+/** Names that would change how objects behave instead of being data. */
+const FORBIDDEN = ["__proto__", "constructor", "prototype"];
+
+/**
+ * What is said about a request besides its documents. One schema for three ways in: the sidecar of a PDF, the
+ * request.json of a folder, and the "manifest" part of an upload. Unknown keys are refused, so that a misspelt one is
+ * not silently left out of a signature.
+ */
+export const Manifest = z
+  .strictObject({
+    workflow: z.enum(["videoid"]).default("videoid").describe("How the signer is identified."),
+    reference: z.string().min(1).max(200).optional().describe("Your own id; requests can be looked up by it."),
+    signer: Signer.describe("Who signs. Encrypted as soon as it is read, and never shown again."),
+    authentication: Authentication.default({ method: "sms" }).describe(
+      "How the signer confirms: a code by SMS, or an operation of yours (external).",
+    ),
+    profile: z.string().min(1).max(100).optional().describe("Certificate profile; default: ONESHOT_PROFILE."),
+    registration_authority: z
+      .union([z.string().regex(/^[1-9]\d{0,9}$/, RA_HINT), z.int(RA_HINT).positive(RA_HINT).max(9_999_999_999, RA_HINT)], {
+        error: RA_HINT,
+      })
+      .transform(String)
+      .optional()
+      .describe("Number of the registration authority; default: ONESHOT_REGISTRATION_AUTHORITY."),
+    signature: z
+      .strictObject({ appearance: Appearance.optional().describe("How the signature looks on the page.") })
+      .optional(),
+    approval: Approval.optional().describe("Who approves the identification: a RAO (manual), or nobody (auto)."),
+    callback_url: z
+      .url({ protocol: /^https$/, error: "must be an address that begins with https://" })
+      .max(2000)
+      .optional()
+      .describe("Told whenever the request waits for somebody, and when it ends."),
+  })
+  .meta({ title: "signpipe request manifest" });
+export type Manifest = z.infer<typeof Manifest>;
+
+/** What is wrong with one field. Never repeats the value, which may be personal data. */
+export interface ManifestProblem {
+  /** Where it is, such as "signer.email"; "manifest" for the whole of it. */
+  field: string;
+  /** What must be so, as the end of a sentence that begins with the field. */
+  message: string;
+}
+
+export type ReadManifest = { ok: true; manifest: Manifest } | { ok: false; problems: ManifestProblem[] };
+
+/**
+ * Reads a manifest from text, from the bytes of a file (UTF-8, with or without a byte order mark), or from a value
+ * that was parsed already. Never throws; says for each field what is wrong with it.
+ */
+export function readManifest(json: unknown): ReadManifest {
+  const read = typeof json === "string" || json instanceof Uint8Array ? parseText(json) : { value: json };
+  if ("message" in read) return { ok: false, problems: [{ field: "manifest", message: read.message }] };
+  const forbidden = findForbidden(read.value);
+  if (forbidden) return { ok: false, problems: [{ field: forbidden, message: "is not a key that is known here" }] };
+  const parsed = Manifest.safeParse(read.value);
+  if (parsed.success) return { ok: true, manifest: parsed.data };
+  return { ok: false, problems: parsed.error.issues.flatMap(toProblems).slice(0, PROBLEMS_SHOWN) };
+}
+
+/** The manifest's JSON Schema, in the form in which it is written (draft 2020-12). */
+export function manifestJsonSchema(): object {
+  return z.toJSONSchema(Manifest, { io: "input", unrepresentable: "any" });
+}
+
+function parseText(json: string | Uint8Array): { value: unknown } | { message: string } {
+  const bytes = typeof json === "string" ? Buffer.from(json) : json;
+  if (bytes.length > MANIFEST_BYTES) return { message: `must not be larger than ${MANIFEST_BYTES / 1024} KiB` };
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return { message: "must be text in UTF-8; save it again with that encoding" };
+  }
+  if (text.trim() === "") return { message: "must not be empty" };
+  try {
+    const value: unknown = JSON.parse(text);
+    const twice = findRepeatedKey(text);
+    if (twice !== undefined) return { message: `must name each key once, but "${shown(twice)}" is there twice` };
+    return { value };
+  } catch {
+    return { message: "must be JSON; look for a missing quote, comma or brace" };
+  }
+}
+
+/**
+ * The first key that an object of this valid JSON text has twice. A parser keeps the last one without a word, and a
+ * person who looks at the first believes that somebody else signs.
+ */
+function findRepeatedKey(text: string): string | undefined {
+  const open: (Set<string> | undefined)[] = [];
+  for (const [token, isKey] of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
+    if (token === "{") open.push(new Set());
+    else if (token === "[") open.push(undefined);
+    else if (token === "}" || token === "]") open.pop();
+    else if (isKey !== undefined) {
+      const key = JSON.parse(token.slice(0, -isKey.length)) as string;
+      const keys = open.at(-1);
+      if (keys?.has(key)) return key;
+      keys?.add(key);
+    }
+  }
+  return undefined;
+}
+
+/** Path of a key that is never data. The schema would skip some of them without a word. */
+function findForbidden(value: unknown, path: string[] = []): string | undefined {
+  if (typeof value !== "object" || value === null || path.length > 20) return undefined;
+  for (const [key, member] of Object.entries(value)) {
+    const here = [...path, key];
+    if (FORBIDDEN.includes(key)) return here.map(shown).join(".");
+    const found = findForbidden(member, here);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+type Issue = z.core.$ZodIssue;
+
+function toProblems(issue: Issue): ManifestProblem[] {
+  const path = issue.path.map((part) => shown(String(part)));
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => ({
+      field: [...path, shown(key)].join("."),
+      message: "is not a key that is known here",
+    }));
+  }
+  return [{ field: path.join(".") || "manifest", message: toMessage(issue) }];
+}
+
+const KINDS: Record<string, string> = { object: "an object in braces", array: "a list", int: "a whole number" };
+
+function toMessage(issue: Issue): string {
+  switch (issue.code) {
+    case "invalid_type":
+      if (issue.input === undefined && issue.message.endsWith("undefined")) return "is missing";
+      return issue.message.startsWith("Invalid input") ? `must be ${KINDS[issue.expected] ?? `a ${issue.expected}`}` : issue.message;
+    case "invalid_value":
+      return `must be ${issue.values.map((value) => JSON.stringify(value)).join(" or ")}`;
+    case "invalid_union":
+      return issue.message.startsWith("Invalid") ? 'must be "sms" or "external"' : issue.message;
+    case "too_small":
+      return issue.origin === "string" ? "must not be empty" : `must be at least ${String(issue.minimum)}`;
+    case "too_big":
+      if (issue.origin === "string") return `must not be longer than ${String(issue.maximum)} characters`;
+      return issue.origin === "array"
+        ? `must not have more than ${String(issue.maximum)} entries`
+        : `must be at most ${String(issue.maximum)}`;
+    default:
+      return issue.message;
+  }
+}
+
+/** A key as it may be shown: short, and without control characters. */
+function shown(key: string): string {
+  const clean = key.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?");
+  return clean.length > 60 ? `${clean.slice(0, 60)}…` : clean;
+}

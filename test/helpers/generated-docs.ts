@@ -1,0 +1,80 @@
+import { type SettingName, SETTINGS } from "../../src/config.ts";
+import { type Event, MOVES, PHASES, move } from "../../src/core/status.ts";
+import { manifestJsonSchema } from "../../src/producers/manifest.ts";
+import { STAGE_NAMES, stages } from "../../src/workers/index.ts";
+
+/** Documents that are made from the code, so that they cannot disagree with it. */
+export const DOCUMENTS: readonly { path: string; write: () => string }[] = [
+  { path: "docs/configuration.md", write: configuration },
+  { path: "docs/states.md", write: states },
+  { path: "docs/request.schema.json", write: () => `${JSON.stringify(manifestJsonSchema(), null, 2)}\n` },
+];
+
+const NOTE = "<!-- Made from the code by `npm run docs`; do not edit. -->";
+
+function configuration(): string {
+  const rows = (Object.keys(SETTINGS.shape) as SettingName[]).map((name) => {
+    const schema = SETTINGS.shape[name];
+    const parsed = schema.safeParse(undefined);
+    const standard = parsed.success && parsed.data !== undefined ? `\`${String(parsed.data)}\`` : "";
+    return `| \`${name}\` | ${standard} | ${schema.description ?? ""} |`;
+  });
+  return `# Configuration
+
+${NOTE}
+
+Settings come from the environment, then from a file \`.env\` in the working directory. Any of them can be given as
+\`NAME_FILE\`, the path of a file that holds the value: the right way for secrets. A setting that cannot be used stops
+the start with a sentence that names it. Times are in milliseconds, sizes in bytes.
+
+\`API_KEYS\`, \`WEBHOOK_SECRET\` and \`MASTER_KEY\` are made at the first start when they are not given, and kept in
+\`DATA_DIR/keys\`, readable by the owner alone; the start message says where. Keep a copy of the master key: without it
+nobody can read who signs what. Processes that run apart need the same \`MASTER_KEY\`, \`REDIS_URL\` and \`DATA_DIR\`.
+
+| Variable | Default | What it is for |
+|---|---|---|
+${rows.join("\n")}
+`;
+}
+
+function states(): string {
+  const events = [...new Set(PHASES.flatMap((phase) => Object.keys(MOVES[phase])))] as Event[];
+  const cell = (phase: (typeof PHASES)[number], event: Event) => {
+    try {
+      const at = move({ stage: "upload", phase }, event, { stages: STAGE_NAMES, to: "create" });
+      const elsewhere = at.stage === "upload" ? "" : event === "requeue" ? " (at the stage it is sent to)" : ` (${at.stage})`;
+      return at.phase + elsewhere;
+    } catch {
+      return "";
+    }
+  };
+  const table = PHASES.map((phase) => `| **${phase}** | ${events.map((event) => cell(phase, event)).join(" | ")} |`);
+  const list = stages.map(({ name, title, retryFrom }) => `| \`${name}\` | ${title} | \`${retryFrom}\` |`);
+  return `# States
+
+${NOTE}
+
+A request is at a **stage** in a **phase**: "upload, retrying". The phase is what the API calls \`state\`.
+
+## Stages, in order
+
+| Stage | What it does | A retry after a failure here goes on at |
+|---|---|---|
+${list.join("\n")}
+
+## Moves
+
+What an event makes of a request in a phase; an empty field is an impossible move. Shown for the stage \`upload\`.
+
+| In phase | ${events.join(" | ")} |
+|---|${events.map(() => "---").join("|")}|
+${table.join("\n")}
+
+- \`end\`: the request goes to \`cleanup\`, where its documents are removed at the provider, and then ends as
+  \`refused\`, \`cancelled\`, \`expired\` or \`failed\`. After the last stage without such an end it is \`done\`.
+- \`intend\`: a costly call is about to leave; if its outcome is never recorded, the stage asks the provider before it
+  repeats the call.
+- \`abandon\`: \`cleanup\` itself gave up; the request ends as it was to end, or \`failed\`.
+- \`requeue\`: a person asked for a retry, or for a new code.
+`;
+}

@@ -1,0 +1,290 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createHash } from "node:crypto";
+import { expect, test } from "vitest";
+import { PermanentError, RetryableError } from "../../src/core/errors.ts";
+import { AUTHORIZED, freshId, KEY, PDF, record, startApiHouse, type ApiHouse, told } from "../helpers/api-house.ts";
+
+const sha256 = (bytes: Buffer | string) => createHash("sha256").update(bytes).digest("hex");
+const ask = (house: ApiHouse, url: string, headers: Record<string, string> = {}) =>
+  house.app.inject({ method: "GET", url, headers: { ...AUTHORIZED, ...headers } });
+const act = (house: ApiHouse, url: string, payload?: object) =>
+  house.app.inject({ method: "POST", url, headers: AUTHORIZED, ...(payload && { payload }) });
+
+/** A request with two documents, of which the second was signed first. */
+function signedRecord() {
+  const id = freshId();
+  const document = (n: number, name: string) => ({ id: `${id}/${n}.pdf`, name, sizeBytes: 9, sha256: sha256(name) });
+  const documents = [document(1, "a.pdf"), document(2, 'Ünder "quotes".pdf')];
+  const signed = PDF.toString() + "signed";
+  const file = { name: "2.signed.pdf", sizeBytes: signed.length, sha256: sha256(signed), uid: "u-2" };
+  const facts = {
+    documents,
+    uploaded: documents.map((one, i) => ({ ...one, uid: `u-${i + 1}` })),
+    signed: [file],
+    requestPk: 1012632,
+    videoidPk: 9,
+    videoidLink: "https://videoid.example/x",
+    contract: { name: "contract.pdf", sizeBytes: PDF.length, sha256: sha256(PDF) },
+    decision: { by: "canary-decider" },
+  };
+  return { id, signed, file, documents, request: record({ id, stage: "fetch", phase: "retrying", reference: "loan-1", facts }) };
+}
+
+test("a request is shown by named fields, with times in UTC, and nothing else", async () => {
+  const house = await startApiHouse();
+  const { id, file, documents, request } = signedRecord();
+  house.records.set(id, {
+    ...request,
+    failure: { code: "provider-error", message: "The provider answered 503", stage: "fetch" },
+    waiting: { for: "code", whose: "signer", sinceMs: 0, untilMs: 600_000 },
+  });
+  const answer = await ask(house, `/v1/requests/${id}`);
+  expect(answer.json()).toEqual({
+    id,
+    workflow: "videoid",
+    stage: "fetch",
+    phase: "retrying",
+    state: "retrying",
+    reference: "loan-1",
+    waiting: { for: "code", since: "1970-01-01T00:00:00.000Z", until: "1970-01-01T00:10:00.000Z" },
+    failure: { code: "provider-error", message: "The provider answered 503" },
+    documents: [
+      { name: "a.pdf", sha256: documents[0]?.sha256 },
+      { name: 'Ünder "quotes".pdf', sha256: documents[1]?.sha256, signed_sha256: file.sha256 },
+    ],
+    request_pk: 1012632,
+    videoid_link: "https://videoid.example/x",
+    created_at: "2026-01-15T08:20:01.004Z",
+    updated_at: "2026-01-15T08:36:33.120Z",
+  });
+});
+
+test("facts of another form are left out of the view, not an error", async () => {
+  const house = await startApiHouse();
+  const request = record({ facts: { documents: "?", signed: [{}], requestPk: "x", videoidLink: 7, contract: [] } });
+  house.records.set(request.id, request);
+  const answer = await ask(house, `/v1/requests/${request.id}`);
+  expect(answer.json()).toMatchObject({ id: request.id, documents: [] });
+  expect(answer.json()).not.toHaveProperty("request_pk");
+});
+
+test("an unknown id and a malformed id are told apart by nothing", async () => {
+  const house = await startApiHouse();
+  const shapes = new Set<string>();
+  for (const id of [freshId(), "1", "..%2f..%2fetc", "req-", "REQ-01JD8X3V5Q7R9T2W4Y6Z8A0C1E", "%00", "a".repeat(300)]) {
+    for (const [method, path] of [
+      ["GET", ""],
+      ["GET", "/history"],
+      ["GET", "/contract"],
+      ["GET", "/documents/1/signed"],
+      ["POST", "/approve"],
+      ["POST", "/cancel"],
+      ["POST", "/retry"],
+      ["POST", "/code/resend"],
+    ] as const) {
+      const { headers, body } = await house.app.inject({ method, url: `/v1/requests/${id}${path}`, headers: AUTHORIZED });
+      const problem = JSON.parse(body) as Record<string, unknown>;
+      delete problem["correlation_id"];
+      shapes.add(JSON.stringify([problem, Object.keys(headers).sort()]));
+    }
+  }
+  expect([...shapes]).toHaveLength(1);
+  expect([...shapes][0]).toContain("no-such-request");
+});
+
+test("a list is paged by cursor and filtered by state and reference", async () => {
+  const house = await startApiHouse();
+  for (let i = 0; i < 5; i++) {
+    const one = record({ reference: `loan-${i % 2}`, ...(i === 4 && { phase: "done" as const }) });
+    house.records.set(one.id, one);
+  }
+  const ids: string[] = [];
+  let cursor: string | null = "";
+  while (cursor !== null) {
+    const answer = await ask(house, `/v1/requests?limit=2&cursor=${cursor}`);
+    const page = answer.json<{ items: { id: string }[]; next_cursor: string | null }>();
+    expect(page.items.length).toBeLessThanOrEqual(2);
+    ids.push(...page.items.map(({ id }) => id));
+    cursor = page.next_cursor;
+  }
+  expect(ids.sort()).toEqual([...house.records.keys()].sort());
+  expect(told(await ask(house, "/v1/requests?state=done")).items).toHaveLength(1);
+  expect(told(await ask(house, "/v1/requests?reference=loan-1&state=queued")).items).toHaveLength(2);
+  expect((await ask(house, "/v1/requests?state=&reference=&cursor=&limit=")).statusCode).toBe(200);
+});
+
+test.each([
+  ["limit=0", "query.limit"],
+  ["limit=201", "query.limit"],
+  ["limit=many", "query.limit"],
+  ["state=sleeping", "query.state"],
+])("a list with %s is refused with the field named", async (query, field) => {
+  const house = await startApiHouse();
+  const answer = await ask(house, `/v1/requests?${query}`);
+  expect(answer.json()).toMatchObject({ status: 400, code: "invalid-request", errors: [{ field }] });
+});
+
+test("the history is told with times and who caused what", async () => {
+  const house = await startApiHouse();
+  const request = record();
+  house.records.set(request.id, request);
+  expect((await ask(house, `/v1/requests/${request.id}/history`)).json()).toEqual({
+    items: [
+      { at: "2026-01-15T08:20:01.004Z", event: "note", stage: "create", phase: "queued", by: "api:crm", note: "submitted" },
+    ],
+  });
+});
+
+test("every act is recorded as done by the key's name and answers with the request", async () => {
+  const house = await startApiHouse();
+  const { id, ...request } = record();
+  house.records.set(id, { id, ...request });
+  const acts: [string, object | undefined, unknown[]][] = [
+    ["approve", undefined, ["approve", id, "api:crm"]],
+    ["refuse", { reason: " not the\nsigner " }, ["refuse", id, "not the signer", "api:crm"]],
+    ["code", { secret: "052174" }, ["giveCode", id, "052174", "api:crm"]],
+    ["code/resend", {}, ["resendCode", id, "api:crm"]],
+    ["cancel", undefined, ["cancel", id, "api:crm"]],
+    ["retry", {}, ["retry", id, "api:crm"]],
+  ];
+  for (const [path, payload, call] of acts) {
+    const answer = await act(house, `/v1/requests/${id}/${path}`, payload);
+    expect(answer.statusCode, path).toBe(202);
+    expect(answer.json()).toMatchObject({ id, state: "queued" });
+    expect(house.calls.at(-1)).toEqual(call);
+  }
+});
+
+test("an act without a body may say any content type, or none", async () => {
+  const house = await startApiHouse();
+  const request = record();
+  house.records.set(request.id, request);
+  const types = [undefined, "application/json", "application/json; charset=utf-8", "text/plain", "application/x-www-form-urlencoded"];
+  for (const type of types) {
+    const answer = await house.app.inject({
+      method: "POST",
+      url: `/v1/requests/${request.id}/approve`,
+      headers: { ...AUTHORIZED, ...(type && { "content-type": type }), "content-length": "0" },
+    });
+    expect(answer.statusCode, type).toBe(202);
+  }
+});
+
+test.each<[string, string, string, number, string]>([
+  ["refuse", "application/json", "", 400, "invalid-request"],
+  ["refuse", "application/json", "{}", 400, "invalid-request"],
+  ["refuse", "application/json", '{"reason":""}', 400, "invalid-request"],
+  ["refuse", "application/json", '{"reason":"x","by":"me"}', 400, "invalid-request"],
+  ["code", "application/json", '{"secret":123456}', 400, "invalid-request"],
+  ["code", "application/json", '{"secret":"  "}', 400, "invalid-request"],
+  ["code", "application/json", '{"secret":', 400, "invalid-json"],
+  ["code", "application/json", '{"__proto__":{"secret":"1"}}', 400, "invalid-json"],
+  ["code", "text/plain", "052174", 415, "unsupported-media-type"],
+  ["code", "application/json", JSON.stringify({ secret: "1".repeat(70_000) }), 413, "too-large"],
+  ["approve", "application/json", "[1]", 400, "invalid-request"],
+])("%s with %s %s is answered with a clear problem", async (path, type, payload, status, code) => {
+  const house = await startApiHouse();
+  const request = record();
+  house.records.set(request.id, request);
+  const headers = { ...AUTHORIZED, "content-type": type };
+  const answer = await house.app.inject({ method: "POST", url: `/v1/requests/${request.id}/${path}`, headers, payload });
+  expect(answer.json()).toMatchObject({ status, code });
+  expect(answer.body).not.toContain("123456");
+  expect(house.calls).toEqual([]);
+});
+
+test("what the pipeline refuses is told with its code, its sentence and when to try again", async () => {
+  const house = await startApiHouse();
+  const request = record();
+  house.records.set(request.id, request);
+  const tooSoon = new RetryableError("The last code was sent less than a minute ago", { code: "otp-too-soon", retryAfterMs: 41_000 });
+  house.failures.set("resendCode", tooSoon);
+  const later = await act(house, `/v1/requests/${request.id}/code/resend`);
+  expect(later.json()).toMatchObject({ status: 429, code: "otp-too-soon" });
+  expect(later.headers["retry-after"]).toBe("41");
+  house.failures.set("cancel", new PermanentError("It may already be signed", { code: "too-late" }));
+  const late = await act(house, `/v1/requests/${request.id}/cancel`);
+  expect(late.json()).toMatchObject({ status: 409, code: "too-late", detail: "It may already be signed" });
+  house.failures.set("approve", new Error("canary-inside"));
+  const broken = await act(house, `/v1/requests/${request.id}/approve`);
+  expect(broken.json()).toMatchObject({ status: 500, code: "internal" });
+  expect(broken.body).not.toContain("canary-inside");
+  expect(house.logged()).toContain(told(broken).correlation_id);
+});
+
+async function houseWithResults() {
+  const house = await startApiHouse();
+  const made = signedRecord();
+  house.records.set(made.id, made.request);
+  const dir = join(house.dir, "signed", made.id);
+  await mkdir(dir, { recursive: true });
+  await writeFile(join(dir, "2.signed.pdf"), made.signed);
+  await writeFile(join(dir, "contract.pdf"), PDF);
+  return { house, dir, ...made };
+}
+
+test("a signed document is handed out under its name, harmless to a browser", async () => {
+  const { house, id, signed, file } = await houseWithResults();
+  const answer = await ask(house, `/v1/requests/${id}/documents/2/signed`);
+  expect(answer.statusCode).toBe(200);
+  expect(answer.body).toBe(signed);
+  expect(answer.headers).toMatchObject({
+    "content-type": "application/pdf",
+    "content-length": String(signed.length),
+    "content-disposition": `attachment; filename="_nder _quotes_.signed.pdf"; filename*=UTF-8''%C3%9Cnder%20%22quotes%22.signed.pdf`,
+    etag: `"${file.sha256}"`,
+    "x-content-type-options": "nosniff",
+  });
+  expect(answer.headers["content-security-policy"]).toContain("sandbox");
+});
+
+test("a signed document that the client has is not sent again, and HEAD sends its size alone", async () => {
+  const { house, id, signed, file } = await houseWithResults();
+  const url = `/v1/requests/${id}/documents/2/signed`;
+  const known = await ask(house, url, { "if-none-match": `"x", W/"${file.sha256}"` });
+  expect([known.statusCode, known.body]).toEqual([304, ""]);
+  const head = await house.app.inject({ method: "HEAD", url, headers: AUTHORIZED });
+  expect([head.statusCode, head.headers["content-length"], head.body]).toEqual([200, String(signed.length), ""]);
+});
+
+test("the contract is handed out", async () => {
+  const { house, id } = await houseWithResults();
+  const answer = await ask(house, `/v1/requests/${id}/contract`);
+  expect([answer.statusCode, answer.rawPayload]).toEqual([200, PDF]);
+});
+
+test("documents are counted from 1", async () => {
+  const { house, id } = await houseWithResults();
+  for (const n of ["0", "3", "-1", "1.0", "01", "x", "1e0", "99999999999999999999"]) {
+    const answer = await ask(house, `/v1/requests/${id}/documents/${n}/signed`);
+    expect(answer.json()).toMatchObject({ status: 404, code: "no-such-document" });
+    expect(told(answer).detail).toContain("documents 1 to 2");
+  }
+  const notYet = await ask(house, `/v1/requests/${id}/documents/1/signed`);
+  expect(notYet.json()).toMatchObject({ status: 409, code: "not-signed-yet" });
+});
+
+test("a stored file that is not what was stored is not handed out", async () => {
+  const { house, id, dir } = await houseWithResults();
+  await writeFile(join(dir, "2.signed.pdf"), "short");
+  const changed = await ask(house, `/v1/requests/${id}/documents/2/signed`);
+  expect(changed.json()).toMatchObject({ status: 500, code: "result-damaged" });
+  await writeFile(join(dir, "contract.pdf"), "");
+  expect((await ask(house, `/v1/requests/${id}/contract`)).statusCode).toBe(500);
+});
+
+test("keys, codes and signers are in no log line", async () => {
+  const house = await startApiHouse();
+  const request = record();
+  house.records.set(request.id, request);
+  await act(house, `/v1/requests/${request.id}/code`, { secret: "canary-code-1" });
+  await act(house, `/v1/requests/${request.id}/code`, { secret: 17, canary: "canary-code-2" });
+  await act(house, `/v1/requests/${request.id}/refuse`, { reason: "canary-reason" });
+  house.failures.set("giveCode", new Error("Connection is closed."));
+  await act(house, `/v1/requests/${request.id}/code`, { secret: "canary-code-3" });
+  await house.app.inject({ url: `/v1/requests?token=${KEY.secret}`, headers: { authorization: "Bearer canary-wrong" } });
+  await house.app.inject({ url: `/no/such/${KEY.secret}` });
+  expect(house.logged()).toContain("call answered");
+  expect(house.logged()).not.toContain("canary");
+});

@@ -1,0 +1,84 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { ConfigError, readSettings } from "../../src/config.ts";
+import { readApiKeys, readKeys } from "../../src/keys.ts";
+import { createLog } from "../../src/log.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "signpipe-config-"));
+afterAll(() => rmSync(dir, { recursive: true }));
+const read = (env: Record<string, string>, envFile = join(dir, "none")) => readSettings(env, { envFile });
+
+describe("settings", () => {
+  test("have defaults, so that a first start needs none", () => {
+    expect(read({})).toMatchObject({ API_PORT: 8080, APPROVAL: "manual", DELETE_GRACE_MS: 0, API_HOST: "127.0.0.1" });
+  });
+
+  test("come from the environment before .env, and from files for secrets", () => {
+    const envFile = join(dir, ".env");
+    writeFileSync(envFile, '# ours\nAPI_PORT=1\nexport ONESHOT_RAO="14 00" \nAPPROVAL=auto # always\nODD=1\n');
+    writeFileSync(join(dir, "pin"), "9000\n");
+    const settings = read({ API_PORT: "2", ONESHOT_RAO_PIN_FILE: join(dir, "pin") }, envFile);
+    expect(settings).toMatchObject({ API_PORT: 2, ONESHOT_RAO: "14 00", APPROVAL: "auto", ONESHOT_RAO_PIN: "9000" });
+  });
+
+  test.each([
+    [{ API_PORT: "many" }, /^API_PORT cannot be used/],
+    [{ APPROVAL: "maybe" }, /^APPROVAL cannot be used/],
+    [{ ONESHOT_URL: "ftp://x" }, /^ONESHOT_URL cannot be used/],
+    [{ ONESHOT_RAO_PIN_FILE: "/nowhere/pin" }, /^ONESHOT_RAO_PIN_FILE names a file that cannot be read/],
+    [{ REDIS_PREFIX: "no-tag" }, /^REDIS_PREFIX cannot be used/],
+  ])("%o is refused by name", (env, message) => {
+    expect(() => read(env)).toThrow(ConfigError);
+    expect(() => read(env)).toThrow(message);
+  });
+});
+
+describe("keys", () => {
+  test("that are not given are made once, for the owner alone", () => {
+    const settings = read({ DATA_DIR: join(dir, "data") });
+    const first = readKeys(settings);
+    const second = readKeys(settings);
+    expect(second).toEqual(first);
+    expect(first.masterKey).toHaveLength(32);
+    expect(first.keptIn).toHaveLength(3);
+    for (const path of first.keptIn) expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(readFileSync(first.keptIn[0] ?? "", "utf8")).toContain(first.apiKeys[0]?.secret);
+  });
+
+  test("that are given are kept nowhere", () => {
+    const MASTER_KEY = Buffer.alloc(32, 7).toString("base64");
+    const settings = read({ DATA_DIR: join(dir, "given"), API_KEYS: "a:secret-one,b:secret-two", WEBHOOK_SECRET: "w".repeat(30), MASTER_KEY });
+    const ring = readKeys(settings);
+    expect(ring.keptIn).toEqual([]);
+    expect(ring.apiKeys).toEqual([
+      { name: "a", secret: "secret-one" },
+      { name: "b", secret: "secret-two" },
+    ]);
+  });
+
+  test.each([
+    [{ MASTER_KEY: "c2hvcnQ=" }, /^MASTER_KEY is not the Base64 of 32 bytes/],
+    [{ WEBHOOK_SECRET: "short" }, /^WEBHOOK_SECRET needs at least 22/],
+    [{ API_KEYS: "nosecret" }, /^API_KEYS: pair 1/],
+  ])("%o is refused by name, without repeating it", (env, message) => {
+    const go = () => readKeys(read({ DATA_DIR: join(dir, "bad"), ...env }));
+    expect(go).toThrow(message);
+    expect(go).not.toThrow(Object.values(env)[0] ?? "?");
+  });
+
+  test("one a line is as good as commas", () => {
+    expect(readApiKeys("a:secret-one\nb:secret-two\n")).toHaveLength(2);
+  });
+});
+
+test("a log line never shows a secret or a person, whoever logs it", () => {
+  const lines: string[] = [];
+  const log = createLog("info", { write: (line: string) => lines.push(line) > 0 } as unknown as NodeJS.WritableStream);
+  log.info({ secret: "canary-1", signer: { email: "canary-2" }, a: { password: "canary-3", b: { pin: "canary-4" } }, requestId: "req-1" }, "stage done");
+  log.info({ facts: { videoidLink: "canary-5" }, authorization: "canary-6", body: { token: "canary-7" } }, "stage done");
+  const all = lines.join("");
+  expect(all).toContain("req-1");
+  expect(all).not.toContain("canary");
+});
