@@ -92,10 +92,10 @@ export function conclude(
   out.line();
   out.line("Try next:");
   const rows = [
-    ["  npm start", "the same, staying up: drop your own PDFs into data/inbox"],
+    ["  npm start", "stays up; drop your own PDFs into data/inbox"],
     ["  npm run -s signpipe -- doctor", "checks this machine and the settings"],
     ["  npm run -s signpipe -- --help", "submit, list, show, approve, code, …"],
-    [`  ${shorter(settings.DATA_DIR)}/signed`, "the signed PDFs, each request with its evidence.json"],
+    [`  ${shorter(settings.DATA_DIR)}/signed`, "the signed PDFs and their evidence.json"],
   ];
   const columns = [{ title: "" }, { title: "", shrink: "end" as const }];
   for (const line of renderTable(columns, rows, { width: out.width }).slice(1)) out.line(line);
@@ -108,15 +108,15 @@ export function shorter(path: string): string {
 }
 
 /** Lines broken at words, for a terminal; as it is elsewhere. */
-export function wrap(text: string, { width }: Writer): string {
+export function wrap(text: string, { width }: Writer, indent = ""): string {
   if (width === undefined) return text;
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(" ")) {
-    if (line !== "" && line.length + 1 + word.length > width - 4) {
+    if (line !== "" && line.length + 1 + word.length > width - 2 * indent.length) {
       lines.push(line);
       line = word;
     } else line = line === "" ? word : `${line} ${word}`;
   }
-  return [...lines, line].join("\n  ");
+  return [...lines, line].join(`\n${indent}`);
 }

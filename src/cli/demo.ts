@@ -35,7 +35,8 @@ export async function demo(given: Settings, { out }: Terminal, signal: AbortSign
     `${out.paint("bold", "signpipe demo")}  ${out.paint("yellow", "a simulator signs: nothing here is legally signed")}`,
   );
   out.line();
-  const say = (line: string) => out.line(`  ${out.paint("dim", wrap(line, out))}`);
+  const say = (line: string) => out.line(`  ${out.paint("dim", wrap(line, out, "  "))}`);
+  say("Starting Redis, the simulator, the API, the inbox and the workers; the first time takes longest.");
   const simulatorArgs = ["--humans", "signer", "--human-delay", String(SIGNER_TAKES_MS)];
   const running = await start(settings, { log: createLog("info", logFile), say, simulatorArgs });
   try {

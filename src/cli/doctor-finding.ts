@@ -16,13 +16,16 @@ export const ok = (check: string, says: string): Finding => ({ check, level: "ok
 export const warn = (check: string, says: string, todo: string): Finding => ({ check, level: "warn", says, todo });
 export const fail = (check: string, says: string, todo: string): Finding => ({ check, level: "fail", says, todo });
 
-/** What the checks look at. `app` is built, but nothing of it is started. */
+/** What the checks look at. */
 export interface Patient {
   settings: Settings;
   run: RunFile | undefined;
   /** Undefined when no Redis is known. */
   redisUrl: string | undefined;
+  /** Why Redis cannot be reached; undefined when it can, or when there is none. */
+  unreached: string | undefined;
   /** Undefined when the simulator would stand in, and none runs. */
   oneshotUrl: string | undefined;
-  app: App;
+  /** Built, but nothing of it is started; undefined when there is no Redis to look into. */
+  app: App | undefined;
 }

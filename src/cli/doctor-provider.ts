@@ -1,5 +1,6 @@
 import { request } from "undici";
 import type { Settings } from "../config.ts";
+import { createProvider } from "../provider/client.ts";
 import { fail, type Finding, ok, type Patient, warn } from "./doctor-finding.ts";
 import { spell } from "./terminal.ts";
 
@@ -50,9 +51,10 @@ export function checkSettings(settings: Settings): Finding[] {
   return found;
 }
 
-export async function checkProvider({ oneshotUrl, app }: Patient): Promise<Finding[]> {
+export async function checkProvider({ oneshotUrl }: Patient): Promise<Finding[]> {
   if (oneshotUrl === undefined) return [ok("Provider", "none is set; a start brings the simulator")];
-  const ping = await app.provider.ping({ signal: AbortSignal.timeout(ASK_MS) });
+  const provider = createProvider({ url: oneshotUrl });
+  const ping = await provider.ping({ signal: AbortSignal.timeout(ASK_MS) }).finally(() => provider.close());
   const { host } = new URL(oneshotUrl);
   if (ping.reachable) return [ok("Provider", `${host} answers, in ${Math.round(ping.latencyMs)} ms`)];
   return [
@@ -65,7 +67,7 @@ export async function checkProvider({ oneshotUrl, app }: Patient): Promise<Findi
 }
 
 /** Our clock beside Redis' and the provider's. */
-export async function checkClock({ redisUrl, oneshotUrl, app }: Patient): Promise<Finding[]> {
+export async function checkClock({ oneshotUrl, app }: Patient): Promise<Finding[]> {
   const found: Finding[] = [];
   const compare = (whose: string, theirMs: number, errorMs: number): void => {
     const apartMs = Math.max(Math.abs(Date.now() - theirMs) - errorMs, 0);
@@ -75,7 +77,7 @@ export async function checkClock({ redisUrl, oneshotUrl, app }: Patient): Promis
     else if (apartMs > CLOCK_WARN_MS) found.push(warn("Clock", says, todo));
     else found.push(ok("Clock", `agrees with ${whose}`));
   };
-  if (redisUrl !== undefined) {
+  if (app?.redis.status === "ready") {
     const time = await app.redis.time().catch(() => undefined);
     if (time) compare("Redis", Number(time[0]) * 1000 + Number(time[1]) / 1000, 0);
   }

@@ -1,3 +1,4 @@
+import { connect } from "node:net";
 import { withoutPassword } from "../embedded/redis.ts";
 import { isEnd } from "../core/status.ts";
 import { fail, type Finding, ok, type Patient, warn } from "./doctor-finding.ts";
@@ -22,19 +23,36 @@ interface RedisFacts {
   role: string;
 }
 
+/** Why nothing listens at a Redis' address; undefined when something does. */
+export function whyUnreached(url: string): Promise<string | undefined> {
+  if (!URL.canParse(url)) return Promise.resolve("the address cannot be read");
+  const { hostname, port } = new URL(url);
+  return new Promise((resolve) => {
+    const socket = connect({ host: hostname.replace(/^\[|\]$/g, "") || "127.0.0.1", port: Number(port || 6379) });
+    const end = (why: string | undefined) => {
+      socket.destroy();
+      resolve(why);
+    };
+    socket.setTimeout(ANSWER_MS, () => end("no answer"));
+    socket.once("error", (error: NodeJS.ErrnoException) => end(error.code ?? "no answer"));
+    socket.once("connect", () => end(undefined));
+  });
+}
+
 /** Redis answers, is new enough, and keeps what it was given. */
-export async function checkRedis({ redisUrl, app }: Patient): Promise<Finding[]> {
+export async function checkRedis({ redisUrl, unreached, app }: Patient): Promise<Finding[]> {
   if (redisUrl === undefined) return [ok("Redis", "none is set; a start finds one on this machine, or starts one")];
   const where = withoutPassword(redisUrl);
+  if (!app) {
+    const todo = "Check REDIS_URL, and that Redis runs.";
+    return [fail("Redis", `${where} cannot be reached (${unreached ?? "no answer"}).`, todo)];
+  }
   try {
     await app.ready(ANSWER_MS);
-    await app.redis.ping();
   } catch (error) {
-    const reason =
-      error instanceof Error && /NOAUTH|WRONGPASS|NOPERM/.test(error.message) ? "it refuses us" : "no answer";
-    const todo =
-      reason === "no answer" ? "Check REDIS_URL, and that Redis runs." : "Put the user and password into REDIS_URL.";
-    return [fail("Redis", `${where}: ${reason}.`, todo)];
+    const isRefused = error instanceof Error && /NOAUTH|WRONGPASS|NOPERM/.test(error.message);
+    if (isRefused) return [fail("Redis", `${where} refuses us.`, "Put the user and password into REDIS_URL.")];
+    return [fail("Redis", `${where} does not answer.`, "Check that it is a Redis, and not one that loads its data.")];
   }
   const info = parseInfo(await app.redis.info());
   const config = await app.redis.config("GET", "append*").catch(() => []);
@@ -111,8 +129,8 @@ function toMap(list: string[]): Map<string, string> {
 }
 
 /** Every open request has its next step, and every failed job is that of a request whose record says so. */
-export async function checkJobs({ redisUrl, app }: Patient): Promise<Finding[]> {
-  if (redisUrl === undefined || app.redis.status !== "ready") return [];
+export async function checkJobs({ app }: Patient): Promise<Finding[]> {
+  if (app?.redis.status !== "ready") return [];
   const { states, overdue } = await app.pipeline.counts();
   const found: Finding[] = [];
   const open = ["queued", "running", "waiting", "retrying"].reduce((sum, state) => sum + (states[state] ?? 0), 0);

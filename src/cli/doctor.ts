@@ -7,7 +7,7 @@ import { createLog } from "../log.ts";
 import { createClient } from "./client.ts";
 import { checkFolders, checkKeys, checkSpace } from "./doctor-files.ts";
 import { fail, type Finding, type Level, ok, type Patient, warn } from "./doctor-finding.ts";
-import { checkJobs, checkRedis } from "./doctor-redis.ts";
+import { checkJobs, checkRedis, whyUnreached } from "./doctor-redis.ts";
 import { checkClock, checkProvider, checkSettings } from "./doctor-provider.ts";
 import { findTarget, isAlive, readRunFile } from "./target.ts";
 import { CliError, EXIT, type Terminal, visible, type Writer } from "./terminal.ts";
@@ -62,22 +62,27 @@ async function examine(settings: Settings): Promise<Finding[]> {
   const run = file && isAlive(file.pid) ? file : undefined;
   const redisUrl = settings.REDIS_URL ?? run?.redis_url;
   const oneshotUrl = settings.ONESHOT_URL ?? run?.oneshot;
-  // The parts are built beside DATA_DIR, because building them makes folders, and a doctor changes nothing.
+  // What looks at requests is built only when there is a Redis to look into, and beside DATA_DIR: building it makes
+  // folders, and a doctor changes nothing.
+  const unreached = redisUrl === undefined ? undefined : await whyUnreached(redisUrl);
   const aside = mkdtempSync(join(tmpdir(), "signpipe-doctor-"));
-  const app = createApp({
-    settings: { ...settings, DATA_DIR: aside },
-    keyRing: { apiKeys: [], webhookSecret: "", masterKey: new Uint8Array(32), keptIn: [] },
-    redisUrl: redisUrl ?? "redis://127.0.0.1:1",
-    oneshotUrl: oneshotUrl ?? "http://127.0.0.1:1",
-    log: createLog("silent"),
-  });
+  const app =
+    redisUrl === undefined || unreached !== undefined
+      ? undefined
+      : createApp({
+          settings: { ...settings, DATA_DIR: aside },
+          keyRing: { apiKeys: [], webhookSecret: "", masterKey: new Uint8Array(32), keptIn: [] },
+          redisUrl,
+          oneshotUrl: oneshotUrl ?? "http://127.0.0.1:1",
+          log: createLog("silent"),
+        });
   try {
-    const patient = { settings, run, redisUrl, oneshotUrl, app };
+    const patient = { settings, run, redisUrl, unreached, oneshotUrl, app };
     const found: Finding[] = [];
     for (const check of CHECKS) found.push(...(await bounded(check.name, check.run(patient))));
     return found;
   } finally {
-    await app.close({ graceMs: 0 });
+    await app?.close({ graceMs: 0 });
     rmSync(aside, { recursive: true, force: true });
   }
 }

@@ -52,10 +52,8 @@ const request = (reference: string): Uint8Array =>
  * be set aside as duplicates.
  */
 export async function makeSamples(at: Date): Promise<Samples> {
-  const stamp = at
-    .toISOString()
-    .replaceAll(/[-:]|\..*/g, "")
-    .replace("T", "-");
+  // Seconds in base 36: short, because it stands in paths that people read, and another one for each run.
+  const stamp = Math.floor(at.getTime() / 1000).toString(36);
   const names = { alone: `lease-${stamp}.pdf`, folder: `loan-${stamp}`, broken: `cut-off-${stamp}.pdf` };
   const references = { alone: `demo-lease-${stamp}`, folder: `demo-loan-${stamp}`, broken: `demo-cut-off-${stamp}` };
   const loan = ["1-agreement.pdf", "2-terms.pdf", "3-direct-debit.pdf"];

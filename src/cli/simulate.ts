@@ -61,6 +61,7 @@ export async function simulate(
   signal: AbortSignal,
 ): Promise<number> {
   const given = toSimulatorOptions(options);
+  if (options.withParent) leaveInterruptsToParent();
   const { startSimulator } = await import("../simulator/index.ts");
   const simulator = await startSimulator(given).catch((error: unknown) => {
     const code = (error as NodeJS.ErrnoException).code;
@@ -87,6 +88,14 @@ export async function simulate(
   await Promise.race([untilSet(signal), ...(options.withParent ? [ended(stdin)] : [])]);
   await simulator.close();
   return EXIT.done;
+}
+
+/** Ctrl-C reaches the whole foreground group: the parent still needs us while what runs there finishes. */
+function leaveInterruptsToParent(): void {
+  for (const name of ["SIGINT", "SIGHUP"] as const) {
+    process.removeAllListeners(name);
+    process.on(name, () => {});
+  }
 }
 
 /** Resolves when standard input ends: a parent that dies, however it dies, closes it. */

@@ -26,6 +26,8 @@ export interface Intent {
 export type Run<Tools, Facts> = Tools & {
   requestId: RequestId;
   facts: Facts;
+  /** Failed attempts at this stage so far. */
+  attempt: number;
   /** Set when the request is on its way to end otherwise than done. */
   ending: string | undefined;
   signal: AbortSignal;

@@ -24,9 +24,12 @@ export const Manifest = z
     ),
     profile: z.string().min(1).max(100).optional().describe("Certificate profile; default: ONESHOT_PROFILE."),
     registration_authority: z
-      .union([z.string().regex(/^[1-9]\d{0,9}$/, RA_HINT), z.int(RA_HINT).positive(RA_HINT).max(9_999_999_999, RA_HINT)], {
-        error: RA_HINT,
-      })
+      .union(
+        [z.string().regex(/^[1-9]\d{0,9}$/, RA_HINT), z.int(RA_HINT).positive(RA_HINT).max(9_999_999_999, RA_HINT)],
+        {
+          error: RA_HINT,
+        },
+      )
       .transform(String)
       .optional()
       .describe("Number of the registration authority; default: ONESHOT_REGISTRATION_AUTHORITY."),
@@ -143,7 +146,9 @@ function toMessage(issue: Issue): string {
   switch (issue.code) {
     case "invalid_type":
       if (issue.input === undefined && issue.message.endsWith("undefined")) return "is missing";
-      return issue.message.startsWith("Invalid input") ? `must be ${KINDS[issue.expected] ?? `a ${issue.expected}`}` : issue.message;
+      return issue.message.startsWith("Invalid input")
+        ? `must be ${KINDS[issue.expected] ?? `a ${issue.expected}`}`
+        : issue.message;
     case "invalid_value":
       return `must be ${issue.values.map((value) => JSON.stringify(value)).join(" or ")}`;
     case "invalid_union":

@@ -10,10 +10,8 @@ import type { CallOptions, Provider, Rao } from "./provider.ts";
 import { toUids } from "./uploaded.ts";
 import { isAccepted, readCreated, readRequest, readUpload } from "./wire.ts";
 
-export type { Download } from "./download.ts";
-export type { UploadFile } from "./multipart.ts";
-export type { Account, CallOptions, Ping, Provider, Rao, RequestUpdate, Signing } from "./provider.ts";
-export type { CreatedVideoId, ProviderRequest } from "./wire.ts";
+export type { Account, Provider } from "./provider.ts";
+export type { ProviderRequest } from "./wire.ts";
 
 export interface ProviderOptions {
   /** With the base path, for example https://host/oneshot/api/v1. */

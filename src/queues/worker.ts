@@ -132,6 +132,7 @@ async function runStage<Tools extends object>({
       ...tools,
       requestId,
       facts: needs.data as unknown,
+      attempt: held.request.attempt,
       ending: held.request.ending,
       signal: AbortSignal.any(signals),
       log,

@@ -85,7 +85,9 @@ const numberOf = (query: unknown, key: string): number | undefined => {
   return Number.isNaN(value) ? undefined : value;
 };
 
-/** The control interface under `/_sim/`, for tests and demos in another process. Not part of the provider's contract. */
+/**
+ * The control interface under `/_sim/`, for tests and demos in another process. Not part of the provider's contract.
+ */
 export function controlRoutes(app: FastifyInstance, context: Context): void {
   const { store, ledger, outbox, faults, settings } = context;
 

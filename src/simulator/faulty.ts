@@ -7,8 +7,11 @@ const faultOf = new WeakMap<FastifyRequest, Fault>();
 const never = new Promise<never>(() => undefined);
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
-const HTML_PAGE = (status: number): string =>
-  `<html>\r\n<head><title>${status} ${STATUS_CODES[status]}</title></head>\r\n<body>\r\n<center><h1>${status} ${STATUS_CODES[status]}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n`;
+function htmlPage(status: number): string {
+  const title = `${status} ${STATUS_CODES[status] ?? "Error"}`;
+  const body = `<center><h1>${title}</h1></center>\r\n<hr><center>nginx</center>`;
+  return `<html>\r\n<head><title>${title}</title></head>\r\n<body>\r\n${body}\r\n</body>\r\n</html>\r\n`;
+}
 
 /** What is answered instead of doing the work, by kind. */
 function answerBefore(fault: Fault, reply: FastifyReply): FastifyReply {
@@ -22,7 +25,7 @@ function answerBefore(fault: Fault, reply: FastifyReply): FastifyReply {
       return reply
         .code(fault.status ?? 502)
         .type("text/html")
-        .send(HTML_PAGE(fault.status ?? 502));
+        .send(htmlPage(fault.status ?? 502));
     case "validation":
       // A rejected field arrives as HTTP 500. @source docs/provider.md §Errors
       return reply
@@ -39,7 +42,10 @@ function answerBefore(fault: Fault, reply: FastifyReply): FastifyReply {
 
 const BEFORE: ReadonlySet<Fault["kind"]> = new Set(["status-before", "rate-limit", "html", "validation"]);
 
-/** Takes a fault the moment a call arrives, before its body is read, so that a caller who dies cannot leave it to another. */
+/**
+ * Takes a fault the moment a call arrives, before its body is read, so that a caller who dies cannot leave it to
+ * another.
+ */
 export function installFaults(app: FastifyInstance, context: Context, basePath: string): void {
   app.addHook("onRequest", async (call, reply) => {
     const { operation } = call.routeOptions.config;
@@ -113,7 +119,10 @@ function flipped(bytes: Buffer): Buffer {
   return copy;
 }
 
-/** Sends the first half. With `declared` the length says otherwise; without it the end of the connection looks like the end. */
+/**
+ * Sends the first half. With `declared` the length says otherwise; without it the end of the connection looks like the
+ * end.
+ */
 function cutShort(reply: FastifyReply, bytes: Buffer, declared: boolean): Promise<void> {
   const { raw } = reply;
   const headers = {

@@ -50,7 +50,10 @@ export type Ledger = {
   close: () => void;
 };
 
-/** An append-only record of effects, in memory and as one JSON line each in `path`; continues the numbering of an old file. */
+/**
+ * An append-only record of effects, in memory and as one JSON line each in `path`; continues the numbering of an old
+ * file.
+ */
 export function openLedger(path: string): Ledger {
   const entries: Entry[] = [];
   const earlier = lastOf(path);

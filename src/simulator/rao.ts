@@ -6,7 +6,10 @@ import { Refusal } from "./envelopes.ts";
 /** The RAO's authority over a call: `{username, password, pin, rao}` or `{token, rao}`. */
 export type RaoAuthority = { token?: string; username?: string; password?: string; pin?: string; rao?: string };
 
-/** Reads the credentials; 400 when they are incomplete. A token that lacks password or pin needs them in the call. @source docs/provider.md §Credentials */
+/**
+ * Reads the credentials; 400 when they are incomplete. A token that lacks password or pin needs them in the call.
+ * @source docs/provider.md §Credentials
+ */
 export function raoFrom(context: Context, body: Body): RaoAuthority {
   const found: RaoAuthority = {};
   for (const key of ["token", "username", "password", "pin"] as const) {

@@ -207,7 +207,19 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   let origin = "";
   const context = createContext(options, dataDir, () => options.publicOrigin ?? origin);
   const app = createApp(context, options.log);
-  origin = await app.listen({ port: options.port ?? 0, host: options.host ?? "127.0.0.1" });
+  const close = async (): Promise<void> => {
+    context.humans.close();
+    await context.webhooks.close();
+    await app.close();
+    context.ledger.close();
+    if (temporary) rmSync(dataDir, { recursive: true, force: true });
+  };
+  try {
+    origin = await app.listen({ port: options.port ?? 0, host: options.host ?? "127.0.0.1" });
+  } catch (error) {
+    await close();
+    throw error;
+  }
   const port = Number(new URL(origin).port || 80);
   const { store, ledger, outbox, calls, faults, settings } = context;
 
@@ -234,12 +246,6 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     clearFaults: () => faults.clear(),
     set: (change) => changeSettings(settings, change),
     advanceClock: (ms) => context.clock.advance(ms),
-    async close() {
-      context.humans.close();
-      await context.webhooks.close();
-      await app.close();
-      ledger.close();
-      if (temporary) rmSync(dataDir, { recursive: true, force: true });
-    },
+    close,
   };
 }

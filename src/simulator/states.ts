@@ -1,4 +1,4 @@
-/** The life of a request: which statuses there are, which moves lead from one to another, and which calls each allows. */
+/** The life of a request: its statuses, the moves that lead from one to another, and the calls that each allows. */
 
 export type Status =
   | "VIDEOPENDING"

@@ -8,7 +8,10 @@ export type Saved = { bytes: number; sha256: string; hash: Hash };
 const HEADER_BYTES = 1024;
 const BLOCK_BYTES = 1 << 20;
 
-/** Whether a file that begins like this is a PDF; the header may stand behind a few other bytes. @source ISO 32000-1 Annex H, note 13 */
+/**
+ * Whether a file that begins like this is a PDF; the header may stand behind a few other bytes. @source ISO 32000-1
+ * Annex H, note 13
+ */
 const looksLikePdf = (start: Buffer): boolean => start.subarray(0, HEADER_BYTES).includes("%PDF-");
 
 /**

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
+import { PermanentError, RetryableError } from "../core/errors.ts";
 import { ResultFile } from "../core/request.ts";
 import { RequestPk } from "../core/signing.ts";
 import { signedName } from "../files/names.ts";
@@ -12,6 +13,9 @@ import { Uploaded } from "./upload.ts";
 export const Signed = ResultFile.extend({ uid: z.string(), original: z.string(), originalSha256: z.string() });
 export type Signed = z.infer<typeof Signed>;
 
+/** A file that does not verify is fetched anew this often: it may have been cut or spoilt on the way. */
+const VERIFY_TRIES = 5;
+
 /**
  * Brings the signed documents home: each is verified against its original and stored durably. Safe to repeat; nothing
  * is deleted here.
@@ -23,7 +27,7 @@ export const fetchSigned = defineStage({
   needs: z.object({ requestPk: RequestPk, uploaded: z.array(Uploaded).min(1) }),
   gives: z.object({ signed: z.array(Signed), fetchedMs: z.number() }),
 
-  attempts: 500,
+  attempts: 200,
   backoff: exponential("2s", { upTo: "10m" }),
   timeout: "30m",
   concurrency: 20,
@@ -31,18 +35,27 @@ export const fetchSigned = defineStage({
   afterSilence: "repeat",
 
   async run(run) {
-    const { requestId, facts, provider, results, policy, signal, now } = run;
+    const { requestId, facts, provider, results, policy, attempt, signal, now } = run;
     const signed: Signed[] = [];
     const taken = new Set(["contract.pdf", "evidence.json"]);
     for (const document of facts.uploaded) {
       const name = signedName(document.name, taken);
       const verify = (signedPath: string) =>
         verifySignedPdf({ signedPath, original: document, incremental: policy.incremental });
-      const file =
-        (await results.existing(requestId, name, verify)) ??
-        (await results.store(requestId, name, (await provider.signedDocument(facts.requestPk, document.uid, { signal })).body, verify));
+      const fetchIt = async () => {
+        const { body } = await provider.signedDocument(facts.requestPk, document.uid, { signal });
+        return await results.store(requestId, name, body, verify);
+      };
+      const file = (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt));
       signed.push({ ...file, uid: document.uid, original: document.name, originalSha256: document.sha256 });
     }
+
+    function maybeSpoilt(error: unknown): never {
+      if (!(error instanceof PermanentError) || !/^(signature|pdf|not-a-pdf)/.test(error.code)) throw error;
+      if (attempt + 1 >= VERIFY_TRIES) throw error;
+      throw new RetryableError(error.message, { code: error.code, cause: error });
+    }
+
     const given = { signed, fetchedMs: now() };
     await writeEvidence(run, given);
     return given;

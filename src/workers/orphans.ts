@@ -41,7 +41,9 @@ export function createOrphans({
     if (stranger.print !== undefined) return { print: stranger.print };
     try {
       const found = await provider.getRequest(stranger.requestPk as ProviderRequest["requestPk"], { signal });
-      const fingerprint = toPrint(found.email, found.mobilePhoneNumber);
+      // One that is over already, such as an orphan that was cancelled, is nobody's business.
+      const isOver = found.status === "CANCELLED" || found.status === "ISSUED";
+      const fingerprint = isOver ? "" : toPrint(found.email, found.mobilePhoneNumber);
       await strangers.keepPrint(stranger.requestPk, fingerprint);
       return { print: fingerprint, found };
     } catch (error) {
@@ -75,7 +77,9 @@ export function createOrphans({
 
     /** Cancels an orphan at the provider; it is never used for anything. */
     async cancel(requestPk: ProviderRequest["requestPk"], signal: AbortSignal): Promise<void> {
-      await provider.cancel(requestPk, { signal });
+      await provider.cancel(requestPk, { signal }).catch((error: unknown) => {
+        if (!isFailure(error, "not-found", "wrong-state")) throw error; // gone or cancelled already
+      });
       await strangers.drop(requestPk);
       log.warn({ request_pk: requestPk, code: "orphan-cancelled" }, "orphan cancelled");
     },

@@ -237,12 +237,17 @@ export interface Part {
 }
 
 /** A multipart body, written out by hand so that it can be wrong in every way. */
-export function multipart(parts: Part[], boundary = "part-of-a-test"): { body: Buffer; headers: { "content-type": string } } {
+export function multipart(
+  parts: Part[],
+  boundary = "part-of-a-test",
+): { body: Buffer; headers: { "content-type": string } } {
   const chunks: Buffer[] = [];
   for (const { name, content, filename, type } of parts) {
     const file = filename === undefined ? "" : `; filename="${filename}"`;
     const contentType = type === undefined ? "" : `\r\nContent-Type: ${type}`;
-    chunks.push(Buffer.from(`--${boundary}\r\nContent-Disposition: form-data; name="${name}"${file}${contentType}\r\n\r\n`));
+    chunks.push(
+      Buffer.from(`--${boundary}\r\nContent-Disposition: form-data; name="${name}"${file}${contentType}\r\n\r\n`),
+    );
     chunks.push(Buffer.from(content), Buffer.from("\r\n"));
   }
   chunks.push(Buffer.from(`--${boundary}--\r\n`));

@@ -51,7 +51,7 @@ export async function startHouse({
   redisUrl?: string;
 } = {}): Promise<House> {
   const dataDir = await mkdtemp(join(tmpdir(), "signpipe-test-"));
-  const simulator = await startSimulator({ otpGuardMs: 300, ...simulatorOptions });
+  const simulator = await startSimulator(simulatorOptions);
   const lines: string[] = [];
   const log = createLog("debug", { write: (line: string) => lines.push(line) > 0 } as unknown as NodeJS.WritableStream);
   const settings = readSettings(

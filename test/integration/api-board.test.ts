@@ -45,7 +45,9 @@ test("the board shows itself only after a login with a key", async () => {
   expect([wrong.statusCode, wrong.headers["set-cookie"]]).toEqual([401, undefined]);
   const right = await logIn(house, KEY.secret);
   expect([right.statusCode, right.headers.location]).toEqual([303, "/queues"]);
-  expect(right.headers["set-cookie"]).toMatch(/^signpipe_board=\S+; Max-Age=28800; Path=\/queues; HttpOnly; SameSite=Strict$/);
+  expect(right.headers["set-cookie"]).toMatch(
+    /^signpipe_board=\S+; Max-Age=28800; Path=\/queues; HttpOnly; SameSite=Strict$/,
+  );
   expect(String(right.headers["set-cookie"])).not.toContain(KEY.secret);
 
   const cookie = await session(house);
@@ -60,7 +62,10 @@ test("the board shows itself only after a login with a key", async () => {
 test("the board shows of a job the request's id and nothing else", async () => {
   const { house } = await startBoard();
   const cookie = await session(house);
-  const { body } = await house.app.inject({ url: "/queues/api/queues?activeQueue=create&status=waiting&page=1", headers: { cookie } });
+  const { body } = await house.app.inject({
+    url: "/queues/api/queues?activeQueue=create&status=waiting&page=1",
+    headers: { cookie },
+  });
   expect(body).toContain("req-1");
   expect(body).not.toContain("canary");
   const job = await house.app.inject({ url: "/queues/api/queues/create/req-1", headers: { cookie } });
@@ -88,11 +93,17 @@ test("nothing can be done to a queue through the board", async () => {
 
 test("a form of another site logs nobody in", async () => {
   const { house } = await startBoard();
-  const foreign: Record<string, string>[] = [{ origin: "https://evil.example" }, { origin: "null" }, { "sec-fetch-site": "cross-site" }];
+  const foreign: Record<string, string>[] = [
+    { origin: "https://evil.example" },
+    { origin: "null" },
+    { "sec-fetch-site": "cross-site" },
+  ];
   for (const headers of foreign) {
     expect((await logIn(house, KEY.secret, headers)).statusCode).toBe(401);
   }
-  expect((await logIn(house, KEY.secret, { origin: "http://127.0.0.1", "sec-fetch-site": "same-origin" })).statusCode).toBe(303);
+  expect(
+    (await logIn(house, KEY.secret, { origin: "http://127.0.0.1", "sec-fetch-site": "same-origin" })).statusCode,
+  ).toBe(303);
 });
 
 test("a login ends with its time, and with a logout", async () => {

@@ -28,7 +28,13 @@ function signedRecord() {
     contract: { name: "contract.pdf", sizeBytes: PDF.length, sha256: sha256(PDF) },
     decision: { by: "canary-decider" },
   };
-  return { id, signed, file, documents, request: record({ id, stage: "fetch", phase: "retrying", reference: "loan-1", facts }) };
+  return {
+    id,
+    signed,
+    file,
+    documents,
+    request: record({ id, stage: "fetch", phase: "retrying", reference: "loan-1", facts }),
+  };
 }
 
 test("a request is shown by named fields, with times in UTC, and nothing else", async () => {
@@ -72,7 +78,15 @@ test("facts of another form are left out of the view, not an error", async () =>
 test("an unknown id and a malformed id are told apart by nothing", async () => {
   const house = await startApiHouse();
   const shapes = new Set<string>();
-  for (const id of [freshId(), "1", "..%2f..%2fetc", "req-", "REQ-01JD8X3V5Q7R9T2W4Y6Z8A0C1E", "%00", "a".repeat(300)]) {
+  for (const id of [
+    freshId(),
+    "1",
+    "..%2f..%2fetc",
+    "req-",
+    "REQ-01JD8X3V5Q7R9T2W4Y6Z8A0C1E",
+    "%00",
+    "a".repeat(300),
+  ]) {
     for (const [method, path] of [
       ["GET", ""],
       ["GET", "/history"],
@@ -83,7 +97,11 @@ test("an unknown id and a malformed id are told apart by nothing", async () => {
       ["POST", "/retry"],
       ["POST", "/code/resend"],
     ] as const) {
-      const { headers, body } = await house.app.inject({ method, url: `/v1/requests/${id}${path}`, headers: AUTHORIZED });
+      const { headers, body } = await house.app.inject({
+        method,
+        url: `/v1/requests/${id}${path}`,
+        headers: AUTHORIZED,
+      });
       const problem = JSON.parse(body) as Record<string, unknown>;
       delete problem["correlation_id"];
       shapes.add(JSON.stringify([problem, Object.keys(headers).sort()]));
@@ -131,7 +149,14 @@ test("the history is told with times and who caused what", async () => {
   house.records.set(request.id, request);
   expect((await ask(house, `/v1/requests/${request.id}/history`)).json()).toEqual({
     items: [
-      { at: "2026-01-15T08:20:01.004Z", event: "note", stage: "create", phase: "queued", by: "api:crm", note: "submitted" },
+      {
+        at: "2026-01-15T08:20:01.004Z",
+        event: "note",
+        stage: "create",
+        phase: "queued",
+        by: "api:crm",
+        note: "submitted",
+      },
     ],
   });
 });
@@ -160,7 +185,13 @@ test("an act without a body may say any content type, or none", async () => {
   const house = await startApiHouse();
   const request = record();
   house.records.set(request.id, request);
-  const types = [undefined, "application/json", "application/json; charset=utf-8", "text/plain", "application/x-www-form-urlencoded"];
+  const types = [
+    undefined,
+    "application/json",
+    "application/json; charset=utf-8",
+    "text/plain",
+    "application/x-www-form-urlencoded",
+  ];
   for (const type of types) {
     const answer = await house.app.inject({
       method: "POST",
@@ -188,7 +219,12 @@ test.each<[string, string, string, number, string]>([
   const request = record();
   house.records.set(request.id, request);
   const headers = { ...AUTHORIZED, "content-type": type };
-  const answer = await house.app.inject({ method: "POST", url: `/v1/requests/${request.id}/${path}`, headers, payload });
+  const answer = await house.app.inject({
+    method: "POST",
+    url: `/v1/requests/${request.id}/${path}`,
+    headers,
+    payload,
+  });
   expect(answer.json()).toMatchObject({ status, code });
   expect(answer.body).not.toContain("123456");
   expect(house.calls).toEqual([]);
@@ -198,7 +234,10 @@ test("what the pipeline refuses is told with its code, its sentence and when to 
   const house = await startApiHouse();
   const request = record();
   house.records.set(request.id, request);
-  const tooSoon = new RetryableError("The last code was sent less than a minute ago", { code: "otp-too-soon", retryAfterMs: 41_000 });
+  const tooSoon = new RetryableError("The last code was sent less than a minute ago", {
+    code: "otp-too-soon",
+    retryAfterMs: 41_000,
+  });
   house.failures.set("resendCode", tooSoon);
   const later = await act(house, `/v1/requests/${request.id}/code/resend`);
   expect(later.json()).toMatchObject({ status: 429, code: "otp-too-soon" });
@@ -283,7 +322,10 @@ test("keys, codes and signers are in no log line", async () => {
   await act(house, `/v1/requests/${request.id}/refuse`, { reason: "canary-reason" });
   house.failures.set("giveCode", new Error("Connection is closed."));
   await act(house, `/v1/requests/${request.id}/code`, { secret: "canary-code-3" });
-  await house.app.inject({ url: `/v1/requests?token=${KEY.secret}`, headers: { authorization: "Bearer canary-wrong" } });
+  await house.app.inject({
+    url: `/v1/requests?token=${KEY.secret}`,
+    headers: { authorization: "Bearer canary-wrong" },
+  });
   await house.app.inject({ url: `/no/such/${KEY.secret}` });
   expect(house.logged()).toContain("call answered");
   expect(house.logged()).not.toContain("canary");

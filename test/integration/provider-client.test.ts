@@ -60,10 +60,10 @@ test("creating a request sends the six documented fields and the environment, th
   });
 });
 
-test("without a configured environment none is sent", async () => {
+test("what is not configured is not sent: the provider's own settings stand in for it", async () => {
   const { provider, calls } = await startServer({ body: CREATED });
-  await provider.createVideoId(SIGNER, ACCOUNT);
-  expect(JSON.parse(calls[0]?.body.toString() ?? "")).not.toHaveProperty("env");
+  await provider.createVideoId(SIGNER, { rao: ACCOUNT.rao });
+  expect(JSON.parse(calls[0]?.body.toString() ?? "")).toEqual(SIGNER);
 });
 
 test.each([

@@ -3,13 +3,13 @@ import type { AddressInfo, Socket } from "node:net";
 import { onTestFinished } from "vitest";
 import { createProvider, type Account, type Provider, type ProviderOptions } from "../../src/provider/client.ts";
 
-export const ACCOUNT: Account = {
+export const ACCOUNT = {
   registrationAuthority: "139",
   profile: "PFnubeQAFCiudadano",
   billingUsername: "billing-user-canary",
   billingPassword: "billing/pass+canary",
   rao: { rao: "1400", username: "9001800", password: "rao-password-canary", pin: "pin-canary-77" },
-};
+} satisfies Account;
 
 /** A call as it arrived. */
 export interface Arrived {

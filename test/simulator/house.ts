@@ -100,7 +100,7 @@ export async function samplePdf({ pages = 1, useObjectStreams = false, text = "P
 /** Whether a foreign tool is installed; a test that needs it says so and leaves out only its check. */
 export function hasTool(name: string): boolean {
   const there = spawnSync(name, ["--version"]).error === undefined;
-  if (!there) console.warn(`${name} is not installed: its check is left out`);
+  if (!there) process.stderr.write(`${name} is not installed: its check is left out\n`);
   return there;
 }
 

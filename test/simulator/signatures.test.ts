@@ -1,6 +1,5 @@
-import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { deflateSync } from "node:zlib";
@@ -23,19 +22,8 @@ beforeAll(async () => {
   writeFileSync(join(folder, "ca.pem"), house.simulator.caPem);
   if (!tools.certutil) return;
   mkdirSync(trust);
-  execFileSync("certutil", ["-N", "-d", `sql:${trust}`, "--empty-password"]);
-  execFileSync("certutil", [
-    "-A",
-    "-d",
-    `sql:${trust}`,
-    "-n",
-    "simulator",
-    "-t",
-    ",C,",
-    "-a",
-    "-i",
-    join(folder, "ca.pem"),
-  ]);
+  run("certutil", "-N", "-d", `sql:${trust}`, "--empty-password");
+  run("certutil", "-A", "-d", `sql:${trust}`, "-n", "simulator", "-t", ",C,", "-a", "-i", join(folder, "ca.pem"));
 });
 afterAll(async () => {
   await house.simulator.close();
@@ -110,8 +98,8 @@ const withoutXref = (pdf: Buffer): Buffer => pdf.subarray(0, pdf.lastIndexOf("st
 function linearized(pdf: Buffer): Buffer | undefined {
   if (!tools.qpdf) return undefined;
   writeFileSync(join(folder, "plain.pdf"), pdf);
-  execFileSync("qpdf", ["--linearize", join(folder, "plain.pdf"), join(folder, "linear.pdf")]);
-  return execFileSync("cat", [join(folder, "linear.pdf")]);
+  run("qpdf", "--linearize", join(folder, "plain.pdf"), join(folder, "linear.pdf"));
+  return readFileSync(join(folder, "linear.pdf"));
 }
 
 describe.each([
@@ -174,8 +162,8 @@ test("all documents of a request are signed with one certificate, and the contra
 test("an encrypted PDF is refused before a certificate is issued", async ({ skip }) => {
   if (!tools.qpdf) return skip("qpdf is not installed");
   writeFileSync(join(folder, "plain.pdf"), await samplePdf());
-  execFileSync("qpdf", ["--encrypt", "", "owner", "256", "--", join(folder, "plain.pdf"), join(folder, "locked.pdf")]);
-  const { pk, uids, secret } = await house.armed(execFileSync("cat", [join(folder, "locked.pdf")]));
+  run("qpdf", "--encrypt", "", "owner", "256", "--", join(folder, "plain.pdf"), join(folder, "locked.pdf"));
+  const { pk, uids, secret } = await house.armed(readFileSync(join(folder, "locked.pdf")));
   const answer = await house.call("POST", `/sign/${pk}`, { secret });
   expect(answer).toMatchObject({
     status: 500,

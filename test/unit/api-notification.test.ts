@@ -5,7 +5,9 @@ import { readNotification } from "../../src/producers/api/notification.ts";
 const read = (value: unknown) => readNotification(Buffer.from(JSON.stringify(value)));
 
 test("the number of a request is read from both published forms", () => {
-  expect(read({ event_type: "VIDEOID_UPDATED", request: { status: "VIDEOREVIEW", pk: 1012632 }, certificates: [] })).toBe(1012632);
+  expect(
+    read({ event_type: "VIDEOID_UPDATED", request: { status: "VIDEOREVIEW", pk: 1012632 }, certificates: [] }),
+  ).toBe(1012632);
   expect(read({ status: "VIDEOINCOMPLETE", previous_status: "VIDEOPENDING", request: 46760 })).toBe(46760);
   expect(read({ request: { pk: "46760" } })).toBe(46760);
   expect(read({ request: "46760" })).toBe(46760);

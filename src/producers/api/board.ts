@@ -6,7 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type ApiKey, findKey } from "./api-keys.ts";
 import { sendProblem } from "./errors.ts";
 import { html, PAGE_POLICY } from "./html.ts";
-import { readStyle } from "./pages.ts";
+import { readAsset } from "./pages.ts";
 import type { Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
 import { readSession, SESSION_MS, toSession } from "./session.ts";
@@ -17,7 +17,10 @@ const BOARD_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; " +
   "connect-src 'self'; form-action 'self'; base-uri 'self'; frame-ancestors 'none'";
 
-const READ_ONLY = new ApiError("method-not-allowed", "The board is for looking; act through the API or the command line.");
+const READ_ONLY = new ApiError(
+  "method-not-allowed",
+  "The board is for looking; act through the API or the command line.",
+);
 const LOG_IN = new ApiError("unauthorized", "Log in at /queues/login first.");
 
 interface Parts {
@@ -36,9 +39,11 @@ export function addBoard(app: Server, { queues, keys, now }: Parts): void {
   createBullBoard({
     queues: queues.map(toAdapter),
     serverAdapter: adapter as unknown as Parameters<typeof createBullBoard>[0]["serverAdapter"],
-    options: { uiConfig: { boardTitle: "signpipe queues", hideDocsLink: true, hideRedisDetails: true, showWorkers: true } },
+    options: {
+      uiConfig: { boardTitle: "signpipe queues", hideDocsLink: true, hideRedisDetails: true, showWorkers: true },
+    },
   });
-  const style = readStyle("login");
+  const style = readAsset("login.css");
 
   void app.register(
     async (scope) => {
@@ -51,7 +56,7 @@ export function addBoard(app: Server, { queues, keys, now }: Parts): void {
           done(null, new URLSearchParams(String(body)));
         },
       );
-      addLogin(scope as unknown as FastifyInstance, { keys, now, style });
+      addLogin(scope, { keys, now, style });
       await scope.register(async (inside) => {
         inside.addHook("onRequest", async (request, reply) => {
           if (readSession(keys, request.cookies[COOKIE], now())) {
@@ -80,7 +85,10 @@ export function addBoard(app: Server, { queues, keys, now }: Parts): void {
   );
 }
 
-function addLogin(scope: FastifyInstance, { keys, now, style }: { keys: readonly ApiKey[]; now: () => number; style: string }) {
+function addLogin(
+  scope: FastifyInstance,
+  { keys, now, style }: { keys: readonly ApiKey[]; now: () => number; style: string },
+) {
   const page = { hide: true };
 
   scope.get("/login", { schema: page }, async (_request, reply) => await sendForm(reply, 200));
@@ -122,27 +130,27 @@ function refuseForeign({ headers }: FastifyRequest): void {
 
 async function sendForm(reply: FastifyReply, status: number, wrong?: string): Promise<FastifyReply> {
   const form = html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>signpipe queues: log in</title>
-<link rel="stylesheet" href="/queues/login.css">
-</head>
-<body>
-<main>
-<h1>signpipe queues</h1>
-<p>Log in with one of the API keys.</p>
-<form method="post" action="/queues/login">
-<label for="key">API key</label>
-<input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
-<button>Log in</button>
-${wrong && html`<p class="wrong" role="alert">${wrong}</p>`}
-</form>
-</main>
-</body>
-</html>
-`;
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <title>signpipe queues: log in</title>
+        <link rel="icon" type="image/svg+xml" href="/docs/icon.svg" />
+        <link rel="stylesheet" href="/queues/login.css" />
+      </head>
+      <body>
+        <main>
+          <h1>signpipe queues</h1>
+          <p>Log in with one of the API keys.</p>
+          <form method="post" action="/queues/login">
+            <label for="key">API key</label>
+            <input id="key" name="key" type="password" autocomplete="current-password" required autofocus />
+            <button>Log in</button>
+            ${wrong && html`<p class="wrong" role="alert">${wrong}</p>`}
+          </form>
+        </main>
+      </body>
+    </html> `;
   // A form post needs an origin to be told apart from a foreign one, so this page is not in a sandbox.
   return await reply
     .code(status)

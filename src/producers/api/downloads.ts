@@ -33,7 +33,8 @@ export function addDownloads(app: Server, parts: Parts): void {
     async (request, reply) => {
       const id = toId(request.params.id);
       const file = contractFile(await pipeline.get(id));
-      if (!file) throw new ApiError("not-signed-yet", "The contract is not there yet; it comes before the signer's code.");
+      if (!file)
+        throw new ApiError("not-signed-yet", "The contract is not there yet; it comes before the signer's code.");
       return await send(request, reply, { ...parts, id, file, saveAs: file.name });
     },
   );
@@ -112,5 +113,8 @@ function isFresh(header: string | undefined, etag: string): boolean {
 }
 
 function damaged(): ApiError {
-  return new ApiError("result-damaged", "The stored file is not what was stored. It was logged; an operator must look.");
+  return new ApiError(
+    "result-damaged",
+    "The stored file is not what was stored. It was logged; an operator must look.",
+  );
 }

@@ -17,9 +17,15 @@ export function addErrors(app: Server): void {
   app.setNotFoundHandler(async (request, reply) => {
     // A known route came here on purpose: it does not want to be told apart from an address that does not exist.
     const path = request.url.split("?", 1)[0] ?? "";
-    const methods = [...routes.values()].filter(({ pattern }) => pattern.test(path)).flatMap((route) => [...route.methods]);
+    const methods = [...routes.values()]
+      .filter(({ pattern }) => pattern.test(path))
+      .flatMap((route) => [...route.methods]);
     if (methods.length === 0 || methods.includes(request.method)) {
-      return await sendProblem(request, reply, new ApiError("not-found", "There is nothing at this address; see /docs."));
+      return await sendProblem(
+        request,
+        reply,
+        new ApiError("not-found", "There is nothing at this address; see /docs."),
+      );
     }
     const allowed = [...new Set([...methods, "OPTIONS"])].sort().join(", ");
     void reply.header("allow", allowed);
@@ -29,7 +35,11 @@ export function addErrors(app: Server): void {
 }
 
 /** Answers with the problem document for anything thrown. */
-export async function sendProblem(request: FastifyRequest, reply: FastifyReply, thrown: unknown): Promise<FastifyReply> {
+export async function sendProblem(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  thrown: unknown,
+): Promise<FastifyReply> {
   const refusal = toRefusal(toFieldErrors(thrown), request.id);
   const { status, code } = refusal.body;
   if (refusal.expected) request.log.debug({ code }, "call refused");

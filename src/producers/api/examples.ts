@@ -24,7 +24,14 @@ const accepted: Accepted = toAccepted(id, 1);
 const list: z.infer<typeof RequestList> = { items: [request], next_cursor: null };
 const history: z.infer<typeof HistoryView> = {
   items: [
-    { at: "2026-01-15T08:20:01.004Z", event: "note", stage: "create", phase: "queued", by: "api:crm", note: "submitted" },
+    {
+      at: "2026-01-15T08:20:01.004Z",
+      event: "note",
+      stage: "create",
+      phase: "queued",
+      by: "api:crm",
+      note: "submitted",
+    },
     { at: "2026-01-15T08:36:33.120Z", event: "wait", stage: "sign", phase: "waiting", note: "code" },
   ],
 };

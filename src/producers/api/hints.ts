@@ -54,10 +54,13 @@ export function createHints({
   function run(): void {
     while (!closed && running < MOST_AT_ONCE && waiting.size > 0) {
       if (!takeToken()) {
-        timer ??= setTimeout(() => {
-          timer = undefined;
-          run();
-        }, 1 + 1000 / perSecond);
+        timer ??= setTimeout(
+          () => {
+            timer = undefined;
+            run();
+          },
+          1 + 1000 / perSecond,
+        );
         return;
       }
       const [requestPk] = waiting;

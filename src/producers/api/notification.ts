@@ -15,7 +15,8 @@ export function readNotification(body: Uint8Array): number | undefined {
 }
 
 function own(value: unknown, name: string): unknown {
-  if (typeof value !== "object" || value === null || Array.isArray(value) || !Object.hasOwn(value, name)) return undefined;
+  if (typeof value !== "object" || value === null || Array.isArray(value) || !Object.hasOwn(value, name))
+    return undefined;
   return (value as Record<string, unknown>)[name];
 }
 

@@ -62,7 +62,10 @@ const TAGS = [
 const ALWAYS = ["unauthorized", "internal", "redis-unavailable", "unavailable"] as const satisfies ProblemCode[];
 
 /** Collects the routes that are added from now on into one OpenAPI 3.1 document. */
-export function addOpenApi(app: Server, { version, limits, intro }: { version: string; limits: Limits; intro: string }): void {
+export function addOpenApi(
+  app: Server,
+  { version, limits, intro }: { version: string; limits: Limits; intro: string },
+): void {
   void app.register(swagger, {
     openapi: {
       openapi: "3.1.1",
@@ -78,7 +81,7 @@ export function addOpenApi(app: Server, { version, limits, intro }: { version: s
     transformObject: (given) => {
       const document = jsonSchemaTransformObject(given) as unknown as ApiDocument;
       finish(document, limits);
-      return document as unknown as ReturnType<typeof jsonSchemaTransformObject>;
+      return document;
     },
   });
 }
@@ -177,9 +180,8 @@ function addBody(operation: Operation): void {
   const example = operation["x-body-example"];
   delete operation["x-body-example"];
   if (example === undefined) {
-    const body = operation.requestBody;
     // Calls that need no body take an empty object for the sake of clients that always send one.
-    if (body?.content["application/json"] && !body.required) delete operation.requestBody;
+    if (operation.requestBody?.content["application/json"]) delete operation.requestBody;
     return;
   }
   const content = operation.requestBody?.content ?? { "application/json": { schema: { type: "object" } } };

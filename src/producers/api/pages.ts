@@ -5,13 +5,15 @@ import { PAGE_POLICY } from "./html.ts";
 import { readDocument } from "./openapi.ts";
 import type { ApiParts, Server } from "./ports.ts";
 
-export function readStyle(name: "docs" | "login"): string {
-  return readFileSync(new URL(`./pages/${name}.css`, import.meta.url), "utf8");
+/** A file that a page needs. */
+export function readAsset(name: "docs.css" | "login.css" | "icon.svg"): string {
+  return readFileSync(new URL(`./pages/${name}`, import.meta.url), "utf8");
 }
 
 /** Adds `/openapi.json` and the page at `/docs` that is made from it. */
 export function addPages(app: Server, { stages }: Pick<ApiParts, "stages">): void {
-  const style = readStyle("docs");
+  const style = readAsset("docs.css");
+  const icon = readAsset("icon.svg");
   const open = { tags: ["Pages"], security: [] };
 
   app.get(
@@ -42,7 +44,9 @@ export function addPages(app: Server, { stages }: Pick<ApiParts, "stages">): voi
     },
     async (request, reply) => {
       // The Host header is the reader's word; it is shown only when it can be nothing but a host.
-      const host = /^(?:[\w.-]{1,253}|\[[\da-f:.]{2,45}\])(?::\d{1,5})?$/i.test(request.host) ? request.host : "127.0.0.1";
+      const host = /^(?:[\w.-]{1,253}|\[[\da-f:.]{2,45}\])(?::\d{1,5})?$/i.test(request.host)
+        ? request.host
+        : "127.0.0.1";
       const page = renderDocs(readDocument(app), `http://${host}`, stages);
       return await reply.header("content-security-policy", PAGE_POLICY).type("text/html; charset=utf-8").send(page);
     },
@@ -50,5 +54,9 @@ export function addPages(app: Server, { stages }: Pick<ApiParts, "stages">): voi
 
   app.get("/docs/style.css", { schema: { hide: true } }, async (_request, reply) => {
     return await reply.header("cache-control", "public, max-age=3600").type("text/css; charset=utf-8").send(style);
+  });
+
+  app.get("/docs/icon.svg", { schema: { hide: true } }, async (_request, reply) => {
+    return await reply.header("cache-control", "public, max-age=86400").type("image/svg+xml").send(icon);
   });
 }

@@ -101,7 +101,8 @@ export function toRefusal(thrown: unknown, correlationId: string): Refusal {
       correlation_id: correlationId,
       ...(errors && { errors }),
     },
-    retryAfterSeconds: retryAfterMs === undefined ? known?.retryAfterSeconds : Math.max(1, Math.ceil(retryAfterMs / 1000)),
+    retryAfterSeconds:
+      retryAfterMs === undefined ? known?.retryAfterSeconds : Math.max(1, Math.ceil(retryAfterMs / 1000)),
     expected: expected && answered !== 500,
   };
 }
@@ -132,13 +133,19 @@ function sort(thrown: unknown): Sorted {
   if (code === "record-damaged" || code === "vault-unreadable" || code === "unexpected") return unexpected(code);
   // In the same words whether the id is unknown or is none.
   if (code === "no-such-request") return { code, detail: NO_SUCH_REQUEST, status: 404, expected: true };
-  if (thrown instanceof PermanentError) return { code: thrown.code, detail: thrown.message, status: 409, expected: true };
+  if (thrown instanceof PermanentError)
+    return { code: thrown.code, detail: thrown.message, status: 409, expected: true };
   if (thrown instanceof RetryableError) {
     const { message: detail, retryAfterMs } = thrown;
     return { code: thrown.code, detail, status: 503, expected: true, retryAfterMs: retryAfterMs ?? 5_000 };
   }
   if (code === "illegal-move" && thrown instanceof Error) {
-    return { code: "not-possible-now", detail: `This is not possible now: ${thrown.message}.`, status: 409, expected: true };
+    return {
+      code: "not-possible-now",
+      detail: `This is not possible now: ${thrown.message}.`,
+      status: 409,
+      expected: true,
+    };
   }
   return sortFramework(thrown, code) ?? unexpected("internal");
 }
@@ -170,7 +177,9 @@ const FRAMEWORK: Record<string, { code: ProblemCode; detail: string }> = {
 
 function sortFramework(thrown: unknown, code: string | undefined): Sorted | undefined {
   const known = code === undefined ? undefined : FRAMEWORK[code];
-  return known && thrown instanceof Error ? { ...known, status: PROBLEMS[known.code].status, expected: true } : undefined;
+  return known && thrown instanceof Error
+    ? { ...known, status: PROBLEMS[known.code].status, expected: true }
+    : undefined;
 }
 
 function codeOf(thrown: unknown): string | undefined {
@@ -185,5 +194,8 @@ function isRedisAway(thrown: unknown): boolean {
   if (!(thrown instanceof Error)) return false;
   if (thrown.name === "MaxRetriesPerRequestError" || REDIS_AWAY_MESSAGE.test(thrown.message)) return true;
   const syscall = "syscall" in thrown ? thrown.syscall : undefined;
-  return syscall === "connect" && /^(ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENOTFOUND|ENOENT|EAI_AGAIN)$/.test(codeOf(thrown) ?? "");
+  return (
+    syscall === "connect" &&
+    /^(ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENOTFOUND|ENOENT|EAI_AGAIN)$/.test(codeOf(thrown) ?? "")
+  );
 }

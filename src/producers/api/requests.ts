@@ -6,7 +6,9 @@ import type { ProblemCode } from "./problem.ts";
 import { HistoryView, RequestList, RequestView, State, toHistory, toView } from "./view.ts";
 
 /** Any text: what is no id is answered like an id that nobody has. */
-export const IdParams = z.object({ id: z.string().describe("The request's id, like req-… with 26 letters and digits.") });
+export const IdParams = z.object({
+  id: z.string().describe("The request's id, like req-… with 26 letters and digits."),
+});
 
 /** An id that can exist. Throws PermanentError "no-such-request", as for one that nobody has. */
 export function toId(text: string): RequestId {
@@ -18,7 +20,10 @@ export function toId(text: string): RequestId {
 const PAGE = 50;
 
 const ListQuery = z.object({
-  state: z.union([State, z.literal("")]).optional().describe("Only requests in this state."),
+  state: z
+    .union([State, z.literal("")])
+    .optional()
+    .describe("Only requests in this state."),
   reference: z.string().max(200).optional().describe("Only requests with exactly this caller's id."),
   limit: z
     .union([z.coerce.number("must be a number from 1 to 200").int().min(1).max(200), z.literal("")])
@@ -197,7 +202,9 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
         params: IdParams,
         body: Code,
         response: { 202: RequestView },
-        "x-answers": { 202: { description: "Taken. Whether it is the right one shows in the request a moment later." } },
+        "x-answers": {
+          202: { description: "Taken. Whether it is the right one shows in the request a moment later." },
+        },
         "x-body-example": { secret: "052174" },
         "x-problems": ACTING_PROBLEMS,
       },
@@ -214,7 +221,8 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
     {
       operationId: "resendCode",
       summary: "Have a new code sent",
-      description: "At least a minute after the last one, and a bounded number of times. Codes sent before lose their use.",
+      description:
+        "At least a minute after the last one, and a bounded number of times. Codes sent before lose their use.",
       problems: ["otp-too-soon", "otp-too-many"],
     },
     (id, by) => pipeline.resendCode(id, by),
@@ -225,7 +233,8 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
     {
       operationId: "cancelRequest",
       summary: "Cancel a request",
-      description: "It ends as cancelled, and its documents leave the provider. Not once the signature may have been made.",
+      description:
+        "It ends as cancelled, and its documents leave the provider. Not once the signature may have been made.",
       problems: ["too-late"],
     },
     (id, by) => pipeline.cancel(id, by),

@@ -62,7 +62,11 @@ export function createApi(parts: ApiParts): FastifyInstance {
     const route = request.routeOptions.url ?? "none";
     const answered = { method, route, status: reply.statusCode };
     metrics.answered(answered, reply.elapsedTime);
-    const fields = { ...answered, durationMs: Math.round(reply.elapsedTime), ...(request.keyName && { key: request.keyName }) };
+    const fields = {
+      ...answered,
+      durationMs: Math.round(reply.elapsedTime),
+      ...(request.keyName && { key: request.keyName }),
+    };
     if (route.startsWith("/v1/")) request.log.info(fields, "call answered");
     else request.log.debug(fields, "call answered");
   });
@@ -92,7 +96,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
     addPages(app, { stages });
     if (parts.queues) addBoard(app, { queues: parts.queues, keys, now });
   });
-  return app as unknown as FastifyInstance;
+  return app;
 }
 
 /** JSON, or nothing: clients that always send a content type may send no body with it. */
@@ -101,10 +105,11 @@ function addParsers(app: Server): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("application/json", { parseAs: "string" }, (request, body, done) => {
     if (body.length === 0) done(null, undefined);
-    else parseJson(request, String(body), (error, value) => {
-      if (error) done(new ApiError("invalid-json", "The body is not valid JSON."));
-      else done(null, value);
-    });
+    else
+      void parseJson(request, String(body), (error, value) => {
+        if (error) done(new ApiError("invalid-json", "The body is not valid JSON."));
+        else done(null, value);
+      });
   });
   app.addContentTypeParser("*", (request, payload, done) => {
     payload.resume();

@@ -29,7 +29,10 @@ export function addSubmit(app: Server, parts: Parts): void {
           "x-answers": {
             202: {
               description: "Accepted. The Location header names the request.",
-              headers: { Location: "Address of the request.", "Idempotency-Replayed": "true when it was accepted before." },
+              headers: {
+                Location: "Address of the request.",
+                "Idempotency-Replayed": "true when it was accepted before.",
+              },
             },
           },
           "x-problems": [
@@ -167,7 +170,10 @@ async function begin(request: FastifyRequest, idempotency: Idempotency): Promise
   const key = request.headers["idempotency-key"];
   if (key === undefined) return undefined;
   if (typeof key !== "string" || !/^[\x21-\x7e]{1,255}$/.test(key)) {
-    throw new ApiError("invalid-idempotency-key", "Idempotency-Key must be 1 to 255 visible ASCII characters, sent once.");
+    throw new ApiError(
+      "invalid-idempotency-key",
+      "Idempotency-Key must be 1 to 255 visible ASCII characters, sent once.",
+    );
   }
   return await idempotency.begin(`${request.keyName}:${key}`);
 }

@@ -8,6 +8,7 @@ import { toDisplayName } from "./names.ts";
 import type { DocumentStore, Limits } from "./ports.ts";
 import { ApiError, type FieldError } from "./problem.ts";
 
+const BLOCK_BYTES = 1 << 20;
 /** Room for boundaries and part headers beside the documents. */
 const ENVELOPE_BYTES = MANIFEST_BYTES + 64 * 1024;
 
@@ -34,6 +35,8 @@ export async function readUpload(
     for await (const part of request.parts({
       // Every part is a stream, also the manifest: one way to bound it, whether it is sent as a field or as a file.
       isPartAFile: () => true,
+      // Room for what arrives while the disk is busy: documents then move in blocks of that size.
+      fileHwm: BLOCK_BYTES,
       limits: { files: limits.documents + 4, parts: limits.documents + 4, fileSize: limits.documentBytes },
     })) {
       if (part.type !== "file") continue;
@@ -73,7 +76,10 @@ async function receive(
   { id, n, store, limits }: { id: RequestId; n: number; store: DocumentStore; limits: Limits },
 ): Promise<StoredDocument> {
   if (n > limits.documents) {
-    throw new ApiError("too-many-documents", `One request takes up to ${limits.documents} documents; send the rest apart.`);
+    throw new ApiError(
+      "too-many-documents",
+      `One request takes up to ${limits.documents} documents; send the rest apart.`,
+    );
   }
   const name = toDisplayName(part.filename, `document-${n}.pdf`);
   try {
@@ -169,6 +175,11 @@ function sorted(value: unknown): unknown {
 }
 
 function toSize(bytes: number): string {
-  const [size, unit] = bytes >= 1024 ** 3 ? [bytes / 1024 ** 3, "GiB"] : bytes >= 1024 ** 2 ? [bytes / 1024 ** 2, "MiB"] : [bytes / 1024, "KiB"];
+  const [size, unit] =
+    bytes >= 1024 ** 3
+      ? [bytes / 1024 ** 3, "GiB"]
+      : bytes >= 1024 ** 2
+        ? [bytes / 1024 ** 2, "MiB"]
+        : [bytes / 1024, "KiB"];
   return `${Math.round(size * 10) / 10} ${unit}`;
 }

@@ -77,7 +77,10 @@ export const HistoryView = z
         event: z.string(),
         stage: z.string(),
         phase: z.string(),
-        by: z.string().optional().describe("Who caused it, when it was somebody outside: api:<key name>, webhook, inbox."),
+        by: z
+          .string()
+          .optional()
+          .describe("Who caused it, when it was somebody outside: api:<key name>, webhook, inbox."),
         note: z.string().optional(),
       }),
     ),

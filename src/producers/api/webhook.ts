@@ -49,7 +49,7 @@ export function addWebhook(
           "x-problems": ["webhook-unreadable", "not-found", "too-large", "too-busy"],
         },
         onRequest: async (request, reply) => {
-          const { secret: given } = request.params as { secret: string };
+          const { secret: given } = request.params;
           if (isSame(given, secret)) {
             request.raw.headers["content-type"] = "application/octet-stream";
             return;
@@ -63,7 +63,10 @@ export function addWebhook(
         const requestPk = request.body instanceof Uint8Array ? readNotification(request.body) : undefined;
         if (requestPk === undefined) {
           metrics.notification("unreadable");
-          throw new ApiError("webhook-unreadable", 'Send JSON with the number of the request in "request" or "request.pk".');
+          throw new ApiError(
+            "webhook-unreadable",
+            'Send JSON with the number of the request in "request" or "request.pk".',
+          );
         }
         if (!hints.add(requestPk)) {
           metrics.notification("dropped");

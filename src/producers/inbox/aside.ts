@@ -76,6 +76,8 @@ export function createSetAside({
       return "placed";
     }
     // Everything back under its own name, then the folder as a whole.
+    const rest = await Promise.all([folder, ...claim.parts.map(({ as }) => claims.at(claim.id, as))].map(find));
+    if (rest.every((one) => one === undefined)) return "missing";
     await mkdir(folder, { recursive: true });
     for (const { raw, as } of claim.parts) await moveTo(claims.at(claim.id, as), toPath(folder, raw));
     return await moveTo(folder, target);

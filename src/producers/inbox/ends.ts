@@ -54,7 +54,8 @@ export function createEnds({
     const target = toPath(folders.failed, raw);
     if (claim.form === "folder") {
       for (const [i, part] of claim.parts.entries()) await removeCopy(within(target, part.raw), kept[i]);
-      for (const name of await namesIn(claims.at(claim.id, PLACES.folder))) await rm(within(target, name), { force: true });
+      for (const name of await namesIn(claims.at(claim.id, PLACES.folder)))
+        await rm(within(target, name), { force: true });
       await rmdir(target).catch(() => {});
     } else {
       await removeCopy(target, kept[0]);

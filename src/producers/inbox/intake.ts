@@ -28,9 +28,7 @@ export interface InboxDocuments {
 
 /** What became of a claim. "changed": somebody was still writing; it goes back into the inbox. */
 export type Taken =
-  | { outcome: "submitted"; submitted: Submitted }
-  | { outcome: "unusable"; reason: Reason; }
-  | { outcome: "changed" };
+  { outcome: "submitted"; submitted: Submitted } | { outcome: "unusable"; reason: Reason } | { outcome: "changed" };
 
 /**
  * Turns a claim into a request: reads who signs, checks and hashes the documents, puts them safely on disk, and
@@ -73,7 +71,7 @@ export function createIntake({
   };
 
   function unusable(reason: Reason): Taken {
-    return { outcome: "unusable", reason, };
+    return { outcome: "unusable", reason };
   }
 
   /** Gives the PDFs of a folder the names they have in the store, in the order of their own names. */
@@ -203,13 +201,20 @@ async function readSmall(path: string): Promise<Buffer | undefined> {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   const file = await open(path, flags).catch((error: unknown) => {
     if (errnoOf(error) === "ENOENT") return undefined;
-    if (errnoOf(error) === "ELOOP") throw new Unusable({ code: "not-a-regular-file", message: "Its JSON file is a link; put the file itself there." });
+    if (errnoOf(error) === "ELOOP")
+      throw new Unusable({
+        code: "not-a-regular-file",
+        message: "Its JSON file is a link; put the file itself there.",
+      });
     throw error;
   });
   if (!file) return undefined;
   try {
     if (!(await file.stat()).isFile()) {
-      throw new Unusable({ code: "not-a-regular-file", message: "Its JSON file is not a regular file; put one there." });
+      throw new Unusable({
+        code: "not-a-regular-file",
+        message: "Its JSON file is not a regular file; put one there.",
+      });
     }
     const buffer = Buffer.alloc(MANIFEST_BYTES + 1);
     const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);

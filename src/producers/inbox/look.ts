@@ -119,4 +119,3 @@ export function isGrowing(folder: string | Buffer, pdfs: readonly RawName[]): bo
     return look === undefined || look.mark.sizeBytes === 0 || peek(path) === "growing";
   });
 }
-

@@ -56,7 +56,9 @@ export function isPdfName(raw: RawName): boolean {
 
 function split(raw: RawName): { stem: string; ending: string } {
   const at = raw.lastIndexOf(".");
-  return at > 0 && raw.length - at <= 12 ? { stem: raw.slice(0, at), ending: raw.slice(at) } : { stem: raw, ending: "" };
+  return at > 0 && raw.length - at <= 12
+    ? { stem: raw.slice(0, at), ending: raw.slice(at) }
+    : { stem: raw, ending: "" };
 }
 
 /** Shortens `stem` so that `stem + rest` is a possible name, without cutting a UTF-8 character in two. */

@@ -13,6 +13,8 @@ import type { Reason } from "./unusable.ts";
 export interface StatusFile {
   file: string;
   request_id?: string;
+  /** Instead of request_id: what it would have been, had the file been usable. */
+  dropped_as?: string;
   /** queued, running, waiting, retrying, done, refused, cancelled, expired, failed; duplicate; unusable. */
   state: string;
   stage?: string;
@@ -31,7 +33,7 @@ export interface StatusFile {
 const ENDING = ".status.json";
 const Signed = z.array(ResultFile).catch([]);
 const Link = z.string().optional().catch(undefined);
-const Owner = z.object({ request_id: z.string().optional(), state: z.string(), claimed_at: z.string().optional() });
+const Owner = z.looseObject({ request_id: z.string().optional(), dropped_as: z.string().optional(), state: z.string(), claimed_at: z.string().optional() });
 
 export type StatusFiles = ReturnType<typeof createStatusFiles>;
 
@@ -39,9 +41,9 @@ export type StatusFiles = ReturnType<typeof createStatusFiles>;
 export function createStatusFiles({ dir }: { dir: string }) {
   const path = (raw: RawName, ending = ENDING) => join(dir, toNoteName(raw, ending));
 
-  async function read(at: string): Promise<(z.infer<typeof Owner> & { updated_at?: unknown }) | undefined> {
+  async function read(at: string): Promise<z.infer<typeof Owner> | undefined> {
     try {
-      const parsed = Owner.loose().safeParse(JSON.parse(await readFile(at, "utf8")));
+      const parsed = Owner.safeParse(JSON.parse(await readFile(at, "utf8")));
       return parsed.success ? parsed.data : undefined;
     } catch (error) {
       if (errnoOf(error) !== "" && errnoOf(error) !== "ENOENT") throw error;
@@ -58,9 +60,10 @@ export function createStatusFiles({ dir }: { dir: string }) {
     const own = path(raw, `.${id}${ENDING}`);
     const there = await read(plain);
     let target = plain;
-    if (there?.request_id !== undefined && there.request_id !== id) {
+    const owner = there && ownerOf(there);
+    if (there && owner !== undefined && owner !== id) {
       if ((there.claimed_at ?? "") > toTime(claimedMs)) target = own;
-      else if (!isOver(there.state)) await rename(plain, path(raw, `.${there.request_id}${ENDING}`));
+      else if (!isOver(there.state)) await rename(plain, path(raw, `.${owner}${ENDING}`));
     }
     await replaceDurably(target, `${JSON.stringify(status, null, 2)}\n`, { fsync: false });
   }
@@ -85,7 +88,7 @@ export function createStatusFiles({ dir }: { dir: string }) {
       const { code, message, state, at, duplicate_of } = note;
       await write(claim, {
         file: toText(claim.raw),
-        request_id: claim.id,
+        dropped_as: claim.id,
         state,
         failure: { code, message },
         ...(duplicate_of && { duplicate_of }),
@@ -111,6 +114,10 @@ export function createStatusFiles({ dir }: { dir: string }) {
   };
 }
 
+function ownerOf({ request_id, dropped_as }: z.infer<typeof Owner>): string | undefined {
+  return request_id ?? dropped_as;
+}
+
 function isOver(state: string): boolean {
   return ["done", "refused", "cancelled", "expired", "failed", "duplicate", "unusable"].includes(state);
 }
@@ -126,7 +133,12 @@ function toStatus({ raw, claimedMs, aside }: Claim, request: SignRequest): Statu
     state: phase,
     stage,
     ...(waiting && {
-      waiting: { for: waiting.for, whose: waiting.whose, since: toTime(waiting.sinceMs), until: toTime(waiting.untilMs) },
+      waiting: {
+        for: waiting.for,
+        whose: waiting.whose,
+        since: toTime(waiting.sinceMs),
+        until: toTime(waiting.untilMs),
+      },
     }),
     ...(failure && !isDone && { failure: { code: failure.code, message: failure.message } }),
     ...(link !== undefined && { videoid_link: link }),

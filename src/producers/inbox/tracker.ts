@@ -85,17 +85,29 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
       return;
     }
     const at = now();
-    const fresh: Tracked = { raw, kind, state: "settling", key: "", sinceMs: at, mark: undefined, firstMs: at, dueMs: at, tries: 0, listing };
+    const fresh: Tracked = {
+      raw,
+      kind,
+      state: "settling",
+      key: "",
+      sinceMs: at,
+      mark: undefined,
+      firstMs: at,
+      dueMs: at,
+      tries: 0,
+      listing,
+    };
     items.set(raw, fresh);
   }
 
-  /** Looks at what is due. What may be taken now, the oldest first. */
-  async function due(breathe: () => Promise<void>): Promise<Ready[]> {
+  /** Looks at what is due. What may be taken now, the oldest first, at most `room`. */
+  async function due(room: number, breathe: () => Promise<void>): Promise<Ready[]> {
     const at = now();
-    const found = [...items.values()].filter((item) => item.dueMs <= at);
+    const found = [...items.values()].filter((item) => item.dueMs <= at).sort((a, b) => age(a) - age(b));
     const ready: Ready[] = [];
     // Sidecars first: a PDF asks how its sidecar is.
     for (const item of [...found.filter(isSidecar), ...found.filter((one) => !isSidecar(one))]) {
+      if (ready.length >= room && item.key !== "") continue;
       try {
         const one = look(item, at);
         if (one) ready.push(one);
@@ -105,7 +117,7 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
       }
       await breathe();
     }
-    return ready.sort((a, b) => age(a.item) - age(b.item));
+    return ready;
   }
 
   const isSidecar = ({ kind }: Tracked) => kind === "sidecar";

@@ -18,7 +18,8 @@ const REMEDIES: Record<string, string> = {
   "not-a-pdf": `The file is named .pdf but is not a PDF; convert it to PDF, ${AGAIN}.`,
   "pdf-incomplete": `The PDF is incomplete, its end is missing; copy it anew, ${AGAIN}.`,
   "pdf-encrypted": `The PDF is encrypted or protected by a password; save it without protection, ${AGAIN}.`,
-  "file-too-large": "The file is larger than MAX_DOCUMENT_BYTES; make it smaller, or have the operator raise that limit.",
+  "file-too-large":
+    "The file is larger than MAX_DOCUMENT_BYTES; make it smaller, or have the operator raise that limit.",
   "not-a-regular-file": `It is a link, a pipe or a device and was not opened; put the file itself into the inbox.`,
 };
 
@@ -61,7 +62,8 @@ export function wrongFolder(pdfs: readonly RawName[], strangers: readonly RawNam
       message: `A folder takes PDFs and ${REQUEST} only; take ${named}${more} out of it, ${AGAIN}.`,
     };
   }
-  if (pdfs.length === 0) return { code: "no-documents", message: `The folder has no PDF; put 1 to ${most} into it, ${AGAIN}.` };
+  if (pdfs.length === 0)
+    return { code: "no-documents", message: `The folder has no PDF; put 1 to ${most} into it, ${AGAIN}.` };
   if (pdfs.length <= most) return undefined;
   const message = `The folder has ${pdfs.length} PDFs and one request takes ${most}; split it, ${AGAIN}.`;
   return { code: "too-many-documents", message };
@@ -70,7 +72,10 @@ export function wrongFolder(pdfs: readonly RawName[], strangers: readonly RawNam
 export function unsupported(raw: RawName, kind: string): Reason {
   if (kind === "sidecar") {
     const pdf = quote(raw.slice(0, -".json".length));
-    return { code: "pdf-missing", message: `It waits for ${pdf}: put that PDF beside it, or take it out of the inbox.` };
+    return {
+      code: "pdf-missing",
+      message: `It waits for ${pdf}: put that PDF beside it, or take it out of the inbox.`,
+    };
   }
   if (raw === REQUEST) {
     const message = `${REQUEST} belongs into a folder together with its PDFs; for single PDFs rename it to ${DEFAULTS}.`;
@@ -78,7 +83,8 @@ export function unsupported(raw: RawName, kind: string): Reason {
   }
   return {
     code: "unsupported-file",
-    message: "Only PDFs, their .pdf.json files and folders are taken; it stays here until you convert it or take it away.",
+    message:
+      "Only PDFs, their .pdf.json files and folders are taken; it stays here until you convert it or take it away.",
   };
 }
 

@@ -49,7 +49,10 @@ export function startWatch(folder: string, { wake, log }: { wake: () => void; lo
   watcher.on("raw", soon);
   watcher.on("all", soon);
   watcher.on("error", (error) => {
-    log.warn({ code: "watch-failed", reason: errnoOf(error) || "error" }, "watching failed; the inbox is listed all the same");
+    log.warn(
+      { code: "watch-failed", reason: errnoOf(error) || "error" },
+      "watching failed; the inbox is listed all the same",
+    );
   });
   return {
     async stop() {

@@ -27,6 +27,7 @@ export function pageRoutes(app: FastifyInstance, context: Context): void {
     done(null, Object.fromEntries(new URLSearchParams(body as string))),
   );
   app.get("/_sim/style.css", (_call, reply) => reply.type("text/css; charset=utf-8").send(STYLE));
+  app.get("/favicon.ico", (_call, reply) => reply.code(204).send());
   app.get("/", (_call, reply) => reply.redirect("/_sim/"));
   app.get("/_sim", (_call, reply) => reply.headers(PAGE_HEADERS).send(indexPage(context)));
   app.get("/_sim/sms", (_call, reply) => reply.headers(PAGE_HEADERS).send(smsPage(context)));

@@ -59,6 +59,7 @@ dd { margin: 0; text-align: right; font-variant-numeric: tabular-nums; }
 form { margin: 0; }
 button { display: block; width: 100%; min-height: 3.1rem; padding: .7rem 1rem; margin: 0 0 .7rem; font: inherit; font-weight: 600;
   color: var(--ink); background: transparent; border: 1px solid var(--line); border-radius: 12px; cursor: pointer; }
+button:last-child { margin-bottom: 0; }
 button:hover { border-color: var(--accent); }
 button:focus-visible, a:focus-visible, input:focus-visible, summary:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }

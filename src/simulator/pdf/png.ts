@@ -15,7 +15,10 @@ export const isPng = (bytes: Buffer): boolean => bytes.subarray(0, 8).equals(SIG
 /** Width and height in pixels. */
 export const pngSize = (bytes: Buffer): [number, number] => [bytes.readUInt32BE(16), bytes.readUInt32BE(20)];
 
-/** Reads a PNG; undefined for the rare forms that are not drawn (interlaced, or 16 bits with transparency). @source RFC 2083 */
+/**
+ * Reads a PNG; undefined for the rare forms that are not drawn (interlaced, or 16 bits with transparency). @source RFC
+ * 2083
+ */
 export function readPng(bytes: Buffer): Picture | undefined {
   const [width, height] = pngSize(bytes);
   const [depth, kind, , , interlaced] = bytes.subarray(24, 29) as unknown as [number, number, number, number, number];

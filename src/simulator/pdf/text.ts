@@ -1,4 +1,7 @@
-/** Widths of the printable ASCII characters in Helvetica, in thousandths of the font size. @source Adobe Font Metrics, Helvetica */
+/**
+ * Widths of the printable ASCII characters in Helvetica, in thousandths of the font size. @source Adobe Font Metrics,
+ * Helvetica
+ */
 const WIDTHS = (
   "278 278 355 556 556 889 667 191 333 333 389 584 278 333 278 278 556 556 556 556 556 556 556 556 556 556 278 278 584 584 584 " +
   "556 1015 667 667 722 722 667 611 778 722 278 500 667 556 833 722 778 667 778 722 667 611 722 667 944 667 667 611 278 278 278 " +
@@ -44,7 +47,10 @@ const DIRECTIVES: Record<string, Part> = {
   "%": () => "%",
 };
 
-/** A moment by a strftime pattern in an IANA zone; a directive that is not known stays as it is. Throws RangeError for an unknown zone. */
+/**
+ * A moment by a strftime pattern in an IANA zone; a directive that is not known stays as it is. Throws RangeError for
+ * an unknown zone.
+ */
 export function strftime(pattern: string, at: Date, timeZone = "UTC"): string {
   const fields = new Intl.DateTimeFormat("en-GB", {
     timeZone,

@@ -141,7 +141,7 @@ function addField(document: PdfDocument, widget: PdfRef, replace: Replace): void
     addTo(document, { owner: present, dict: form, key: "Fields" }, widget, replace, flags);
     return;
   }
-  const base: PdfDict = isDict(form) ? new Map(form) : new Map();
+  const base: PdfDict = isDict(form) ? new Map(form) : new Map<string, PdfValue>();
   const fields = base.get("Fields");
   const items = document.resolve(fields);
   if (isRef(fields) && Array.isArray(items)) replace(fields, [...items, widget]);

@@ -14,7 +14,10 @@ export type Xref = {
   base: number;
 };
 
-/** Reads all cross-reference sections, newest first. Throws BadSyntax when they cannot be followed. @source ISO 32000-1 §7.5 */
+/**
+ * Reads all cross-reference sections, newest first. Throws BadSyntax when they cannot be followed. @source ISO 32000-1
+ * §7.5
+ */
 export function readXref(source: Source): Xref {
   const tail = source.read(Math.max(0, source.size - 2048), 2048).toString("latin1");
   const found = [...tail.matchAll(/startxref[\0\t\n\f\r ]+(\d+)/g)].at(-1);

@@ -11,7 +11,10 @@ import { acceptsCode } from "./otp.ts";
 
 type Unlock = { secret: string } | { type: string; value: string };
 
-/** `secret` alone, the external pair alone, or all three; with the pair it is the customer who vouches. @source docs/provider.md §Sign */
+/**
+ * `secret` alone, the external pair alone, or all three; with the pair it is the customer who vouches. @source
+ * docs/provider.md §Sign
+ */
 function unlockFrom(body: Body): Unlock {
   const [secret, type, value] = [
     textOf(body, "secret"),

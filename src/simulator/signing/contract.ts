@@ -13,7 +13,9 @@ const NO_LEGAL_VALUE = wrap(
   "Simulator: nothing is legally signed. This page was made by a local test provider; its certificates have no legal value.",
 );
 
-/** The service contract of a request: one A4 page that says which request it is for and that nothing is legally signed. */
+/**
+ * The service contract of a request: one A4 page that says which request it is for and that nothing is legally signed.
+ */
 export function contractPdf(facts: ContractFacts): Buffer {
   const approved = facts.approvedAt.toISOString().slice(0, 19).replace("T", " ");
   const paragraphs = [

@@ -1,0 +1,102 @@
+import { readdir, rmdir, stat } from "node:fs/promises";
+import { RequestId, type SignRequest, StoredDocument } from "../../core/request.ts";
+import { isEnd } from "../../core/status.ts";
+import type { Pipeline } from "../../queues/pipeline-types.ts";
+import { type Claim, type Claims, PLACES } from "./claim.ts";
+import type { Follow } from "./follow.ts";
+import { errnoOf } from "./look.ts";
+import { fromText } from "./names.ts";
+import { find } from "./place.ts";
+import type { StatusFiles } from "./status-file.ts";
+
+/** An empty folder in .work may be an upload that is just beginning; after this it is a remainder. */
+const REMAINDER_MS = 3_600_000;
+
+/**
+ * Matches what is in .work against the records, as after a crash: a claim without a record is taken in again, one
+ * with an open record goes on, one whose request is over is moved to where it belongs. Nothing stays there unnoticed.
+ */
+export function createHeal({
+  work,
+  claims,
+  pipeline,
+  follow,
+  statusFiles,
+  takeIn,
+  now,
+}: {
+  work: string;
+  claims: Claims;
+  pipeline: Pick<Pipeline, "find">;
+  follow: Follow;
+  statusFiles: StatusFiles;
+  takeIn: (claim: Claim) => void;
+  now: () => number;
+}) {
+  return {
+    /** What is there now; only this is healed, because what is claimed from here on is looked after already. */
+    async list(): Promise<RequestId[]> {
+      return (await readdir(work)).filter((name) => RequestId.safeParse(name).success);
+    },
+
+    /** Throws when Redis, or the disk, does not answer. */
+    async one(id: RequestId): Promise<void> {
+      const read = claims.read(id);
+      if (!read) return await removeRemainder(id);
+      const request = await pipeline.find(id);
+      const claim = read === "damaged" ? await rebuild(id, request) : read;
+      if (!claim) return;
+      if (claim.aside && !claim.aside.keep) return takeIn(claim);
+      if (!request) {
+        if (await hasNothing(claim)) claims.drop(id);
+        else takeIn(claim);
+        return;
+      }
+      const isCurrent = !isEnd(request.phase) && (await statusFiles.isCurrent(claim, request));
+      if (!isCurrent) await follow.inTurn(id, () => follow.apply(id));
+    },
+  };
+
+  /** Whether the crash came before the rename: then the file is still in the inbox. */
+  async function hasNothing({ id, form, parts }: Claim): Promise<boolean> {
+    const names = [...parts.map(({ as }) => as), ...(form === "file" ? [] : [PLACES[form]])];
+    const found = await Promise.all(names.map((name) => find(claims.at(id, name))));
+    return found.every((one) => one === undefined);
+  }
+
+  /** claim.json did not survive (the power failed): the names are in the record, or lost; the files are not. */
+  async function rebuild(id: RequestId, request: SignRequest | undefined): Promise<Claim | undefined> {
+    const names = await readdir(claims.folderOf(id));
+    const pdfs = names.filter((name) => /^\d+\.pdf$/.test(name)).sort((a, b) => parseInt(a, 10) - parseInt(b, 10));
+    const form = names.includes(PLACES.folder) ? "folder" : names.includes(PLACES.special) ? "special" : "file";
+    if (pdfs.length === 0 && form === "file") {
+      claims.drop(id);
+      return undefined;
+    }
+    const documents = StoredDocument.array().catch([]).parse(request?.facts["documents"]);
+    const parts = pdfs.map((as) => {
+      const known = documents.find((one) => one.id === `${id}/${as}`);
+      return { as, raw: fromText((known?.name ?? `recovered-${id}-${as}`).replaceAll(/[/\0]/g, "_")) };
+    });
+    const claim: Claim = {
+      format: 1,
+      id,
+      form,
+      raw: form === "file" ? (parts[0]?.raw ?? id) : `recovered-${id}`,
+      claimedMs: Math.round(now()),
+      parts,
+      ...(names.includes(PLACES.sidecar) && { sidecar: `${parts[0]?.raw ?? id}.json` }),
+    };
+    await claims.save(claim);
+    return claim;
+  }
+
+  async function removeRemainder(id: RequestId): Promise<void> {
+    try {
+      const { mtimeMs } = await stat(claims.folderOf(id));
+      if (Date.now() - mtimeMs > REMAINDER_MS) await rmdir(claims.folderOf(id));
+    } catch (error) {
+      if (!["ENOENT", "ENOTEMPTY", "ENOTDIR"].includes(errnoOf(error))) throw error;
+    }
+  }
+}

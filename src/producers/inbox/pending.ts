@@ -1,0 +1,156 @@
+import { exponential } from "../../core/backoff.ts";
+import type { Log } from "../../core/stage.ts";
+import type { Claim } from "./claim.ts";
+import { errnoOf } from "./look.ts";
+
+/** Thrown for a claim that has to wait although the world is fine: its own place in failed/ cannot be written, say. */
+export class Held extends Error {
+  override readonly name = "Held";
+}
+
+interface Job {
+  claim: Claim;
+  tries: number;
+  dueMs: number;
+  isHeld: boolean;
+}
+
+const PAUSE = exponential("1s", { upTo: "30s" });
+const HOLD = exponential("2s", { upTo: "10m" });
+/** Claims that wait while the world is at fault: enough to notice that it is well again, few enough to be no matter. */
+const MOST_WHILE_AT_FAULT = 32;
+
+export type Pending = ReturnType<typeof createPending>;
+
+/**
+ * Claims on their way to becoming requests. When one fails, nothing new is taken for a while: the fault is most likely
+ * the world's (Redis away, disk full), and the inbox is the best place for files to wait in. Then one more is tried,
+ * so that a claim with a fault of its own never keeps the others out.
+ */
+export function createPending({
+  work,
+  concurrency,
+  most,
+  now,
+  log,
+  changed,
+}: {
+  work: (claim: Claim) => Promise<void>;
+  concurrency: number;
+  /** Claims that may wait at the same time. */
+  most: number;
+  now: () => number;
+  log: Log;
+  /** Called when there is room again. */
+  changed: () => void;
+}) {
+  const waiting: Job[] = [];
+  const running = new Set<Promise<void>>();
+  let faults = 0;
+  let faultSinceMs: number | undefined;
+  let pausedUntilMs = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let isStopped = false;
+
+  function fault(error: unknown): void {
+    faults += 1;
+    pausedUntilMs = now() + PAUSE(faults);
+    if (faultSinceMs !== undefined) return;
+    faultSinceMs = now();
+    log.warn({ code: codeOf(error) }, "intake paused");
+  }
+
+  function well(): void {
+    faults = 0;
+    pausedUntilMs = 0;
+    if (faultSinceMs === undefined) return;
+    log.info({ durationMs: Math.round(now() - faultSinceMs) }, "intake resumed");
+    faultSinceMs = undefined;
+    for (const job of waiting) if (!job.isHeld) job.dueMs = Math.min(job.dueMs, now());
+  }
+
+  async function run(job: Job): Promise<void> {
+    try {
+      await work(job.claim);
+      well();
+    } catch (error) {
+      const cause: unknown = error instanceof Held ? error.cause : error;
+      job.tries += 1;
+      job.isHeld = error instanceof Held;
+      job.dueMs = now() + HOLD(job.tries);
+      waiting.push(job);
+      if (!job.isHeld) fault(error);
+      else if (job.tries === 1) {
+        log.error(
+          { requestId: job.claim.id, code: codeOf(cause) },
+          "file held: it can be neither taken nor given back",
+        );
+      }
+    }
+  }
+
+  function kick(): void {
+    if (isStopped) return;
+    clearTimeout(timer);
+    const at = now();
+    // While the world is at fault, one at a time finds out.
+    const places = faultSinceMs === undefined ? concurrency : at >= pausedUntilMs ? 1 : 0;
+    while (running.size < places) {
+      const next = waiting.findIndex(({ dueMs }) => dueMs <= at);
+      if (next < 0) break;
+      const [job] = next === 0 ? [waiting.shift()] : waiting.splice(next, 1);
+      if (!job) break;
+      const one: Promise<void> = run(job).finally(() => {
+        running.delete(one);
+        kick();
+        changed();
+      });
+      running.add(one);
+    }
+    if (waiting.length === 0) return;
+    const dueMs = waiting.reduce((least, job) => Math.min(least, job.dueMs), Number.POSITIVE_INFINITY);
+    timer = setTimeout(kick, Math.max(Math.max(dueMs, pausedUntilMs) - now(), 50));
+    timer.unref();
+  }
+
+  return {
+    fault,
+    kick,
+
+    add(claim: Claim): void {
+      waiting.push({ claim, tries: 0, dueMs: now(), isHeld: false });
+      kick();
+    },
+
+    /** How many more may be taken now. */
+    room(): number {
+      const size = waiting.length + running.size;
+      if (faultSinceMs === undefined) return Math.max(most - size, 0);
+      return now() >= pausedUntilMs && size < MOST_WHILE_AT_FAULT ? 1 : 0;
+    },
+
+    /** When taking may be tried again, in milliseconds since the epoch; 0 when it may be now. */
+    pausedUntilMs: () => (faultSinceMs === undefined ? 0 : pausedUntilMs),
+
+    figures: () => ({
+      pending: waiting.length + running.size,
+      held: waiting.filter(({ isHeld }) => isHeld).length,
+      pausedMs: faultSinceMs === undefined ? 0 : now() - faultSinceMs,
+    }),
+
+    /** Resolves once nothing is at work. What waits for better times goes on waiting. */
+    async settled(): Promise<void> {
+      while (running.size > 0) await Promise.all(running);
+    },
+
+    async stop(): Promise<void> {
+      isStopped = true;
+      clearTimeout(timer);
+      while (running.size > 0) await Promise.all(running);
+    },
+  };
+}
+
+export function codeOf(error: unknown): string {
+  return errnoOf(error) || "unexpected";
+}

@@ -1,0 +1,104 @@
+import type { Log } from "../../core/stage.ts";
+import type { SetAside } from "./aside.ts";
+import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
+import type { Follow } from "./follow.ts";
+import type { Taken } from "./intake.ts";
+import { toPath, toShortHash, toText } from "./names.ts";
+import { Held } from "./pending.ts";
+import { find, moveTo } from "./place.ts";
+import type { StatusFiles } from "./status-file.ts";
+import type { Reason } from "./unusable.ts";
+
+/** Sees a claim through: to a request, or back to the person. Throws when it has to be tried again. */
+export function createTaking({
+  inbox,
+  intake,
+  claims,
+  setAside,
+  statusFiles,
+  follow,
+  counts,
+  log,
+  now,
+}: {
+  inbox: string;
+  intake: (claim: Claim) => Promise<Taken>;
+  claims: Claims;
+  setAside: SetAside;
+  statusFiles: StatusFiles;
+  follow: Follow;
+  counts: { failed: number; duplicates: number };
+  log: Log;
+  now: () => number;
+}) {
+  return async function take(claim: Claim): Promise<void> {
+    await follow.inTurn(claim.id, async () => {
+      // A crash came while it was given back: what was decided then is finished, not decided again.
+      if (claim.aside && !claim.aside.keep) return await giveBack(claim, claim.aside);
+      const taken = await intake(claim);
+      switch (taken.outcome) {
+        case "changed":
+          return await release(claim);
+        case "unusable":
+          return await giveBack(claim, { where: "failed", note: toNote(taken.reason, "failed") });
+        case "submitted": {
+          const { submitted } = taken;
+          if (submitted.outcome === "duplicate") {
+            const { id, phase } = submitted.of;
+            const message = `It was handed in before for the same signer: request ${id} is ${phase}. It was set aside; nothing is signed twice.`;
+            const note = toNote({ code: "duplicate", message }, "duplicate", { request_id: id, state: phase });
+            return await giveBack(claim, { where: "duplicates", note });
+          }
+          log.info({ requestId: claim.id, name: toShortHash(claim.raw) }, "file taken");
+          if (submitted.outcome === "known") await follow.apply(claim.id);
+        }
+      }
+    });
+  };
+
+  async function giveBack(
+    claim: Claim,
+    { where, note }: { where: "failed" | "duplicates"; note: Note },
+  ): Promise<void> {
+    try {
+      await setAside(claim, { where, note, keep: false });
+      await statusFiles.tellAside(claim, note, `${where}/${toText(claim.aside?.raw ?? claim.raw)}`);
+    } catch (cause) {
+      throw new Held("a file cannot be given back", { cause });
+    }
+    counts[where] += 1;
+    log.warn(
+      { code: note.code, name: toShortHash(claim.raw) },
+      where === "failed" ? "file failed" : "duplicate set aside",
+    );
+  }
+
+  /** Somebody was still writing: back into the inbox, as if nothing had been. */
+  async function release(claim: Claim): Promise<void> {
+    const changed = {
+      code: "file-changed",
+      message: "It was changed while it was taken; drop it into the inbox again.",
+    };
+    if (claim.form !== "file") return await giveBack(claim, { where: "failed", note: toNote(changed, "failed") });
+    const { id, raw, sidecar } = claim;
+    const names = sidecar === undefined ? [raw] : [raw, sidecar];
+    const there = await Promise.all(names.map((name) => find(toPath(inbox, name))));
+    if (there.some((one) => one !== undefined)) return await giveBack(claim, { where: "failed", note: toNote(changed, "failed") });
+    if (sidecar !== undefined) await moveTo(claims.at(id, PLACES.sidecar), toPath(inbox, sidecar));
+    const moved = await moveTo(claims.at(id, "1.pdf"), toPath(inbox, raw));
+    if (moved === "taken") return await giveBack(claim, { where: "failed", note: toNote(changed, "failed") });
+    if (await find(claims.at(id, PLACES.sidecar))) return;
+    claims.finish(claim);
+  }
+
+  function toNote({ code, message }: Reason, state: string, of?: Note["duplicate_of"]): Note {
+    return {
+      code,
+      message,
+      state,
+      retriable: true,
+      ...(of && { duplicate_of: of }),
+      at: new Date(now()).toISOString(),
+    };
+  }
+}

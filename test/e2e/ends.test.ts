@@ -1,0 +1,97 @@
+import { describe, expect, test } from "vitest";
+import { startHouse } from "../helpers/house.ts";
+
+describe("a request that ends otherwise than done", () => {
+  test("because a RAO refused it is refused at the provider, with the reason, and says by whom", async () => {
+    const house = await startHouse();
+    const id = await house.submit();
+    await house.waits(id, "identification");
+    const pk = (await house.app.store.get(id)).facts["requestPk"] as number;
+    house.simulator.identify(pk, "complete");
+    await house.waits(id, "approval");
+    expect((await house.call("POST", `/v1/requests/${id}/refuse`, {})).status).toBe(400);
+    expect((await house.call("POST", `/v1/requests/${id}/refuse`, { reason: "The canary photo is blurred" })).status).toBe(202);
+    await house.reaches(id, "cleanup", "refused");
+    const { body } = await house.call("GET", `/v1/requests/${id}`);
+    expect(body).toMatchObject({ state: "refused", failure: { code: "refused" } });
+    expect(house.simulator.statusOf(pk)).toBe("CANCELLED");
+    expect(house.effects("refuse")).toBe(1);
+    expect(house.logged()).not.toContain("blurred");
+    const late = await house.call("POST", `/v1/requests/${id}/approve`);
+    expect(late.status).toBe(409);
+  });
+
+  test("because two RAOs decide at once follows the first one and tells the second who was first", async () => {
+    const house = await startHouse();
+    const id = await house.submit();
+    await house.waits(id, "identification");
+    house.simulator.identify((await house.app.store.get(id)).facts["requestPk"] as number, "complete");
+    await house.waits(id, "approval");
+    const answers = await Promise.all([
+      house.call("POST", `/v1/requests/${id}/approve`),
+      house.call("POST", `/v1/requests/${id}/refuse`, { reason: "no" }),
+      house.call("POST", `/v1/requests/${id}/approve`),
+    ]);
+    expect(answers.map(({ status }) => status).sort()).toEqual([202, 409, 409]);
+    await expect.poll(() => house.effects("approve") + house.effects("refuse"), { timeout: 10_000 }).toBe(1);
+  });
+
+  test("because the identification failed is cancelled at the provider, and a retry starts a new one", async () => {
+    const house = await startHouse({ settings: { APPROVAL: "auto" } });
+    const id = await house.submit();
+    await house.waits(id, "identification");
+    const first = (await house.app.store.get(id)).facts["requestPk"] as number;
+    house.simulator.identify(first, "fail");
+    await house.reaches(id, "cleanup", "failed");
+    expect((await house.app.store.get(id)).failure?.code).toBe("videoid-error");
+    expect(house.simulator.statusOf(first)).toBe("CANCELLED");
+    expect((await house.call("POST", `/v1/requests/${id}/retry`)).status).toBe(202);
+    await house.waits(id, "identification");
+    const second = (await house.app.store.get(id)).facts["requestPk"] as number;
+    expect(second).not.toBe(first);
+    house.simulator.identify(second, "complete");
+    await house.waits(id, "code");
+    await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
+    await house.reaches(id, "cleanup", "done");
+  });
+
+  test("because it was cancelled after the upload leaves no document at the provider", async () => {
+    const house = await startHouse({ settings: { APPROVAL: "auto" }, simulator: { humans: { signer: "auto", signerDelayMs: 0 } } });
+    const id = await house.submit();
+    await house.waits(id, "code");
+    expect((await house.call("POST", `/v1/requests/${id}/cancel`)).status).toBe(202);
+    await house.reaches(id, "cleanup", "cancelled");
+    const pk = (await house.app.store.get(id)).facts["requestPk"] as number;
+    expect(house.simulator.statusOf(pk)).toBe("CANCELLED");
+    expect(house.effects("delete-all") + house.effects("delete-document")).toBeGreaterThan(0);
+    expect(house.effects("sign")).toBe(0);
+  });
+
+  test("because nobody identified in time is expired, and can be taken up again", async () => {
+    const house = await startHouse({ settings: { IDENTIFY_WITHIN_MS: "400" } });
+    const id = await house.submit();
+    await house.reaches(id, "cleanup", "expired");
+    expect((await house.app.store.get(id)).failure?.code).toBe("identification-expired");
+    await house.call("POST", `/v1/requests/${id}/retry`);
+    await house.reaches(id, "identify", "waiting");
+    expect(house.effects("create")).toBe(2);
+    await house.reaches(id, "cleanup", "expired");
+  });
+
+  test("because the provider rejects it fails with the provider's reason, without the signer's data", async () => {
+    const house = await startHouse();
+    house.simulator.fault({ operation: "createVideoId", kind: "validation" });
+    const id = await house.submit();
+    await house.reaches(id, "cleanup", "failed");
+    const { failure } = await house.app.store.get(id);
+    expect(failure).toMatchObject({ code: "invalid-input", stage: "create" });
+    expect(failure?.message).not.toContain("canary");
+    await house.call("POST", `/v1/requests/${id}/retry`);
+    await house.waits(id, "identification");
+  });
+});
+
+test("a request for automatic approval is refused where a RAO has to decide", async () => {
+  const house = await startHouse();
+  await expect(house.submit({ approval: "auto" })).rejects.toThrow(/auto-approval-not-allowed/);
+});

@@ -1,0 +1,109 @@
+import { describe, expect, test } from "vitest";
+import type { FaultInput } from "../../src/simulator/faults.ts";
+import { startHouse } from "../helpers/house.ts";
+
+const AUTO = { settings: { APPROVAL: "auto" }, simulator: { humans: { signer: "auto" as const, signerDelayMs: 0 } } };
+const EFFECTS = ["approve", "upload", "otp", "sign"] as const;
+
+const SILENCES: { name: string; kind: FaultInput["kind"] }[] = [
+  { name: "works, and the answer is lost", kind: "reset-after" },
+  { name: "does not work, and no answer comes", kind: "reset-before" },
+  { name: "works, and says 503", kind: "status-after" },
+  { name: "does not work, and says 503", kind: "status-before" },
+  { name: "works, and the answer is no JSON", kind: "malformed-json" },
+];
+
+describe.each(SILENCES)("when a call $name", ({ kind }) => {
+  test.each([
+    ["approve", "approveVideoId"],
+    ["upload", "uploadDocument"],
+    ["otp", "generateOtp"],
+    ["sign", "sign"],
+  ] as const)("%s happens once all the same", async (_effect, operation) => {
+    const house = await startHouse(AUTO);
+    house.simulator.fault({ operation, kind, ...(kind.startsWith("status") && { status: 503 }) });
+    const id = await house.submit();
+    await house.waits(id, "code", 30_000);
+    await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
+    await house.reaches(id, "cleanup", "done", 30_000);
+    const uploaded = house.effects("upload") - house.effects("delete-all");
+    expect(EFFECTS.filter((effect) => effect !== "upload").map(house.effects)).toEqual([1, 1, 1]);
+    expect(uploaded).toBeLessThanOrEqual(1); // what a doubtful upload left was deleted before the next one
+    expect((await house.app.store.get(id)).intent).toBeUndefined();
+  });
+});
+
+describe("a creation that is not answered", () => {
+  test("and had worked is found by its webhook and cancelled before a new one is made", async () => {
+    const house = await startHouse();
+    house.simulator.fault({ operation: "createVideoId", kind: "reset-after" });
+    const id = await house.submit();
+    await house.waits(id, "identification", 30_000);
+    const pk = (await house.app.store.get(id)).facts["requestPk"] as number;
+    expect(house.effects("create")).toBe(2);
+    expect(house.effects("cancel")).toBe(1);
+    expect(house.simulator.statusOf(pk)).toBe("VIDEOPENDING");
+    const cancelled = house.simulator.ledger.find(({ effect }) => effect === "cancel");
+    expect(cancelled?.request_pk).not.toBe(pk);
+  });
+
+  test("and had not worked is made once more after the grace", async () => {
+    const house = await startHouse({ settings: { CREATE_GRACE_MS: "700" } });
+    house.simulator.fault({ operation: "createVideoId", kind: "reset-before" });
+    const id = await house.submit();
+    await house.waits(id, "word of the creation");
+    await house.waits(id, "identification", 30_000);
+    expect(house.effects("create")).toBe(1);
+  });
+
+  test("and whose webhook is lost is made once more after the grace, and not a third time", async () => {
+    const house = await startHouse({ settings: { CREATE_GRACE_MS: "500" } });
+    house.simulator.set({ webhooks: { drop: true } });
+    house.simulator.fault({ operation: "createVideoId", kind: "reset-after", times: 5 });
+    const id = await house.submit();
+    await house.reaches(id, "cleanup", "failed", 30_000);
+    expect((await house.app.store.get(id)).failure?.code).toBe("unknown-outcome");
+    expect(house.effects("create")).toBe(2);
+  });
+
+  test("can be cancelled while its outcome is open", async () => {
+    const house = await startHouse({ settings: { CREATE_GRACE_MS: "60000" } });
+    house.simulator.set({ webhooks: { drop: true } });
+    house.simulator.fault({ operation: "createVideoId", kind: "reset-after" });
+    const id = await house.submit();
+    await house.waits(id, "word of the creation");
+    await house.call("POST", `/v1/requests/${id}/cancel`);
+    await house.reaches(id, "cleanup", "cancelled");
+    expect(house.effects("create")).toBe(1);
+  });
+});
+
+test("a code that nobody knows to have been sent is not sent again", async () => {
+  const house = await startHouse(AUTO);
+  // The guard of the provider is over before we ask again: a second call would send a second message.
+  house.simulator.set({ otpGuardMs: 0 });
+  house.simulator.fault({ operation: "generateOtp", kind: "reset-after" });
+  const id = await house.submit();
+  await expect.poll(() => house.effects("otp"), { timeout: 20_000 }).toBe(1);
+  await house.app.store.change(id, (request) => ({
+    event: "note",
+    patch: { intent: request.intent && { ...request.intent, firstMs: Date.now() - 50_000 } },
+  }));
+  await house.waits(id, "code", 30_000);
+  expect(house.effects("otp")).toBe(1);
+  expect((await house.app.store.get(id)).facts["otp"]).toMatchObject({ unknown: true });
+});
+
+test("a signed PDF that arrives truncated or spoilt is fetched again, and nothing is deleted before it is whole", async () => {
+  const house = await startHouse(AUTO);
+  for (const kind of ["truncate", "truncate-close", "corrupt", "html"] as const) {
+    house.simulator.fault({ operation: "getSignedDocument", kind });
+  }
+  const id = await house.submit();
+  await house.waits(id, "code");
+  await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
+  await house.reaches(id, "cleanup", "done", 60_000);
+  const order = house.simulator.ledger.map(({ effect }) => effect);
+  expect(order.indexOf("delete-document")).toBeGreaterThan(order.lastIndexOf("download-signed"));
+  expect(house.effects("sign")).toBe(1);
+});

@@ -1,0 +1,250 @@
+import { execFileSync } from "node:child_process";
+import { link, mkdir, rename, symlink, utimes, writeFile, appendFile } from "node:fs/promises";
+import { expect, test } from "vitest";
+import { makePdf, MANIFEST, sha256, SIGNER, startInboxHouse } from "./inbox-house.ts";
+
+test("a PDF with its sidecar becomes a request with the sidecar's signer and the PDF's hash", async () => {
+  const house = startInboxHouse();
+  const pdf = makePdf("one");
+  await house.take({ "x.pdf": pdf, "x.pdf.json": JSON.stringify({ signer: SIGNER, reference: "R1", profile: "P" }) });
+  const { id, signer, reference, profile, documents, by, refuseDuplicate } = house.only();
+  expect({ signer, reference, profile, by, refuseDuplicate }).toEqual({
+    signer: SIGNER,
+    reference: "R1",
+    profile: "P",
+    by: "inbox",
+    refuseDuplicate: true,
+  });
+  expect(documents).toEqual([{ id: `${id}/1.pdf`, name: "x.pdf", sizeBytes: pdf.length, sha256: sha256(pdf) }]);
+  expect(await house.tree("inbox")).toEqual([]);
+  expect(await house.status("x.pdf")).toMatchObject({ request_id: id, state: "queued", stage: "create" });
+});
+
+test("a sidecar may come before its PDF", async () => {
+  const house = startInboxHouse();
+  await house.take({ "x.pdf.json": MANIFEST });
+  expect(house.pipeline.submissions).toEqual([]);
+  await house.take({ "x.pdf": makePdf("late") });
+  expect(house.only().documents[0]?.name).toBe("x.pdf");
+});
+
+test("a PDF waits for a sidecar that comes later", async () => {
+  const house = startInboxHouse();
+  await house.drop({ "x.pdf": makePdf("early") });
+  await house.pass(1_000, 4);
+  await house.take({ "x.pdf.json": MANIFEST });
+  expect(house.only().signer).toEqual(SIGNER);
+});
+
+test("a PDF for which nobody is named comes back with a sentence that says what to add", async () => {
+  const house = startInboxHouse();
+  await house.take({ "x.pdf": makePdf("alone") });
+  expect(await house.tree("failed")).toEqual(["x.pdf", "x.pdf.error.json", "x.pdf.error.txt"]);
+  expect(await house.read("failed", "x.pdf.error.txt")).toBe(
+    'x.pdf: It is not known who signs: put "x.pdf.json" beside it, or a defaults.json into the inbox, then drop it into the inbox again.\n',
+  );
+  expect(await house.json("failed", "x.pdf.error.json")).toMatchObject({ code: "request-missing", retriable: true });
+  expect(await house.status("x.pdf")).toMatchObject({ state: "failed", now_at: "failed/x.pdf" });
+});
+
+test("defaults.json says who signs a PDF without a sidecar, and stays", async () => {
+  const house = startInboxHouse();
+  await house.take({ "defaults.json": MANIFEST, "x.pdf": makePdf("a"), "y.PDF": makePdf("b") });
+  expect(house.pipeline.submissions.map(({ signer }) => signer)).toEqual([SIGNER, SIGNER]);
+  expect(await house.tree("inbox")).toEqual(["defaults.json"]);
+});
+
+test("with defaults.json a PDF still waits a moment for a sidecar of its own", async () => {
+  const house = startInboxHouse();
+  await house.drop({ "defaults.json": MANIFEST, "x.pdf": makePdf("a") });
+  await house.pass(1_000, 1);
+  const other = { ...SIGNER, email: "bob@example.com" };
+  await house.take({ "x.pdf.json": JSON.stringify({ signer: other }) });
+  expect(house.only().signer).toEqual(other);
+});
+
+test("a folder with request.json becomes one request, its documents in the order of their names", async () => {
+  const house = startInboxHouse();
+  const names = ["10.pdf", "2.pdf", "b.pdf"];
+  const files = Object.fromEntries(names.map((name) => [name, makePdf(name)]));
+  await house.take({ contract: { ...files, "request.json": MANIFEST, ".DS_Store": "x" } });
+  const { id, documents } = house.only();
+  expect(documents.map(({ name }) => name)).toEqual(["2.pdf", "10.pdf", "b.pdf"]);
+  expect(documents.map(({ id: at }) => at)).toEqual([`${id}/1.pdf`, `${id}/2.pdf`, `${id}/3.pdf`]);
+  expect(await house.status("contract")).toMatchObject({ request_id: id });
+});
+
+test("a PDF that comes late is still part of its folder", async () => {
+  const house = startInboxHouse();
+  await house.drop({ f: { "a.pdf": makePdf("a"), "request.json": MANIFEST } });
+  await house.pass(1_000, 2);
+  await house.put("inbox/f", { "b.pdf": makePdf("b") });
+  await house.pass(1_000, 5);
+  expect(house.only().documents).toHaveLength(2);
+});
+
+test("a folder that says _READY is taken after the short wait", async () => {
+  const house = startInboxHouse();
+  await house.drop({ f: { "a.pdf": makePdf("a"), "request.json": MANIFEST, _READY: "" } });
+  await house.pass(1_000, 1);
+  expect(house.only().documents).toHaveLength(1);
+});
+
+test.each([
+  ["more than ten PDFs", Object.fromEntries(Array.from({ length: 11 }, (_, n) => [`${n}.pdf`, makePdf(`${n}`)])), "too-many-documents", /11 PDFs/],
+  ["no PDF", {}, "no-documents", /has no PDF/],
+  ["other files", { "a.pdf": makePdf("a"), "b.docx": "x" }, "folder-with-other-files", /"b.docx"/],
+  ["folders of its own", { "a.pdf": makePdf("a"), deep: { "b.pdf": makePdf("b") } }, "folder-with-other-files", /"deep"/],
+  ["an empty PDF", { "a.pdf": makePdf("a"), "b.pdf": "" }, "file-empty", /"b.pdf": The file is empty/],
+])("a folder with %s comes back whole, with the reason", async (_what, files, code, message) => {
+  const house = startInboxHouse();
+  await house.drop({ f: { ...files, "request.json": MANIFEST } });
+  await house.pass(10_000, 12);
+  expect(house.pipeline.submissions).toEqual([]);
+  expect(await house.json("failed", "f.error.json")).toMatchObject({ code });
+  expect(await house.read("failed", "f.error.txt")).toMatch(message);
+  const names = (await house.tree("failed", "f")).map((name) => name.split("/")[0]);
+  expect(new Set(names)).toEqual(new Set([...Object.keys(files), "request.json"]));
+  expect(await house.tree(".work")).toEqual([]);
+});
+
+test.each([
+  ["is no PDF", "hello, I am text", "not-a-pdf"],
+  ["is encrypted", makePdf("x", { encrypted: true }), "pdf-encrypted"],
+  ["is empty", "", "file-empty"],
+  ["is cut off", makePdf("cut").subarray(0, 120), "pdf-incomplete"],
+])("a file that %s comes back, and its neighbours are not touched", async (_what, content, code) => {
+  const house = startInboxHouse();
+  await house.drop({ "bad.pdf": content, "bad.pdf.json": MANIFEST, "good.pdf": makePdf("g"), "good.pdf.json": MANIFEST });
+  await house.pass(10_000, 12);
+  expect(house.only().documents[0]?.name).toBe("good.pdf");
+  expect(await house.tree("failed")).toEqual(["bad.pdf", "bad.pdf.error.json", "bad.pdf.error.txt", "bad.pdf.json"]);
+  expect(await house.json("failed", "bad.pdf.error.json")).toMatchObject({ code });
+});
+
+test("links and pipes are moved as they are, and never opened", async () => {
+  const house = startInboxHouse();
+  await house.drop({ "good.pdf": makePdf("g"), "good.pdf.json": MANIFEST });
+  await symlink("/etc/passwd", house.at("inbox", "link.pdf"));
+  await symlink("nowhere", house.at("inbox", "dangling"));
+  execFileSync("mkfifo", [house.at("inbox", "pipe.pdf")]);
+  await house.pass(1_000, 8);
+  expect(house.only().documents[0]?.name).toBe("good.pdf");
+  expect(await house.tree("failed")).toEqual(
+    ["dangling", "link.pdf", "pipe.pdf"].flatMap((name) => [name, `${name}.error.json`, `${name}.error.txt`]),
+  );
+});
+
+test("a wrong sidecar comes back with its PDF, and the note names the field but not the value", async () => {
+  const house = startInboxHouse();
+  const signer = { email: "not-an-address-of-ana", mobile_phone_number: "+34699999999" };
+  await house.take({ "x.pdf": makePdf("x"), "x.pdf.json": JSON.stringify({ signer }) });
+  const text = await house.read("failed", "x.pdf.error.txt");
+  expect(text).toContain('"x.pdf.json" cannot be used: signer.email must be an e-mail address');
+  expect(text).not.toContain("ana-");
+  expect(text).not.toContain("not-an-address");
+  expect(await house.tree("failed")).toContain("x.pdf.json");
+});
+
+test("files of other kinds stay where they are, and are reported once", async () => {
+  const house = startInboxHouse();
+  await house.drop({ "letter.docx": "x", "request.json": MANIFEST, "orphan.pdf.json": MANIFEST });
+  await house.pass(30_000, 4);
+  expect(await house.tree("inbox")).toEqual(["letter.docx", "orphan.pdf.json", "request.json"]);
+  expect(house.inbox().status()).toMatchObject({ unusable: 3, failed: 0 });
+  expect(house.logged.filter(({ message }) => message === "files in the inbox cannot be used")).toHaveLength(1);
+  expect(await house.status("letter.docx")).toMatchObject({ state: "unusable", failure: { code: "unsupported-file" } });
+  await rename(house.at("inbox", "letter.docx"), house.at("letter.docx"));
+  await house.pass();
+  await expect(house.status("letter.docx")).rejects.toThrow("ENOENT");
+});
+
+test("a reported sidecar still finds its PDF", async () => {
+  const house = startInboxHouse();
+  await house.drop({ "x.pdf.json": MANIFEST });
+  await house.pass(30_000, 4);
+  await house.take({ "x.pdf": makePdf("very late") });
+  expect(house.only().signer).toEqual(SIGNER);
+});
+
+test("a file that is still written is left alone until it is whole", async () => {
+  const house = startInboxHouse();
+  const pdf = makePdf("slow");
+  await house.drop({ "x.pdf": pdf.subarray(0, 50), "x.pdf.json": MANIFEST });
+  for (let at = 50; at < pdf.length; at += 50) {
+    await house.pass(5_000, 1);
+    await appendFile(house.at("inbox", "x.pdf"), pdf.subarray(at, at + 50));
+  }
+  expect(house.pipeline.submissions).toEqual([]);
+  await house.pass(5_000, 12);
+  expect(house.only().documents[0]?.sha256).toBe(sha256(pdf));
+});
+
+test("a file whose size was reserved before it was written is left alone", async () => {
+  const house = startInboxHouse();
+  const pdf = makePdf("reserved");
+  await house.drop({ "x.pdf": Buffer.alloc(pdf.length), "x.pdf.json": MANIFEST });
+  await house.pass(5_000, 3);
+  await writeFile(house.at("inbox", "x.pdf"), pdf, { flag: "r+" });
+  await house.pass(5_000, 3);
+  expect(house.only().documents[0]?.sha256).toBe(sha256(pdf));
+});
+
+test("a copy that kept an old time is taken all the same", async () => {
+  const house = startInboxHouse();
+  await house.drop({ "x.pdf": makePdf("old"), "x.pdf.json": MANIFEST });
+  await utimes(house.at("inbox", "x.pdf"), new Date(0), new Date("2035-01-01"));
+  await house.pass(1_000, 2);
+  expect(house.only().documents[0]?.name).toBe("x.pdf");
+});
+
+test("names in any script, of any length and even without a meaning are taken", async () => {
+  const house = startInboxHouse();
+  const names = ["契約書 №1.pdf", `${"ä".repeat(125)}.pdf`, "two\nlines.pdf", "-rf.pdf", "e\u0301.pdf", "é.pdf"];
+  const files = Object.fromEntries(names.map((name) => [name, makePdf(name)]));
+  await house.drop({ ...files, "defaults.json": MANIFEST });
+  const raw = Buffer.concat([Buffer.from(`${house.at("inbox")}/`), Buffer.from([0xff, 0xfe]), Buffer.from(".pdf")]);
+  await writeFile(raw, makePdf("raw"));
+  await house.pass(1_000, 4);
+  expect(house.pipeline.submissions).toHaveLength(names.length + 1);
+  for (const { documents } of house.pipeline.submissions) expect(documents[0]?.name).not.toMatch(/[\n/]/);
+  expect(await house.tree("inbox")).toEqual(["defaults.json"]);
+  expect(await house.tree("status")).toHaveLength(names.length + 1);
+});
+
+test("a name of 255 bytes that cannot be used comes back with notes of a possible length", async () => {
+  const house = startInboxHouse();
+  const name = `${"n".repeat(251)}.pdf`;
+  await house.take({ [name]: makePdf("long") });
+  const tree = await house.tree("failed");
+  expect(tree).toHaveLength(3);
+  expect(tree).toContain(name);
+});
+
+test("a file with a second name becomes a copy, so that nobody changes it under that name", async () => {
+  const house = startInboxHouse();
+  const pdf = makePdf("linked");
+  await house.put("elsewhere", { "x.pdf": pdf });
+  await house.drop({ "x.pdf.json": MANIFEST });
+  await link(house.at("elsewhere", "x.pdf"), house.at("inbox", "x.pdf"));
+  await house.pass(1_000, 3);
+  const { id } = house.only();
+  await writeFile(house.at("elsewhere", "x.pdf"), "changed");
+  expect(await house.read(".work", id, "1.pdf")).toBe(pdf.toString());
+});
+
+test("what systems leave in folders is not looked at", async () => {
+  const house = startInboxHouse();
+  const junk = [".hidden.pdf", "._x.pdf", "~$x.pdf", "Thumbs.db", "desktop.ini", "x.pdf.part", "y.tmp", "z.crdownload"];
+  await house.drop(Object.fromEntries(junk.map((name) => [name, "x"])));
+  await mkdir(house.at("inbox", "__MACOSX"));
+  await house.pass(60_000, 4);
+  expect(await house.tree("inbox")).toEqual([...junk].sort());
+  expect(house.inbox().status()).toMatchObject({ waiting: 0, unusable: 0 });
+});
+
+test("a file larger than the limit comes back", async () => {
+  const house = startInboxHouse({ config: { maxBytes: 100 } });
+  await house.take({ "x.pdf": makePdf("big"), "x.pdf.json": MANIFEST });
+  expect(await house.json("failed", "x.pdf.error.json")).toMatchObject({ code: "file-too-large" });
+});
