@@ -20,7 +20,7 @@ RUN printf '#!/bin/sh\nexec node /app/src/cli.ts "$@"\n' > /usr/local/bin/signpi
  && chown 1000:1000 /data
 WORKDIR /app
 COPY --from=packages /app/node_modules node_modules
-COPY package.json LICENS[E] ./
+COPY package.json ./
 COPY docker/healthy.mjs docker/
 COPY src src
 

@@ -56,7 +56,7 @@ export async function makeSamples(at: Date): Promise<Samples> {
   const stamp = Math.floor(at.getTime() / 1000).toString(36);
   const names = { alone: `lease-${stamp}.pdf`, folder: `loan-${stamp}`, broken: `cut-off-${stamp}.pdf` };
   const references = { alone: `demo-lease-${stamp}`, folder: `demo-loan-${stamp}`, broken: `demo-cut-off-${stamp}` };
-  const loan = ["1-agreement.pdf", "2-terms.pdf", "3-direct-debit.pdf"];
+  const loan = ["1-agreement.pdf", "2-terms.pdf", "3-mandate.pdf"];
   const [lease, ...parts] = await Promise.all([LEASE, AGREEMENT, TERMS, MANDATE].map((text) => draw(text, at)));
   const whole = lease as Uint8Array;
   return {

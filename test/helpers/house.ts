@@ -18,6 +18,8 @@ export interface House {
   keyRing: KeyRing;
   /** Address of the API. */
   api: string;
+  redisUrl: string;
+  oneshotUrl: string;
   /** All that was logged. */
   logged: () => string;
   call(method: string, path: string, body?: unknown): Promise<{ status: number; body: Record<string, unknown> }>;
@@ -81,7 +83,8 @@ export async function startHouse({
     { envFile: join(dataDir, "none") },
   );
   const keyRing = readKeys(settings);
-  const app = createApp({ settings, keyRing, redisUrl, oneshotUrl: oneshotUrl?.(simulator) ?? simulator.url, log });
+  const providerUrl = oneshotUrl?.(simulator) ?? simulator.url;
+  const app = createApp({ settings, keyRing, redisUrl, oneshotUrl: providerUrl, log });
   await app.ready();
   app.startKeeping();
   if (work) app.startWorkers();
@@ -126,6 +129,8 @@ export async function startHouse({
     dataDir,
     keyRing,
     api,
+    redisUrl,
+    oneshotUrl: providerUrl,
     logged: () => lines.join(""),
     call,
     async submit(more = {}, documents) {

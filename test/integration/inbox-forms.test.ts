@@ -91,10 +91,20 @@ test("a folder that says _READY is taken after the short wait", async () => {
 });
 
 test.each([
-  ["more than ten PDFs", Object.fromEntries(Array.from({ length: 11 }, (_, n) => [`${n}.pdf`, makePdf(`${n}`)])), "too-many-documents", /11 PDFs/],
+  [
+    "more than ten PDFs",
+    Object.fromEntries(Array.from({ length: 11 }, (_, n) => [`${n}.pdf`, makePdf(`${n}`)])),
+    "too-many-documents",
+    /11 PDFs/,
+  ],
   ["no PDF", {}, "no-documents", /has no PDF/],
   ["other files", { "a.pdf": makePdf("a"), "b.docx": "x" }, "folder-with-other-files", /"b.docx"/],
-  ["folders of its own", { "a.pdf": makePdf("a"), deep: { "b.pdf": makePdf("b") } }, "folder-with-other-files", /"deep"/],
+  [
+    "folders of its own",
+    { "a.pdf": makePdf("a"), deep: { "b.pdf": makePdf("b") } },
+    "folder-with-other-files",
+    /"deep"/,
+  ],
   ["an empty PDF", { "a.pdf": makePdf("a"), "b.pdf": "" }, "file-empty", /"b.pdf": The file is empty/],
 ])("a folder with %s comes back whole, with the reason", async (_what, files, code, message) => {
   const house = startInboxHouse();
@@ -115,7 +125,12 @@ test.each([
   ["is cut off", makePdf("cut").subarray(0, 120), "pdf-incomplete"],
 ])("a file that %s comes back, and its neighbours are not touched", async (_what, content, code) => {
   const house = startInboxHouse();
-  await house.drop({ "bad.pdf": content, "bad.pdf.json": MANIFEST, "good.pdf": makePdf("g"), "good.pdf.json": MANIFEST });
+  await house.drop({
+    "bad.pdf": content,
+    "bad.pdf.json": MANIFEST,
+    "good.pdf": makePdf("g"),
+    "good.pdf.json": MANIFEST,
+  });
   await house.pass(10_000, 12);
   expect(house.only().documents[0]?.name).toBe("good.pdf");
   expect(await house.tree("failed")).toEqual(["bad.pdf", "bad.pdf.error.json", "bad.pdf.error.txt", "bad.pdf.json"]);

@@ -8,7 +8,8 @@ import { PermanentError, RetryableError } from "../../src/core/errors.ts";
 import type { RequestId, SignRequest } from "../../src/core/request.ts";
 import { isEnd } from "../../src/core/status.ts";
 import { createDocuments } from "../../src/files/documents.ts";
-import { createInbox, type InboxConfig, type InboxParts } from "../../src/producers/inbox/inbox.ts";
+import type { InboxConfig, InboxParts } from "../../src/producers/inbox/config.ts";
+import { createInbox } from "../../src/producers/inbox/inbox.ts";
 import type { Submission, Submitted } from "../../src/queues/pipeline-types.ts";
 
 /** A small PDF that is whole; its text makes it different from others. */
@@ -44,7 +45,8 @@ export function createFakePipeline() {
     const prints = submission.documents.map(({ sha256 }) => `${sha256} ${submission.signer.email}`);
     for (const print of prints) {
       const of = records.get(seen.get(print) ?? "");
-      if (of && submission.refuseDuplicate && (of.phase === "done" || !isEnd(of.phase))) return { outcome: "duplicate", of };
+      if (of && submission.refuseDuplicate && (of.phase === "done" || !isEnd(of.phase)))
+        return { outcome: "duplicate", of };
       seen.set(print, submission.id);
     }
     submissions.push(submission);
@@ -100,7 +102,8 @@ export function createFakePipeline() {
 }
 
 export const redisAway = () => new RetryableError("Redis does not answer", { code: "redis-away" });
-export const notAllowed = () => new PermanentError("approval: \"auto\" is not allowed here", { code: "auto-approval-not-allowed" });
+export const notAllowed = () =>
+  new PermanentError('approval: "auto" is not allowed here', { code: "auto-approval-not-allowed" });
 
 /** Files to drop, by name; a folder is an object of its own. */
 export type Drop = { [name: string]: string | Buffer | Drop };
@@ -123,7 +126,14 @@ export function startInboxHouse({
       dataDir,
       pipeline,
       documents: createDocuments({ dir: join(dataDir, ".work") }),
-      config: { settleMs: 1_000, folderSettleMs: 3_000, sidecarWaitMs: 6_000, settleMaxMs: 60_000, watch: "poll", ...config },
+      config: {
+        settleMs: 1_000,
+        folderSettleMs: 3_000,
+        sidecarWaitMs: 6_000,
+        settleMaxMs: 60_000,
+        watch: "poll",
+        ...config,
+      },
       log,
       now: () => nowMs,
       ...parts,

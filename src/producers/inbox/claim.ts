@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { RequestId, toRequestId } from "../../core/request.ts";
@@ -9,6 +9,9 @@ import { type RawName, toPath } from "./names.ts";
 
 /** Where things are in the folder of a claim. Their own names are kept in claim.json only: no path is made of them. */
 export const PLACES = { claim: "claim.json", sidecar: "sidecar.json", folder: "folder", special: "special" } as const;
+
+/** What a crash in the middle of a write leaves behind; the whole is elsewhere. */
+const HALF_WRITTEN = /^\..*\.part$|^\d+\.pdf\.copy$/;
 
 const Mark = z.object({ sizeBytes: z.number(), modifiedMs: z.number(), inode: z.number() });
 
@@ -59,75 +62,163 @@ export type Claims = ReturnType<typeof createClaims>;
 
 /**
  * Takes things out of the inbox. The rename decides: whoever gets it has it, everybody else finds nothing there. Each
- * step can be repeated after a crash; claim.json is written before the rename, and removed last of all.
+ * step can be repeated after a crash: what is taken is written down before it is taken, and struck out last of all.
+ *
+ * Many are taken at once, into one folder and with one list: a folder and a file for each would cost ten times as
+ * much as the rename itself, and the last file would wait that long in the open. They get their folders afterwards.
  */
 export function createClaims({ inbox, work, now }: { inbox: string; work: string; now: () => number }) {
   const folderOf = (id: RequestId) => join(work, id);
   const at = (id: RequestId, name: string) => join(work, id, name);
+  const gate = join(work, "gate");
+  /** Which list a claim is on, and how many of that list are not in their folders yet. */
+  const lists = new Map<RequestId, { path: string; open: Set<RequestId> }>();
 
-  /** Undefined when somebody else was faster. Throws what the file system says; then nothing was taken. */
-  function take({ form, raw, sidecar, mark }: Wanted): Claim | undefined {
+  /**
+   * Takes what it can; what somebody else was faster with is left out. `failed` is told of everything that could not
+   * be taken and stays where it is. Throws what the file system says when nothing can be taken at all.
+   */
+  function takeAll(wanted: readonly Wanted[], failed: (wanted: Wanted, error: unknown) => void): Claim[] {
+    const claims = wanted.map((one) => toClaim(one));
+    mkdirSync(gate, { recursive: true, mode: 0o700 });
+    const path = join(gate, `${toRequestId(randomBytes(16))}.list`);
+    const lines = claims.map((claim) => `${JSON.stringify(claim)}\n`).join("");
+    writeFileSync(path, lines, { mode: 0o600, flush: true });
+    const open = new Set<RequestId>();
+    const taken = claims.filter((claim, i) => {
+      try {
+        renameSync(toPath(inbox, claim.raw), join(gate, claim.id));
+      } catch (error) {
+        if (errnoOf(error) !== "ENOENT") failed(wanted[i] as Wanted, error);
+        return false;
+      }
+      open.add(claim.id);
+      lists.set(claim.id, { path, open });
+      try {
+        takeSidecar(claim);
+      } catch {
+        // The PDF is ours: its intake tries again, and knows what to do when that does not help.
+      }
+      return true;
+    });
+    if (taken.length === 0) rmSync(path, { force: true });
+    return taken;
+  }
+
+  function toClaim({ form, raw, sidecar, mark }: Wanted): Claim {
     const id = toRequestId(randomBytes(16));
-    const as = form === "file" ? "1.pdf" : PLACES[form];
-    const parts = form === "file" ? [{ raw, as }] : [];
+    const parts = form === "file" ? [{ raw, as: "1.pdf" }] : [];
     const claim: Claim = { format: 1, id, form, raw, claimedMs: Math.round(now()), parts };
     if (sidecar !== undefined) claim.sidecar = sidecar;
     if (mark) claim.mark = mark;
+    return claim;
+  }
+
+  /** Gives a claim its own folder. Safe to repeat. */
+  function settleIn(claim: Claim): void {
+    const { id, form } = claim;
+    if (!lists.has(id)) return;
     try {
       mkdirSync(folderOf(id), { mode: 0o700 });
-      writeFileSync(at(id, PLACES.claim), JSON.stringify(claim), { mode: 0o600 });
-      renameSync(toPath(inbox, raw), at(id, as));
     } catch (error) {
-      drop(id);
-      if (errnoOf(error) === "ENOENT") return undefined;
-      throw error;
+      if (errnoOf(error) !== "EEXIST") throw error;
     }
+    const written = read(id);
+    if (written === undefined || written === "damaged") {
+      writeFileSync(at(id, PLACES.claim), JSON.stringify(claim), { mode: 0o600 });
+    }
+    renameIfThere(join(gate, id), at(id, form === "file" ? "1.pdf" : PLACES[form]));
+    renameIfThere(join(gate, `${id}.json`), at(id, PLACES.sidecar));
+    strikeOut(id);
+  }
+
+  function strikeOut(id: RequestId): void {
+    const list = lists.get(id);
+    lists.delete(id);
+    list?.open.delete(id);
+    if (list?.open.size === 0) rmSync(list.path, { force: true });
+  }
+
+  /** Claims that a crash left without their folders. */
+  function unsettled(): Claim[] {
+    const names = readNames(gate);
+    const there = new Set(
+      names.map((name) => name.replace(/\.json$/, "")).filter((id) => RequestId.safeParse(id).success),
+    );
+    const found: Claim[] = [];
+    for (const name of names.filter((one) => one.endsWith(".list"))) {
+      const path = join(gate, name);
+      const open = new Set<RequestId>();
+      for (const claim of readList(path)) {
+        if (!there.delete(claim.id)) continue;
+        open.add(claim.id);
+        lists.set(claim.id, { path, open });
+        found.push(claim);
+      }
+      if (open.size === 0) rmSync(path, { force: true });
+    }
+    // Not on any list that can be read: the names are lost, the files are not.
+    for (const id of there) {
+      lists.set(id, { path: join(gate, `${id}.list`), open: new Set([id]) });
+      const raw = `recovered-${id}.pdf`;
+      const sidecar = names.includes(`${id}.json`) && { sidecar: `${raw}.json` };
+      const isFolder = lstatSync(join(gate, id), { throwIfNoEntry: false })?.isDirectory() ?? false;
+      const parts = isFolder ? [] : [{ raw, as: "1.pdf" }];
+      found.push({
+        format: 1,
+        id,
+        form: isFolder ? "folder" : "file",
+        raw,
+        claimedMs: Math.round(now()),
+        parts,
+        ...sidecar,
+      });
+    }
+    return found;
+  }
+
+  function read(id: RequestId): Claim | "damaged" | undefined {
     try {
-      takeSidecar(claim);
-    } catch {
-      // The PDF is ours: its intake tries again, and knows what to do when that does not help.
+      return Claim.parse(JSON.parse(readFileSync(at(id, PLACES.claim), "utf8")));
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return undefined;
+      if (errnoOf(error) !== "") throw error;
+      return "damaged";
     }
-    return claim;
   }
 
   /** Safe to repeat. A sidecar that is not there any more is found missing later on. */
   function takeSidecar({ id, sidecar }: Claim): void {
     if (sidecar === undefined) return;
-    try {
-      renameSync(toPath(inbox, sidecar), at(id, PLACES.sidecar));
-    } catch (error) {
-      if (errnoOf(error) !== "ENOENT") throw error;
-    }
+    renameIfThere(toPath(inbox, sidecar), lists.has(id) ? join(gate, `${id}.json`) : at(id, PLACES.sidecar));
   }
 
   /** Forgets a claim of which nothing is left. A folder that is not empty stays, with what is in it. */
   function drop(id: RequestId): void {
-    for (const remove of [() => unlinkSync(at(id, PLACES.claim)), () => rmdirSync(folderOf(id))]) {
-      try {
-        remove();
-      } catch (error) {
-        if (errnoOf(error) !== "ENOENT" && errnoOf(error) !== "ENOTEMPTY") throw error;
-      }
+    rmSync(at(id, PLACES.claim), { force: true });
+    try {
+      rmdirSync(folderOf(id));
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return;
+      if (errnoOf(error) !== "ENOTEMPTY") throw error;
+      const names = readdirSync(folderOf(id));
+      if (!names.every((name) => HALF_WRITTEN.test(name))) return;
+      for (const name of names) rmSync(at(id, name), { force: true });
+      rmdirSync(folderOf(id));
     }
   }
 
   return {
-    take,
+    takeAll,
+    settleIn,
+    unsettled,
     takeSidecar,
     drop,
     folderOf,
     at,
 
     /** Undefined when there is none: not ours, or over. "damaged" when it cannot be read. */
-    read(id: RequestId): Claim | "damaged" | undefined {
-      try {
-        return Claim.parse(JSON.parse(readFileSync(at(id, PLACES.claim), "utf8")));
-      } catch (error) {
-        if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return undefined;
-        if (errnoOf(error) !== "") throw error;
-        return "damaged";
-      }
-    },
+    read,
 
     /** Writes a changed claim as a whole. */
     async save(claim: Claim): Promise<void> {
@@ -141,4 +232,34 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
       drop(id);
     },
   };
+}
+
+function renameIfThere(from: string | Buffer, to: string): void {
+  try {
+    renameSync(from, to);
+  } catch (error) {
+    if (errnoOf(error) !== "ENOENT") throw error;
+  }
+}
+
+function readNames(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+/** The claims on a list, as far as it was written. */
+function readList(path: string): Claim[] {
+  const claims: Claim[] = [];
+  for (const line of readFileSync(path, "utf8").split("\n")) {
+    try {
+      claims.push(Claim.parse(JSON.parse(line)));
+    } catch {
+      // The crash came while this line was written: nothing on it, or behind it, was taken.
+    }
+  }
+  return claims;
 }

@@ -67,8 +67,7 @@ export function createEnds({
 
   /** The notes of an earlier attempt under the same name, whose file the person put back into the inbox. */
   async function forgetFailure({ raw }: Claim): Promise<void> {
-    const [file, note] = await Promise.all([find(toPath(folders.failed, raw)), notes.read("failed", raw)]);
-    if (file || !note) return;
+    if (!notes.read("failed", raw) || (await find(toPath(folders.failed, raw)))) return;
     await rm(toPath(folders.failed, sidecarOf(raw)), { force: true });
     await notes.remove("failed", raw);
   }

@@ -36,7 +36,10 @@ export function createHeal({
   return {
     /** What is there now; only this is healed, because what is claimed from here on is looked after already. */
     async list(): Promise<RequestId[]> {
-      return (await readdir(work)).filter((name) => RequestId.safeParse(name).success);
+      const unsettled = claims.unsettled();
+      for (const claim of unsettled) takeIn(claim);
+      const begun = new Set(unsettled.map(({ id }) => id));
+      return (await readdir(work)).filter((name) => RequestId.safeParse(name).success && !begun.has(name));
     },
 
     /** Throws when Redis, or the disk, does not answer. */

@@ -40,11 +40,10 @@ interface Typed {
 /** The kind of an entry; undefined for what is none of our business. */
 export function toKind(entry: Typed): Kind | undefined {
   const { name } = entry;
-  if (isIgnored(name)) return undefined;
+  if (isIgnored(name) || name === DEFAULTS) return undefined;
   if (entry.isDirectory()) return "folder";
   const special = entry.isSymbolicLink() || entry.isFIFO() || entry.isSocket();
   if (special || entry.isBlockDevice() || entry.isCharacterDevice()) return "special";
-  if (name === DEFAULTS) return undefined;
   if (isPdfName(name)) return "pdf";
   return isPdfName(name.replace(/\.json$/, "")) && name.endsWith(".json") ? "sidecar" : "other";
 }

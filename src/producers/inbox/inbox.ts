@@ -3,86 +3,35 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { PermanentError } from "../../core/errors.ts";
 import type { RequestId } from "../../core/request.ts";
-import type { Log } from "../../core/stage.ts";
-import type { Pipeline } from "../../queues/pipeline-types.ts";
-import type { Check } from "../api/status.ts";
+import { removeStale } from "../../files/durable.ts";
 import { createSetAside } from "./aside.ts";
-import { type Claim, createClaims } from "./claim.ts";
+import { createClaims, type Wanted } from "./claim.ts";
+import { type InboxParts, type InboxStatus, toCheck, toPatience } from "./config.ts";
 import { createEnds } from "./ends.ts";
 import { createFollow } from "./follow.ts";
 import { createHeal } from "./heal.ts";
-import { createIntake, type InboxDocuments } from "./intake.ts";
+import { createIntake } from "./intake.ts";
 import { errnoOf } from "./look.ts";
+import type { RawName } from "./names.ts";
 import { createNotes } from "./notes.ts";
 import { createBreath, eachOf } from "./pace.ts";
 import { codeOf, createPending } from "./pending.ts";
 import { createReports } from "./reports.ts";
 import { createStatusFiles } from "./status-file.ts";
 import { createTaking } from "./taking.ts";
-import { createTracker, type Patience, type Ready } from "./tracker.ts";
+import { createTracker, type Ready } from "./tracker.ts";
 import { chooseMode, type Mode, startWatch } from "./watch.ts";
-
-/** Lengths of time in milliseconds. */
-export interface InboxConfig {
-  /** A file is taken once it has not changed for this long (default 5 s). */
-  settleMs?: number;
-  /** The same for folders (default 30 s). */
-  folderSettleMs?: number;
-  /** The inbox is listed this often, whatever the watcher says (default 15 s). */
-  sweepMs?: number;
-  /** How long an incomplete PDF may stay as it is (default 10 min). */
-  settleMaxMs?: number;
-  /** How long a PDF waits for its sidecar when there is no defaults.json (default six times settleMs). */
-  sidecarWaitMs?: number;
-  /** When a file that cannot be used is reported (default 1 min). */
-  reportMs?: number;
-  /** How often changes of requests are looked for (default 1 s). */
-  followMs?: number;
-  /** Largest document, in bytes (default 1 GiB). */
-  maxBytes?: number;
-  /** Claims that may wait to become requests at the same time (default 10,000); the rest stays in the inbox. */
-  maxInFlight?: number;
-  /** "auto" (the default) polls where events cannot be relied on. */
-  watch?: "auto" | Mode;
-}
-
-export interface InboxParts {
-  dataDir: string;
-  pipeline: Pick<Pipeline, "submit" | "find" | "takeChanged" | "putBackChanged">;
-  documents: InboxDocuments;
-  config?: InboxConfig;
-  log: Log;
-  /** Milliseconds since the epoch. The default never jumps, whatever is done to the machine's clock. */
-  now?: () => number;
-}
-
-/** How the inbox is. Counts since the start; times in milliseconds. */
-export interface InboxStatus {
-  mode: Mode;
-  why: string;
-  waiting: number;
-  settling: number;
-  busy: number;
-  /** Files that nobody can use, left where they are. */
-  unusable: number;
-  oldestMs: number;
-  pending: number;
-  held: number;
-  /** Requests whose status or files could not be brought up to date yet. */
-  behind: number;
-  pausedMs: number;
-  claimed: number;
-  failed: number;
-  duplicates: number;
-  lastScanMs: number | undefined;
-  scanMs: number;
-  isRootGone: boolean;
-}
 
 export type Inbox = ReturnType<typeof createInbox>;
 
 const AT_ONCE = 8;
+/** Claims on one list: some milliseconds' worth. */
+const CLAIMS_AT_ONCE = 256;
+/** Somebody has the file open, or we may not take it. */
+const BUSY = new Set(["EBUSY", "EACCES", "EPERM", "ESTALE", "ETXTBSY"]);
+/** Between two passes; more where there is much to go through, so that waiting files cost next to nothing. */
 const LEAST_GAP_MS = 20;
+const ENTRIES_PER_GAP_MS = 500;
 /** A listing is at most a tenth of the time. */
 const LIST_SHARE = 10;
 
@@ -101,14 +50,8 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     archive: at("archive"),
     status: at("status"),
   };
-  const { settleMs = 5_000, sweepMs = 15_000, maxBytes = 1024 ** 3, maxInFlight = 10_000, followMs = 1_000 } = config;
-  const patience: Patience = {
-    settleMs,
-    folderSettleMs: config.folderSettleMs ?? 30_000,
-    settleMaxMs: config.settleMaxMs ?? 600_000,
-    sidecarWaitMs: config.sidecarWaitMs ?? 6 * settleMs,
-    reportMs: config.reportMs ?? 60_000,
-  };
+  const { sweepMs = 15_000, maxBytes = 1024 ** 3, maxInFlight = 10_000, followMs = 1_000 } = config;
+  const patience = toPatience(config);
 
   const tracker = createTracker({ inbox: folders.inbox, patience, now });
   const claims = createClaims({ inbox: folders.inbox, work: folders.work, now });
@@ -174,10 +117,11 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     const room = pending.room();
     const ready = await tracker.due(room, breathe);
     isFull = room === 0 || ready.length >= room;
-    for (const one of ready) {
-      take(one);
+    for (let n = 0; n < ready.length; n += CLAIMS_AT_ONCE) {
+      take(ready.slice(n, n + CLAIMS_AT_ONCE));
       await breathe();
     }
+    pending.kick();
   }
 
   async function list(breathe: () => Promise<void>): Promise<void> {
@@ -194,24 +138,34 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     }
     lastScanMs = now();
     scanMs = performance.now() - startedMs;
-    if (!isRootGone) await reports();
+    if (isRootGone) return;
+    await reports().catch((error: unknown) => log.warn({ code: codeOf(error) }, "unusable files not reported"));
   }
 
-  function take({ item, sidecar }: Ready): void {
-    const form = item.kind === "folder" || item.kind === "special" ? item.kind : "file";
-    let claim: Claim | undefined;
+  function take(ready: readonly Ready[]): void {
+    const wanted = ready.map(({ item, sidecar }): Wanted => {
+      const form = item.kind === "folder" || item.kind === "special" ? item.kind : "file";
+      return { form, raw: item.raw, sidecar, mark: form === "file" ? item.mark : undefined };
+    });
+    const held = new Set<RawName>();
     try {
-      claim = claims.take({ form, raw: item.raw, sidecar, mark: form === "file" ? item.mark : undefined });
+      const taken = claims.takeAll(wanted, ({ raw }, error) => {
+        held.add(raw);
+        if (!BUSY.has(errnoOf(error))) pending.fault(error);
+      });
+      counts.claimed += taken.length;
+      taken.forEach(pending.add);
     } catch (error) {
-      tracker.hold(item);
-      if (!["EBUSY", "EACCES", "EPERM", "ESTALE", "ETXTBSY"].includes(errnoOf(error))) pending.fault(error);
-      return;
+      return pending.fault(error);
     }
-    tracker.forget(item.raw);
-    if (sidecar !== undefined) tracker.forget(sidecar);
-    if (!claim) return;
-    counts.claimed += 1;
-    pending.add(claim);
+    for (const { item, sidecar } of ready) {
+      if (held.has(item.raw)) {
+        tracker.hold(item);
+        continue;
+      }
+      tracker.forget(item.raw);
+      if (sidecar !== undefined) tracker.forget(sidecar);
+    }
   }
 
   function plan(delayMs?: number): void {
@@ -226,10 +180,11 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     const listMs = isWoken ? last + Math.max(scanMs * LIST_SHARE, LEAST_GAP_MS) : last + sweepMs;
     const roomMs = pending.room() > 0 ? 0 : pending.pausedUntilMs() || Number.POSITIVE_INFINITY;
     const dueMs = Math.max(tracker.nextMs(), roomMs);
-    return Math.max(Math.min(listMs, dueMs) - at, LEAST_GAP_MS);
+    return Math.max(Math.min(listMs, dueMs) - at, LEAST_GAP_MS, tracker.size() / ENTRIES_PER_GAP_MS);
   }
 
   async function turn(): Promise<void> {
+    if (passing) return;
     const at = now();
     const isDue = lastScanMs === undefined || at - lastScanMs >= sweepMs;
     const mustList = isDue || (isWoken && at - (lastScanMs ?? 0) >= scanMs * LIST_SHARE);
@@ -248,15 +203,19 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
 
   /** Heals what can be healed; the rest is tried again with the next look at the changes. */
   async function healAll(): Promise<void> {
+    const rest: RequestId[] = [];
     const failed: RequestId[] = [];
     await eachOf(unhealed, AT_ONCE, async (id) => {
+      // Redis or the disk does not answer: the rest would only ask in vain.
+      if (failed.length > 0) return void rest.push(id);
       try {
         await heal.one(id);
       } catch {
         failed.push(id);
       }
     });
-    unhealed = failed;
+    unhealed = [...rest, ...failed];
+    pending.kick();
   }
 
   async function followOnce(): Promise<void> {
@@ -285,6 +244,7 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     }
     ({ mode, why } = chooseMode(folders.inbox));
     if (config.watch && config.watch !== "auto") [mode, why] = [config.watch, "the configuration says so"];
+    for (const folder of [folders.status, folders.failed, folders.duplicates]) await removeStale(folder);
     unhealed = await heal.list();
   }
 
@@ -326,7 +286,7 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
      */
     async sweepOnce(): Promise<void> {
       if (mode === "poll" && why === "not started") await prepare();
-      await passing;
+      while (passing) await passing;
       passing = pass({ mustList: true });
       try {
         await passing;
@@ -353,20 +313,7 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     },
 
     /** For health and metrics. No names. */
-    check(): Check {
-      const { isRootGone: isGone, pausedMs, lastScanMs: last, why: _why, mode: is, ...numbers } = status();
-      const sinceMs = last === undefined ? 0 : now() - last;
-      const isLate = sinceMs > 3 * sweepMs + 30_000;
-      const note = isGone
-        ? "the inbox cannot be listed"
-        : pausedMs > 0
-          ? "intake is paused: Redis or the disk does not take anything"
-          : isLate
-            ? "the inbox was not listed for a while"
-            : `watched by ${is === "native" ? "events and listings" : "listings"}`;
-      const figures = { ...numbers, pausedMs, sinceScanMs: sinceMs };
-      return { ok: !isGone && pausedMs === 0 && !isLate, note, figures };
-    },
+    check: () => toCheck(status(), { now: now(), sweepMs }),
   };
 }
 

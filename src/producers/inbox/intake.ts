@@ -1,6 +1,7 @@
-import { constants } from "node:fs";
-import { copyFile, lstat, open, rename, rm } from "node:fs/promises";
+import { closeSync, constants, fstatSync, fsync, lstatSync, openSync, readSync } from "node:fs";
+import { copyFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { isFailure, PermanentError, toFailure } from "../../core/errors.ts";
 import type { StoredDocument } from "../../core/request.ts";
 import { isEnd } from "../../core/status.ts";
@@ -10,15 +11,25 @@ import type { Pipeline, Submitted } from "../../queues/pipeline-types.ts";
 import { toDisplayName } from "../api/names.ts";
 import { type Manifest, MANIFEST_BYTES, readManifest } from "../manifest.ts";
 import { type Claim, type Claims, PLACES } from "./claim.ts";
-import { REQUEST } from "./ignore.ts";
+import { DEFAULTS, REQUEST } from "./ignore.ts";
 import { errnoOf, isSame, lookAtFolder, toMark } from "./look.ts";
-import { fromText, type RawName, toPath, toText } from "./names.ts";
+import { type RawName, toPath, toText } from "./names.ts";
 import type { Notes } from "./notes.ts";
-import { find } from "./place.ts";
-import { badRequest, noRequest, type Reason, refused, sidecarGone, special, wrongFolder } from "./unusable.ts";
+import {
+  badRequest,
+  noRequest,
+  type Reason,
+  refused,
+  requestSpecial,
+  sidecarGone,
+  special,
+  wrongFolder,
+} from "./unusable.ts";
 
 /** The provider takes this many documents in one request. @source docs/provider.md §Upload */
 const MOST_DOCUMENTS = 10;
+
+const sync = promisify(fsync);
 
 /** What the inbox needs of the document store. */
 export interface InboxDocuments {
@@ -54,7 +65,7 @@ export function createIntake({
     try {
       if (claim.form === "special") return unusable(special());
       if (claim.form === "folder") await arrange(claim);
-      const manifest = await readRequest(claim);
+      const manifest = readRequest(claim);
       const found = [];
       for (const part of claim.parts) {
         const document = await check(claim, part, found);
@@ -92,20 +103,20 @@ export function createIntake({
     }
   }
 
-  async function readRequest(claim: Claim): Promise<Manifest> {
+  function readRequest(claim: Claim): Manifest {
     const { id, form, raw, sidecar } = claim;
     const place = form === "folder" ? join(PLACES.folder, REQUEST) : PLACES.sidecar;
-    let bytes = await readSmall(claims.at(id, place));
+    let bytes = readSmall(claims.at(id, place));
     let name: RawName = form === "folder" ? REQUEST : (sidecar ?? "");
     if (!bytes && sidecar !== undefined) {
       claims.takeSidecar(claim);
-      bytes = await readSmall(claims.at(id, place));
+      bytes = readSmall(claims.at(id, place));
       // Never the defaults instead: somebody else would be asked to sign.
       if (!bytes) throw new Unusable(sidecarGone(raw));
     }
     if (!bytes && form === "file") {
-      bytes = await readSmall(defaultsPath);
-      name = fromText("defaults.json");
+      bytes = readSmall(defaultsPath);
+      name = DEFAULTS;
     }
     if (!bytes) throw new Unusable(noRequest(raw, form === "folder" ? "folder" : "file"));
     const read = readManifest(bytes);
@@ -125,7 +136,7 @@ export function createIntake({
     try {
       await probePdf(path, { maxBytes });
       const document = await documents.inspect(claim.id, as, nameFor(raw, before));
-      const stats = await lstat(path);
+      const stats = lstatSync(path);
       const isStill = !claim.mark || isDetached || isSame(claim.mark, toMark(stats));
       return isStill && stats.size === document.sizeBytes ? document : undefined;
     } catch (error) {
@@ -138,8 +149,8 @@ export function createIntake({
 
   /** A file with two names could be changed under the other one after it was hashed: ours becomes a file of its own. */
   async function detach(path: string): Promise<boolean> {
-    const found = await find(path);
-    if (!found?.isFile() || found.nlink < 2) return false;
+    const found = lstatSync(path);
+    if (!found.isFile() || found.nlink < 2) return false;
     const copy = `${path}.copy`;
     await rm(copy, { force: true });
     await copyFile(path, copy, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
@@ -149,13 +160,14 @@ export function createIntake({
 
   /** Everything of the claim is on disk when this resolves: from here on the record may rely on it. */
   async function putOnDisk({ id, parts, sidecar }: Claim): Promise<void> {
-    const names = [...parts.map(({ as }) => as), PLACES.claim, ...(sidecar === undefined ? [] : [PLACES.sidecar])];
+    // Not the claim: what is in it stands on its list until now, and in the record from now on.
+    const names = [...parts.map(({ as }) => as), ...(sidecar === undefined ? [] : [PLACES.sidecar])];
     for (const name of names) {
-      const file = await open(claims.at(id, name), constants.O_RDONLY | constants.O_NOFOLLOW);
+      const file = openSync(claims.at(id, name), READ);
       try {
-        await file.sync();
+        await sync(file);
       } finally {
-        await file.close();
+        closeSync(file);
       }
     }
     await syncFolder(claims.folderOf(id));
@@ -176,7 +188,7 @@ export function createIntake({
 
   /** The request that had failed with one of these documents and was given back under this name, if any. */
   async function earlierAttempt(claim: Claim, found: StoredDocument[]): Promise<string | undefined> {
-    const note = await notes.read("failed", claim.raw);
+    const note = notes.read("failed", claim.raw);
     if (!note?.request_id || note.request_id === claim.id) return undefined;
     const earlier = await pipeline.find(note.request_id);
     if (!earlier || !isEnd(earlier.phase) || earlier.phase === "done") return undefined;
@@ -196,31 +208,24 @@ class Unusable extends Error {
   }
 }
 
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
 /** The file's bytes, when it is there; cut off behind the limit, which the reader of manifests notices. */
-async function readSmall(path: string): Promise<Buffer | undefined> {
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const file = await open(path, flags).catch((error: unknown) => {
-    if (errnoOf(error) === "ENOENT") return undefined;
-    if (errnoOf(error) === "ELOOP")
-      throw new Unusable({
-        code: "not-a-regular-file",
-        message: "Its JSON file is a link; put the file itself there.",
-      });
-    throw error;
-  });
-  if (!file) return undefined;
+function readSmall(path: string): Buffer | undefined {
+  let file: number;
   try {
-    if (!(await file.stat()).isFile()) {
-      throw new Unusable({
-        code: "not-a-regular-file",
-        message: "Its JSON file is not a regular file; put one there.",
-      });
-    }
-    const buffer = Buffer.alloc(MANIFEST_BYTES + 1);
-    const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
-    return buffer.subarray(0, bytesRead);
+    file = openSync(path, READ);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return undefined;
+    if (errnoOf(error) === "ELOOP" || errnoOf(error) === "ENXIO") throw new Unusable(requestSpecial());
+    throw error;
+  }
+  try {
+    if (!fstatSync(file).isFile()) throw new Unusable(requestSpecial());
+    const buffer = Buffer.allocUnsafe(MANIFEST_BYTES + 1);
+    return Buffer.from(buffer.subarray(0, readSync(file, buffer, 0, buffer.length, 0)));
   } finally {
-    await file.close();
+    closeSync(file);
   }
 }
 

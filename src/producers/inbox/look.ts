@@ -89,7 +89,7 @@ export interface FolderLook {
 export function lookAtFolder(path: string | Buffer): FolderLook | undefined {
   const look: FolderLook = { key: "", pdfs: [], strangers: [], hasRequest: false, isReady: false, isUnfinished: false };
   try {
-    const entries = readdirSync(path, { withFileTypes: true, encoding: "latin1" as BufferEncoding });
+    const entries = readdirSync(path, { withFileTypes: true, encoding: "latin1" });
     const keys: string[] = [`${entries.length}`];
     for (const entry of entries.slice(0, MOST_ENTRIES)) {
       const { name } = entry;

@@ -33,7 +33,12 @@ export interface StatusFile {
 const ENDING = ".status.json";
 const Signed = z.array(ResultFile).catch([]);
 const Link = z.string().optional().catch(undefined);
-const Owner = z.looseObject({ request_id: z.string().optional(), dropped_as: z.string().optional(), state: z.string(), claimed_at: z.string().optional() });
+const Owner = z.looseObject({
+  request_id: z.string().optional(),
+  dropped_as: z.string().optional(),
+  state: z.string(),
+  claimed_at: z.string().optional(),
+});
 
 export type StatusFiles = ReturnType<typeof createStatusFiles>;
 

@@ -33,6 +33,7 @@ export function createTaking({
 }) {
   return async function take(claim: Claim): Promise<void> {
     await follow.inTurn(claim.id, async () => {
+      claims.settleIn(claim);
       // A crash came while it was given back: what was decided then is finished, not decided again.
       if (claim.aside && !claim.aside.keep) return await giveBack(claim, claim.aside);
       const taken = await intake(claim);
@@ -83,7 +84,8 @@ export function createTaking({
     const { id, raw, sidecar } = claim;
     const names = sidecar === undefined ? [raw] : [raw, sidecar];
     const there = await Promise.all(names.map((name) => find(toPath(inbox, name))));
-    if (there.some((one) => one !== undefined)) return await giveBack(claim, { where: "failed", note: toNote(changed, "failed") });
+    if (there.some((one) => one !== undefined))
+      return await giveBack(claim, { where: "failed", note: toNote(changed, "failed") });
     if (sidecar !== undefined) await moveTo(claims.at(id, PLACES.sidecar), toPath(inbox, sidecar));
     const moved = await moveTo(claims.at(id, "1.pdf"), toPath(inbox, raw));
     if (moved === "taken") return await giveBack(claim, { where: "failed", note: toNote(changed, "failed") });

@@ -103,7 +103,9 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
   /** Looks at what is due. What may be taken now, the oldest first, at most `room`. */
   async function due(room: number, breathe: () => Promise<void>): Promise<Ready[]> {
     const at = now();
-    const found = [...items.values()].filter((item) => item.dueMs <= at).sort((a, b) => age(a) - age(b));
+    const found: Tracked[] = [];
+    for (const item of items.values()) if (item.dueMs <= at) found.push(item);
+    found.sort((a, b) => age(a) - age(b));
     const ready: Ready[] = [];
     // Sidecars first: a PDF asks how its sidecar is.
     for (const item of [...found.filter(isSidecar), ...found.filter((one) => !isSidecar(one))]) {
@@ -163,7 +165,7 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
     const pdf = items.get(item.raw.slice(0, -".json".length));
     if (pdf) pdf.dueMs = Math.min(pdf.dueMs, at);
     else if (at - item.firstMs >= reportMs) report(item);
-    if (item.state !== "reported") item.dueMs = at + reportMs;
+    if (item.state !== "reported") item.dueMs = Math.max(item.firstMs + reportMs, at + settleMs);
   }
 
   function lookIntoFolder(item: Tracked, at: number): Ready | undefined {
@@ -224,6 +226,7 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
     hold,
     forget: (raw: RawName) => void items.delete(raw),
     hasDefaults: () => hasDefaults,
+    size: () => items.size,
     /** Entries that nobody can use, for the report. */
     reported: () => [...items.values()].filter(({ state }) => state === "reported"),
     /** When the next entry is due. */

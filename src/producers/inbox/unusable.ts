@@ -33,6 +33,14 @@ export function special(): Reason {
   return { code: "not-a-regular-file", message: REMEDIES["not-a-regular-file"] ?? "" };
 }
 
+/** The manifest is a link, or no file at all. */
+export function requestSpecial(): Reason {
+  return {
+    code: "not-a-regular-file",
+    message: `The JSON file that says who signs is not a regular file; put the file itself there, ${AGAIN}.`,
+  };
+}
+
 /** Nobody said who signs. */
 export function noRequest(raw: RawName, form: "file" | "folder"): Reason {
   const message =

@@ -1,0 +1,64 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { findRedis } from "../../src/embedded/redis.ts";
+import { startHouse } from "../helpers/house.ts";
+
+const AUTO = { settings: { APPROVAL: "auto" }, simulator: { humans: { signer: "auto" as const, signerDelayMs: 0 } } };
+
+async function ownRedis() {
+  const dir = await mkdtemp(join(tmpdir(), "signpipe-redis-"));
+  const options = { dir, keep: true, env: process.env, ways: ["path", "debian"] as const };
+  let redis = await findRedis(options);
+  const port = Number(new URL(redis.url).port);
+  onTestFinished(async () => {
+    await redis.stop();
+    await rm(dir, { recursive: true, force: true });
+  });
+  return {
+    url: redis.url,
+    /** Ends it as a power cut would, and starts it again on its data after a while. */
+    async restart(awayMs: number): Promise<void> {
+      if (redis.pid !== undefined) process.kill(redis.pid, "SIGKILL");
+      await redis.stop();
+      await new Promise((resolve) => setTimeout(resolve, awayMs));
+      redis = await findRedis({ ...options, port });
+    },
+  };
+}
+
+test("Redis killed and started again in the middle of everything loses nothing and repeats nothing", async () => {
+  const redis = await ownRedis();
+  const house = await startHouse({ ...AUTO, redisUrl: redis.url });
+  house.simulator.set({ latencyMs: 40 });
+  const ids: string[] = [];
+  for (let i = 0; i < 12; i++) ids.push(await house.submit());
+  await expect.poll(() => house.simulator.calls.get("approveVideoId") ?? 0, { timeout: 20_000 }).toBeGreaterThan(2);
+  await redis.restart(500);
+  for (const id of ids) await house.waits(id, "code", 60_000);
+  await redis.restart(500);
+  for (const id of ids) {
+    await expect
+      .poll(async () => (await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) })).status, {
+        timeout: 20_000,
+      })
+      .toBe(202);
+  }
+  for (const id of ids) await house.reaches(id, "cleanup", "done", 60_000);
+  expect(["create", "approve", "otp", "sign", "delete-document"].map(house.effects)).toEqual([12, 12, 12, 12, 12]);
+});
+
+test("while Redis is away the API says so at once, and takes requests again when it is back", async () => {
+  const redis = await ownRedis();
+  const house = await startHouse({ ...AUTO, redisUrl: redis.url });
+  const down = redis.restart(3_000);
+  await expect.poll(async () => (await house.call("GET", "/health/ready")).status, { timeout: 10_000 }).toBe(503);
+  const before = performance.now();
+  await expect(house.submit()).rejects.toThrow(/50[37]/);
+  expect(performance.now() - before).toBeLessThan(15_000);
+  await down;
+  await expect.poll(async () => (await house.call("GET", "/health/ready")).status, { timeout: 20_000 }).toBe(200);
+  const id = await house.submit();
+  await house.waits(id, "code", 30_000);
+});

@@ -1,0 +1,199 @@
+import { rename, stat } from "node:fs/promises";
+import { expect, test } from "vitest";
+import { makePdf, MANIFEST, startInboxHouse } from "./inbox-house.ts";
+
+const PAIR = (text: string) => ({ "x.pdf": makePdf(text), "x.pdf.json": MANIFEST });
+const failure = { code: "provider-refused", message: "The provider refused the profile", stage: "create" };
+
+test("the status beside the inbox follows the request", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  const { id } = house.only();
+  const waiting = { for: "the video identification", whose: "signer", sinceMs: 0, untilMs: 60_000 };
+  house.pipeline.move(id, {
+    stage: "identify",
+    phase: "waiting",
+    waiting,
+    facts: { videoidLink: "https://v.example/1" },
+  });
+  await house.pass();
+  expect(await house.status("x.pdf")).toMatchObject({
+    file: "x.pdf",
+    request_id: id,
+    state: "waiting",
+    stage: "identify",
+    videoid_link: "https://v.example/1",
+    waiting: { for: "the video identification", whose: "signer", until: "1970-01-01T00:01:00.000Z" },
+  });
+});
+
+test("once it is done, the originals are archived, the sidecar is removed and the status names the signed files", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  const { id } = house.only();
+  const result = { name: "x.signed.pdf", sizeBytes: 1, sha256: "0".repeat(64) };
+  house.pipeline.move(id, { stage: "cleanup", phase: "done", facts: { signed: [{ ...result, uid: "u" }] } });
+  await house.pass();
+  expect(await house.tree("archive")).toEqual([`${id}/x.pdf`]);
+  expect(await house.tree(".work")).toEqual([]);
+  expect(await house.status("x.pdf")).toMatchObject({
+    state: "done",
+    signed: [`signed/${id}/x.signed.pdf`],
+    now_at: `archive/${id}`,
+  });
+});
+
+test("a folder that is done is archived under its documents' own names", async () => {
+  const house = startInboxHouse();
+  await house.take({ f: { "b.pdf": makePdf("b"), "a.pdf": makePdf("a"), "request.json": MANIFEST } });
+  const { id } = house.only();
+  house.pipeline.move(id, { phase: "done" });
+  await house.pass();
+  expect(await house.tree("archive")).toEqual([`${id}/a.pdf`, `${id}/b.pdf`]);
+  expect(await house.tree(".work")).toEqual([]);
+});
+
+test("a failed request gives the file back and keeps the original for a retry", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  const { id } = house.only();
+  house.pipeline.move(id, { phase: "failed", attempt: 3, failure });
+  await house.pass();
+  expect(await house.tree("failed")).toEqual(["x.pdf", "x.pdf.error.json", "x.pdf.error.txt", "x.pdf.json"]);
+  expect(await house.json("failed", "x.pdf.error.json")).toMatchObject({
+    code: "provider-refused",
+    stage: "create",
+    request_id: id,
+    attempts: 3,
+    retriable: true,
+  });
+  expect((await stat(house.at("failed", "x.pdf.json"))).mode & 0o777).toBe(0o600);
+  expect(await house.tree(".work")).toContain(`${id}/1.pdf`);
+  expect(await house.status("x.pdf")).toMatchObject({ state: "failed", now_at: "failed/x.pdf" });
+});
+
+test("a failed request that succeeds when it is retried takes back what it had given back", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  const { id } = house.only();
+  house.pipeline.move(id, { phase: "failed", failure });
+  await house.pass();
+  house.pipeline.move(id, { phase: "queued" });
+  await house.pass();
+  expect(await house.status("x.pdf")).toMatchObject({ state: "queued" });
+  house.pipeline.move(id, { phase: "done" });
+  await house.pass();
+  expect(await house.tree("failed")).toEqual([]);
+  expect(await house.tree("archive")).toEqual([`${id}/x.pdf`]);
+});
+
+test("a failed request that fails again leaves one file and one note", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  const { id } = house.only();
+  for (const code of ["first", "second"]) {
+    house.pipeline.move(id, { phase: "failed", failure: { ...failure, code } });
+    await house.pass();
+  }
+  expect(await house.tree("failed")).toHaveLength(4);
+  expect(await house.json("failed", "x.pdf.error.json")).toMatchObject({ code: "second" });
+});
+
+test("a failed folder comes back whole and keeps its originals", async () => {
+  const house = startInboxHouse();
+  await house.take({ f: { "b.pdf": makePdf("b"), "a.pdf": makePdf("a"), "request.json": MANIFEST } });
+  const { id } = house.only();
+  house.pipeline.move(id, { phase: "expired" });
+  await house.pass();
+  expect(await house.tree("failed")).toEqual(["f.error.json", "f.error.txt", "f/a.pdf", "f/b.pdf", "f/request.json"]);
+  house.pipeline.move(id, { phase: "done" });
+  await house.pass();
+  expect(await house.tree("failed")).toEqual([]);
+  expect(await house.tree("archive")).toEqual([`${id}/a.pdf`, `${id}/b.pdf`]);
+});
+
+test.each(["refused", "cancelled"] as const)("a %s request gives everything back", async (phase) => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  house.pipeline.move(house.only().id, { phase });
+  await house.pass();
+  expect(await house.tree(".work")).toEqual([]);
+  expect(await house.tree("failed")).toEqual(["x.pdf", "x.pdf.error.json", "x.pdf.error.txt", "x.pdf.json"]);
+  expect(await house.json("failed", "x.pdf.error.json")).toMatchObject({ state: phase, retriable: false });
+  expect(await house.status("x.pdf")).toMatchObject({ state: phase, now_at: "failed/x.pdf" });
+});
+
+test("putting a failed file back is a new attempt that names the old one; its success removes the old notes", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  const first = house.only().id;
+  house.pipeline.move(first, { phase: "failed", failure });
+  await house.pass();
+  for (const name of ["x.pdf", "x.pdf.json"]) await rename(house.at("failed", name), house.at("inbox", name));
+  await house.pass(1_000, 3);
+  const second = house.pipeline.submissions[1];
+  expect(second).toMatchObject({ retryOf: first });
+  house.pipeline.move(second?.id ?? "", { phase: "done" });
+  await house.pass();
+  expect(await house.tree("failed")).toEqual([]);
+});
+
+test("an end never overwrites what is in failed/ already", async () => {
+  const house = startInboxHouse();
+  await house.put("failed", { "x.pdf": "another", "x (2).pdf": "one more" });
+  await house.take(PAIR("a"));
+  house.pipeline.move(house.only().id, { phase: "refused" });
+  await house.pass();
+  expect(await house.read("failed", "x.pdf")).toBe("another");
+  expect(await house.tree("failed")).toContain("x (3).pdf");
+  expect(await house.tree("failed")).toContain("x (3).pdf.json");
+});
+
+test.each(["queued", "done"] as const)("a duplicate of a %s request is set aside and names it", async (phase) => {
+  const house = startInboxHouse();
+  await house.take(PAIR("same"));
+  const { id } = house.only();
+  house.pipeline.move(id, { phase });
+  await house.take({ "again.pdf": makePdf("same"), "again.pdf.json": MANIFEST });
+  expect(house.pipeline.submissions).toHaveLength(1);
+  expect(await house.tree("duplicates")).toEqual([
+    "again.pdf",
+    "again.pdf.duplicate.json",
+    "again.pdf.duplicate.txt",
+    "again.pdf.json",
+  ]);
+  expect(await house.json("duplicates", "again.pdf.duplicate.json")).toMatchObject({
+    code: "duplicate",
+    duplicate_of: { request_id: id, state: phase },
+  });
+  expect(await house.status("again.pdf")).toMatchObject({ state: "duplicate", duplicate_of: { request_id: id } });
+  expect(house.inbox().status()).toMatchObject({ duplicates: 1, failed: 0 });
+});
+
+test("a duplicate of a failed request is an attempt of its own", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("same"));
+  house.pipeline.move(house.only().id, { phase: "failed", failure });
+  await house.take({ "again.pdf": makePdf("same"), "again.pdf.json": MANIFEST });
+  expect(house.pipeline.submissions).toHaveLength(2);
+});
+
+test("the same name with other content is another request, and each keeps a status", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("one"));
+  await house.take(PAIR("two"));
+  const [one, two] = house.pipeline.submissions;
+  expect(await house.status("x.pdf")).toMatchObject({ request_id: two?.id });
+  house.pipeline.move(one?.id ?? "", { phase: "done" });
+  await house.pass();
+  expect(await house.status("x.pdf")).toMatchObject({ request_id: two?.id, state: "queued" });
+  expect(await house.status(`x.pdf.${one?.id}`)).toMatchObject({ request_id: one?.id, state: "done" });
+});
+
+test("no log line holds a file's name or anything about the signer", async () => {
+  const house = startInboxHouse();
+  await house.drop({ "ana-garcia.pdf": "no pdf", "ana-garcia.pdf.json": MANIFEST, "ana.docx": "x", ...PAIR("a") });
+  await house.pass(30_000, 5);
+  expect(house.logged.length).toBeGreaterThan(2);
+  expect(JSON.stringify(house.logged)).not.toMatch(/garcia|ana|x\.pdf|699999999/);
+});

@@ -1,0 +1,180 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { aRequest, runCommand, startStub, type StubAnswer, type StubCall } from "../helpers/cli-house.ts";
+
+const KEY = "a-key-of-this-test";
+let dir: string;
+let stub: Awaited<ReturnType<typeof startStub>>;
+let answer: (call: StubCall) => StubAnswer;
+let env: Record<string, string>;
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), "signpipe-cli-"));
+  answer = () => ({ status: 200, body: aRequest() });
+  stub = await startStub((call) => answer(call));
+  env = { DATA_DIR: dir, API_URL: stub.url, API_KEY: KEY };
+});
+afterEach(async () => {
+  await stub.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const ID = `req-${"a".repeat(26)}`;
+const problem = (status: number, code: string, detail: string, errors?: object[]): StubAnswer => ({
+  status,
+  body: { type: "about:blank", title: "No", status, detail, code, correlation_id: "c-1", ...(errors && { errors }) },
+});
+
+test("approve posts to the request with the key, and says where it is now", async () => {
+  const { exitCode, err } = await runCommand(["approve", ID], { env });
+  expect(exitCode).toBe(0);
+  expect(err).toContain(`Approved: ${ID}`);
+  expect(stub.calls[0]).toMatchObject({ method: "POST", path: `/v1/requests/${ID}/approve` });
+  expect(stub.calls[0]?.headers.authorization).toBe(`Bearer ${KEY}`);
+});
+
+test("what the API refuses is told in its own sentence, with the fields, and ends with 1", async () => {
+  answer = () =>
+    problem(422, "invalid-manifest", "The manifest cannot be used.", [
+      { field: "signer.email", message: "must be an e-mail address" },
+    ]);
+  const { exitCode, err } = await runCommand(["retry", ID], { env });
+  expect(exitCode).toBe(1);
+  expect(err).toBe("signpipe: The manifest cannot be used. signer.email must be an e-mail address.\n");
+});
+
+test("a wrong key is told with the remedy, and without the key", async () => {
+  answer = () => problem(401, "unauthorized", "The key is wrong.");
+  const { exitCode, err } = await runCommand(["list"], { env });
+  expect(exitCode).toBe(1);
+  expect(err).toContain("does not know the key that was sent: set API_KEY");
+  expect(err).not.toContain(KEY);
+});
+
+test("when nothing runs on DATA_DIR the command says how to start it", async () => {
+  const { exitCode, err } = await runCommand(["list"], { env: { DATA_DIR: dir } });
+  expect(exitCode).toBe(1);
+  expect(err).toContain(`No signpipe runs on ${dir}: start it with "npm start"`);
+});
+
+test("a signpipe that was killed is told apart from one that does not answer", async () => {
+  writeFileSync(join(dir, "run.json"), JSON.stringify({ pid: 2 ** 22 - 1, api: "http://127.0.0.1:1" }));
+  const { err } = await runCommand(["list"], { env: { DATA_DIR: dir, API_KEY: KEY } });
+  expect(err).toContain("has stopped");
+  const silent = await runCommand(["list"], { env: { ...env, API_URL: "http://127.0.0.1:1" } });
+  expect(silent.err).toContain("The API at http://127.0.0.1:1 does not answer (ECONNREFUSED)");
+});
+
+test("without API_URL the address comes from run.json and the key from DATA_DIR", async () => {
+  mkdirSync(join(dir, "keys"));
+  writeFileSync(join(dir, "keys", "api-keys"), `admin:${KEY}\n`);
+  writeFileSync(join(dir, "run.json"), JSON.stringify({ pid: process.pid, api: stub.url }));
+  expect((await runCommand(["show", ID], { env: { DATA_DIR: dir } })).exitCode).toBe(1);
+  expect(stub.calls[0]?.headers.authorization).toBe(`Bearer ${KEY}`);
+});
+
+test("the key of this machine is not sent to an API of another one", async () => {
+  mkdirSync(join(dir, "keys"));
+  writeFileSync(join(dir, "keys", "api-keys"), `admin:${KEY}\n`);
+  const { err } = await runCommand(["list"], { env: { DATA_DIR: dir, API_URL: "http://api.example.com" } });
+  expect(err).toContain("There is no key for the API at http://api.example.com");
+});
+
+test("list prints a table, newest first as the API gives it, and cuts nothing for a script", async () => {
+  const done = aRequest({
+    id: `req-b${"0".repeat(25)}`,
+    state: "done",
+    stage: "cleanup",
+    waiting: undefined,
+    reference: "order-1",
+  });
+  answer = () => ({ status: 200, body: { items: [aRequest(), done], next_cursor: null } });
+  const { out } = await runCommand(["list"], { env });
+  const lines = out.trimEnd().split("\n");
+  expect(lines[0]).toMatch(/^REQUEST +STATE +WHERE +DOCUMENTS +REFERENCE +AGE$/);
+  expect(lines[1]).toMatch(/^req-aaaaaaaa {2}waiting {2}approve: a decision on the identification {2}lease\.pdf/);
+  expect(lines[2]).toMatch(/^req-b0000000 {2}done .* order-1 {2}2\.0 s$/);
+});
+
+test("list follows the pages up to the limit, and --json prints what the API tells", async () => {
+  answer = ({ query }) => {
+    const at = Number(query.get("cursor") ?? 0);
+    const items = Array.from({ length: Number(query.get("limit")) }, (_, i) => aRequest({ reference: `r-${at + i}` }));
+    return { status: 200, body: { items, next_cursor: String(at + items.length) } };
+  };
+  const { out } = await runCommand(["list", "--limit", "250", "--json"], { env });
+  const page = JSON.parse(out) as { items: { reference: string }[]; next_cursor: string };
+  expect(page.items).toHaveLength(250);
+  expect(page.items[249]?.reference).toBe("r-249");
+  expect(stub.calls.map(({ query }) => query.get("limit"))).toEqual(["200", "50"]);
+});
+
+test("a request can be named by its reference, or by the beginning of its id", async () => {
+  answer = ({ path, query }) => {
+    if (path !== "/v1/requests") return { status: 200, body: aRequest() };
+    const found = query.get("reference") === "order-7" || query.get("reference") === null;
+    return { status: 200, body: { items: found ? [aRequest()] : [], next_cursor: null } };
+  };
+  for (const name of ["order-7", "req-aaaa", "aaaa"]) {
+    expect((await runCommand(["cancel", name], { env })).exitCode).toBe(0);
+    expect(stub.calls.at(-1)?.path).toBe(`/v1/requests/${ID}/cancel`);
+  }
+});
+
+test("a beginning that fits several requests is refused, and nothing is done", async () => {
+  const items = [aRequest(), aRequest({ id: `req-aa${"b".repeat(24)}` })];
+  answer = ({ query }) => ({
+    status: 200,
+    body: { items: query.get("reference") === null ? items : [], next_cursor: null },
+  });
+  const { exitCode, err } = await runCommand(["cancel", "req-aa"], { env });
+  expect(exitCode).toBe(1);
+  expect(err).toContain("fits more than one request");
+  expect(stub.calls.filter(({ method }) => method === "POST")).toEqual([]);
+});
+
+test("show says whose turn it is, what to do, and how it came there", async () => {
+  answer = ({ path }) =>
+    path.endsWith("/history")
+      ? {
+          status: 200,
+          body: {
+            items: [
+              { at: "2026-11-24T08:00:01.000Z", event: "wait", stage: "approve", phase: "waiting", note: "approval" },
+            ],
+          },
+        }
+      : { status: 200, body: aRequest({ reference: "order\u001b[31m-1" }) };
+  const { out } = await runCommand(["show", ID], { env });
+  expect(out).toContain("a decision on the identification, until 2026-12-08");
+  expect(out).toContain(`signpipe approve ${ID}`);
+  expect(out).toMatch(/wait +approve +waiting +approval/);
+  expect(out).not.toContain("\u001b");
+});
+
+test("the code is read from standard input, so that it is in no process list", async () => {
+  const { exitCode, err } = await runCommand(["code", ID], { env, stdin: "052174\nmore\n" });
+  expect(exitCode).toBe(0);
+  expect(JSON.parse(stub.calls[0]?.body ?? "")).toEqual({ secret: "052174" });
+  expect(err).not.toContain("052174");
+});
+
+test("a code in the arguments is taken, with a warning", async () => {
+  const { exitCode, err } = await runCommand(["code", ID, "052174"], { env });
+  expect(exitCode).toBe(0);
+  expect(err).toContain("process list");
+});
+
+test("an empty code is not sent", async () => {
+  const { exitCode } = await runCommand(["code", ID], { env, stdin: "" });
+  expect(exitCode).toBe(1);
+  expect(stub.calls).toEqual([]);
+});
+
+test("refuse wants a reason, and sends it", async () => {
+  expect((await runCommand(["refuse", ID], { env })).err).toContain("Give --reason");
+  await runCommand(["refuse", ID, "--reason", "The photograph does not show the signer."], { env });
+  expect(JSON.parse(stub.calls[0]?.body ?? "")).toEqual({ reason: "The photograph does not show the signer." });
+});

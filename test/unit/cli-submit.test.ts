@@ -1,0 +1,144 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { toManifest } from "../../src/cli/submit.ts";
+import { aRequest, runCommand, startStub, type StubAnswer, type StubCall } from "../helpers/cli-house.ts";
+
+let dir: string;
+let pdf: string;
+let stub: Awaited<ReturnType<typeof startStub>>;
+let answer: (call: StubCall) => StubAnswer;
+let env: Record<string, string>;
+
+const ID = `req-${"a".repeat(26)}`;
+const SIGNER = ["--email", "ana@example.com", "--phone", "+34600000000"];
+const accepted: StubAnswer = { status: 202, body: { id: ID, state: "queued", links: { self: `/v1/requests/${ID}` } } };
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), "signpipe-cli-"));
+  pdf = join(dir, "lease.pdf");
+  writeFileSync(pdf, "%PDF-1.7\nnot really one\n%%EOF\n");
+  answer = () => accepted;
+  stub = await startStub((call) => answer(call));
+  env = { DATA_DIR: dir, API_URL: stub.url, API_KEY: "a-key-of-this-test" };
+});
+afterEach(async () => {
+  await stub.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+test("submit sends manifest and documents under an Idempotency-Key, and prints the id alone on standard output", async () => {
+  const { exitCode, out } = await runCommand(["submit", pdf, ...SIGNER, "--reference", "order-1"], { env });
+  expect(exitCode).toBe(0);
+  expect(out).toBe(`${ID}\n`);
+  const [call] = stub.calls;
+  expect(call?.headers["idempotency-key"]).toMatch(/^[0-9a-f-]{36}$/);
+  expect(Number(call?.headers["content-length"])).toBe(call?.body.length);
+  expect(call?.body).toContain('name="file"; filename="lease.pdf"');
+  const manifest = /application\/json\r\n\r\n(.*?)\r\n--/s.exec(call?.body ?? "")?.[1] ?? "";
+  expect(JSON.parse(manifest)).toEqual({
+    workflow: "videoid",
+    signer: { email: "ana@example.com", mobile_phone_number: "+34600000000" },
+    reference: "order-1",
+    authentication: { method: "sms" },
+  });
+});
+
+test("a broken connection is repeated under the same Idempotency-Key, so that nothing is made twice", async () => {
+  answer = () =>
+    stub.calls.length < 3
+      ? stub.calls.length === 1
+        ? "destroy"
+        : { status: 503, body: { code: "unavailable" } }
+      : accepted;
+  const { exitCode, err } = await runCommand(["submit", pdf, ...SIGNER], { env });
+  expect(exitCode).toBe(0);
+  expect(err).toContain("sending it again");
+  expect(stub.calls).toHaveLength(3);
+  expect(new Set(stub.calls.map(({ headers }) => headers["idempotency-key"])).size).toBe(1);
+  expect(new Set(stub.calls.map(({ body }) => body.length)).size).toBe(1);
+});
+
+test("with --wait the exit code says how it ended: 0 done, 2 otherwise", async () => {
+  for (const [state, exitCode] of [
+    ["done", 0],
+    ["refused", 2],
+    ["failed", 2],
+    ["expired", 2],
+    ["cancelled", 2],
+  ] as const) {
+    answer = ({ method }) =>
+      method === "POST" ? accepted : { status: 200, body: aRequest({ state, stage: "cleanup", waiting: undefined }) };
+    expect((await runCommand(["submit", pdf, ...SIGNER, "--wait"], { env })).exitCode).toBe(exitCode);
+  }
+});
+
+test("while it waits it says once whose turn it is, and what to type", async () => {
+  answer = ({ method }) => {
+    if (method === "POST") return accepted;
+    return { status: 200, body: stub.calls.length < 5 ? aRequest() : aRequest({ state: "done", waiting: undefined }) };
+  };
+  const { err } = await runCommand(["submit", pdf, ...SIGNER, "--wait"], { env });
+  expect(err.match(/It is your turn: signpipe approve/g)).toHaveLength(1);
+  expect(err).toContain("approve: waiting for a decision on the identification");
+  expect(err).toContain("Signed, after 2.0 s.");
+});
+
+test("an interrupted wait ends with 130 and says that the request goes on", async () => {
+  const controller = new AbortController();
+  answer = ({ method }) => {
+    if (method === "POST") return accepted;
+    setImmediate(() => controller.abort());
+    return { status: 200, body: aRequest() };
+  };
+  const { exitCode, err } = await runCommand(["submit", pdf, ...SIGNER, "--wait"], { env, signal: controller.signal });
+  expect(exitCode).toBe(130);
+  expect(err).toContain(`the request goes on. Follow it with: signpipe show ${ID}`);
+});
+
+test("a file that cannot be sent is named before anything is sent", async () => {
+  const empty = join(dir, "empty.pdf");
+  writeFileSync(empty, "");
+  for (const [path, word] of [
+    [join(dir, "none.pdf"), "cannot be read (ENOENT)"],
+    [empty, "is empty"],
+    [dir, "is not a file"],
+  ] as const) {
+    const { exitCode, err } = await runCommand(["submit", path, ...SIGNER], { env });
+    expect(exitCode).toBe(1);
+    expect(err).toContain(word);
+  }
+  const many = Array.from({ length: 11 }, () => pdf);
+  expect((await runCommand(["submit", ...many, ...SIGNER], { env })).err).toContain("up to 10 PDFs, and these are 11");
+  expect(stub.calls).toEqual([]);
+});
+
+test("a signer that nobody named is asked for", async () => {
+  const { exitCode, err } = await runCommand(["submit", pdf], { env });
+  expect(exitCode).toBe(1);
+  expect(err).toContain("Who signs? Give --email and --phone");
+});
+
+test("a manifest comes from a file, and options win over it", () => {
+  const manifest = join(dir, "request.json");
+  writeFileSync(
+    manifest,
+    JSON.stringify({ workflow: "videoid", reference: "old", signer: { email: "a@example.com", given_name: "Ana" } }),
+  );
+  expect(toManifest({ manifest, reference: "new", phone: "+34600000000", auth: "external:ucheck:op:42" })).toEqual({
+    workflow: "videoid",
+    reference: "new",
+    signer: { email: "a@example.com", given_name: "Ana", mobile_phone_number: "+34600000000" },
+    authentication: { method: "external", type: "ucheck", value: "op:42" },
+  });
+});
+
+test("a manifest that is no JSON object, and an unknown way to authenticate, are named", () => {
+  const manifest = join(dir, "request.json");
+  writeFileSync(manifest, "[1]");
+  expect(() => toManifest({ manifest })).toThrow(/is not a JSON object/);
+  expect(() => toManifest({ email: "a@example.com", phone: "+34600000000", auth: "external:x" })).toThrow(
+    /--auth must be/,
+  );
+});

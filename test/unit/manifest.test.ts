@@ -1,0 +1,172 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { Manifest, MANIFEST_BYTES, manifestJsonSchema, readManifest } from "../../src/producers/manifest.ts";
+
+const signer = { email: "ana@example.com", mobile_phone_number: "+34699999999" };
+
+function problemsOf(json: unknown) {
+  const read = readManifest(json);
+  return read.ok ? [] : read.problems;
+}
+
+test("a signer is enough: the rest has defaults", () => {
+  expect(readManifest({ signer })).toEqual({
+    ok: true,
+    manifest: { workflow: "videoid", signer, authentication: { method: "sms" } },
+  });
+});
+
+test("everything that can be said is kept", () => {
+  const all = {
+    workflow: "videoid",
+    reference: "contract 7",
+    signer: { ...signer, given_name: "Ana", id_document_type: "IDC", id_document_country: "ES" },
+    authentication: { method: "external", type: "op", value: "123" },
+    profile: "PFnubeQAFCiudadano",
+    registration_authority: "139",
+    signature: { appearance: { position: "10, 20, 110, 60", page: 1, text: ["Signed by"] } },
+    approval: "auto",
+    callback_url: "https://example.com/hook",
+  };
+  expect(readManifest(all)).toEqual({ ok: true, manifest: all });
+});
+
+test("the registration authority may be a number and is kept as text", () => {
+  expect(readManifest({ signer, registration_authority: 139 })).toMatchObject({
+    manifest: { registration_authority: "139" },
+  });
+});
+
+test("a byte order mark is no problem", () => {
+  expect(readManifest(`\uFEFF${JSON.stringify({ signer })}`).ok).toBe(true);
+  expect(readManifest(Buffer.from(`\uFEFF${JSON.stringify({ signer })}`)).ok).toBe(true);
+});
+
+describe("one clear sentence for each field", () => {
+  test.each<[string, unknown, string, string]>([
+    ["a missing signer", {}, "signer", "is missing"],
+    ["a missing phone", { signer: { email: signer.email } }, "signer.mobile_phone_number", "is missing"],
+    [
+      "a wrong address",
+      { signer: { ...signer, email: "ana" } },
+      "signer.email",
+      "must be an e-mail address like ana@example.com",
+    ],
+    ["an unknown key", { signer, sinature: {} }, "sinature", "is not a key that is known here"],
+    ["an unknown key within", { signer: { ...signer, phone: "1" } }, "signer.phone", "is not a key that is known here"],
+    ["another workflow", { signer, workflow: "fax" }, "workflow", 'must be "videoid"'],
+    [
+      "another method",
+      { signer, authentication: { method: "fax" } },
+      "authentication.method",
+      'must be "sms" or "external"',
+    ],
+    [
+      "half a method",
+      { signer, authentication: { method: "external", type: "t" } },
+      "authentication.value",
+      "is missing",
+    ],
+    ["another approval", { signer, approval: "maybe" }, "approval", 'must be "manual" or "auto"'],
+    [
+      "an open callback",
+      { signer, callback_url: "http://example.com" },
+      "callback_url",
+      "must be an address that begins with https://",
+    ],
+    [
+      "a word for a number",
+      { signer, registration_authority: "main" },
+      "registration_authority",
+      "must be the number of a registration authority, like 139",
+    ],
+    ["a long reference", { signer, reference: "x".repeat(201) }, "reference", "must not be longer than 200 characters"],
+    [
+      "a number for a list",
+      { signer, signature: { appearance: { text: 1 } } },
+      "signature.appearance.text",
+      "must be a list",
+    ],
+    ["a list", [], "manifest", "must be an object in braces"],
+    ["nothing", "", "manifest", "must not be empty"],
+    ["half a text", '{"signer":', "manifest", "must be JSON; look for a missing quote, comma or brace"],
+    [
+      "another encoding",
+      Buffer.from("\uFEFF{}", "utf16le"),
+      "manifest",
+      "must be text in UTF-8; save it again with that encoding",
+    ],
+    ["a key twice", '{"signer":{},"signer":{}}', "manifest", 'must name each key once, but "signer" is there twice'],
+    [
+      "a key twice, written differently",
+      '{"a":1,"\\u0061":2}',
+      "manifest",
+      'must name each key once, but "a" is there twice',
+    ],
+    ["a prototype", JSON.parse('{"__proto__":{"signer":{}}}'), "__proto__", "is not a key that is known here"],
+    [
+      "a prototype within",
+      '{"signer":{"__proto__":{"email":"a@b.co"}}}',
+      "signer.__proto__",
+      "is not a key that is known here",
+    ],
+  ])("for %s", (_what, json, field, message) => {
+    expect(problemsOf(json)).toContainEqual({ field, message });
+  });
+
+  test("for too much", () => {
+    expect(problemsOf(" ".repeat(MANIFEST_BYTES + 1))).toEqual([
+      { field: "manifest", message: "must not be larger than 64 KiB" },
+    ]);
+  });
+});
+
+test("the same key in two objects is not a repetition", () => {
+  expect(
+    problemsOf('{"signer":{"email":"a@b.co"},"x":{"email":1},"y":[{"email":1},{"email":2}]}').map(
+      ({ message }) => message,
+    ),
+  ).not.toContain(expect.stringContaining("twice"));
+});
+
+test("a value is never repeated, whatever it is and wherever it stands", () => {
+  const canary = "canary-7f3a";
+  const places = Object.keys(Manifest.shape);
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...places),
+      fc.constantFrom("email", "given_name", "method", "appearance"),
+      (place, within) => {
+        for (const value of [canary, { [within]: canary }, { [within]: { position: canary } }, [canary]]) {
+          expect(JSON.stringify(problemsOf({ signer: { email: canary }, [place]: value }))).not.toContain(canary);
+        }
+      },
+    ),
+  );
+});
+
+test("no input makes the reader throw", () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.json(), fc.uint8Array(), fc.object(), fc.anything()), (json) => {
+      const read = readManifest(json);
+      if (!read.ok) expect(read.problems.length).toBeGreaterThan(0);
+    }),
+  );
+});
+
+test("a manifest nested a hundred thousand deep is refused and not followed", () => {
+  expect(problemsOf("[".repeat(30_000) + "]".repeat(30_000))).toEqual([
+    { field: "manifest", message: "must be an object in braces" },
+  ]);
+});
+
+test("its JSON Schema forbids unknown keys and takes a number or text as registration authority", () => {
+  const schema = manifestJsonSchema() as {
+    additionalProperties: boolean;
+    required: string[];
+    properties: Record<string, object>;
+  };
+  expect(schema).toMatchObject({ type: "object", additionalProperties: false, required: ["signer"] });
+  expect(Object.keys(schema.properties)).toEqual(Object.keys(Manifest.shape));
+  expect(JSON.stringify(schema.properties["registration_authority"])).toMatch(/"string".*"integer"/);
+});
