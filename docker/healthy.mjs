@@ -35,8 +35,10 @@ async function askRedis() {
   try {
     const self = Number(await redis.client("ID"));
     const own = new Set(Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address)));
-    const clients = String(await redis.client("LIST", "TYPE", "NORMAL")).split("\n").map(toClient);
-    const mine = clients.filter(({ id, host, name }) => id !== self && own.has(host) && isOf(name));
+    const clients = String(await redis.client("LIST", "TYPE", "NORMAL"))
+      .split("\n")
+      .map(toClient);
+    const mine = clients.filter(({ id, host }) => id !== self && own.has(host));
     if (mine.length === 0) return `Redis knows no connection of the ${part} in this container`;
     const quietS = Math.min(...mine.map(({ idleS }) => idleS));
     return quietS > QUIET_MOST_S ? `the ${part} has not talked to Redis for ${quietS} s` : undefined;
@@ -45,19 +47,15 @@ async function askRedis() {
   }
 }
 
-/** Connections on which workers wait for jobs end in ":w" or ":w:<name>" (BullMQ's naming); others say who they are. */
-function isOf(name) {
-  return part === "workers" ? /:w(:|$)/.test(name) : name === "signpipe";
-}
-
 function toClient(line) {
-  const fields = Object.fromEntries(line.trim().split(" ").map((field) => splitAt(field, field.indexOf("="))));
-  const { id, addr = "", name = "", idle } = fields;
-  return { id: Number(id), host: addr.slice(0, Math.max(addr.lastIndexOf(":"), 0)), name, idleS: Number(idle) };
-}
-
-function splitAt(text, index) {
-  return [text.slice(0, index), text.slice(index + 1)];
+  const fields = Object.fromEntries(
+    line
+      .trim()
+      .split(" ")
+      .map((field) => [field.split("=", 1)[0], field.slice(field.indexOf("=") + 1)]),
+  );
+  const { id, addr = "", idle } = fields;
+  return { id: Number(id), host: addr.slice(0, Math.max(addr.lastIndexOf(":"), 0)), idleS: Number(idle) };
 }
 
 /** As the program reads it: the environment, then the file that REDIS_URL_FILE names. */

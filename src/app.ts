@@ -214,6 +214,7 @@ export function createApp({
             log,
             connection: patient,
             stages: STAGE_NAMES,
+            lockMs: settings.LOCK_MS,
             ...(settings.CONCURRENCY !== undefined && { concurrency: settings.CONCURRENCY }),
           }),
         );

@@ -75,6 +75,12 @@ export const SETTINGS = z.object({
   SIGN_SETTLE_MS: ms(180_000).describe("How long an unanswered signing may still be at work at the provider."),
   DELETE_GRACE_MS: ms(0).describe("How long a safe signed file waits before its copy at the provider goes."),
   RECONCILE_MS: ms(30_000).describe("Requests without a next step are looked for this often."),
+  LOCK_MS: z.coerce
+    .number()
+    .int()
+    .min(1_000)
+    .default(15_000)
+    .describe("A step whose worker is silent for this long is taken over by another worker."),
   SHUTDOWN_GRACE_MS: ms(20_000).describe("Running steps get this long at shutdown."),
   CONCURRENCY: z.coerce.number().int().min(1).max(1000).optional().describe("Requests at work per stage; default: the stage's own."),
   CALLBACK_HOSTS: optional.describe("Hosts (comma-separated) that callback_url may name although they are private."),

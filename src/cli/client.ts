@@ -166,7 +166,7 @@ export function createClient(
         } catch (error) {
           const isBusy = error instanceof Refused && (error.status === 503 || error.code === "idempotency-in-progress");
           if (attempt >= TRIES || !(isBusy || error instanceof NoAnswer)) throw error;
-          const waitMs = 500 * 2 ** attempt;
+          const waitMs = 250 * 2 ** attempt;
           again(waitMs);
           await pause(waitMs);
         }

@@ -8,7 +8,7 @@ import type { Keys } from "./keys.ts";
 import { type Queues, StageJob } from "./queues.ts";
 import { type Change, Conflict, type Held, type Store } from "./store.ts";
 
-/** Of BullMQ: a job whose worker died is taken over after this. docs/adr/0003. */
+/** A job whose worker died is taken over after this. */
 const LOCK_MS = 15_000;
 const STALLED_CHECK_MS = 5_000;
 /** An intent whose writing took longer than this may have lost its lock meanwhile: the call is not made. */
@@ -51,6 +51,7 @@ export function startWorker<Tools extends object>(stage: AnyStage<Tools>, deps: 
       maxStalledCount: 1_000,
       maxStartedAttempts: 100_000,
       drainDelay: 5,
+      runRetryDelay: 1_000, // its own 15 s would be the pause after every outage
       removeOnComplete: { count: 0 },
       settings: { backoffStrategy: (n, _type, error) => retryDelayMs(stage, n, error, random) },
     },

@@ -33,7 +33,8 @@ async function runAsReader(document: string): Promise<{ output: string; blocks: 
   const output = await new Promise<string>((resolve, reject) => {
     const options = { cwd: folder, env, timeout: MOST_MS, killSignal: "SIGKILL" as const };
     execFile("sh", ["-eu", "-c", blocks.join("\n")], options, (error, stdout, stderr) => {
-      if (error) reject(new Error(`The commands in ${document} fail (${error.code ?? "too slow"}):\n${stdout}${stderr}`));
+      if (error)
+        reject(new Error(`The commands in ${document} fail (${error.code ?? "too slow"}):\n${stdout}${stderr}`));
       else resolve(stdout);
     });
   });

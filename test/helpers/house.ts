@@ -73,6 +73,7 @@ export async function startHouse({
       INBOX_SWEEP_MS: "500",
       INBOX_FOLDER_SETTLE_MS: "300",
       SETTLE_MS: "300",
+      LOCK_MS: "3000",
       SIGN_SETTLE_MS: "800",
       CREATE_GRACE_MS: "1500",
       ONESHOT_TIMEOUT_MS: "3000",

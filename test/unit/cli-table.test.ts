@@ -24,9 +24,7 @@ test("a table fits the terminal by cutting the columns that may be cut, widest f
   ];
   const rows = [["req-1", "a name that goes on and on and on", "3 s"]];
   const lines = renderTable(columns, rows, { width: 30 });
-  expect(lines).toEqual(
-    ["ID     NAME               AGE", "req-1  a name that goes…  3 s"].map((line) => expect.any(String) && line),
-  );
+  expect(lines).toEqual(["ID     NAME                AGE", "req-1  a name that goes…   3 s"]);
   expect(Math.max(...lines.map(widthOf))).toBeLessThanOrEqual(30);
 });
 
