@@ -6,9 +6,17 @@ const ONLY_IN = [{ packages: ["bullmq", "ioredis"], folders: ["src/queues/**", "
 const EVERYWHERE = ["src/**/*.ts"];
 
 /** Folders that may read the environment; everything else is told what it needs. */
-const MAY_READ_ENVIRONMENT = ["src/config.ts", "scripts/**", "bin/**", "test/**", "bench/**", "examples/**"];
+const MAY_READ_ENVIRONMENT = [
+  "src/config.ts",
+  "scripts/**",
+  "bin/**",
+  "test/**",
+  "bench/**",
+  "examples/**",
+  "docker/**",
+];
 /** Files that talk to the person at the terminal. */
-const MAY_USE_CONSOLE = ["src/cli.ts", "src/cli/**", "scripts/**", "bin/**", "bench/**", "examples/**"];
+const MAY_USE_CONSOLE = ["src/cli.ts", "src/cli/**", "scripts/**", "bin/**", "bench/**", "examples/**", "docker/**"];
 /** Files whose reader insists on a default export. */
 const MAY_EXPORT_DEFAULT = ["eslint.config.js", "vitest.config.ts"];
 
@@ -56,10 +64,9 @@ export default tseslint.config(
     files: ["**/*.{js,mjs}"],
     languageOptions: {
       globals: Object.fromEntries(
-        ["process", "console", "setTimeout", "clearTimeout", "setInterval", "clearInterval", "URL"].map((name) => [
-          name,
-          "readonly",
-        ]),
+        ["process", "console", "setTimeout", "clearTimeout", "setInterval", "clearInterval", "URL", "fetch"].map(
+          (name) => [name, "readonly"],
+        ),
       ),
     },
   },

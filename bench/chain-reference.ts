@@ -55,7 +55,7 @@ export async function runReferenceChain({
   const before = performance.now();
   for (let i = 0; i < requests; i += 100) {
     const page = Array.from({ length: Math.min(100, requests - i) }, (_, j) => `r-${i + j}`);
-    await Promise.all(page.map((id) => queues[0]?.add("step", { id }, { jobId: id })));
+    await Promise.all(page.map(async (id) => await queues[0]?.add("step", { id }, { jobId: id })));
   }
   await done;
   const seconds = (performance.now() - before) / 1000;

@@ -11,7 +11,7 @@ import { findNode } from "./node.mjs";
 import { ROOT } from "./root.mjs";
 import { become } from "./run.mjs";
 import { giveUp } from "./say.mjs";
-import { provideBrowser, provideTestTools } from "./test-tools.mjs";
+import { provideBrowser } from "./test-tools.mjs";
 
 const cli = (...args) => [join(ROOT, "src", "cli.ts"), ...args];
 const vitest = (...args) => [join(ROOT, "node_modules", "vitest", "vitest.mjs"), "run", ...args];
@@ -21,9 +21,10 @@ const COMMANDS = {
   start: { dev: false, args: cli("start") },
   demo: { dev: false, args: cli("demo") },
   signpipe: { dev: false, args: cli() },
-  test: { dev: true, args: vitest(), before: provideTestTools },
+  test: { dev: true, args: vitest(), before: provideBrowser },
   "test:browser": { dev: true, args: vitest("--project", "browser", "--passWithNoTests"), before: provideBrowser },
   check: { dev: true, args: [join(ROOT, "scripts", "check.mjs")] },
+  docs: { dev: true, args: [join(ROOT, "scripts", "write-docs.ts")] },
   bench: { dev: true, args: [join(ROOT, "bench", "run.ts")] },
   run: { dev: true, args: [] },
 };

@@ -8,11 +8,13 @@ const TOOLS = [
   { program: "pdfsig", debian: "poppler-utils", checks: "pdfsig's opinion on signatures" },
   { program: "qpdf", debian: "qpdf", checks: "qpdf's opinion on PDF structure" },
   { program: "openssl", debian: "openssl", checks: "openssl's opinion on signatures" },
+  { program: "curl", debian: "curl", checks: "the commands in the documentation" },
+  { program: "jq", debian: "jq", checks: "the commands in the documentation" },
 ];
 const BROWSERS = ["chromium", "chromium-browser", "google-chrome"];
 
 /** Makes pdfsig, qpdf and openssl available where that is possible, else says which checks will be skipped. */
-export function provideTestTools() {
+function provideTestTools() {
   const missing = TOOLS.filter(({ program }) => !isOnPath(program));
   if (missing.length === 0) return;
   if (canInstall()) install(missing.map(({ debian }) => debian));

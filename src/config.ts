@@ -82,9 +82,18 @@ export const SETTINGS = z.object({
     .default(15_000)
     .describe("A step whose worker is silent for this long is taken over by another worker."),
   SHUTDOWN_GRACE_MS: ms(20_000).describe("Running steps get this long at shutdown."),
-  CONCURRENCY: z.coerce.number().int().min(1).max(1000).optional().describe("Requests at work per stage; default: the stage's own."),
+  CONCURRENCY: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1000)
+    .optional()
+    .describe("Requests at work per stage; default: the stage's own."),
   CALLBACK_HOSTS: optional.describe("Hosts (comma-separated) that callback_url may name although they are private."),
-  LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info").describe("Least level that is logged, to standard error."),
+  LOG_LEVEL: z
+    .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"])
+    .default("info")
+    .describe("Least level that is logged, to standard error."),
 });
 
 export type Settings = z.infer<typeof SETTINGS>;
@@ -111,12 +120,15 @@ function readIfThere(path: string): string | undefined {
   }
 }
 
+/** The environment as it is, for programs that are started from here. */
+export const environment: NodeJS.ProcessEnv = process.env;
+
 /**
  * The settings from the environment, `.env` in the working directory and `NAME_FILE` variables (the file's content,
  * for secrets). The environment wins. Throws ConfigError with one sentence for each variable.
  */
 export function readSettings(
-  env: Record<string, string | undefined> = process.env,
+  env: Record<string, string | undefined> = environment,
   { envFile = ".env" }: { envFile?: string } = {},
 ): Settings {
   const fromFile = parseEnvFile(readIfThere(envFile) ?? "");

@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import type { Logger } from "pino";
 import { request } from "undici";
 import { type App, createApp, foldersOf } from "./app.ts";
-import { ConfigError, type Settings } from "./config.ts";
+import { ConfigError, environment, type Settings } from "./config.ts";
 import { findRedis } from "./embedded/redis.ts";
 import { type KeyRing, readKeys } from "./keys.ts";
 import { STAGE_NAMES, type StageName } from "./workers/index.ts";
@@ -88,7 +88,7 @@ export async function start(
       url: settings.REDIS_URL,
       dir: join(settings.DATA_DIR, "redis"),
       keep: true,
-      env: process.env,
+      env: environment,
       say,
     });
     undo.push(() => redis.stop());
@@ -98,7 +98,9 @@ export async function start(
       settings.ONESHOT_URL === undefined ? await startSimulator(settings.DATA_DIR, simulatorArgs) : undefined;
     if (simulator) {
       undo.push(() => simulator.stop());
-      say(`One-Shot: the simulator at ${simulator.origin} stands in. NOTHING IS LEGALLY SIGNED; set ONESHOT_URL for the real service.`);
+      say(
+        `One-Shot: the simulator at ${simulator.origin} stands in. NOTHING IS LEGALLY SIGNED; set ONESHOT_URL for the real service.`,
+      );
     }
     const oneshotUrl = simulator?.url ?? settings.ONESHOT_URL ?? "";
 
@@ -164,7 +166,17 @@ interface SimulatorProcess {
 /** The simulator, in a process of its own, which ends with this one. */
 async function startSimulator(dataDir: string, more: readonly string[]): Promise<SimulatorProcess> {
   const cli = new URL("./cli.ts", import.meta.url).pathname;
-  const args = [cli, "simulate", "--port", "0", "--json", "--with-parent", "--data-dir", join(dataDir, "simulator"), ...more];
+  const args = [
+    cli,
+    "simulate",
+    "--port",
+    "0",
+    "--json",
+    "--with-parent",
+    "--data-dir",
+    join(dataDir, "simulator"),
+    ...more,
+  ];
   const child: ChildProcess = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   const line = await new Promise<string>((resolve, reject) => {

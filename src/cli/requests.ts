@@ -1,6 +1,6 @@
 import { type Client, type HistoryLine, isOver, type Request } from "./client.ts";
 import { findRequest } from "./find-request.ts";
-import { ageOf, describe, whatFor, whatToDo } from "./progress.ts";
+import { ageOf, whatFor, whatToDo } from "./progress.ts";
 import { renderTable } from "./table.ts";
 import { CliError, EXIT, type Paint, type Terminal, visible, when, type Writer } from "./terminal.ts";
 
@@ -154,7 +154,7 @@ export async function act(
   const id = await findRequest(client, typed);
   const request = await client.act(id, path, json);
   if (asJson) out.line(JSON.stringify(request, null, 2));
-  else err.line(`${said} ${id} is at ${describe(request)}.`);
+  else err.line(`${said} ${id}. See how it goes on with: signpipe show ${id.slice(0, SHORT_ID)}`);
   return EXIT.done;
 }
 

@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import type { Settings } from "../config.ts";
 import { createLog } from "../log.ts";
 import type { StageName } from "../workers/index.ts";
@@ -25,6 +26,7 @@ export async function runStart(settings: Settings, { terminal, signal }: Options
   const say = (line: string) => err.line(`signpipe: ${line}`);
   const { start } = await import("../start.ts");
   const running = await start(settings, { log: createLog(settings.LOG_LEVEL), say });
+  out.line(JSON.stringify(running.ready));
   const { api, docs, queues, inbox, signed, simulator, keys } = running.ready;
   const places: [string, string | undefined][] = [
     ["Drop PDFs into", inbox],
@@ -33,14 +35,13 @@ export async function runStart(settings: Settings, { terminal, signal }: Options
     ["API manual", docs],
     ["Queue board", queues],
     ["Simulator", simulator],
-    ["Keys", keys.join(", ")],
+    ["Keys", keys[0] === undefined ? undefined : dirname(keys[0])],
   ];
   err.line();
   for (const [name, place] of places) if (place) err.line(`  ${err.paint("dim", name.padEnd(14))}  ${place}`);
   err.line();
   err.line(`  Stop with Ctrl-C. See how it is with: signpipe doctor, signpipe list.`);
   err.line();
-  out.line(JSON.stringify(running.ready));
   await untilSet(signal);
   return await stopped(running, { settings, say });
 }
@@ -60,12 +61,27 @@ export async function runWork(
   return await stopped(running, { settings, say });
 }
 
+/** The simulator takes any account that is complete; these are no secrets. */
+const ANY_ACCOUNT = {
+  ONESHOT_REGISTRATION_AUTHORITY: "1000",
+  ONESHOT_PROFILE: "PFnubeQAFCiudadano",
+  ONESHOT_BILLING_USERNAME: "simulated-billing",
+  ONESHOT_BILLING_PASSWORD: "simulated-password",
+  ONESHOT_RAO: "1400",
+  ONESHOT_RAO_TOKEN: "simulated-token",
+} as const;
+
 /** Workers beside a running signpipe share its Redis and its provider, unless the settings name others. */
-function besideRunning(settings: Settings): Settings {
+export function besideRunning(settings: Settings): Settings {
   const run = readRunFile(settings.DATA_DIR);
   if (!run || !isAlive(run.pid)) return settings;
-  const redisUrl = settings.REDIS_URL ?? run.redis_url;
-  return { ...settings, ...(redisUrl && { REDIS_URL: redisUrl }) };
+  const isSimulated = settings.ONESHOT_URL === undefined && run.simulator !== undefined && run.oneshot !== undefined;
+  return {
+    ...(isSimulated && ANY_ACCOUNT),
+    ...settings,
+    ...(isSimulated && { ONESHOT_URL: run.oneshot }),
+    ...(settings.REDIS_URL === undefined && run.redis_url !== undefined && { REDIS_URL: run.redis_url }),
+  };
 }
 
 /** Lets running steps finish, and gives up after a bound. */

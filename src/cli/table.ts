@@ -37,7 +37,10 @@ export function cut(text: string, width: number, where: "end" | "middle" = "end"
     }
     return taken;
   };
-  if (where === "end") return `${take(letters, width - 1).join("").trimEnd()}…`;
+  if (where === "end")
+    return `${take(letters, width - 1)
+      .join("")
+      .trimEnd()}…`;
   const tail = take(letters.toReversed(), Math.floor((width - 1) / 2)).toReversed();
   return `${take(letters, width - 1 - widthOf(tail.join(""))).join("")}…${tail.join("")}`;
 }

@@ -15,7 +15,10 @@ export class Waiting {
   readonly detail: string | undefined;
   readonly facts: Record<string, unknown> | undefined;
 
-  constructor(what: string, { whose, poll = growing("5s", { upTo: "15m" }), within, expires, detail, facts }: WaitOptions) {
+  constructor(
+    what: string,
+    { whose, poll = growing("5s", { upTo: "15m" }), within, expires, detail, facts }: WaitOptions,
+  ) {
     this.what = what;
     this.whose = whose;
     this.pollMs = poll;

@@ -2,7 +2,9 @@ import { z } from "zod";
 import { ENDINGS, PHASES } from "./status.ts";
 
 /** Ours, not the provider's: "req-" and 128 random bits. Safe as a BullMQ job id, a folder name and a URL segment. */
-export const RequestId = z.string().regex(/^req-[0-9a-z]{26}$/, "a request id looks like req-… with 26 letters and digits");
+export const RequestId = z
+  .string()
+  .regex(/^req-[0-9a-z]{26}$/, "a request id looks like req-… with 26 letters and digits");
 export type RequestId = z.infer<typeof RequestId>;
 
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";

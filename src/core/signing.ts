@@ -31,7 +31,10 @@ export const Appearance = z.strictObject({
   timezone: z.string().max(64).optional(),
   position: z
     .string()
-    .regex(/^\s*\d+(\.\d+)?(\s*,\s*\d+(\.\d+)?){3}\s*$/, 'must be "x1, y1, x2, y2" in points, from the lower left corner')
+    .regex(
+      /^\s*\d+(\.\d+)?(\s*,\s*\d+(\.\d+)?){3}\s*$/,
+      'must be "x1, y1, x2, y2" in points, from the lower left corner',
+    )
     .optional(),
   page: z.int().min(0).optional(),
   image: z.string().max(64).optional(),

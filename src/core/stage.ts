@@ -66,10 +66,24 @@ export interface Stage<Tools, Needs extends z.ZodObject, Gives extends z.ZodObje
    * "repeat": doing it twice is harmless. A function: ask the provider.
    */
   readonly afterSilence:
-    | "repeat"
-    | ((run: Run<Tools, z.infer<Needs>>, intent: Intent) => Promise<Settled<z.infer<Gives>>>);
+    "repeat" | ((run: Run<Tools, z.infer<Needs>>, intent: Intent) => Promise<Settled<z.infer<Gives>>>);
   run(run: Run<Tools, z.infer<Needs>>): Promise<z.infer<Gives> | Waiting | Ended>;
 }
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- a list of stages has mixed facts
-export type AnyStage<Tools = any> = Stage<Tools, any, any>;
+type Shape = Record<string, unknown>;
+
+/** A stage in a list of stages, whose facts differ. What it reads and gives is checked as it runs, by its schemas. */
+export interface AnyStage<Tools = object> extends Omit<
+  Stage<Tools, z.ZodObject, z.ZodObject>,
+  "needs" | "gives" | "afterSilence" | "run"
+> {
+  readonly needs: z.ZodObject;
+  readonly gives: z.ZodObject;
+  readonly afterSilence: "repeat" | AfterSilence<Tools>["ask"];
+  run(run: Run<Tools, Shape>): Promise<Shape | Waiting | Ended>;
+}
+
+/** As a method, so that a stage with narrower facts fits. */
+interface AfterSilence<Tools> {
+  ask(run: Run<Tools, Shape>, intent: Intent): Promise<Settled<Shape>>;
+}

@@ -71,7 +71,12 @@ export function readCms(der: Buffer): Cms {
 
 function verifies(
   key: KeyObject,
-  { algorithm, digestAlgorithm, signed, signature }: { algorithm: string; digestAlgorithm: string; signed: Buffer; signature: Buffer },
+  {
+    algorithm,
+    digestAlgorithm,
+    signed,
+    signature,
+  }: { algorithm: string; digestAlgorithm: string; signed: Buffer; signature: Buffer },
 ): boolean {
   const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_AUTO };
   try {
@@ -99,7 +104,9 @@ function toCertificate(raw: Uint8Array): X509Certificate | undefined {
 }
 
 function children(block: BaseBlock | undefined): BaseBlock[] {
-  return block instanceof Constructed || block instanceof Sequence || block instanceof Asn1Set ? block.valueBlock.value : [];
+  return block instanceof Constructed || block instanceof Sequence || block instanceof Asn1Set
+    ? block.valueBlock.value
+    : [];
 }
 
 function oidOf(block: BaseBlock | undefined): string {

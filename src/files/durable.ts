@@ -100,7 +100,7 @@ async function copyInto(
     sizeBytes += chunk.length;
     if (sizeBytes > maxBytes) throw new PermanentError(`More than ${maxBytes} bytes`, { code: "file-too-large" });
     hash.update(chunk);
-    for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at)).bytesWritten;
+    for (let at = 0; at < chunk.length;) at += (await file.write(chunk, at)).bytesWritten;
   };
   if (typeof source === "string") await put(Buffer.from(source));
   else if (source instanceof Uint8Array) await put(source);
@@ -173,9 +173,10 @@ export async function hashFile(path: string): Promise<{ sizeBytes: number; sha25
 /** Feeds a part of a file into a hash. */
 export async function hashInto(hash: Hash, file: FileHandle, from: number, to: number): Promise<void> {
   const buffer = Buffer.allocUnsafe(Math.max(Math.min(CHUNK_BYTES, to - from), 1));
-  for (let at = from; at < to; ) {
+  for (let at = from; at < to;) {
     const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, to - at), at);
-    if (bytesRead === 0) throw new PermanentError("The file became shorter while it was read", { code: "file-changed" });
+    if (bytesRead === 0)
+      throw new PermanentError("The file became shorter while it was read", { code: "file-changed" });
     hash.update(buffer.subarray(0, bytesRead));
     at += bytesRead;
   }

@@ -13,7 +13,10 @@ export function readDictionary(text: string, at: number): Map<string, string> | 
     const name = text.slice(i + 1, nameEnd);
     const valueEnd = endOfValue(text, skipBlanks(text, nameEnd));
     if (valueEnd === undefined) return undefined;
-    entries.set(name.replaceAll(/#([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))), text.slice(nameEnd, valueEnd).trim());
+    entries.set(
+      name.replaceAll(/#([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
+      text.slice(nameEnd, valueEnd).trim(),
+    );
     i = valueEnd;
   }
   return undefined;

@@ -30,7 +30,9 @@ export async function probePdf(path: string, { maxBytes = Number.POSITIVE_INFINI
   try {
     if (sizeBytes === 0) throw new PermanentError("The file is empty.", { code: "file-empty" });
     if (sizeBytes > maxBytes) {
-      throw new PermanentError(`The file has more than ${maxBytes} bytes, which is the most.`, { code: "file-too-large" });
+      throw new PermanentError(`The file has more than ${maxBytes} bytes, which is the most.`, {
+        code: "file-too-large",
+      });
     }
     const head = await readAt(file, 0, EDGE_BYTES);
     const start = head.indexOf("%PDF-");

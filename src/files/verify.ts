@@ -69,7 +69,11 @@ export async function verifySignedPdf({
   }
 }
 
-async function checkPrefix(file: FileHandle, sizeBytes: number, original: { sizeBytes: number; sha256: string }): Promise<void> {
+async function checkPrefix(
+  file: FileHandle,
+  sizeBytes: number,
+  original: { sizeBytes: number; sha256: string },
+): Promise<void> {
   const hash = createHash("sha256");
   if (sizeBytes > original.sizeBytes) await hashInto(hash, file, 0, original.sizeBytes);
   if (sizeBytes <= original.sizeBytes || hash.digest("hex") !== original.sha256) {
@@ -85,7 +89,7 @@ type ByteRange = [from: number, before: number, after: number, length: number];
 /** All byte ranges, from the end of the file backwards until one that covers the whole of it is among them. */
 async function findByteRanges(file: FileHandle, sizeBytes: number): Promise<ByteRange[]> {
   const found: ByteRange[] = [];
-  for (let end = sizeBytes; end > 0; ) {
+  for (let end = sizeBytes; end > 0;) {
     const start = Math.max(0, end - WINDOW_BYTES);
     const buffer = Buffer.allocUnsafe(Math.min(end + OVERLAP_BYTES, sizeBytes) - start);
     await file.read(buffer, 0, buffer.length, start);

@@ -13,8 +13,6 @@ const ATTEMPTS = 30;
 const backoff = exponential("5s", { upTo: "2h" });
 const TAKE_EVERY_MS = 1_000;
 
-export type Callbacks = ReturnType<typeof createCallbacks>;
-
 /**
  * Tells callers how their requests stand, at the address they gave: one job for each change that matters, retried for
  * about two days. Each tells the state at the time of telling, so a late one is never wrong.
@@ -77,7 +75,7 @@ export function createCallbacks({
             const failure = toFailure(error);
             log.warn({ requestId, code: failure.code, attempt: job.attemptsStarted }, "callback failed");
             if (failure.kind === "permanent") throw new UnrecoverableError(failure.code);
-            throw new Error(failure.code);
+            throw new Error(failure.code, { cause: error });
           }
         },
         {

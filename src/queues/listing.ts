@@ -24,7 +24,9 @@ export async function listRequests(
   { state, reference, limit, cursor }: { state?: string; reference?: string; limit: number; cursor?: string },
 ): Promise<Page> {
   if (state !== undefined && !(PHASES as readonly string[]).includes(state)) {
-    throw new PermanentError(`There is no state "${state.slice(0, 20)}"; there are ${PHASES.join(", ")}`, { code: "bad-state" });
+    throw new PermanentError(`There is no state "${state.slice(0, 20)}"; there are ${PHASES.join(", ")}`, {
+      code: "bad-state",
+    });
   }
   const after = cursor === undefined ? undefined : readCursor(cursor);
   if (reference !== undefined) return await listByReference({ redis, keys, store }, reference, state, limit, after);
@@ -54,7 +56,12 @@ function isAfter(entry: Entry, than: Entry): boolean {
   return entry.createdMs < than.createdMs || (entry.createdMs === than.createdMs && entry.id < than.id);
 }
 
-async function newestOf(store: Store, groups: readonly Group[], after: Entry | undefined, limit: number): Promise<Entry[]> {
+async function newestOf(
+  store: Store,
+  groups: readonly Group[],
+  after: Entry | undefined,
+  limit: number,
+): Promise<Entry[]> {
   // Redis orders equal scores by id, so reading from the cursor's time down and dropping what was seen is exact; a
   // page is widened until more than the dropped ones are there.
   const lists = await Promise.all(
@@ -66,7 +73,10 @@ async function newestOf(store: Store, groups: readonly Group[], after: Entry | u
       }
     }),
   );
-  return lists.flat().sort((a, b) => (isAfter(a, b) ? 1 : -1)).slice(0, limit);
+  return lists
+    .flat()
+    .sort((a, b) => (isAfter(a, b) ? 1 : -1))
+    .slice(0, limit);
 }
 
 async function listByReference(

@@ -65,5 +65,9 @@ export interface Pipeline {
   /** Puts ids back that could not be dealt with. */
   putBackChanged(source: Source, ids: RequestId[]): Promise<void>;
   /** Requests by state, jobs by queue and BullMQ state, and how many requests are overdue. */
-  counts(): Promise<{ states: Record<string, number>; queues: Record<string, Record<string, number>>; overdue: number }>;
+  counts(): Promise<{
+    states: Record<string, number>;
+    queues: Record<string, Record<string, number>>;
+    overdue: number;
+  }>;
 }

@@ -79,9 +79,12 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const word = kind === "approve" ? "approved" : "refused";
       if (earlier) {
         const when = new Date(earlier.atMs).toISOString();
-        throw new PermanentError(`Request ${id} was already ${earlier.kind === "approve" ? "approved" : "refused"} by ${earlier.by} at ${when}`, {
-          code: "already-decided",
-        });
+        throw new PermanentError(
+          `Request ${id} was already ${earlier.kind === "approve" ? "approved" : "refused"} by ${earlier.by} at ${when}`,
+          {
+            code: "already-decided",
+          },
+        );
       }
       if (request.stage !== "approve" || isEnd(request.phase) || request.ending) throw notNow(request, word);
       return { event: "note", patch: { facts: { decision: { kind, by, atMs: now() } } }, by, note: word };
@@ -165,15 +168,26 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         if (fresh.stage !== "sign" || fresh.phase !== "waiting" || !otp) throw notNow(fresh, "sent a new code");
         const waitMs = otp.sentMs + OTP_PAUSE_MS - now();
         if (waitMs > 0) {
-          throw new RetryableError(`The last code was sent less than a minute ago; try again in ${Math.ceil(waitMs / 1000)} s`, {
-            code: "otp-too-soon",
-            retryAfterMs: waitMs,
-          });
+          throw new RetryableError(
+            `The last code was sent less than a minute ago; try again in ${Math.ceil(waitMs / 1000)} s`,
+            {
+              code: "otp-too-soon",
+              retryAfterMs: waitMs,
+            },
+          );
         }
         if (otp.count >= OTP_MOST) {
-          throw new PermanentError(`Request ${id} was sent ${otp.count} codes, which is the most`, { code: "otp-too-many" });
+          throw new PermanentError(`Request ${id} was sent ${otp.count} codes, which is the most`, {
+            code: "otp-too-many",
+          });
         }
-        return { event: "requeue", to: "otp", patch: { waiting: null, failure: null, facts: { resend: now() } }, by, note: "resend" };
+        return {
+          event: "requeue",
+          to: "otp",
+          patch: { waiting: null, failure: null, facts: { resend: now() } },
+          by,
+          note: "resend",
+        };
       });
       await codes.forget(id);
       await queues.clear(id);
@@ -185,7 +199,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const request = await store.change(id, (fresh): Change => {
         if (isEnd(fresh.phase) || fresh.ending) throw notNow(fresh, "cancelled");
         if (fresh.facts["signedMs"] !== undefined || fresh.intent?.effect === "sign") {
-          throw new PermanentError(`Request ${id} may already be signed: it cannot be cancelled any more`, { code: "too-late" });
+          throw new PermanentError(`Request ${id} may already be signed: it cannot be cancelled any more`, {
+            code: "too-late",
+          });
         }
         const failure = { code: "cancelled", message: `Cancelled by ${by}`, stage: fresh.stage };
         const patch = { ending: "cancelled" as const, failure };
@@ -271,4 +287,3 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     return Object.fromEntries(order.slice(from).flatMap((name) => (facts[name] ?? []).map((fact) => [fact, null])));
   }
 }
-

@@ -105,8 +105,7 @@ export function createQueues({
     /** Jobs per queue and BullMQ state. */
     async counts(): Promise<Record<string, Record<string, number>>> {
       const entries = [...queues].map(
-        async ([stage, queue]) =>
-          [stage, await queue.getJobCounts("waiting", "active", "delayed", "failed")] as const,
+        async ([stage, queue]) => [stage, await queue.getJobCounts("waiting", "active", "delayed", "failed")] as const,
       );
       return Object.fromEntries(await Promise.all(entries));
     },

@@ -10,8 +10,6 @@ const PAGE = 500;
 const LEAST_PAUSE_MS = 60_000;
 const MOST_PAUSE_MS = 15 * 60_000;
 
-export type Reconciler = ReturnType<typeof createReconciler>;
-
 /**
  * Finds every open request whose time is over and makes sure that a job will run for it: a crash between the record
  * and the job, a lost queue, a removed job. It asks only for what is overdue, so a hundred thousand requests that wait

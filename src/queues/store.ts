@@ -270,7 +270,11 @@ export function createStore({
     },
 
     /** Up to `limit` ids of a group with their creation times, newest first, from `fromMs` down. */
-    async newest(group: Group, fromMs: number | "+inf", limit: number): Promise<{ id: RequestId; createdMs: number }[]> {
+    async newest(
+      group: Group,
+      fromMs: number | "+inf",
+      limit: number,
+    ): Promise<{ id: RequestId; createdMs: number }[]> {
       const flat = await redis.zrevrangebyscore(keys.index(group), fromMs, "-inf", "WITHSCORES", "LIMIT", 0, limit);
       const found = [];
       for (let i = 0; i + 1 < flat.length; i += 2) found.push({ id: flat[i] ?? "", createdMs: Number(flat[i + 1]) });
@@ -306,4 +310,3 @@ function pick({ by, note }: Change): { by?: string; note?: string } {
 function strip(object: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined && value !== null));
 }
-

@@ -35,7 +35,10 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
         await redis.del(keys.strangerPrints);
         return [];
       }
-      const [owners, prints] = await Promise.all([redis.hmget(keys.pks, ...pks), redis.hmget(keys.strangerPrints, ...pks)]);
+      const [owners, prints] = await Promise.all([
+        redis.hmget(keys.pks, ...pks),
+        redis.hmget(keys.strangerPrints, ...pks),
+      ]);
       return pks
         .map((pk, i) => ({ requestPk: Number(pk), print: prints[i] ?? undefined, owner: owners[i] }))
         .filter(({ owner }) => !owner) // its own creation was heard of meanwhile

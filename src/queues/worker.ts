@@ -125,14 +125,14 @@ async function runStage<Tools extends object>({
   async function attempt(): Promise<Waiting | Ended | Record<string, unknown>> {
     const needs = stage.needs.safeParse(held.request.facts);
     if (!needs.success) {
-      const missing = needs.error.issues.map((issue: { path: PropertyKey[] }) => issue.path.join(".")).join(", ");
+      const missing = needs.error.issues.map((issue) => issue.path.join(".")).join(", ");
       throw new PermanentError(`${stage.name} cannot start: ${missing} is missing`, { code: "facts-missing" });
     }
     const signals = [stopping, AbortSignal.timeout(timeoutMs), ...(lost ? [lost] : [])];
-    const run: Run<Tools, unknown> = {
+    const run: Run<Tools, Record<string, unknown>> = {
       ...tools,
       requestId,
-      facts: needs.data as unknown,
+      facts: needs.data,
       attempt: held.request.attempt,
       ending: held.request.ending,
       signal: AbortSignal.any(signals),
@@ -144,14 +144,18 @@ async function runStage<Tools extends object>({
     if (intent && typeof stage.afterSilence === "function") {
       const settled = await stage.afterSilence(run, intent);
       if (settled instanceof Waiting || settled instanceof Ended) return settled;
-      if (settled !== "repeat") return stage.gives.parse(settled) as Record<string, unknown>;
+      if (settled !== "repeat") return stage.gives.parse(settled);
     }
     if (held.request.ending && !isLast) {
-      return new Ended(held.request.ending, held.request.failure?.code ?? held.request.ending, "ended before this stage");
+      return new Ended(
+        held.request.ending,
+        held.request.failure?.code ?? held.request.ending,
+        "ended before this stage",
+      );
     }
     const result = await stage.run(run);
     if (result instanceof Waiting || result instanceof Ended) return result;
-    return stage.gives.parse(result) as Record<string, unknown>;
+    return stage.gives.parse(result);
   }
 
   async function effect<T>(name: string, call: () => Promise<T>): Promise<T> {
@@ -167,7 +171,9 @@ async function runStage<Tools extends object>({
     });
     if (held.request.ending && !isLast) throw new Superseded(); // asked to end in the very last moment: not called
     if (performance.now() - before > SLOW_INTENT_MS) {
-      throw new RetryableError("Redis took too long to record that the call is about to be made", { code: "slow-intent" });
+      throw new RetryableError("Redis took too long to record that the call is about to be made", {
+        code: "slow-intent",
+      });
     }
     return await call();
   }
@@ -228,15 +234,28 @@ async function runStage<Tools extends object>({
     if (failure.kind === "retryable" && attempt < stage.attempts) {
       const delayMs = retryDelayMs(stage, attempt, failure, random);
       log.warn({ ...cause, delayMs }, "stage will be retried");
-      await write({ event: "retry", patch: { attempt, failure: { code, message, stage: stage.name }, ...intent }, lookMs: now() + delayMs, note: code });
+      await write({
+        event: "retry",
+        patch: { attempt, failure: { code, message, stage: stage.name }, ...intent },
+        lookMs: now() + delayMs,
+        note: code,
+      });
       throw Object.assign(new Error(code), { delayMs });
     }
     log.warn(cause, "stage failed");
     const whole = { code, message, stage: stage.name };
     if (isLast) {
-      await write({ event: "abandon", patch: { failure: held.request.ending ? (held.request.failure ?? whole) : whole, intent: null }, note: code });
+      await write({
+        event: "abandon",
+        patch: { failure: held.request.ending ? (held.request.failure ?? whole) : whole, intent: null },
+        note: code,
+      });
     } else {
-      await write({ event: "end", patch: { ending: "failed", failure: whole, waiting: null, ...orphaned() }, note: code });
+      await write({
+        event: "end",
+        patch: { ending: "failed", failure: whole, waiting: null, ...orphaned() },
+        note: code,
+      });
       await handOn();
     }
     throw new UnrecoverableError(code);
@@ -285,4 +304,3 @@ function retryDelayMs(stage: AnyStage, n: number, error: unknown, random: () => 
   const wishMs = error instanceof RetryableError ? (error.retryAfterMs ?? 0) : 0;
   return Math.max(wishMs, stage.backoff(n, random()));
 }
-

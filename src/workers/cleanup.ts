@@ -52,7 +52,8 @@ export const cleanup = defineStage({
 async function afterSuccess(run: Run<Tools, Facts>) {
   const { requestId, facts, provider, results, vault, policy, effect, signal, now } = run;
   const { requestPk, uploaded = [], signed = [], fetchedMs = now() } = facts;
-  if (requestPk === undefined) throw new PermanentError("There is no request_pk to clean up", { code: "facts-missing" });
+  if (requestPk === undefined)
+    throw new PermanentError("There is no request_pk to clean up", { code: "facts-missing" });
   const dueMs = fetchedMs + policy.deleteGraceMs;
   if (now() < dueMs) {
     return waitFor("the grace before deletion", {

@@ -57,8 +57,6 @@ export const create = defineStage({
     if (!person) throw new PermanentError("The signer's data was erased", { code: "signer-erased" });
     const forAccount = account(facts);
     const { email, mobile_phone_number } = person.signer;
-    return await effect("create", () =>
-      provider.createVideoId({ email, mobile_phone_number }, forAccount, { signal }),
-    );
+    return await effect("create", () => provider.createVideoId({ email, mobile_phone_number }, forAccount, { signal }));
   },
 });

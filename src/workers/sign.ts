@@ -39,7 +39,9 @@ export const sign = defineStage({
     const { status } = await provider.getRequest(facts.requestPk, { signal });
     if (status === "ISSUED") return { signedMs: now() };
     if (status !== "ENROLLREADY") {
-      throw new PermanentError(`The request is ${status} at the provider and cannot be signed`, { code: "wrong-state" });
+      throw new PermanentError(`The request is ${status} at the provider and cannot be signed`, {
+        code: "wrong-state",
+      });
     }
     const clearMs = intent.atMs + policy.signSettleMs; // until then the signing may still be at work
     if (now() < clearMs) {

@@ -53,7 +53,9 @@ test("three wrong codes need a new OTP, which is sent on request and no sooner t
 
 test("an external authentication signs without a code, and its secret is nowhere but at the provider", async () => {
   const house = await startHouse(AUTO);
-  const id = await house.submit({ authentication: { method: "external", type: "biometric", value: "canary-unlock-5" } });
+  const id = await house.submit({
+    authentication: { method: "external", type: "biometric", value: "canary-unlock-5" },
+  });
   await house.reaches(id, "cleanup", "done");
   expect(house.effects("otp")).toBe(0);
   expect(house.effects("sign")).toBe(1);

@@ -10,7 +10,9 @@ describe("a request that ends otherwise than done", () => {
     house.simulator.identify(pk, "complete");
     await house.waits(id, "approval");
     expect((await house.call("POST", `/v1/requests/${id}/refuse`, {})).status).toBe(400);
-    expect((await house.call("POST", `/v1/requests/${id}/refuse`, { reason: "The canary photo is blurred" })).status).toBe(202);
+    expect(
+      (await house.call("POST", `/v1/requests/${id}/refuse`, { reason: "The canary photo is blurred" })).status,
+    ).toBe(202);
     await house.reaches(id, "cleanup", "refused");
     const { body } = await house.call("GET", `/v1/requests/${id}`);
     expect(body).toMatchObject({ state: "refused", failure: { code: "refused" } });
@@ -56,7 +58,10 @@ describe("a request that ends otherwise than done", () => {
   });
 
   test("because it was cancelled after the upload leaves no document at the provider", async () => {
-    const house = await startHouse({ settings: { APPROVAL: "auto" }, simulator: { humans: { signer: "auto", signerDelayMs: 0 } } });
+    const house = await startHouse({
+      settings: { APPROVAL: "auto" },
+      simulator: { humans: { signer: "auto", signerDelayMs: 0 } },
+    });
     const id = await house.submit();
     await house.waits(id, "code");
     expect((await house.call("POST", `/v1/requests/${id}/cancel`)).status).toBe(202);

@@ -27,7 +27,11 @@ test("documents come back signed: identification, approval, code, fetching, dele
   const contract = await fetch(`${house.api}/v1/requests/${id}/contract`, {
     headers: { authorization: `Bearer ${house.keyRing.apiKeys[0]?.secret ?? ""}` },
   });
-  expect(Buffer.from(await contract.arrayBuffer()).subarray(0, 5).toString()).toBe("%PDF-");
+  expect(
+    Buffer.from(await contract.arrayBuffer())
+      .subarray(0, 5)
+      .toString(),
+  ).toBe("%PDF-");
   expect((await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) })).status).toBe(202);
 
   await house.reaches(id, "cleanup", "done");
@@ -35,19 +39,41 @@ test("documents come back signed: identification, approval, code, fetching, dele
   for (const { name, bytes } of documents) {
     const sha256 = createHash("sha256").update(bytes).digest("hex");
     const signedPath = join(folder, `${name}.signed.pdf`);
-    const verified = await verifySignedPdf({ signedPath, original: { sizeBytes: bytes.length, sha256 }, incremental: true });
+    const verified = await verifySignedPdf({
+      signedPath,
+      original: { sizeBytes: bytes.length, sha256 },
+      incremental: true,
+    });
     expect(verified.digestAlgorithm).toBe("sha256");
   }
   const evidence = readJson(join(folder, "evidence.json"));
-  expect(evidence).toMatchObject({ id, signer: SIGNER, reference: "lease-7", approval: { by: "api:admin" }, provider: { request_pk: pk } });
+  expect(evidence).toMatchObject({
+    id,
+    signer: SIGNER,
+    reference: "lease-7",
+    approval: { by: "api:admin" },
+    provider: { request_pk: pk },
+  });
   const view = await house.call("GET", `/v1/requests/${id}`);
-  const signedHash = createHash("sha256").update(readFileSync(join(folder, "lease.pdf.signed.pdf"))).digest("hex");
-  expect(view.body).toMatchObject({ state: "done", documents: [{ name: "lease.pdf", signed_sha256: signedHash }, { name: "annex.pdf" }] });
+  const signedHash = createHash("sha256")
+    .update(readFileSync(join(folder, "lease.pdf.signed.pdf")))
+    .digest("hex");
+  expect(view.body).toMatchObject({
+    state: "done",
+    documents: [{ name: "lease.pdf", signed_sha256: signedHash }, { name: "annex.pdf" }],
+  });
 
   expect(["create", "approve", "otp", "sign"].map(house.effects)).toEqual([1, 1, 1, 1]);
   expect(house.effects("upload")).toBe(2);
   expect(house.effects("delete-document")).toBe(2);
-  for (const canary of [SIGNER.email, SIGNER.mobile_phone_number, "Canaria", "canary-rao", "canary-billing", house.keyRing.webhookSecret]) {
+  for (const canary of [
+    SIGNER.email,
+    SIGNER.mobile_phone_number,
+    "Canaria",
+    "canary-rao",
+    "canary-billing",
+    house.keyRing.webhookSecret,
+  ]) {
     expect(house.logged()).not.toContain(canary);
   }
 });

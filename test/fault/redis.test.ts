@@ -40,9 +40,12 @@ test("Redis killed and started again in the middle of everything loses nothing a
   await redis.restart(500);
   for (const id of ids) {
     await expect
-      .poll(async () => (await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) })).status, {
-        timeout: 20_000,
-      })
+      .poll(
+        async () => (await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) })).status,
+        {
+          timeout: 20_000,
+        },
+      )
       .toBe(202);
   }
   for (const id of ids) await house.reaches(id, "cleanup", "done", 60_000);

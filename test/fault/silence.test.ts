@@ -48,7 +48,7 @@ describe("a creation that is not answered", () => {
   });
 
   test("and had not worked is made once more after the grace", async () => {
-    const house = await startHouse({ settings: { CREATE_GRACE_MS: "700" } });
+    const house = await startHouse({ settings: { CREATE_GRACE_MS: "4000" } });
     house.simulator.fault({ operation: "createVideoId", kind: "reset-before" });
     const id = await house.submit();
     await house.waits(id, "word of the creation");

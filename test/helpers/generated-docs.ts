@@ -42,7 +42,8 @@ function states(): string {
   const cell = (phase: (typeof PHASES)[number], event: Event) => {
     try {
       const at = move({ stage: "upload", phase }, event, { stages: STAGE_NAMES, to: "create" });
-      const elsewhere = at.stage === "upload" ? "" : event === "requeue" ? " (at the stage it is sent to)" : ` (${at.stage})`;
+      const elsewhere =
+        at.stage === "upload" ? "" : event === "requeue" ? " (at the stage it is sent to)" : ` (${at.stage})`;
       return at.phase + elsewhere;
     } catch {
       return "";

@@ -118,7 +118,9 @@ export async function startHouse({
       if (Date.now() > late) {
         const at = await app.store.get(id);
         const lines = (await app.store.history(id)).map((line) => JSON.stringify(line)).join("\n");
-        throw new Error(`${id} is at ${at.stage} ${at.phase} (${at.waiting?.for ?? at.failure?.code ?? ""}), not ${wanted}:\n${lines}`);
+        throw new Error(
+          `${id} is at ${at.stage} ${at.phase} (${at.waiting?.for ?? at.failure?.code ?? ""}), not ${wanted}:\n${lines}`,
+        );
       }
       await new Promise((resolve) => setTimeout(resolve, 25));
     }
@@ -142,7 +144,8 @@ export async function startHouse({
       }
       const answer = await fetch(`${api}/v1/requests`, { method: "POST", headers: bearer, body: form });
       const body = (await answer.json()) as { id?: string };
-      if (answer.status !== 202 || !body.id) throw new Error(`submit answered ${answer.status}: ${JSON.stringify(body)}`);
+      if (answer.status !== 202 || !body.id)
+        throw new Error(`submit answered ${answer.status}: ${JSON.stringify(body)}`);
       return body.id;
     },
     reaches: (id, stage, phase, withinMs = 20_000) =>
@@ -181,7 +184,10 @@ let made = 0;
 /** A small PDF that nobody has seen before. */
 export async function samplePdf({ pages = 1, objectStreams = false } = {}): Promise<Uint8Array> {
   const pdf = await PDFDocument.create();
-  for (let i = 0; i < pages; i++) pdf.addPage([400, 300]).drawText(`Sample ${++made} of ${process.pid}, ${randomBytes(8).toString("hex")}`, { x: 40, y: 200, size: 12 });
+  for (let i = 0; i < pages; i++)
+    pdf
+      .addPage([400, 300])
+      .drawText(`Sample ${++made} of ${process.pid}, ${randomBytes(8).toString("hex")}`, { x: 40, y: 200, size: 12 });
   return await pdf.save({ useObjectStreams: objectStreams });
 }
 

@@ -31,7 +31,19 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
   const vault = createVault({ redis, keys, masterKey });
   const codes = createCodes({ redis, keys, masterKey });
   const strangers = createStrangers({ redis, keys, now });
-  const pipeline = createPipeline({ redis, keys, store, queues, vault, codes, strangers, masterKey, stages, allowAuto: true, now });
+  const pipeline = createPipeline({
+    redis,
+    keys,
+    store,
+    queues,
+    vault,
+    codes,
+    strangers,
+    masterKey,
+    stages,
+    allowAuto: true,
+    now,
+  });
   const reconciler = createReconciler({ redis, keys, store, queues, log: silent, now });
   const workers: StageWorker[] = [];
 
@@ -55,7 +67,19 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
     reconciler,
     work(only: string[] = names) {
       for (const stage of stages.filter(({ name }) => only.includes(name))) {
-        workers.push(startWorker(stage, { store, queues, keys, tools: {}, log: silent, connection: redis, stages: names, now, lockMs }));
+        workers.push(
+          startWorker(stage, {
+            store,
+            queues,
+            keys,
+            tools: {},
+            log: silent,
+            connection: redis,
+            stages: names,
+            now,
+            lockMs,
+          }),
+        );
       }
       return workers;
     },
@@ -72,7 +96,9 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
         if (at.stage === stage && at.phase === phase) return;
         if (Date.now() > until) {
           const lines = await store.history(id);
-          throw new Error(`${id} is at ${at.stage} ${at.phase}, not at ${stage} ${phase}:\n${lines.map((line) => JSON.stringify(line)).join("\n")}`);
+          throw new Error(
+            `${id} is at ${at.stage} ${at.phase}, not at ${stage} ${phase}:\n${lines.map((line) => JSON.stringify(line)).join("\n")}`,
+          );
         }
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
@@ -85,7 +111,17 @@ export function submission(id: string): Submission {
     id,
     workflow: "videoid",
     source: "api",
-    documents: [{ id: `${id}/1.pdf`, name: "lease.pdf", sizeBytes: 10, sha256: id.slice(4).padEnd(64, "0").replaceAll(/[^0-9a-f]/g, "a") }],
+    documents: [
+      {
+        id: `${id}/1.pdf`,
+        name: "lease.pdf",
+        sizeBytes: 10,
+        sha256: id
+          .slice(4)
+          .padEnd(64, "0")
+          .replaceAll(/[^0-9a-f]/g, "a"),
+      },
+    ],
     signer: { email: "ana@example.com", mobile_phone_number: "+34699999999" },
     authentication: { method: "sms" },
     by: "api:test",

@@ -56,7 +56,10 @@ describe("a request", () => {
   test("that is submitted twice is made once", async () => {
     const toy = await startToy([stage("one", nothing)]);
     const id = newId();
-    const [first, second] = await Promise.all([toy.pipeline.submit(submission(id)), toy.pipeline.submit(submission(id))]);
+    const [first, second] = await Promise.all([
+      toy.pipeline.submit(submission(id)),
+      toy.pipeline.submit(submission(id)),
+    ]);
     expect([first.outcome, second.outcome]).toContain("accepted");
     expect(await toy.pipeline.submit(submission(id))).toMatchObject({ outcome: "known" });
     toy.work();
@@ -80,15 +83,24 @@ describe("a request", () => {
     const third = { ...first, id: newId(), refuseDuplicate: true };
     expect(await toy.pipeline.submit(third)).toMatchObject({ outcome: "accepted" });
     await toy.reaches(third.id, "two", "done");
-    expect(await toy.pipeline.submit({ ...first, id: newId(), refuseDuplicate: true })).toMatchObject({ outcome: "duplicate" });
-    const other = { ...first, id: newId(), signer: { ...first.signer, email: "eva@example.com" }, refuseDuplicate: true };
+    expect(await toy.pipeline.submit({ ...first, id: newId(), refuseDuplicate: true })).toMatchObject({
+      outcome: "duplicate",
+    });
+    const other = {
+      ...first,
+      id: newId(),
+      signer: { ...first.signer, email: "eva@example.com" },
+      refuseDuplicate: true,
+    };
     expect(await toy.pipeline.submit(other)).toMatchObject({ outcome: "accepted" });
   });
 
   test("that fails for good is cleaned up, ends failed with its reason, and can be taken up again", async () => {
     let fail = true;
     const toy = await startToy([
-      stage("one", () => (fail ? Promise.reject(new PermanentError("The thing is broken", { code: "broken" })) : nothing())),
+      stage("one", () =>
+        fail ? Promise.reject(new PermanentError("The thing is broken", { code: "broken" })) : nothing(),
+      ),
       stage("two", nothing),
     ]);
     toy.work();
@@ -96,7 +108,7 @@ describe("a request", () => {
     await toy.reaches(id, "two", "failed");
     expect((await toy.store.get(id)).failure).toEqual({ code: "broken", message: "The thing is broken", stage: "one" });
     const failedJobs = await toy.queues.all()[0]?.getFailed();
-    expect(failedJobs?.map((job) => [job.failedReason, job.data])).toEqual([["broken", { requestId: id }]]);
+    expect(failedJobs?.map((job) => [job.failedReason, job.data as unknown])).toEqual([["broken", { requestId: id }]]);
     fail = false;
     await toy.pipeline.retry(id, "api:test");
     await toy.reaches(id, "two", "done");
@@ -114,7 +126,9 @@ describe("a request", () => {
     const id = await toy.submit();
     await toy.reaches(id, "three", "failed");
     expect(calls).toBe(3);
-    expect((await toy.store.history(id)).filter(({ event }) => event === "retry").map(({ stage, note }) => [stage, note])).toEqual([
+    expect(
+      (await toy.store.history(id)).filter(({ event }) => event === "retry").map(({ stage, note }) => [stage, note]),
+    ).toEqual([
       ["one", "later"],
       ["one", "later"],
       ["two", "never"],
@@ -239,7 +253,9 @@ describe("a costly call", () => {
       stage(
         "one",
         ({ effect }) =>
-          effect("pay", () => (++calls === 1 ? Promise.reject(new RetryableError("429", { code: "rate-limited" })) : nothing())),
+          effect("pay", () =>
+            ++calls === 1 ? Promise.reject(new RetryableError("429", { code: "rate-limited" })) : nothing(),
+          ),
         { afterSilence: () => Promise.reject(new PermanentError("asked", { code: "asked" })) },
       ),
     ]);
@@ -364,7 +380,9 @@ describe("a record", () => {
       toy.store.write(held, { event: "succeed", patch: { facts: { by: "b" } } }),
     ]);
     expect(results.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
-    expect(results.find(({ status }) => status === "rejected")).toMatchObject({ reason: expect.any(Conflict) as Conflict });
+    expect(results.find(({ status }) => status === "rejected")).toMatchObject({
+      reason: expect.any(Conflict) as Conflict,
+    });
   });
 
   test("keeps people apart: neither the record nor the jobs hold the signer or a code", async () => {

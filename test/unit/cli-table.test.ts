@@ -10,7 +10,7 @@ test("colours take no room, wide letters take two columns, and an accent belongs
 });
 
 test("a text that is too long is cut where the column says, and never wider than it may be", () => {
-  expect(cut("a long reference", 8)).toBe("a long …");
+  expect(cut("a long reference", 8)).toBe("a long…");
   expect(cut("a-long-reference", 9, "middle")).toBe("a-lo…ence");
   expect(widthOf(cut("契約契約契約", 5))).toBeLessThanOrEqual(5);
   expect(cut("short", 5)).toBe("short");

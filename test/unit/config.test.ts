@@ -49,7 +49,12 @@ describe("keys", () => {
 
   test("that are given are kept nowhere", () => {
     const MASTER_KEY = Buffer.alloc(32, 7).toString("base64");
-    const settings = read({ DATA_DIR: join(dir, "given"), API_KEYS: "a:secret-one,b:secret-two", WEBHOOK_SECRET: "w".repeat(30), MASTER_KEY });
+    const settings = read({
+      DATA_DIR: join(dir, "given"),
+      API_KEYS: "a:secret-one,b:secret-two",
+      WEBHOOK_SECRET: "w".repeat(30),
+      MASTER_KEY,
+    });
     const ring = readKeys(settings);
     expect(ring.keptIn).toEqual([]);
     expect(ring.apiKeys).toEqual([
@@ -76,8 +81,19 @@ describe("keys", () => {
 test("a log line never shows a secret or a person, whoever logs it", () => {
   const lines: string[] = [];
   const log = createLog("info", { write: (line: string) => lines.push(line) > 0 } as unknown as NodeJS.WritableStream);
-  log.info({ secret: "canary-1", signer: { email: "canary-2" }, a: { password: "canary-3", b: { pin: "canary-4" } }, requestId: "req-1" }, "stage done");
-  log.info({ facts: { videoidLink: "canary-5" }, authorization: "canary-6", body: { token: "canary-7" } }, "stage done");
+  log.info(
+    {
+      secret: "canary-1",
+      signer: { email: "canary-2" },
+      a: { password: "canary-3", b: { pin: "canary-4" } },
+      requestId: "req-1",
+    },
+    "stage done",
+  );
+  log.info(
+    { facts: { videoidLink: "canary-5" }, authorization: "canary-6", body: { token: "canary-7" } },
+    "stage done",
+  );
   const all = lines.join("");
   expect(all).toContain("req-1");
   expect(all).not.toContain("canary");

@@ -49,7 +49,12 @@ describe("failures", () => {
   });
 
   test("of an unknown kind are retried, and may have done something", () => {
-    expect(toFailure("broken")).toMatchObject({ kind: "retryable", code: "unexpected", effect: "unknown", message: "broken" });
+    expect(toFailure("broken")).toMatchObject({
+      kind: "retryable",
+      code: "unexpected",
+      effect: "unknown",
+      message: "broken",
+    });
     expect(toFailure(new TypeError("odd")).cause).toBeInstanceOf(TypeError);
   });
 
@@ -62,24 +67,38 @@ describe("failures", () => {
 
 test("an outcome says who must act and by when, or how the request ends", () => {
   expect(waitFor("code", { whose: "signer", within: "10m" })).toMatchObject({ withinMs: 600_000, expires: "expired" });
-  expect(waitFor("code", { whose: "signer", within: 5, expires: "failed" })).toMatchObject({ withinMs: 5, expires: "failed" });
+  expect(waitFor("code", { whose: "signer", within: 5, expires: "failed" })).toMatchObject({
+    withinMs: 5,
+    expires: "failed",
+  });
   expect(waitFor("code", { whose: "signer", within: 5 }).pollMs(0)).toBe(5_000);
   expect(endAs("refused", { code: "refused", message: "no" })).toMatchObject({ ending: "refused", code: "refused" });
 });
 
 test("request ids have 128 bits and differ when the bits do", () => {
   fc.assert(
-    fc.property(fc.uint8Array({ minLength: 16, maxLength: 16 }), fc.uint8Array({ minLength: 16, maxLength: 16 }), (a, b) => {
-      expect(RequestId.safeParse(toRequestId(a)).success).toBe(true);
-      expect(toRequestId(a) === toRequestId(b)).toBe(Buffer.from(a).equals(Buffer.from(b)));
-    }),
+    fc.property(
+      fc.uint8Array({ minLength: 16, maxLength: 16 }),
+      fc.uint8Array({ minLength: 16, maxLength: 16 }),
+      (a, b) => {
+        expect(RequestId.safeParse(toRequestId(a)).success).toBe(true);
+        expect(toRequestId(a) === toRequestId(b)).toBe(Buffer.from(a).equals(Buffer.from(b)));
+      },
+    ),
   );
 });
 
 test("a line of history comes back as it went in, and cannot break its neighbours", () => {
   fc.assert(
     fc.property(fc.nat(), fc.string({ maxLength: 20 }), fc.string({ maxLength: 20 }), (ms, by, note) => {
-      const line = { atMs: 1_000 + ms, event: "wait", stage: "sign", phase: "waiting", ...(by && { by }), ...(note && { note }) };
+      const line = {
+        atMs: 1_000 + ms,
+        event: "wait",
+        stage: "sign",
+        phase: "waiting",
+        ...(by && { by }),
+        ...(note && { note }),
+      };
       const back = decodeLine(encodeLine(line, 1_000), 1_000);
       const clean = (text: string) => text.replaceAll(/[|\n]/g, " ");
       expect(back).toEqual({ ...line, ...(by && { by: clean(by) }), ...(note && { note: clean(note) }) });
@@ -91,9 +110,12 @@ describe("what a person hands in", () => {
   test.each(["+34699999999", "+15550100200"])("the phone number %s is taken", (mobile_phone_number) => {
     expect(Signer.safeParse({ email: "ana@example.com", mobile_phone_number }).success).toBe(true);
   });
-  test.each(["699999999", "+34 699 999 999", "0034699999999", "+0123456789", ""])("the phone number %j is not", (mobile_phone_number) => {
-    expect(Signer.safeParse({ email: "ana@example.com", mobile_phone_number }).success).toBe(false);
-  });
+  test.each(["699999999", "+34 699 999 999", "0034699999999", "+0123456789", ""])(
+    "the phone number %j is not",
+    (mobile_phone_number) => {
+      expect(Signer.safeParse({ email: "ana@example.com", mobile_phone_number }).success).toBe(false);
+    },
+  );
   test("a field that nobody asked for is refused", () => {
     const extra = { email: "ana@example.com", mobile_phone_number: "+34699999999", colour: "red" };
     expect(Signer.safeParse(extra).success).toBe(false);

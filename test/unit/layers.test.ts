@@ -51,10 +51,14 @@ describe("each file imports only what its layer may", () => {
       const target = layerOf(join(dirname(path), from));
       if (target === layer || isTop) continue;
       expect(MAY_IMPORT[layer], `${name} imports ${from}`).toContain(target);
-      if (TYPES_ONLY[layer]?.includes(target)) expect(typeOnly, `${name} imports ${from} for more than types`).toBeDefined();
+      if (TYPES_ONLY[layer]?.includes(target))
+        expect(typeOnly, `${name} imports ${from} for more than types`).toBeDefined();
     }
     if (name !== "config.ts" && !/^(start|cli)/.test(name)) {
-      expect(/process\.env\b/.test(text.replaceAll(/\/\*.*?\*\/|\/\/.*$/gms, "")), `${name} reads the environment`).toBe(false);
+      expect(
+        /process\.env\b/.test(text.replaceAll(/\/\*.*?\*\/|\/\/.*$/gms, "")),
+        `${name} reads the environment`,
+      ).toBe(false);
     }
   });
 });

@@ -25,5 +25,15 @@ test("a retry goes to a stage that exists and that is not later", () => {
 });
 
 test("the order is the one of the provider's workflow", () => {
-  expect(STAGE_NAMES).toEqual(["create", "identify", "approve", "upload", "contract", "otp", "sign", "fetch", "cleanup"]);
+  expect(STAGE_NAMES).toEqual([
+    "create",
+    "identify",
+    "approve",
+    "upload",
+    "contract",
+    "otp",
+    "sign",
+    "fetch",
+    "cleanup",
+  ]);
 });

@@ -51,24 +51,28 @@ describe("a request moves by the table and in no other way", () => {
 
   test("whatever happens, a request is at a known stage in a known phase, and an end stays an end", () => {
     fc.assert(
-      fc.property(fc.array(fc.constantFrom(...EVENTS), { maxLength: 40 }), fc.constantFrom(...ENDINGS), (events, ending) => {
-        let at = { stage: "create", phase: "queued" as (typeof PHASES)[number] };
-        let ended: typeof ending | undefined;
-        for (const event of events) {
-          const before = at;
-          try {
-            at = move(at, event, { stages, ending: event === "end" ? ending : ended, to: "create" });
-          } catch (error) {
-            expect(error).toBeInstanceOf(IllegalMove);
-            continue;
+      fc.property(
+        fc.array(fc.constantFrom(...EVENTS), { maxLength: 40 }),
+        fc.constantFrom(...ENDINGS),
+        (events, ending) => {
+          let at = { stage: "create", phase: "queued" as (typeof PHASES)[number] };
+          let ended: typeof ending | undefined;
+          for (const event of events) {
+            const before = at;
+            try {
+              at = move(at, event, { stages, ending: event === "end" ? ending : ended, to: "create" });
+            } catch (error) {
+              expect(error).toBeInstanceOf(IllegalMove);
+              continue;
+            }
+            if (event === "end") ended = ending;
+            if (event === "requeue") ended = undefined;
+            expect(stages).toContain(at.stage);
+            expect(PHASES).toContain(at.phase);
+            if (isEnd(before.phase)) expect(event).toBe("requeue");
           }
-          if (event === "end") ended = ending;
-          if (event === "requeue") ended = undefined;
-          expect(stages).toContain(at.stage);
-          expect(PHASES).toContain(at.phase);
-          if (isEnd(before.phase)) expect(event).toBe("requeue");
-        }
-      }),
+        },
+      ),
     );
   });
 });

@@ -1,0 +1,80 @@
+import { Redis } from "ioredis";
+import { STAGE_NAMES } from "../src/workers/index.ts";
+import { runReferenceChain } from "./chain-reference.ts";
+import {
+  countCommands,
+  finish,
+  giveCodes,
+  sample,
+  scratch,
+  startApp,
+  startProvider,
+  startRedis,
+  submission,
+  waitUntil,
+} from "./parts.ts";
+import { report } from "./report.ts";
+
+/** The whole workflow against a provider that costs nothing, beside a bare chain of as many stages. */
+const REQUESTS = Number(process.env["BENCH_REQUESTS"] ?? 1_500);
+const commands = countCommands();
+const redis = await startRedis();
+const files = await sample(scratch());
+const oneshotUrl = await startProvider(files);
+const admin = new Redis(redis.url);
+
+async function runPipeline(method: "sms" | "external"): Promise<{ perSecond: number; perRequest: number }> {
+  const { app, prefix } = await startApp(redis.url, oneshotUrl);
+  app.startWorkers();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const submissions = Array.from({ length: REQUESTS }, () => submission(app, files.original, method));
+  const before = performance.now();
+  const sent = commands();
+  let over = false;
+  const codes = method === "sms" ? giveCodes(app, admin, prefix, () => over) : Promise.resolve();
+  for (let i = 0; i < submissions.length; i += 50) {
+    await Promise.all(submissions.slice(i, i + 50).map((one) => app.pipeline.submit(one)));
+  }
+  let polls = 0;
+  await waitUntil(async () => {
+    polls += 1;
+    return (await admin.zcard(`${prefix}:index:done`)) === REQUESTS;
+  });
+  const seconds = (performance.now() - before) / 1000;
+  over = true;
+  await codes;
+  const perRequest = (commands() - sent - polls) / REQUESTS;
+  await app.close({ graceMs: 2_000 });
+  return { perSecond: REQUESTS / seconds, perRequest };
+}
+
+const rounds = Number(process.env["BENCH_ROUNDS"] ?? 3);
+const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+const reference: number[] = [];
+const external: number[] = [];
+const sms: number[] = [];
+let commandsExternal = 0;
+let commandsSms = 0;
+for (let round = 0; round < rounds; round++) {
+  reference.push(
+    (await runReferenceChain({ redisUrl: redis.url, stages: STAGE_NAMES.length, requests: REQUESTS })).perSecond,
+  );
+  const first = await runPipeline("external");
+  external.push(first.perSecond);
+  commandsExternal = first.perRequest;
+  const second = await runPipeline("sms");
+  sms.push(second.perSecond);
+  commandsSms = second.perRequest;
+}
+admin.disconnect();
+report("chain", {
+  "requests/s, bare chain of as many stages (reference)": median(reference),
+  "requests/s, workflow, external authentication": median(external),
+  ratio: median(external) / median(reference),
+  "requests/s, workflow with codes": median(sms),
+  "ratio with codes": median(sms) / median(reference),
+  "commands per finished request": commandsExternal,
+  "commands per finished request, with codes": commandsSms,
+});
+await finish();
+process.exit(0);
