@@ -5,7 +5,11 @@ import { Redis, type RedisOptions } from "ioredis";
 import type { Logger } from "pino";
 import type { Settings } from "./config.ts";
 import { PermanentError } from "./core/errors.ts";
+import { isEnd } from "./core/status.ts";
 import type { KeyRing } from "./keys.ts";
+import { createInstance } from "./files/instance.ts";
+import { createJournal, readJournal } from "./files/journal.ts";
+import { createSpare } from "./files/spare.ts";
 import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
 import { toApiDocuments } from "./producers/api/document-store.ts";
@@ -17,11 +21,13 @@ import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
 import { type Account, createProvider } from "./provider/client.ts";
 import { createCallbacks } from "./queues/callbacks.ts";
 import { createCodes } from "./queues/codes.ts";
+import { createGate } from "./queues/gate.ts";
 import { createHanded } from "./queues/handed.ts";
 import { createIdempotency } from "./queues/idempotency.ts";
 import { createKeys } from "./queues/keys.ts";
 import { createPipeline } from "./queues/pipeline.ts";
 import { createQueues } from "./queues/queues.ts";
+import { createRecovery, type ReadLines } from "./queues/recovery.ts";
 import { createReconciler } from "./queues/reconciler.ts";
 import { fingerprint } from "./queues/seal.ts";
 import { createStore } from "./queues/store.ts";
@@ -48,6 +54,7 @@ export function foldersOf(dataDir: string) {
     archive: at("archive"),
     status: at("status"),
     keys: at("keys"),
+    journal: at("journal"),
   };
 }
 
@@ -77,20 +84,13 @@ export function createApp({
   const prompt = connect(redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000, enableOfflineQueue: true });
 
   const handed = createHanded();
+  const journalKey = derive(masterKey, "journal");
+  const journal = createJournal({ dir: folders.journal, key: journalKey, log });
+  const readJournalLines: ReadLines = (each) => readJournal({ dir: folders.journal, key: journalKey, each });
+  const spare = createSpare({ dir: folders.work });
   const inside = createCore(patient);
   const outside = createCore(prompt);
   const strangers = createStrangers({ redis: patient, keys });
-  const pipeline = createPipeline({
-    ...outside,
-    redis: prompt,
-    keys,
-    strangers: createStrangers({ redis: prompt, keys }),
-    handed,
-    masterKey,
-    stages,
-    allowAuto: settings.APPROVAL === "auto",
-  });
-
   const provider = createProvider({
     url: oneshotUrl,
     env: settings.ONESHOT_ENV,
@@ -133,15 +133,49 @@ export function createApp({
     policy,
   };
 
+  const recovery = createRecovery({
+    store: inside.store,
+    queues: inside.queues,
+    restoreVault: inside.vault.restore,
+    log,
+  });
+  const gate = createGate({
+    redis: patient,
+    keys,
+    instance: createInstance(settings.DATA_DIR),
+    openRequests: async () => {
+      const open = new Map<string, { version: number; open: boolean }>();
+      await readJournalLines((line) => {
+        if (line.version >= (open.get(line.request)?.version ?? 0)) {
+          open.set(line.request, { version: line.version, open: !isEnd(line.phase) });
+        }
+      });
+      return [...open.values()].filter((one) => one.open).length;
+    },
+    mend: (sinceMs) => recovery.mend(readJournalLines, sinceMs),
+    log,
+  });
+  const pipeline = createPipeline({
+    ...outside,
+    redis: prompt,
+    keys,
+    strangers: createStrangers({ redis: prompt, keys }),
+    handed,
+    gate,
+    masterKey,
+    stages,
+    allowAuto: settings.APPROVAL === "auto",
+  });
+
   const workers: StageWorker[] = [];
   const closers: (() => Promise<unknown>)[] = [];
   let inbox: Inbox | undefined;
 
   function createCore(redis: Redis) {
     return {
-      store: createStore({ redis, keys, stages: STAGE_NAMES }),
+      store: createStore({ redis, keys, stages: STAGE_NAMES, journal }),
       queues: createQueues({ stages: STAGE_NAMES, connection: redis, keys }),
-      vault: createVault({ redis, keys, masterKey }),
+      vault: createVault({ redis, keys, masterKey, spare }),
       codes: createCodes({ redis, keys, masterKey }),
     };
   }
@@ -195,6 +229,9 @@ export function createApp({
     provider,
     documents,
     results,
+    gate,
+    recovery,
+    readJournalLines,
     status,
 
     /** Resolves once Redis answers. Throws when it does not within `withinMs`. */
@@ -203,6 +240,8 @@ export function createApp({
         setTimeout(() => reject(new Error("Redis does not answer; see REDIS_URL.")), withinMs).unref();
       });
       await Promise.race([patient.ping(), late]);
+      if (!(await gate.whenOpen(withinMs)))
+        throw gate.trouble() ?? new Error("Redis could not be compared with the journal in time.");
     },
 
     startWorkers(names: readonly StageName[] = STAGE_NAMES): void {
@@ -213,6 +252,7 @@ export function createApp({
             store: inside.store,
             queues: inside.queues,
             handed,
+            gate,
             keys,
             tools,
             log,
@@ -237,7 +277,7 @@ export function createApp({
       });
       reconciler.start();
       const teller = createTeller({
-        key: createHmac("sha256", masterKey).update("callbacks").digest(),
+        key: derive(masterKey, "callbacks"),
         allowedHosts: (settings.CALLBACK_HOSTS ?? "").split(",").map((host) => host.trim()),
       });
       const callbacks = createCallbacks({
@@ -310,10 +350,17 @@ export function createApp({
       await Promise.all(workers.map((worker) => worker.stop(graceMs)));
       await bounded(Promise.all([inside.queues.close(), outside.queues.close()]), 2_000);
       await provider.close();
+      gate.close();
+      await journal.close().catch(() => {});
       patient.disconnect();
       prompt.disconnect();
     },
   };
+}
+
+/** A key for one purpose. */
+function derive(masterKey: Uint8Array, purpose: string): Buffer {
+  return createHmac("sha256", masterKey).update(purpose).digest();
 }
 
 async function bounded(work: Promise<unknown>, withinMs: number): Promise<void> {

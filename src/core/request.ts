@@ -78,6 +78,8 @@ export const SignRequest = z.object({
   failure: z.object({ code: z.string(), message: z.string(), stage: z.string() }).optional(),
   /** How the request is to end once cleanup is over. */
   ending: z.enum(ENDINGS).optional(),
+  /** Names this state in the journal. */
+  mark: z.string().optional(),
   createdMs: z.number(),
   updatedMs: z.number(),
 });

@@ -50,6 +50,8 @@ export function createKeys(prefix: string) {
     strangers: `${prefix}:strangers`,
     /** Hash: fingerprint of the person a stranger is about. */
     strangerPrints: `${prefix}:stranger-prints`,
+    /** Which DATA_DIR this Redis belongs to. */
+    instance: `${prefix}:instance`,
     /** Held by the process that reconciles. */
     leader: (what: string) => `${prefix}:leader:${what}`,
   };

@@ -3,6 +3,7 @@ import { PermanentError, RetryableError } from "../core/errors.ts";
 import type { RequestId, SignRequest, Source } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
 import type { Codes } from "./codes.ts";
+import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
 import type { Keys } from "./keys.ts";
 import { listRequests } from "./listing.ts";
@@ -28,6 +29,7 @@ export interface PipelineParts {
   codes: Codes;
   strangers: Strangers;
   handed: Handed;
+  gate: Pick<Gate, "trouble">;
   masterKey: Uint8Array;
   stages: readonly { name: string; retryFrom: string }[];
   /** Whether a request may ask to be approved without a RAO's decision. */
@@ -45,6 +47,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     codes,
     strangers,
     handed,
+    gate,
     masterKey,
     stages,
     allowAuto,
@@ -112,6 +115,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           { code: "auto-approval-not-allowed" },
         );
       }
+      const trouble = gate.trouble();
+      if (trouble) throw new RetryableError(trouble.message, { code: trouble.code, cause: trouble });
       const known = (await store.read(id))?.request;
       if (known) return { outcome: "known", request: known };
       const earlier = await claimSeen(id, fingerprints(submission), submission.refuseDuplicate ?? false);

@@ -1,9 +1,11 @@
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Redis } from "ioredis";
 import { PermanentError } from "../core/errors.ts";
 import { decodeLine, encodeLine, type HistoryLine } from "../core/history.ts";
+import { changed, type JournalLine, type Patch } from "../core/journal.ts";
 import { type RequestId, SignRequest } from "../core/request.ts";
-import { type Event, isEnd, type Phase, move, phasesFor } from "../core/status.ts";
+import { type Event, isEnd, move, phasesFor } from "../core/status.ts";
 import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
 
 /** A record as it was read, with what is needed to write it again. */
@@ -12,16 +14,6 @@ export interface Held {
   version: string;
   /** When somebody last asked to look at it, in milliseconds since the epoch; 0 for never. */
   nudgedMs: number;
-}
-
-/** What a change adds. `null` removes. */
-export interface Patch {
-  facts?: Record<string, unknown>;
-  intent?: SignRequest["intent"] | null;
-  waiting?: SignRequest["waiting"] | null;
-  failure?: SignRequest["failure"] | null;
-  ending?: SignRequest["ending"] | null;
-  attempt?: number;
 }
 
 export interface Change {
@@ -49,6 +41,8 @@ export class Conflict extends Error {
   }
 }
 
+/** Enough that no two states of one request have the same. */
+const MARK_BYTES = 6;
 /** How long after its time a request counts as overdue. */
 const MARGIN_MS = 60_000;
 const STARTABLE = `,${phasesFor("start").join(",")},`;
@@ -60,6 +54,11 @@ interface Scripts {
   signpipePark(...args: (string | number)[]): Promise<string | null>;
 }
 
+/** Where every change is written down, apart from Redis. */
+export interface Journal {
+  append(line: JournalLine, options: { durable: boolean }): Promise<void>;
+}
+
 export type Store = ReturnType<typeof createStore>;
 
 /** Request records in Redis. The only writer of status: every change is one compare-and-set with its history line. */
@@ -67,12 +66,14 @@ export function createStore({
   redis,
   keys,
   stages,
+  journal,
   now = Date.now,
 }: {
   redis: Redis;
   keys: Keys;
   /** The stages of the workflow, in order. */
   stages: readonly string[];
+  journal: Journal;
   now?: () => number;
 }) {
   const script = (name: string) => readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), "utf8");
@@ -100,19 +101,22 @@ export function createStore({
   }
 
   async function write(
-    before: Phase | undefined,
+    before: SignRequest | undefined,
     version: string,
-    next: SignRequest,
+    unmarked: SignRequest,
     change: Change,
-    pk: { value: unknown; how: "set" | "drop" } | undefined,
+    floor?: number,
   ): Promise<Held> {
+    const mark = randomBytes(MARK_BYTES).toString("base64url");
+    const next = { ...unmarked, mark };
     const { id, stage, phase, updatedMs, ...rest } = next;
+    const pk = pkChange(before, next);
     const wants = wantsToKnow(next, change.event).map((name) => keys.changed(name));
     const allKeys = [
       keys.request(id),
       keys.history(id),
       keys.due,
-      keys.index(groupOf(before ?? phase)),
+      keys.index(groupOf(before?.phase ?? phase)),
       keys.index(groupOf(phase)),
       keys.pks,
       change.fence?.lockKey ?? keys.due,
@@ -135,9 +139,44 @@ export function createStore({
       pk ? String(pk.value) : "",
       pk?.how ?? "",
       change.nudge ? "1" : "",
+      floor ?? "",
     );
     if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
+    await writeDown(before, next, change, Number(answer[0]), floor !== undefined);
     return { request: next, version: answer[0], nudgedMs: Number(answer[1]) };
+  }
+
+  /**
+   * A request's beginning and the intent of a costly call are on disk before anything follows from them. The rest may
+   * come a moment later: a state that the journal does not know yet is one that Redis knows.
+   */
+  async function writeDown(
+    before: SignRequest | undefined,
+    next: SignRequest,
+    { event, patch, by, note }: Change,
+    version: number,
+    isWhole: boolean,
+  ): Promise<void> {
+    const { id, stage, phase, updatedMs, mark = "" } = next;
+    const durable = before === undefined || isWhole || event === "intend";
+    const written = journal.append(
+      {
+        atMs: updatedMs,
+        request: id,
+        version,
+        mark,
+        ...(before?.mark && { before: before.mark }),
+        event,
+        stage,
+        phase,
+        ...(before && !isWhole ? patch && { patch: { ...patch } } : { first: next }),
+        ...(by && { by }),
+        ...(note && { note }),
+      },
+      { durable },
+    );
+    if (durable) await written;
+    else written.catch(() => {}); // the journal has said so, and refuses the next intent
   }
 
   async function get(id: RequestId): Promise<SignRequest> {
@@ -168,7 +207,7 @@ export function createStore({
       };
       SignRequest.parse(first);
       try {
-        return await write(undefined, "0", first, { event: "note", by, note: "submitted" }, undefined);
+        return await write(undefined, "0", first, { event: "note", by, note: "submitted" });
       } catch (error) {
         if (error instanceof Conflict) return undefined;
         throw error;
@@ -208,16 +247,27 @@ export function createStore({
               ending: patch.ending === null ? undefined : (patch.ending ?? request.ending),
               ...(change.to && { to: change.to }),
             });
-      const moved = position.stage !== request.stage || event === "requeue";
-      const next = strip({
-        ...request,
-        attempt: moved ? 0 : request.attempt,
-        ...patch,
-        facts: patch.facts ? strip({ ...request.facts, ...patch.facts }) : request.facts,
-        ...position,
-        updatedMs: Math.max(now(), request.updatedMs),
-      }) as SignRequest;
-      return await write(request.phase, held.version, next, change, pkChange(request, next));
+      const next = changed(request, { event, ...position, patch, atMs: now() });
+      return await write(request, held.version, next, change);
+    },
+
+    /**
+     * Puts a record back that Redis lost, or lost the newest changes of: `whole` is what the journal makes of it. `held`
+     * is what Redis has, if anything. Throws Conflict when that has changed meanwhile.
+     */
+    async restore(
+      whole: SignRequest,
+      held: Held | undefined,
+      pastVersion: number,
+      lines: HistoryLine[],
+    ): Promise<Held> {
+      const { id, createdMs } = whole;
+      if (!held && lines.length > 0) {
+        await redis.del(keys.history(id));
+        await redis.rpush(keys.history(id), ...lines.map((line) => encodeLine(line, createdMs)));
+      }
+      const change: Change = { event: "note", by: "recovery", note: "restored from the journal" };
+      return await write(held?.request, held?.version ?? "0", whole, change, pastVersion);
     },
 
     /**
@@ -283,6 +333,15 @@ export function createStore({
       await redis.zrem(keys.due, id);
     },
 
+    /** Records of `ids` with what is needed to write them; those that are gone are left out. */
+    async readHeld(ids: RequestId[]): Promise<Map<RequestId, Held>> {
+      const values = ids.length === 0 ? [] : await redis.mget(ids.map((id) => keys.request(id)));
+      const pairs = values.flatMap((value, i): [RequestId, Held][] => {
+        const held = parse(value);
+        return held ? [[ids[i] ?? "", held]] : [];
+      });
+      return new Map(pairs);
+    },
     /** Records of `ids`, in their order; those that are gone are left out. */
     async readMany(ids: RequestId[]): Promise<SignRequest[]> {
       if (ids.length === 0) return [];
@@ -314,20 +373,19 @@ function wantsToKnow(request: SignRequest, event: string): ("inbox" | "callback"
 }
 
 /** A webhook names a request by its request_pk: the map follows the record, until the request is over. */
-function pkChange(before: SignRequest, after: SignRequest): { value: unknown; how: "set" | "drop" } | undefined {
-  const was = before.facts["requestPk"];
+function pkChange(
+  before: SignRequest | undefined,
+  after: SignRequest,
+): { value: unknown; how: "set" | "drop" } | undefined {
+  const was = before?.facts["requestPk"];
   const is = after.facts["requestPk"];
   if (is !== undefined && isEnd(after.phase)) return { value: is, how: "drop" };
   if (is !== undefined && is !== was) return { value: is, how: "set" };
-  if (is !== undefined && isEnd(before.phase)) return { value: is, how: "set" };
+  if (is !== undefined && before && isEnd(before.phase)) return { value: is, how: "set" };
   if (was !== undefined && is === undefined) return { value: was, how: "drop" };
   return undefined;
 }
 
 function pick({ by, note }: Change): { by?: string; note?: string } {
   return { ...(by && { by }), ...(note && { note }) };
-}
-
-function strip(object: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined && value !== null));
 }

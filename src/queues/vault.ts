@@ -12,13 +12,30 @@ export interface Private {
   unlock?: string | undefined;
 }
 
+/** A second place for what is encrypted, on the data volume: for a Redis that was lost. */
+export interface Spare {
+  keep(id: RequestId, sealed: Record<string, string>): Promise<void>;
+  read(id: RequestId): Promise<Record<string, string> | undefined>;
+  erase(id: RequestId): Promise<void>;
+}
+
 export type Vault = ReturnType<typeof createVault>;
 
 /**
  * Personal data, apart from the records: AES-256-GCM under a key of the request's own, which is wrapped by the master
  * key. The master key is never in Redis.
  */
-export function createVault({ redis, keys, masterKey }: { redis: Redis; keys: Keys; masterKey: Uint8Array }) {
+export function createVault({
+  redis,
+  keys,
+  masterKey,
+  spare,
+}: {
+  redis: Redis;
+  keys: Keys;
+  masterKey: Uint8Array;
+  spare: Spare;
+}) {
   const open = (id: RequestId, wrapped: string) => unseal(masterKey, wrapped, `${id}:key`);
 
   async function field(id: RequestId, name: string): Promise<string | undefined> {
@@ -30,10 +47,18 @@ export function createVault({ redis, keys, masterKey }: { redis: Redis; keys: Ke
     /** Keeps who signs. Repeating it replaces. */
     async keep(id: RequestId, person: Private): Promise<void> {
       const key = randomBytes(32);
-      await redis.hset(keys.vault(id), {
+      const sealed = {
         key: seal(masterKey, key, `${id}:key`),
         person: seal(key, JSON.stringify(person), `${id}:person`),
-      });
+      };
+      await spare.keep(id, sealed);
+      await redis.hset(keys.vault(id), sealed);
+    },
+    /** Puts back what Redis has lost. */
+    async restore(id: RequestId): Promise<void> {
+      if (await redis.exists(keys.vault(id))) return;
+      const sealed = await spare.read(id);
+      if (sealed) await redis.hset(keys.vault(id), sealed);
     },
     /** Who signs; undefined once it was erased. Throws PermanentError "vault-unreadable". */
     async read(id: RequestId): Promise<Private | undefined> {
@@ -53,6 +78,7 @@ export function createVault({ redis, keys, masterKey }: { redis: Redis; keys: Ke
     },
     /** Erases all of it. */
     async erase(id: RequestId): Promise<void> {
+      await spare.erase(id);
       await redis.del(keys.vault(id));
     },
   };

@@ -5,6 +5,7 @@ import { Ended, Waiting } from "../core/outcome.ts";
 import type { SignRequest } from "../core/request.ts";
 import type { AnyStage, Log, Run } from "../core/stage.ts";
 import { isEnd } from "../core/status.ts";
+import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
 import type { Keys } from "./keys.ts";
 import { type Queues, StageJob } from "./queues.ts";
@@ -13,6 +14,9 @@ import { type Change, Conflict, type Held, type Store } from "./store.ts";
 /** A job whose worker died is taken over after this. */
 const LOCK_MS = 15_000;
 const STALLED_CHECK_MS = 5_000;
+/** How long a job waits for the gate to open before it makes room, and when it tries again. */
+const GATE_WITHIN_MS = 2_000;
+const GATE_AGAIN_MS = 5_000;
 /** A stage that is over sooner is not marked as running: its result is one write. */
 const MARK_AFTER_MS = 1_000;
 /** An intent whose writing took longer than this may have lost its lock meanwhile: the call is not made. */
@@ -27,6 +31,7 @@ export interface WorkerDeps<Tools> {
   connection: ConnectionOptions;
   /** Shared by the workers of one process. */
   handed: Handed;
+  gate: Pick<Gate, "epoch" | "isOpen" | "whenOpen">;
   /** Names of all stages, in order. */
   stages: readonly string[];
   lockMs?: number;
@@ -116,11 +121,17 @@ async function runStage<Tools extends object>({
   lost: AbortSignal | undefined;
   deps: WorkerDeps<Tools>;
 }): Promise<void> {
-  const { store, queues, keys, tools, log, stages, handed, now = Date.now, random = Math.random } = deps;
+  const { store, queues, keys, tools, log, stages, handed, gate, now = Date.now, random = Math.random } = deps;
   const { requestId } = StageJob.parse(job.data);
   const isLast = stage.name === stages[stages.length - 1];
   const timeoutMs = toMs(stage.timeout);
   const startedMs = performance.now();
+
+  if (!gate.isOpen() && !(await gate.whenOpen(GATE_WITHIN_MS))) {
+    await job.moveToDelayed(now() + GATE_AGAIN_MS, token);
+    throw new DelayedError();
+  }
+  const epoch = gate.epoch();
 
   const found =
     handed.take(requestId, stage.name, job.timestamp) ?? (await store.begin(requestId, stage.name, timeoutMs));
@@ -133,6 +144,8 @@ async function runStage<Tools extends object>({
   let held: Held = found;
   const seenNudgeMs = found.nudgedMs;
 
+  /** An earlier call whose outcome is being asked for: not even a call that surely failed meanwhile settles it. */
+  let unsettled: SignRequest["intent"];
   let writing: Promise<unknown> = Promise.resolve();
   const mark = setTimeout(() => {
     if (held.request.phase === "queued") write({ event: "start", lookMs: now() + timeoutMs }).catch(() => {});
@@ -169,9 +182,11 @@ async function runStage<Tools extends object>({
     };
     const { intent } = held.request;
     if (intent && typeof stage.afterSilence === "function") {
+      unsettled = intent;
       const settled = await stage.afterSilence(run, intent);
       if (settled instanceof Waiting) return new Unsettled(settled);
       if (settled instanceof Ended) return settled;
+      unsettled = undefined;
       if (settled !== "repeat") return stage.gives.parse(settled);
     }
     if (held.request.ending && !isLast) {
@@ -198,6 +213,10 @@ async function runStage<Tools extends object>({
       fence: { lockKey: `${keys.queues}:${stage.name}:${job.id}:lock`, token },
     });
     if (held.request.ending && !isLast) throw new Superseded(); // asked to end in the very last moment: not called
+    if (gate.epoch() !== epoch || !gate.isOpen()) {
+      // The Redis that took the intent may be another one than the one that was asked before.
+      throw new RetryableError("The connection to Redis was lost before the call", { code: "redis-away" });
+    }
     if (performance.now() - before > SLOW_INTENT_MS) {
       throw new RetryableError("Redis took too long to record that the call is about to be made", {
         code: "slow-intent",
@@ -267,7 +286,7 @@ async function runStage<Tools extends object>({
       throw new DelayedError();
     }
     const attempt = held.request.attempt + 1;
-    const intent = failure.effect === "unknown" ? {} : { intent: null };
+    const intent = failure.effect === "unknown" ? {} : { intent: unsettled ?? null };
     if (failure.kind === "retryable" && attempt < stage.attempts) {
       const delayMs = retryDelayMs(stage, attempt, failure, random);
       log.warn({ ...cause, delayMs }, "stage will be retried");

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { Redis } from "ioredis";
 import { inject, onTestFinished } from "vitest";
 import { toRequestId } from "../../src/core/request.ts";
+import type { JournalLine } from "../../src/core/journal.ts";
 import type { AnyStage, Log } from "../../src/core/stage.ts";
 import { createCodes } from "../../src/queues/codes.ts";
 import { createHanded } from "../../src/queues/handed.ts";
@@ -12,7 +13,7 @@ import { createQueues } from "../../src/queues/queues.ts";
 import { createReconciler } from "../../src/queues/reconciler.ts";
 import { createStore } from "../../src/queues/store.ts";
 import { createStrangers } from "../../src/queues/strangers.ts";
-import { createVault } from "../../src/queues/vault.ts";
+import { createVault, type Spare } from "../../src/queues/vault.ts";
 import { startWorker, type StageWorker } from "../../src/queues/worker.ts";
 
 export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
@@ -27,15 +28,23 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
   const keys = createKeys(`{test-${randomBytes(6).toString("hex")}}`);
   const masterKey = randomBytes(32);
   const names = stages.map(({ name }) => name);
-  const store = createStore({ redis, keys, stages: names, now });
+  const journal: JournalLine[] = [];
+  const store = createStore({
+    redis,
+    keys,
+    stages: names,
+    journal: { append: async (line) => void journal.push(line) },
+    now,
+  });
   const queues = createQueues({ stages: names, connection: redis, keys });
-  const vault = createVault({ redis, keys, masterKey });
+  const vault = createVault({ redis, keys, masterKey, spare: memorySpare() });
   const codes = createCodes({ redis, keys, masterKey });
   const strangers = createStrangers({ redis, keys, now });
   const handed = createHanded();
   const pipeline = createPipeline({
     redis,
     handed,
+    gate: { trouble: () => undefined },
     keys,
     store,
     queues,
@@ -61,6 +70,7 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
   return {
     redis,
     keys,
+    journal,
     store,
     queues,
     vault,
@@ -76,6 +86,7 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
             queues,
             keys,
             handed,
+            gate: { epoch: () => 0, isOpen: () => true, whenOpen: () => Promise.resolve(true) },
             tools: {},
             log: silent,
             connection: redis,
@@ -107,6 +118,15 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
     },
+  };
+}
+
+function memorySpare(): Spare {
+  const kept = new Map<string, Record<string, string>>();
+  return {
+    keep: async (id, sealed) => void kept.set(id, sealed),
+    read: (id) => Promise.resolve(kept.get(id)),
+    erase: async (id) => void kept.delete(id),
   };
 }
 

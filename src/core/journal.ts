@@ -1,0 +1,99 @@
+import { z } from "zod";
+import { RequestId, SignRequest } from "./request.ts";
+import { PHASES } from "./status.ts";
+
+/** What a change adds to a record. `null` removes. */
+export interface Patch {
+  facts?: Record<string, unknown>;
+  intent?: SignRequest["intent"] | null;
+  waiting?: SignRequest["waiting"] | null;
+  failure?: SignRequest["failure"] | null;
+  ending?: SignRequest["ending"] | null;
+  attempt?: number;
+}
+
+/**
+ * One change of one request, as it is kept on the data volume, apart from Redis. From its lines alone a request's
+ * record can be made again.
+ */
+export const JournalLine = z.object({
+  atMs: z.number(),
+  request: RequestId,
+  /** The record's version after the change. */
+  version: z.number().int().positive(),
+  /** Names the state after the change; `before` names the one it was made from, and is left out at the beginning. */
+  mark: z.string(),
+  before: z.string().optional(),
+  event: z.string(),
+  stage: z.string(),
+  phase: z.enum(PHASES),
+  /** The whole record: where the request begins, and where it was restored. */
+  first: SignRequest.optional(),
+  patch: z.record(z.string(), z.unknown()).optional(),
+  by: z.string().optional(),
+  note: z.string().optional(),
+});
+export type JournalLine = z.infer<typeof JournalLine>;
+
+/** The record after a change. What is undefined or null is left out. */
+export function changed(
+  request: SignRequest,
+  {
+    event,
+    stage,
+    phase,
+    patch = {},
+    atMs,
+  }: { event: string; stage: string; phase: SignRequest["phase"]; patch?: Patch; atMs: number },
+): SignRequest {
+  const moved = stage !== request.stage || event === "requeue";
+  return strip({
+    ...request,
+    attempt: moved ? 0 : request.attempt,
+    ...patch,
+    facts: patch.facts ? strip({ ...request.facts, ...patch.facts }) : request.facts,
+    stage,
+    phase,
+    updatedMs: Math.max(atMs, request.updatedMs),
+  }) as SignRequest;
+}
+
+function strip(object: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined && value !== null));
+}
+
+const inOrder = (a: JournalLine, b: JournalLine) => a.version - b.version || a.atMs - b.atMs;
+
+/** A request's record from its lines, in any order. Undefined when its beginning is not among them. */
+export function foldLines(lines: readonly JournalLine[]): SignRequest | undefined {
+  let request: SignRequest | undefined;
+  for (const line of [...lines].sort(inOrder)) {
+    if (line.first) request = line.first;
+    else if (request) request = { ...changed(request, { ...line, patch: line.patch as Patch }), mark: line.mark };
+  }
+  return request;
+}
+
+/**
+ * Lines that a record in Redis does not know of: it is older than the journal, because Redis lost what was written
+ * last. `mark` and `version` are the record's; both are undefined when there is none.
+ *
+ * Walks back from the record's mark. Where a line on the way is missing, because a process died before it was on
+ * disk, everything older is taken as known: a request is then looked at by its stage, which asks the provider.
+ */
+export function unknownLines(
+  lines: readonly JournalLine[],
+  record: { mark: string | undefined; version: number } | undefined,
+): JournalLine[] {
+  if (!record) return [...lines];
+  const byMark = new Map(lines.map((line) => [line.mark, line]));
+  const known = new Set<string>();
+  let mark = record.mark;
+  let olderThan = record.version;
+  for (let line = byMark.get(mark ?? ""); line && !known.has(line.mark); line = byMark.get(mark ?? "")) {
+    known.add(line.mark);
+    olderThan = line.version;
+    mark = line.before;
+  }
+  return lines.filter((line) => !known.has(line.mark) && (mark === undefined || line.version >= olderThan));
+}

@@ -1,0 +1,34 @@
+import { readFile, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { RequestId } from "../core/request.ts";
+import { makeFolder, replaceDurably, syncFolder } from "./durable.ts";
+
+const NAME = ".signer";
+const Sealed = z.record(z.string(), z.string());
+
+/** The signer's encrypted data beside the request's documents, in case that Redis loses it. Gone when it is erased. */
+export function createSpare({ dir }: { dir: string }) {
+  const folder = (id: RequestId) => join(dir, RequestId.parse(id));
+  return {
+    async keep(id: RequestId, sealed: Record<string, string>): Promise<void> {
+      await makeFolder(folder(id));
+      await replaceDurably(join(folder(id), NAME), JSON.stringify(sealed));
+    },
+    async read(id: RequestId): Promise<Record<string, string> | undefined> {
+      try {
+        return Sealed.parse(JSON.parse(await readFile(join(folder(id), NAME), "utf8")));
+      } catch {
+        return undefined;
+      }
+    },
+    async erase(id: RequestId): Promise<void> {
+      try {
+        await unlink(join(folder(id), NAME));
+        await syncFolder(folder(id));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      }
+    },
+  };
+}

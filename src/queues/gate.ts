@@ -1,0 +1,175 @@
+import { randomUUID } from "node:crypto";
+import type { Redis } from "ioredis";
+import type { Log } from "../core/stage.ts";
+import type { Keys } from "./keys.ts";
+
+/** Lines of the journal that are compared with Redis: at the start, and when a Redis came back as a new process. */
+const LOOK_BACK_MS = { start: 24 * 3_600_000, restart: 3_600_000 };
+const AGAIN_MS = 5_000;
+/** How soon it is noticed that Redis was emptied under us. */
+const WATCH_MS = 10_000;
+
+/** Thrown when the Redis at hand is not the one that belongs to this DATA_DIR. */
+export class WrongRedis extends Error {
+  override readonly name = "WrongRedis";
+  readonly code: "redis-empty" | "redis-foreign";
+  constructor(code: WrongRedis["code"], message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export type Gate = ReturnType<typeof createGate>;
+
+/**
+ * Nothing costly is begun before Redis was found to be ours and to know all that the journal knows: at the start, and
+ * whenever Redis comes back as another process than before. A Redis that is empty, or another pipeline's, stops the
+ * pipeline; it never makes it start over.
+ */
+export function createGate({
+  redis,
+  keys,
+  instance,
+  openRequests,
+  mend,
+  log,
+}: {
+  redis: Redis;
+  keys: Keys;
+  /** The id on the data volume: read, and written where there is none. */
+  instance: { read(): Promise<string | undefined>; write(id: string): Promise<void> };
+  /** How many requests the journal knows to be under way. */
+  openRequests: () => Promise<number>;
+  /** Puts back what Redis lost since `sinceMs`. How many requests. */
+  mend: (sinceMs: number) => Promise<number>;
+  log: Log;
+}) {
+  let epoch = 0;
+  let openFor: number | undefined;
+  let trouble: WrongRedis | undefined;
+  let verifiedRun: string | undefined;
+  let looking: Promise<void> | undefined;
+  let again: NodeJS.Timeout | undefined;
+  let isClosed = false;
+  const waiters = new Set<() => void>();
+
+  redis.on("close", () => {
+    epoch += 1;
+  });
+  redis.on("ready", look);
+  if (redis.status === "ready") look();
+  const watch = setInterval(() => {
+    if (openFor !== epoch || looking) return;
+    Promise.all([redis.get(keys.instance), instance.read()]).then(
+      ([there, here]) => {
+        if (there === here) return;
+        verifiedRun = undefined;
+        openFor = undefined;
+        look();
+      },
+      () => {}, // away: the connection says so
+    );
+  }, WATCH_MS);
+  watch.unref();
+
+  function look(): void {
+    if (isClosed) return;
+    clearTimeout(again);
+    looking ??= verify().finally(() => {
+      looking = undefined;
+    });
+  }
+
+  async function verify(): Promise<void> {
+    const forEpoch = epoch;
+    try {
+      const run = /run_id:(\w+)/.exec(await redis.info("server"))?.[1];
+      if (run === undefined || run !== verifiedRun) {
+        await checkInstance();
+        const lookBackMs = verifiedRun === undefined ? LOOK_BACK_MS.start : LOOK_BACK_MS.restart;
+        const restored = await mend(Date.now() - lookBackMs);
+        if (restored > 0)
+          log.error({ code: "redis-lost-writes", restored }, "Redis had lost writes; they were restored");
+        verifiedRun = run;
+      }
+      trouble = undefined;
+      openFor = forEpoch;
+      for (const wake of waiters) wake();
+      waiters.clear();
+    } catch (error) {
+      if (error instanceof WrongRedis) trouble = error;
+      const { code = "redis-away" } = error as { code?: string };
+      log.error({ code, reason: trouble ? trouble.message : "not verified yet" }, "the pipeline stands still");
+      again = setTimeout(look, AGAIN_MS);
+    }
+    if (forEpoch !== epoch && redis.status === "ready" && !isClosed) again = setTimeout(look, 0);
+  }
+
+  async function checkInstance(): Promise<void> {
+    const there = await redis.get(keys.instance);
+    let here = await instance.read();
+    // Another process may be starting on the same new folder: it writes to Redis first.
+    for (let tries = 0; there !== null && here === undefined && tries < 20; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      here = await instance.read();
+    }
+    if (there !== null && there === here) return;
+    if (there !== null) {
+      throw new WrongRedis(
+        "redis-foreign",
+        here === undefined
+          ? "Redis belongs to another DATA_DIR: this one is new. Set DATA_DIR to the folder this Redis was used with, or REDIS_PREFIX to a name of its own."
+          : "Redis belongs to another DATA_DIR than this one. Set REDIS_URL, REDIS_PREFIX or DATA_DIR so that they belong together.",
+      );
+    }
+    const open = here === undefined ? 0 : await openRequests();
+    if (open > 0) {
+      throw new WrongRedis(
+        "redis-empty",
+        `Redis is empty, but ${open} requests are under way by the journal. Bring its data back, or run: signpipe recover`,
+      );
+    }
+    await claim(here ?? randomUUID());
+  }
+
+  async function claim(id: string): Promise<void> {
+    if ((await redis.set(keys.instance, id, "NX")) === "OK") await instance.write(id);
+    else if ((await redis.get(keys.instance)) !== id) await checkInstance();
+  }
+
+  return {
+    /** Changes with every interruption of the connection. */
+    epoch: () => epoch,
+    isOpen: () => openFor === epoch,
+    /** What stops the pipeline, when something does. */
+    trouble: () => trouble,
+    /** Waits until the gate is open, at most `withinMs`. Whether it is. */
+    async whenOpen(withinMs: number): Promise<boolean> {
+      if (openFor === epoch) return true;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(done, withinMs);
+        function done() {
+          clearTimeout(timer);
+          waiters.delete(done);
+          resolve();
+        }
+        waiters.add(done);
+      });
+      return openFor === epoch;
+    },
+    /** Makes the Redis at hand this pipeline's own, after its records were restored. */
+    async adopt(): Promise<void> {
+      const id = (await instance.read()) ?? randomUUID();
+      await redis.set(keys.instance, id);
+      await instance.write(id);
+      look();
+    },
+    close(): void {
+      isClosed = true;
+      clearInterval(watch);
+      clearTimeout(again);
+      for (const wake of waiters) wake();
+      waiters.clear();
+    },
+  };
+}
