@@ -81,10 +81,10 @@ export async function signBySimulator(
 
 /** The provider that costs nothing, in a process of its own. */
 export async function startProvider(
-  { signed, contract }: { signed: string; contract: string },
+  { signed, contract, original }: { signed: string; contract: string; original: string },
   latencyMs = 0,
 ): Promise<string> {
-  const args = [new URL("./provider.ts", import.meta.url).pathname, signed, contract, String(latencyMs)];
+  const args = [new URL("./provider.ts", import.meta.url).pathname, signed, contract, original, String(latencyMs)];
   const child: ChildProcess = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
   undo.push(async () => {
     const gone = new Promise((resolve) => child.once("exit", resolve));

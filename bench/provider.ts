@@ -6,13 +6,14 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
  * pipeline is measured and not the provider. It signs nothing: the signed file was made beforehand by the simulator,
  * from the one original that the benchmark uses.
  *
- * Arguments: file with the signed PDF, file with a contract, latency in milliseconds.
+ * Arguments: files with the signed PDF, a contract and the original, latency in milliseconds.
  */
-const [signedPath = "", contractPath = "", latency = "0"] = process.argv.slice(2);
+const [signedPath = "", contractPath = "", originalPath = "", latency = "0"] = process.argv.slice(2);
 const latencyMs = Number(latency);
 const signedBytes = statSync(signedPath).size;
 const small = signedBytes < 10_000_000 ? readFileSync(signedPath) : undefined;
 const contract = readFileSync(contractPath);
+const original = readFileSync(originalPath);
 const states = new Map<number, string>();
 let nextPk = 1_000_000;
 let deleted = 0;
@@ -49,11 +50,15 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
     case "POST sign":
       states.set(pk, "ISSUED");
       return json(response, { status: "success", message: "Documents correctly signed" });
-    case "GET document":
+    case "GET document": {
+      if (more === "original" || request.url?.endsWith("document_type=original")) {
+        return void response.writeHead(200, { "content-length": original.length }).end(original);
+      }
       response.writeHead(200, { "content-length": signedBytes });
       if (small) response.end(small);
       else createReadStream(signedPath, { highWaterMark: 1 << 20 }).pipe(response);
       return;
+    }
     case "DELETE document":
       deleted += 1;
       if (more === undefined) states.delete(pk);

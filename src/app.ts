@@ -36,6 +36,7 @@ import { createVault } from "./queues/vault.ts";
 import { type StageWorker, startWorker } from "./queues/worker.ts";
 import { STAGE_NAMES, type StageName, stages } from "./workers/index.ts";
 import { createOrphans } from "./workers/orphans.ts";
+import { createSeal } from "./workers/seal.ts";
 import type { Policy, Tools } from "./workers/stage.ts";
 
 export type App = ReturnType<typeof createApp>;
@@ -129,6 +130,7 @@ export function createApp({
     vault: inside.vault,
     codes: inside.codes,
     orphans,
+    seal: settings.SEAL_CHECK === "on" ? createSeal({ provider, incremental: policy.incremental }) : undefined,
     historyOf: inside.store.historyOf,
     policy,
   };

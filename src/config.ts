@@ -71,7 +71,11 @@ export const SETTINGS = z.object({
   APPROVE_WITHIN_MS: ms(14 * DAY_MS).describe("How long a RAO has for the decision."),
   SIGN_WITHIN_MS: ms(7 * DAY_MS).describe("How long the signer has for the code."),
   CREATE_GRACE_MS: ms(600_000).describe("How long the outcome of an unanswered creation is left open."),
-  SETTLE_MS: ms(30_000).describe("How long an unanswered approval may still be at work at the provider."),
+  SEAL_CHECK: z
+    .enum(["on", "off"])
+    .default("on")
+    .describe("Before a code is sent: fetch the documents back and compare them with what was uploaded."),
+  SETTLE_MS: ms(30_000).describe("How long an unanswered approval or upload may still be at work at the provider."),
   SIGN_SETTLE_MS: ms(180_000).describe("How long an unanswered signing may still be at work at the provider."),
   DELETE_GRACE_MS: ms(0).describe("How long a safe signed file waits before its copy at the provider goes."),
   RECONCILE_MS: ms(30_000).describe("Requests without a next step are looked for this often."),

@@ -67,3 +67,26 @@ export class Ended {
 export function endAs(ending: Ending, { code, message }: { code: string; message: string }): Ended {
   return new Ended(ending, code, message);
 }
+
+/** What `run` returns when an earlier stage has to be done again. */
+export class SentBack {
+  readonly to: string;
+  readonly code: string;
+  readonly message: string;
+  readonly facts: Record<string, unknown> | undefined;
+
+  constructor(to: string, code: string, message: string, facts?: Record<string, unknown>) {
+    this.to = to;
+    this.code = code;
+    this.message = message;
+    this.facts = facts;
+  }
+}
+
+/** Sends the request back to the stage `to`. Bounded by whoever sends back. `message` is without personal data. */
+export function backTo(
+  to: string,
+  { code, message, facts }: { code: string; message: string; facts?: Record<string, unknown> },
+): SentBack {
+  return new SentBack(to, code, message, facts);
+}

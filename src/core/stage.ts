@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import type { Backoff } from "./backoff.ts";
 import type { Duration } from "./duration.ts";
-import type { Ended, Waiting } from "./outcome.ts";
+import type { Ended, SentBack, Waiting } from "./outcome.ts";
 import type { RequestId, SignRequest } from "./request.ts";
 
 export interface Log {
@@ -69,7 +69,7 @@ export interface Stage<Tools, Needs extends z.ZodObject, Gives extends z.ZodObje
    */
   readonly afterSilence:
     "repeat" | ((run: Run<Tools, z.infer<Needs>>, intent: Intent) => Promise<Settled<z.infer<Gives>>>);
-  run(run: Run<Tools, z.infer<Needs>>): Promise<z.infer<Gives> | Waiting | Ended>;
+  run(run: Run<Tools, z.infer<Needs>>): Promise<z.infer<Gives> | Waiting | Ended | SentBack>;
 }
 
 type Shape = Record<string, unknown>;
@@ -82,7 +82,7 @@ export interface AnyStage<Tools = object> extends Omit<
   readonly needs: z.ZodObject;
   readonly gives: z.ZodObject;
   readonly afterSilence: "repeat" | AfterSilence<Tools>["ask"];
-  run(run: Run<Tools, Shape>): Promise<Shape | Waiting | Ended>;
+  run(run: Run<Tools, Shape>): Promise<Shape | Waiting | Ended | SentBack>;
 }
 
 /** As a method, so that a stage with narrower facts fits. */

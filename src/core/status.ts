@@ -20,7 +20,7 @@ export type Ending = (typeof ENDINGS)[number];
  * What can happen to a request.
  * start: a worker is at it (not written for what is over within a second) · intend: its costly call is about to leave · succeed: the stage is over ·
  * wait: somebody else's turn · retry: the attempt failed and will be repeated · end: it goes to cleanup, to end
- * otherwise than done · abandon: cleanup itself gave up · requeue: a person sent it back to an earlier stage.
+ * otherwise than done · abandon: cleanup itself gave up · requeue: it goes back to an earlier stage.
  */
 export type Event = "start" | "intend" | "succeed" | "wait" | "retry" | "end" | "abandon" | "requeue";
 
@@ -34,6 +34,7 @@ export const MOVES = {
     retry: "retrying",
     end: "queued",
     abandon: "failed",
+    requeue: "queued",
   },
   running: {
     start: "running",
@@ -43,6 +44,7 @@ export const MOVES = {
     retry: "retrying",
     end: "queued",
     abandon: "failed",
+    requeue: "queued",
   },
   waiting: {
     intend: "running",

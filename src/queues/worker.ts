@@ -1,7 +1,7 @@
 import { type ConnectionOptions, DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
 import { toMs } from "../core/duration.ts";
 import { type Failure, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
-import { Ended, Waiting } from "../core/outcome.ts";
+import { Ended, SentBack, Waiting } from "../core/outcome.ts";
 import type { SignRequest } from "../core/request.ts";
 import type { AnyStage, Log, Run } from "../core/stage.ts";
 import { isEnd } from "../core/status.ts";
@@ -158,10 +158,11 @@ async function runStage<Tools extends object>({
   if (outcome instanceof Unsettled) return await park(outcome.wait, held.request.intent);
   if (outcome instanceof Waiting) return await park(outcome, undefined);
   if (outcome instanceof Ended) return await end(outcome);
+  if (outcome instanceof SentBack) return await sendBack(outcome);
   if (outcome instanceof Error) return await failed(toFailure(outcome));
   return await succeed(outcome as Record<string, unknown>);
 
-  async function attempt(): Promise<Unsettled | Waiting | Ended | Record<string, unknown>> {
+  async function attempt(): Promise<Unsettled | Waiting | Ended | SentBack | Record<string, unknown>> {
     const needs = stage.needs.safeParse(held.request.facts);
     if (!needs.success) {
       const missing = needs.error.issues.map((issue) => issue.path.join(".")).join(", ");
@@ -197,17 +198,18 @@ async function runStage<Tools extends object>({
       );
     }
     const result = await stage.run(run);
-    if (result instanceof Waiting || result instanceof Ended) return result;
+    if (result instanceof Waiting || result instanceof Ended || result instanceof SentBack) return result;
     return stage.gives.parse(result);
   }
 
   async function effect<T>(name: string, call: () => Promise<T>): Promise<T> {
     const before = performance.now();
+    const begun = (held.request.facts["begun"] ?? {}) as Record<string, number>;
     const earlier = held.request.intent?.effect === name ? held.request.intent : undefined;
     const intent = { effect: name, atMs: now(), firstMs: earlier?.firstMs ?? now(), tries: (earlier?.tries ?? 0) + 1 };
     await write({
       event: "intend",
-      patch: { intent },
+      patch: { intent, facts: { begun: { ...begun, [name]: (begun[name] ?? 0) + 1 } } },
       lookMs: now() + timeoutMs,
       note: name,
       fence: { lockKey: `${keys.queues}:${stage.name}:${job.id}:lock`, token },
@@ -261,6 +263,13 @@ async function runStage<Tools extends object>({
     const addedMs = now();
     handed.keep(held, addedMs);
     await queues.add(held.request.stage, requestId, addedMs);
+  }
+
+  async function sendBack({ to, code, message, facts }: SentBack): Promise<void> {
+    const failure = { code, message, stage: stage.name };
+    await write({ event: "requeue", to, patch: { failure, intent: null, ...(facts && { facts }) }, note: code });
+    await handOn();
+    log.warn({ requestId, stage: stage.name, code, to }, "request was sent back");
   }
 
   async function end({ ending, code, message }: Ended): Promise<void> {

@@ -1,8 +1,10 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
-import { isFailure } from "../core/errors.ts";
+import { isFailure, PermanentError } from "../core/errors.ts";
+import { backTo } from "../core/outcome.ts";
 import { RequestPk } from "../core/signing.ts";
 import { defineStage } from "./stage.ts";
+import { Uploaded } from "./upload.ts";
 
 /**
  * Within this time of a doubtful sending the provider's own guard (no second code within a minute) still holds, so
@@ -10,6 +12,9 @@ import { defineStage } from "./stage.ts";
  * @source docs/provider.md §OTP
  */
 const GUARDED_MS = 45_000;
+
+/** Documents are sent again this often before a person has to look. */
+const RESEALED_MOST = 2;
 
 const Otp = z.object({
   sentMs: z.number(),
@@ -19,7 +24,10 @@ const Otp = z.object({
   unknown: z.boolean().optional(),
 });
 
-/** Has the provider send a one-time code to the signer's phone. With an external authentication there is none. */
+/**
+ * Looks once more whether the provider holds exactly the documents that were sent, then has it send a one-time code to
+ * the signer's phone. With an external authentication there is no code, and the look remains.
+ */
 export const otp = defineStage({
   name: "otp",
   title: "Send the code to the signer",
@@ -27,6 +35,9 @@ export const otp = defineStage({
     requestPk: RequestPk,
     authentication: z.object({ method: z.enum(["sms", "external"]) }),
     otp: Otp.optional(),
+    uploaded: z.array(Uploaded).min(1),
+    /** How often the documents at the provider were not the ones that were sent. */
+    sealBroken: z.number().int().default(0),
   }),
   gives: z.object({ otp: Otp.optional(), wrongCodes: z.number().int() }),
 
@@ -50,7 +61,13 @@ export const otp = defineStage({
     return { otp: { sentMs: firstMs, count, unknown: true }, wrongCodes: 0 };
   },
 
-  async run({ facts, provider, effect, signal, now }) {
+  async run({ facts, provider, seal, effect, signal, now }) {
+    if (seal && (await seal.check(facts.requestPk, facts.uploaded, signal)) === "broken") {
+      const message = "The provider does not hold exactly the documents that were sent";
+      if (facts.sealBroken >= RESEALED_MOST) throw new PermanentError(message, { code: "seal-broken" });
+      const again = { sealBroken: facts.sealBroken + 1, uploaded: null, contract: null };
+      return backTo("upload", { code: "seal-broken", message: `${message}: they are sent again`, facts: again });
+    }
     if (facts.authentication.method === "external") return { wrongCodes: 0 };
     await effect("otp", () => provider.otp(facts.requestPk, { signal }));
     return { otp: { sentMs: now(), count: (facts.otp?.count ?? 0) + 1 }, wrongCodes: 0 };

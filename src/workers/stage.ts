@@ -9,6 +9,7 @@ import type { Account, Provider } from "../provider/client.ts";
 import type { Codes } from "../queues/codes.ts";
 import type { Vault } from "../queues/vault.ts";
 import type { Orphans } from "./orphans.ts";
+import type { Seal } from "./seal.ts";
 
 /** What a deployment decides; every length of time in milliseconds. */
 export interface Policy {
@@ -38,6 +39,8 @@ export interface Tools {
   vault: Vault;
   codes: Codes;
   orphans: Orphans;
+  /** Left out where the look at the provider's copies is switched off. */
+  seal?: Seal | undefined;
   historyOf(request: SignRequest): Promise<HistoryLine[]>;
   policy: Policy;
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
+import { waitFor } from "../core/outcome.ts";
 import { StoredDocument } from "../core/request.ts";
 import { DocumentUid, RequestPk } from "../core/signing.ts";
 import { defineStage } from "./stage.ts";
@@ -18,7 +19,12 @@ export type Uploaded = z.infer<typeof Uploaded>;
 export const upload = defineStage({
   name: "upload",
   title: "Upload the documents",
-  needs: z.object({ requestPk: RequestPk, documents: z.array(StoredDocument).min(1).max(10) }),
+  needs: z.object({
+    requestPk: RequestPk,
+    documents: z.array(StoredDocument).min(1).max(10),
+    /** Costly calls begun so far, by name. */
+    begun: z.object({ upload: z.number().optional() }).optional(),
+  }),
   gives: z.object({ uploaded: z.array(Uploaded) }),
 
   attempts: 200,
@@ -27,12 +33,20 @@ export const upload = defineStage({
   concurrency: 20,
   retryFrom: "upload",
 
-  async afterSilence({ facts, provider, signal }) {
-    await provider.deleteDocuments(facts.requestPk, { signal });
-    return "repeat";
+  async afterSilence({ policy, now }, intent) {
+    const clearMs = intent.atMs + policy.settleMs; // until then the call may still be at work
+    if (now() >= clearMs) return "repeat";
+    return waitFor("outcome of the upload", {
+      whose: "provider",
+      poll: () => Math.max(clearMs - now(), 50),
+      within: policy.settleMs + 3_600_000,
+      expires: "failed",
+    });
   },
 
   async run({ facts, provider, documents, effect, signal }) {
+    // What an earlier upload may have left there would be signed as well.
+    if (facts.begun?.upload) await provider.deleteDocuments(facts.requestPk, { signal });
     const files = facts.documents.map((document) => ({
       name: document.name,
       sizeBytes: document.sizeBytes,

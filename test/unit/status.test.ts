@@ -35,10 +35,10 @@ describe("a request moves by the table and in no other way", () => {
     expect(() => move({ stage: "cleanup", phase: "queued" }, "end", { stages, ending: "failed" })).toThrow(IllegalMove);
   });
 
-  test("only failed and expired requests, and waits, are taken up at another stage", () => {
+  test("a request goes back to another stage unless it is being repeated, or is over for good", () => {
     for (const phase of PHASES) {
       const go = () => move({ stage: "upload", phase }, "requeue", { stages, to: "create" });
-      if (["failed", "expired", "waiting"].includes(phase)) expect(go()).toEqual({ stage: "create", phase: "queued" });
+      if (["queued", "running", "waiting", "failed", "expired"].includes(phase)) expect(go()).toEqual({ stage: "create", phase: "queued" });
       else expect(go).toThrow(IllegalMove);
     }
     expect(() => move({ stage: "upload", phase: "failed" }, "requeue", { stages, to: "nowhere" })).toThrow(IllegalMove);

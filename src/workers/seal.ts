@@ -1,0 +1,51 @@
+import { createHash } from "node:crypto";
+import { isFailure } from "../core/errors.ts";
+import type { RequestPk } from "../core/signing.ts";
+import type { Provider } from "../provider/client.ts";
+import type { Uploaded } from "./upload.ts";
+
+export type Seal = ReturnType<typeof createSeal>;
+
+/**
+ * Looks whether the provider holds what was uploaded, byte by byte, before anybody is asked to sign it.
+ *
+ * There is no call that lists a request's documents: each expected one is fetched and hashed. Whether originals can be
+ * fetched at all depends on the provider's version; where none ever could, the answer is "unserved", and the uids of
+ * the upload are all there is. That nothing else is there is the upload's business: it empties the request first.
+ * @source docs/provider.md §Signed documents
+ */
+export function createSeal({ provider, incremental }: { provider: Provider; incremental: boolean }) {
+  let served = false;
+
+  async function hashOf(requestPk: RequestPk, uid: Uploaded["uid"], signal: AbortSignal): Promise<string | undefined> {
+    try {
+      const { body } = await provider.originalDocument(requestPk, uid, { signal });
+      const hash = createHash("sha256");
+      for await (const chunk of body) hash.update(chunk as Uint8Array);
+      served = true;
+      return hash.digest("hex");
+    } catch (error) {
+      if (!isFailure(error, "not-found", "method-not-allowed")) throw error;
+      return undefined;
+    }
+  }
+
+  return {
+    /** "broken": a document is missing, or is another one. Throws what the provider's calls throw. */
+    async check(
+      requestPk: RequestPk,
+      uploaded: readonly Uploaded[],
+      signal: AbortSignal,
+    ): Promise<"intact" | "broken" | "unserved"> {
+      let missing = 0;
+      for (const { uid, sha256 } of uploaded) {
+        const found = await hashOf(requestPk, uid, signal);
+        if (found === undefined) missing += 1;
+        // A provider that rewrites PDFs as they come in never has the very bytes.
+        else if (incremental && found !== sha256) return "broken";
+      }
+      if (missing === 0) return "intact";
+      return served ? "broken" : "unserved";
+    },
+  };
+}
