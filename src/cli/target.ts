@@ -12,6 +12,7 @@ const RunFile = z.object({
   redis_url: z.string().optional(),
   oneshot: z.string().optional(),
   simulator: z.string().optional(),
+  parts: z.array(z.string()).optional(),
 });
 export type RunFile = z.infer<typeof RunFile>;
 

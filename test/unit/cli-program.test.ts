@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { COMMANDS, toStages } from "../../src/cli/commands.ts";
+import { COMMANDS, toParts, toStages } from "../../src/cli/commands.ts";
 import { toSimulatorOptions } from "../../src/cli/simulate.ts";
 import { STAGE_NAMES } from "../../src/workers/index.ts";
 import { runCommand } from "../helpers/cli-house.ts";
@@ -41,6 +41,17 @@ test("stages are worked on in the pipeline's order, all when none is named, and 
   expect(toStages([])).toEqual(STAGE_NAMES);
   expect(toStages(["sign", "upload"])).toEqual(["upload", "sign"]);
   expect(() => toStages(["upload", "stamp"])).toThrow(/no stage "stamp": there are create, identify/);
+});
+
+test("the parts of a start are chosen by name, and an unknown one is refused", async () => {
+  expect(toParts("keeping, api")).toEqual(["api", "keeping"]);
+  for (const only of ["api,mailbox", "api,"]) {
+    const { exitCode, err } = await runCommand(["start", "--only", only]);
+    expect(exitCode).toBe(1);
+    expect(err).toMatch(
+      /^signpipe: --only: there is no part "(mailbox)?": there are api, inbox, workers, keeping\.\n$/,
+    );
+  }
 });
 
 test("the help of work lists the stages", async () => {
