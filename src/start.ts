@@ -95,7 +95,7 @@ export async function start(
       signal,
     });
     undo.push(() => redis.stop());
-    say(`Redis: ${redis.how}`);
+    say(redis.how);
 
     const simulator =
       settings.ONESHOT_URL === undefined ? await startSimulator(settings.DATA_DIR, simulatorArgs, signal) : undefined;
