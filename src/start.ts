@@ -80,7 +80,7 @@ export async function start(
   const settings: Settings = given.ONESHOT_URL === undefined ? { ...SIMULATED, ...given } : given;
   warnAboutProvider(settings, parts, say);
   mkdirSync(settings.DATA_DIR, { recursive: true, mode: 0o700 });
-  const keyRing = readKeys(settings);
+  const keyRing = readKeys(settings, { forApi: parts.includes("api") });
   const undo: (() => Promise<unknown>)[] = [];
   const stop = async () => {
     for (const step of undo.splice(0).reverse()) await step().catch(() => {});

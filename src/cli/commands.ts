@@ -173,6 +173,7 @@ export const COMMANDS: Command[] = [
     options: [
       ["--port <n>", "port to listen on; 0 takes any free one", "8090"],
       ["--host <address>", "address to listen on", "127.0.0.1"],
+      ["--origin <url>", "how people reach its pages, for the links to them, where that is another address"],
       ["--data-dir <folder>", "where it keeps files; a temporary folder when not given"],
       ["--webhook-url <url>", "where it sends its notifications"],
       ["--humans <who>", "people it plays by itself: none, signer, rao, all", "none"],

@@ -88,6 +88,7 @@ test("an option of the simulator that cannot be used is named", () => {
     [{ port: "70000" }, /--port must be a whole number from 0 to 65535/],
     [{ retrieval: "x" }, /--retrieval/],
     [{ webhookUrl: "nowhere" }, /--webhook-url/],
+    [{ origin: "nowhere" }, /--origin/],
   ] as const) {
     expect(() => toSimulatorOptions({ ...SIMULATE, ...change })).toThrow(word);
   }
