@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Logger } from "pino";
@@ -135,7 +136,7 @@ export async function start(
     };
     if (api) {
       const run = join(settings.DATA_DIR, "run.json");
-      const told = { ...ready, redis_url: redis.url, pid: process.pid, parts };
+      const told = { ...ready, redis_url: redis.url, pid: process.pid, host: hostname(), parts };
       writeFileSync(run, `${JSON.stringify(told)}\n`, { mode: 0o600 });
       undo.push(() => Promise.resolve(rmSync(run, { force: true })));
     }

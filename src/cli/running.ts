@@ -4,7 +4,7 @@ import { createLog } from "../log.ts";
 import type { Part } from "../parts.ts";
 import type { StageName } from "../workers/index.ts";
 import { untilSet } from "./interrupts.ts";
-import { isAlive, readRunFile, type RunFile } from "./target.ts";
+import { isHere, readRunFile, type RunFile } from "./target.ts";
 import { CliError, EXIT, type Terminal } from "./terminal.ts";
 
 /** Beyond the grace that running steps get: Redis and the simulator have to end as well. */
@@ -87,7 +87,7 @@ export async function runWork(
 /** The start that runs on this folder, and answers. */
 async function findRunning(dataDir: string): Promise<RunFile | undefined> {
   const run = readRunFile(dataDir);
-  if (!run || run.pid === process.pid || !isAlive(run.pid)) return undefined;
+  if (!run || run.pid === process.pid || !isHere(run)) return undefined;
   return (await answers(run.api)) ? run : undefined;
 }
 
