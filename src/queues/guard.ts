@@ -3,7 +3,17 @@ import type { Redis } from "ioredis";
 import { type Failure, RetryableError } from "../core/errors.ts";
 import type { Log } from "../core/stage.ts";
 import type { Keys } from "./keys.ts";
-import { BRING, createLanes, LANE, type LaneState, reasonFor, type Standstill, toLaneState } from "./lanes.ts";
+import {
+  type Breaker,
+  BRING,
+  createLanes,
+  LANE,
+  type Lane,
+  type LaneState,
+  reasonFor,
+  toLaneState,
+  toPauses,
+} from "./lanes.ts";
 import { createPace, within } from "./pace.ts";
 
 /** How old the view of what all processes know may be. */
@@ -28,7 +38,7 @@ const REJECTED = { rao: "rao-rejected", billing: "billing-rejected" } as const;
 
 /** What calls look like from here; the provider layer has the same in its own words. */
 interface Leaving {
-  credentials?: { lane: Standstill["lane"]; secrets: readonly string[] } | undefined;
+  credentials?: { lane: Lane; secrets: readonly string[] } | undefined;
 }
 type Heard =
   | { kind: "answer"; failure?: Failure }
@@ -37,18 +47,9 @@ type Heard =
   | { kind: "nothing" };
 
 interface View {
-  breaker: { isOpen: boolean; untilMs: number; trips: number; sinceMs: number };
+  breaker: Breaker;
   busyUntilMs: number;
   lanes: Map<string, LaneState>;
-}
-
-/** Why calls stand still, for people and figures. */
-export interface GuardState {
-  /** Set while no call may leave; 0 for an end that a probe decides. */
-  pausedForMs: number | undefined;
-  why: "breaker" | "busy" | undefined;
-  sinceMs: number;
-  standstills: Standstill[];
 }
 
 interface Scripts {
@@ -138,7 +139,10 @@ export function createGuard({
       if ((await within(redis.set(keys.probe, "1", "PX", PROBE_MS, "NX"), ANSWER_MS)) !== "OK") return arm(VIEW_MS);
       const isBack = await probe().catch(() => false);
       if (isBack) {
-        await within(redis.hset(keys.guard, "breaker", `closed|${now()}|${breaker.trips}|${breaker.sinceMs}`), ANSWER_MS);
+        await within(
+          redis.hset(keys.guard, "breaker", `closed|${now()}|${breaker.trips}|${breaker.sinceMs}`),
+          ANSWER_MS,
+        );
         log.info({ durationMs: now() - breaker.sinceMs }, "provider answers again");
       } else await trip();
       await redis.del(keys.probe);
@@ -179,7 +183,7 @@ export function createGuard({
     return new RetryableError(why, { code: "provider-paused", retryAfterMs, pause: {} });
   }
 
-  function standstill(lane: Standstill["lane"], code: string): RetryableError {
+  function standstill(lane: Lane, code: string): RetryableError {
     return new RetryableError(reasonFor(lane), { code, pause: { until: BRING[lane] } });
   }
 
@@ -192,7 +196,10 @@ export function createGuard({
       if (state === "proven") return;
       if (typeof state === "object") throw standstill(lane, state.code);
       const other = tried.get(name);
-      if (!other && (await within(redis.set(keys.trial(name), "1", "PX", TRIAL_MS, "NX"), ANSWER_MS).catch(() => null))) {
+      if (
+        !other &&
+        (await within(redis.set(keys.trial(name), "1", "PX", TRIAL_MS, "NX"), ANSWER_MS).catch(() => null))
+      ) {
         trials.set(leaving, name);
         tried.set(name, new Promise((resolve) => ends.set(leaving, resolve)));
         return;
@@ -274,18 +281,6 @@ export function createGuard({
     /** For how many milliseconds no call may leave; 0 when calls go. Asked before a step is begun. */
     heldMs: async (): Promise<number> => heldIn(await look()),
 
-    async state(): Promise<GuardState> {
-      const seen = await look();
-      const heldMs = heldIn(seen);
-      const isBusy = seen.busyUntilMs > now();
-      return {
-        pausedForMs: heldMs > 0 ? heldMs : undefined,
-        why: seen.breaker.isOpen ? "breaker" : isBusy ? "busy" : undefined,
-        sinceMs: seen.breaker.sinceMs,
-        standstills: [...seen.lanes.values()].filter((lane) => typeof lane === "object"),
-      };
-    },
-
     close(): void {
       isClosed = true;
       clearTimeout(alarm);
@@ -294,11 +289,9 @@ export function createGuard({
 }
 
 function toView(fields: Record<string, string>): View {
-  const [word, untilMs = "0", trips = "0", sinceMs = "0"] = (fields["breaker"] ?? "closed").split("|");
   const found = Object.entries(fields).filter(([field]) => field.startsWith(LANE));
   return {
-    breaker: { isOpen: word === "open", untilMs: Number(untilMs), trips: Number(trips), sinceMs: Number(sinceMs) },
-    busyUntilMs: Number(fields["busy"] ?? 0),
+    ...toPauses(fields),
     lanes: new Map(found.map(([field, value]) => [field.slice(LANE.length), toLaneState(value)])),
   };
 }
