@@ -1,4 +1,5 @@
-import { type ConnectionOptions, DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
+import { DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
+import type { Redis } from "ioredis";
 import { toMs } from "../core/duration.ts";
 import { type Failure, type Pause, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
 import { Ended, SentBack, Waiting, waitFor } from "../core/outcome.ts";
@@ -9,8 +10,11 @@ import { isEnd } from "../core/status.ts";
 import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
 import type { Keys } from "./keys.ts";
+import { within } from "./pace.ts";
 import { type Queues, StageJob } from "./queues.ts";
+import { isOutOfMemory } from "./redis-watch.ts";
 import { type Change, Conflict, type Held, type Store } from "./store.ts";
+import { createWatchdog, dueJobs } from "./watchdog.ts";
 
 /** A job whose worker died is taken over after this. */
 const LOCK_MS = 15_000;
@@ -24,6 +28,10 @@ const SPREAD_LEAST_MS = 500;
 /** As long as it takes: an operator must bring something, and no request fails for it. */
 const STANDSTILL_MS = 365 * 86_400_000;
 const STANDSTILL_LOOK = growing("5s", { upTo: "1m" });
+/** Redis has this long to tell the watchdog what is due. */
+const ANSWER_MS = 2_000;
+/** How long a request is left alone when Redis has no room to write down what comes of it. */
+const FULL_AGAIN_MS = 5_000;
 /** A stage that is over sooner is not marked as running: its result is one write. */
 const MARK_AFTER_MS = 1_000;
 /** An intent whose writing took longer than this may have lost its lock meanwhile: the call is not made. */
@@ -35,7 +43,7 @@ export interface WorkerDeps<Tools> {
   keys: Keys;
   tools: Tools;
   log: Log;
-  connection: ConnectionOptions;
+  connection: Redis;
   /** Shared by the workers of one process. */
   handed: Handed;
   gate: Pick<Gate, "epoch" | "isOpen" | "whenOpen">;
@@ -44,6 +52,10 @@ export interface WorkerDeps<Tools> {
   /** Names of all stages, in order. */
   stages: readonly string[];
   lockMs?: number;
+  /** After how many milliseconds of deafness a worker is replaced (watchdog.ts). */
+  deafMs?: number;
+  /** Called when only a new process helps. */
+  giveUp?: (why: string) => void;
   concurrency?: number;
   now?: () => number;
   random?: () => number;
@@ -58,36 +70,63 @@ export interface StageWorker {
 /** Starts the worker of one stage. */
 export function startWorker<Tools extends object>(stage: AnyStage<Tools>, deps: WorkerDeps<Tools>): StageWorker {
   const stopping = new AbortController();
-  const { lockMs = LOCK_MS, log, random = Math.random } = deps;
-  const worker = new Worker<StageJob>(
-    stage.name,
-    (job, token, signal) => runStage({ stage, job, token: token ?? "", stopping: stopping.signal, lost: signal, deps }),
-    {
-      connection: deps.connection,
-      prefix: deps.keys.queues,
-      concurrency: deps.concurrency ?? stage.concurrency,
-      lockDuration: lockMs,
-      stalledInterval: Math.min(STALLED_CHECK_MS, lockMs),
-      maxStalledCount: 1_000,
-      maxStartedAttempts: 100_000,
-      drainDelay: 5,
-      runRetryDelay: 1_000, // its own 15 s would be the pause after every outage
-      removeOnComplete: { count: 0 },
-      settings: { backoffStrategy: (n, _type, error) => retryDelayMs(stage, n, error, random) },
-    },
-  );
+  const { log } = deps;
   let quietUntilMs = 0;
-  worker.on("error", (error) => {
-    if (Date.now() < quietUntilMs) return; // an outage makes thousands of these
-    quietUntilMs = Date.now() + 5_000;
-    log.warn({ stage: stage.name, code: "worker-error", reason: error.message.slice(0, 120) }, "worker error");
+  let worker = listen();
+  const watchdog = createWatchdog({
+    stage: stage.name,
+    due: () => within(dueJobs(deps.connection, deps.keys, stage.name), ANSWER_MS),
+    async replace() {
+      await worker.close(true);
+      if (!stopping.signal.aborted) worker = listen();
+    },
+    giveUp: () => deps.giveUp?.(`The worker of ${stage.name} takes no jobs`),
+    deafMs: deps.deafMs,
+    log,
   });
-  worker.on("lockRenewalFailed", (ids) => {
-    for (const id of ids) worker.cancelJob(id, "lock lost");
-  });
+
+  function listen(): Worker<StageJob> {
+    const { lockMs = LOCK_MS, random = Math.random } = deps;
+    const made = new Worker<StageJob>(
+      stage.name,
+      async (job, token, lost) => {
+        const ended = watchdog.began();
+        try {
+          await runStage({ stage, job, token: token ?? "", stopping: stopping.signal, lost, deps });
+        } finally {
+          ended();
+        }
+      },
+      {
+        connection: deps.connection,
+        prefix: deps.keys.queues,
+        concurrency: deps.concurrency ?? stage.concurrency,
+        lockDuration: lockMs,
+        stalledInterval: Math.min(STALLED_CHECK_MS, lockMs),
+        maxStalledCount: 1_000,
+        maxStartedAttempts: 100_000,
+        drainDelay: 5,
+        runRetryDelay: 1_000, // its own 15 s would be the pause after every outage
+        removeOnComplete: { count: 0 },
+        settings: { backoffStrategy: (n, _type, error) => retryDelayMs(stage, n, error, random) },
+      },
+    );
+    made.on("error", (error) => {
+      if (Date.now() < quietUntilMs) return; // an outage makes thousands of these
+      quietUntilMs = Date.now() + 5_000;
+      const code = isOutOfMemory(error) ? "redis-full" : "worker-error";
+      log.warn({ stage: stage.name, code, reason: error.message.slice(0, 120) }, "worker error");
+    });
+    made.on("lockRenewalFailed", (ids) => {
+      for (const id of ids) made.cancelJob(id, "lock lost");
+    });
+    return made;
+  }
+
   return {
     stage: stage.name,
     async stop(graceMs = 20_000) {
+      watchdog.stop();
       const closed = worker.close();
       const interrupt = setTimeout(() => stopping.abort(), graceMs);
       const late = AbortSignal.timeout(graceMs + 3_000);
@@ -259,6 +298,11 @@ async function runStage<Tools extends object>({
         held = await store.write(held, diverted ? { ...change, event: "end", patch } : change);
         return;
       } catch (error) {
+        if (isOutOfMemory(error)) {
+          // Nothing was written: a call that this would have announced is not made.
+          const full = "Redis has no memory left to write this down";
+          throw new RetryableError(full, { code: "redis-full", cause: error, retryAfterMs: FULL_AGAIN_MS, pause: {} });
+        }
         if (!(error instanceof Conflict) || tries > 20) throw error;
         if (error.lockLost) throw new RetryableError("Another worker took this request over", { code: "lost-lease" });
         const fresh = await store.read(requestId);
@@ -351,8 +395,9 @@ async function runStage<Tools extends object>({
       return await park(wait, unsettled);
     }
     const lookMs = now() + spread(retryAfterMs, random);
-    if (held.request.phase === "waiting" && !held.request.intent) await store.park(requestId, lookMs);
-    else {
+    const isUntouched = held.request.phase === "waiting" && !held.request.intent;
+    if (isUntouched) await store.park(requestId, lookMs);
+    else if (code !== "redis-full") {
       const failure = { code, message, stage: stage.name };
       await write({ event: "retry", patch: { failure, intent: unsettled ?? null }, lookMs, note: code });
       if (held.request.stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
