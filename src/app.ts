@@ -73,6 +73,7 @@ export function createApp({
   oneshotUrl,
   log,
   version = "0.0.0",
+  giveUp,
 }: {
   settings: Settings;
   keyRing: KeyRing;
@@ -80,6 +81,8 @@ export function createApp({
   oneshotUrl: string;
   log: Logger;
   version?: string;
+  /** Called when only a new process helps. */
+  giveUp?: (why: string) => void;
 }) {
   const { masterKey, apiKeys, webhookSecret } = keyRing;
   const folders = foldersOf(settings.DATA_DIR);
@@ -284,6 +287,7 @@ export function createApp({
             handed,
             gate,
             heldMs: guard.heldMs,
+            ...(giveUp && { giveUp }),
             keys,
             tools,
             log,

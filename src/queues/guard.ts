@@ -104,11 +104,12 @@ export function createGuard({
   const tried = new Map<string, Promise<void>>();
   const ends = new WeakMap<Leaving, () => void>();
   let alarm: NodeJS.Timeout | undefined;
+  let isProbing = false;
   let isClosed = false;
 
   async function read(): Promise<void> {
     view = toView(await redis.hgetall(keys.guard));
-    if (view.breaker.isOpen && !alarm && !isClosed) arm(view.breaker.untilMs - now() + random() * 250);
+    if (view.breaker.isOpen) arm(view.breaker.untilMs - now() + random() * 250);
   }
 
   /** The view, renewed when it is old. When Redis does not answer, the last one holds. */
@@ -121,35 +122,38 @@ export function createGuard({
   }
 
   function arm(inMs: number): void {
-    alarm = setTimeout(
-      () => {
-        alarm = undefined;
-        void tryProbe();
-      },
-      Math.min(Math.max(inMs, 50), openMs.most * 2),
-    );
+    if (alarm || isProbing || isClosed) return;
+    const soonMs = Math.min(Math.max(inMs, 50), openMs.most * 2);
+    alarm = setTimeout(() => {
+      alarm = undefined;
+      void tryProbe();
+    }, soonMs);
     alarm.unref();
   }
 
   /** One process at a time asks whether the provider is back. */
   async function tryProbe(): Promise<void> {
+    isProbing = true;
     try {
       const { breaker } = await look({ anew: true });
-      if (!breaker.isOpen || isClosed || alarm) return;
-      if ((await within(redis.set(keys.probe, "1", "PX", PROBE_MS, "NX"), ANSWER_MS)) !== "OK") return arm(VIEW_MS);
-      const isBack = await probe().catch(() => false);
-      if (isBack) {
-        await within(
-          redis.hset(keys.guard, "breaker", `closed|${now()}|${breaker.trips}|${breaker.sinceMs}`),
-          ANSWER_MS,
-        );
-        log.info({ durationMs: now() - breaker.sinceMs }, "provider answers again");
-      } else await trip();
-      await redis.del(keys.probe);
-      await look({ anew: true });
+      const isDue = breaker.isOpen && breaker.untilMs <= now();
+      if (isDue && (await within(redis.set(keys.probe, "1", "PX", PROBE_MS, "NX"), ANSWER_MS)) === "OK") {
+        await settle(breaker, await probe().catch(() => false));
+      }
     } catch {
-      if (!alarm && !isClosed) arm(VIEW_MS); // Redis is away: later
+      // Redis is away: again later.
     }
+    isProbing = false;
+    await look({ anew: true });
+    if (view.breaker.isOpen) arm(Math.max(view.breaker.untilMs - now(), VIEW_MS / 4));
+  }
+
+  async function settle({ trips, sinceMs }: Breaker, isBack: boolean): Promise<void> {
+    if (isBack) {
+      await within(redis.hset(keys.guard, "breaker", `closed|${now()}|${trips}|${sinceMs}`), ANSWER_MS);
+      log.info({ durationMs: now() - sinceMs }, "provider answers again");
+    } else await trip();
+    await within(redis.del(keys.probe), ANSWER_MS);
   }
 
   async function trip(): Promise<void> {

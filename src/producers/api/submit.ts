@@ -53,6 +53,7 @@ export function addSubmit(app: Server, parts: Parts): void {
             "auto-approval-not-allowed",
             "idempotency-mismatch",
             "disk-full",
+            "redis-full",
           ],
         },
       },
@@ -63,6 +64,7 @@ export function addSubmit(app: Server, parts: Parts): void {
             'Send multipart/form-data with one part "manifest" and one to ten parts "file".',
           );
         }
+        await parts.pipeline.mayTake(); // before an upload is read for nothing
         const { accepted, replayed } = await submit(request, parts);
         if (replayed) void reply.header("idempotency-replayed", "true");
         return await reply.code(202).header("location", accepted.links.self).send(accepted);
