@@ -313,10 +313,15 @@ async function runStage<Tools extends object>({
   }
 
   async function succeed(facts: Record<string, unknown>): Promise<void> {
-    await write({ event: "succeed", patch: { facts, intent: null, waiting: null, ...(!isLast && { failure: null }) } });
+    await write({ event: "succeed", patch: { facts, intent: null, waiting: null, ...showing(null) } });
     await handOn();
     const durationMs = Math.round(performance.now() - startedMs);
     log.info({ requestId, stage: stage.name, attempt: held.request.attempt + 1, durationMs }, "stage done");
+  }
+
+  /** Why a request ends otherwise than done stays, whatever befalls its cleanup. */
+  function showing(failure: SignRequest["failure"] | null): { failure?: SignRequest["failure"] | null } {
+    return isLast && held.request.ending ? {} : { failure };
   }
 
   async function handOn(): Promise<void> {
@@ -363,7 +368,7 @@ async function runStage<Tools extends object>({
       log.warn({ ...cause, delayMs }, "stage will be retried");
       await write({
         event: "retry",
-        patch: { attempt, failure: { code, message, stage: stage.name }, ...intent },
+        patch: { attempt, ...showing({ code, message, stage: stage.name }), ...intent },
         lookMs: now() + delayMs,
         note: code,
       });
@@ -398,8 +403,8 @@ async function runStage<Tools extends object>({
     const isUntouched = held.request.phase === "waiting" && !held.request.intent;
     if (isUntouched) await store.park(requestId, lookMs);
     else if (code !== "redis-full") {
-      const failure = { code, message, stage: stage.name };
-      await write({ event: "retry", patch: { failure, intent: unsettled ?? null }, lookMs, note: code });
+      const shown = showing({ code, message, stage: stage.name });
+      await write({ event: "retry", patch: { ...shown, intent: unsettled ?? null }, lookMs, note: code });
       if (held.request.stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
     }
     await job.moveToDelayed(lookMs, token);

@@ -15,7 +15,7 @@ import { createReconciler } from "../../src/queues/reconciler.ts";
 import { createStore } from "../../src/queues/store.ts";
 import { createStrangers } from "../../src/queues/strangers.ts";
 import { createVault, type Spare } from "../../src/queues/vault.ts";
-import { startWorker, type StageWorker } from "../../src/queues/worker.ts";
+import { startWorker, type StageWorker, type WorkerDeps } from "../../src/queues/worker.ts";
 
 export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -30,7 +30,8 @@ export async function startToy(
     now = Date.now,
     lockMs = 2_000,
     heldMs = () => Promise.resolve(0),
-  }: { now?: () => number; lockMs?: number; heldMs?: () => Promise<number> } = {},
+    ...more
+  }: Partial<Pick<WorkerDeps<object>, "now" | "lockMs" | "heldMs" | "deafMs" | "giveUp">> = {},
 ) {
   const redis = new Redis(inject("redisUrl"), { maxRetriesPerRequest: null });
   const keys = createKeys(`{test-${randomBytes(6).toString("hex")}}`);
@@ -104,6 +105,7 @@ export async function startToy(
             heldMs,
             now,
             lockMs,
+            ...more,
           }),
         );
       }
