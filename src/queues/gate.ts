@@ -116,15 +116,22 @@ export function createGate({
       }
       trouble = undefined;
       openFor = forEpoch;
-      for (const wake of waiters) wake();
-      waiters.clear();
+      wakeAll();
     } catch (error) {
-      if (error instanceof WrongRedis) trouble = error;
+      if (error instanceof WrongRedis) {
+        trouble = error;
+        wakeAll(); // who waits for the gate to open wants to know
+      }
       const { code = "redis-away" } = error as { code?: string };
       log.error({ code, reason: trouble ? trouble.message : "not verified yet" }, "the pipeline stands still");
       again = setTimeout(look, AGAIN_MS);
     }
     if (forEpoch !== epoch && redis.status === "ready" && !isClosed) again = setTimeout(look, 0);
+  }
+
+  function wakeAll(): void {
+    for (const wake of waiters) wake();
+    waiters.clear();
   }
 
   async function checkInstance(): Promise<void> {
@@ -165,7 +172,7 @@ export function createGate({
     isOpen: () => openFor === epoch,
     /** What stops the pipeline, when something does. */
     trouble: () => trouble,
-    /** Waits until the gate is open, at most `withinMs`. Whether it is. */
+    /** Waits until the gate is open, or cannot be; at most `withinMs`. Whether it is. */
     async whenOpen(withinMs: number): Promise<boolean> {
       if (openFor === epoch) return true;
       await new Promise<void>((resolve) => {
@@ -191,8 +198,7 @@ export function createGate({
       clearInterval(watch);
       clearInterval(settingsWatch);
       clearTimeout(again);
-      for (const wake of waiters) wake();
-      waiters.clear();
+      wakeAll();
     },
   };
 }

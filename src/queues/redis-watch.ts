@@ -59,6 +59,7 @@ export function createRedisWatch({ redis, log, now = Date.now }: { redis: Redis;
     /** Warns, once, of settings with which a power cut loses what was accepted. */
     async warn(): Promise<void> {
       if (hasWarned) return;
+      const { policy } = await readFacts();
       const settings = new Map([...(await configured("append*")), ...(await configured("aof-load-truncated"))]);
       hasWarned = true;
       const risks = [
@@ -69,10 +70,11 @@ export function createRedisWatch({ redis, log, now = Date.now }: { redis: Redis;
         const is = settings.get(name);
         return is === undefined || is === wanted ? [] : [`${name} is ${is}, not ${wanted}`];
       });
+      if (policy === undefined) risks.push("maxmemory-policy may not be asked for; it must be noeviction");
       if (risks.length > 0) {
         log.warn(
           { code: "redis-not-durable", reason: risks.join("; ") },
-          "a power cut may cost Redis what it accepted",
+          "Redis may lose what it accepted",
         );
       }
     },

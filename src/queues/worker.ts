@@ -32,6 +32,7 @@ const STANDSTILL_LOOK = growing("5s", { upTo: "1m" });
 const ANSWER_MS = 2_000;
 /** How long a request is left alone when Redis has no room to write down what comes of it. */
 const FULL_AGAIN_MS = 5_000;
+const ROOM_AGAIN_MS = 500;
 /** A stage that is over sooner is not marked as running: its result is one write. */
 const MARK_AFTER_MS = 1_000;
 /** An intent whose writing took longer than this may have lost its lock meanwhile: the call is not made. */
@@ -295,7 +296,10 @@ async function runStage<Tools extends object>({
       const diverted = held.request.ending && !isLast && !KEEP_COURSE.includes(change.event);
       try {
         const patch = { ...change.patch, ...(change.event !== "succeed" && orphaned()), waiting: null };
-        held = await store.write(held, diverted ? { ...change, event: "end", patch } : change);
+        const whole: Change = diverted ? { ...change, event: "end", patch } : change;
+        const before = held;
+        const isResult = change.event !== "intend" && change.event !== "start";
+        held = await (isResult ? onceThereIsRoom(() => store.write(before, whole)) : store.write(before, whole));
         return;
       } catch (error) {
         if (isOutOfMemory(error)) {
@@ -308,6 +312,18 @@ async function runStage<Tools extends object>({
         const fresh = await store.read(requestId);
         if (!fresh || fresh.request.stage !== stage.name || isEnd(fresh.request.phase)) throw new Superseded();
         held = fresh;
+      }
+    }
+  }
+
+  /** What came of a call is kept here until Redis has room for it: lost, the call would have to be asked after. */
+  async function onceThereIsRoom<T>(write: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await write();
+      } catch (error) {
+        if (!isOutOfMemory(error) || stopping.aborted) throw error;
+        await new Promise((resolve) => setTimeout(resolve, ROOM_AGAIN_MS));
       }
     }
   }
@@ -328,7 +344,7 @@ async function runStage<Tools extends object>({
     if (held.request.phase !== "queued") return;
     const addedMs = now();
     handed.keep(held, addedMs);
-    await queues.add(held.request.stage, requestId, addedMs);
+    await onceThereIsRoom(() => queues.add(held.request.stage, requestId, addedMs));
   }
 
   async function sendBack({ to, code, message, facts }: SentBack): Promise<void> {
