@@ -241,6 +241,7 @@ export function createApp({
         connection: patient,
         keys,
         store: inside.store,
+        masterKey,
         tell: teller.tell,
         log,
       });

@@ -7,7 +7,7 @@ import type { Keys } from "./keys.ts";
 import { listRequests } from "./listing.ts";
 import type { Pipeline, Submission, Submitted } from "./pipeline-types.ts";
 import type { Queues } from "./queues.ts";
-import { fingerprint } from "./seal.ts";
+import { fingerprint, sealCallback } from "./seal.ts";
 import type { Change, Store } from "./store.ts";
 import type { Strangers } from "./strangers.ts";
 import type { Vault } from "./vault.ts";
@@ -124,7 +124,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
             ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
             ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
             ...(submission.approval && { approval: submission.approval }),
-            ...(submission.callback_url && { callbackUrl: submission.callback_url }),
+            ...(submission.callback_url && { callbackUrl: sealCallback(masterKey, id, submission.callback_url) }),
             ...(submission.retryOf && { retryOf: submission.retryOf }),
           },
           createdMs: now(),
