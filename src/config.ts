@@ -120,8 +120,14 @@ function readIfThere(path: string): string | undefined {
   }
 }
 
-/** The environment as it is, for programs that are started from here. */
+/** The environment as it is. */
 export const environment: NodeJS.ProcessEnv = process.env;
+
+/** The environment without our settings, some of which are secrets: for programs that need none of them. */
+export function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const isOurs = (name: string) => name.replace(/_FILE$/, "") in SETTINGS.shape;
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !isOurs(name)));
+}
 
 /**
  * The settings from the environment, `.env` in the working directory and `NAME_FILE` variables (the file's content,

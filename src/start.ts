@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import type { Logger } from "pino";
 import { request } from "undici";
 import { type App, createApp, foldersOf } from "./app.ts";
-import { ConfigError, environment, type Settings } from "./config.ts";
+import { ConfigError, environment, type Settings, withoutSettings } from "./config.ts";
 import { findRedis } from "./embedded/redis.ts";
 import { type KeyRing, readKeys } from "./keys.ts";
 import { STAGE_NAMES, type StageName } from "./workers/index.ts";
@@ -177,7 +177,10 @@ async function startSimulator(dataDir: string, more: readonly string[]): Promise
     join(dataDir, "simulator"),
     ...more,
   ];
-  const child: ChildProcess = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
+  const child: ChildProcess = spawn(process.execPath, args, {
+    stdio: ["pipe", "pipe", "inherit"],
+    env: withoutSettings(environment),
+  });
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   const line = await new Promise<string>((resolve, reject) => {
     if (child.stdout) createInterface({ input: child.stdout }).once("line", resolve);
