@@ -61,6 +61,10 @@ describe.skipIf(!hasBrowser)("the queue board", () => {
     await page.getByLabel("API key").fill(key());
     await page.keyboard.press("Enter");
     await page.getByRole("link", { name: "identify" }).first().waitFor();
+    for (const { viewport } of [NARROW, DESK]) {
+      await page.setViewportSize(viewport);
+      await expect.poll(() => page.evaluate("inPage.sideways()")).toBe(0);
+    }
     await page.locator("header button[aria-haspopup=menu]").click();
     await page.getByText("Log out").click();
     await page.getByRole("button", { name: "Log out" }).click();

@@ -26,8 +26,8 @@ export const PHONE: BrowserContextOptions = {
   isMobile: true,
   hasTouch: true,
 };
-export const NARROW: BrowserContextOptions = { viewport: { width: 320, height: 640 } };
-export const DESK: BrowserContextOptions = { viewport: { width: 1280, height: 900 } };
+export const NARROW = { viewport: { width: 320, height: 640 } };
+export const DESK = { viewport: { width: 1280, height: 900 } };
 
 let browser: Promise<Browser> | undefined;
 
