@@ -130,6 +130,7 @@ export function startInboxHouse({
         settleMs: 1_000,
         folderSettleMs: 3_000,
         sidecarWaitMs: 6_000,
+        incompleteMs: 20_000,
         settleMaxMs: 60_000,
         watch: "poll",
         ...config,

@@ -45,6 +45,7 @@ test("a byte order mark is no problem", () => {
 describe("one clear sentence for each field", () => {
   test.each<[string, unknown, string, string]>([
     ["a missing signer", {}, "signer", "is missing"],
+    ["a missing address", { signer: { mobile_phone_number: "+34699999999" } }, "signer.email", "is missing"],
     ["a missing phone", { signer: { email: signer.email } }, "signer.mobile_phone_number", "is missing"],
     [
       "a wrong address",

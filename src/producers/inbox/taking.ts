@@ -1,6 +1,7 @@
 import type { Log } from "../../core/stage.ts";
 import type { SetAside } from "./aside.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
+import type { Ends } from "./ends.ts";
 import type { Follow } from "./follow.ts";
 import type { Taken } from "./intake.ts";
 import { toPath, toShortHash, toText } from "./names.ts";
@@ -17,6 +18,7 @@ export function createTaking({
   setAside,
   statusFiles,
   follow,
+  ends,
   counts,
   log,
   now,
@@ -27,6 +29,7 @@ export function createTaking({
   setAside: SetAside;
   statusFiles: StatusFiles;
   follow: Follow;
+  ends: Pick<Ends, "forgetFailure">;
   counts: { failed: number; duplicates: number };
   log: Log;
   now: () => number;
@@ -51,6 +54,8 @@ export function createTaking({
             return await giveBack(claim, { where: "duplicates", note });
           }
           log.info({ requestId: claim.id, name: toShortHash(claim.raw) }, "file taken");
+          // A convenience: when the file is delivered, it is done again.
+          await ends.forgetFailure(claim).catch(() => {});
           if (submitted.outcome === "known") await follow.apply(claim.id);
         }
       }
