@@ -4,6 +4,10 @@ import { Manifest, MANIFEST_BYTES, manifestJsonSchema, readManifest } from "../.
 
 const signer = { email: "ana@example.com", mobile_phone_number: "+34699999999" };
 
+const PLACE =
+  'must be "x1, y1, x2, y2": the lower left and the upper right corner in whole points, counted from the lower left';
+const placed = (appearance: object) => ({ signer, signature: { appearance } });
+
 function problemsOf(json: unknown) {
   const read = readManifest(json);
   return read.ok ? [] : read.problems;
@@ -34,6 +38,12 @@ test("everything that can be said is kept", () => {
 test("the registration authority may be a number and is kept as text", () => {
   expect(readManifest({ signer, registration_authority: 139 })).toMatchObject({
     manifest: { registration_authority: "139" },
+  });
+});
+
+test("an appearance without a page is on the first one", () => {
+  expect(readManifest(placed({ position: "10,20,110,60" }))).toMatchObject({
+    manifest: { signature: { appearance: { position: "10,20,110,60", page: 0 } } },
   });
 });
 
@@ -87,6 +97,23 @@ describe("one clear sentence for each field", () => {
       { signer, signature: { appearance: { text: 1 } } },
       "signature.appearance.text",
       "must be a list",
+    ],
+    ["an appearance without a place", placed({ page: 1 }), "signature.appearance.position", "is missing"],
+    ["a place that is none", placed({ position: "10, 20" }), "signature.appearance.position", PLACE],
+    ["a place of fractions", placed({ position: "1.5, 2, 3, 4" }), "signature.appearance.position", PLACE],
+    ["corners the wrong way round", placed({ position: "110, 20, 10, 60" }), "signature.appearance.position", PLACE],
+    ["a flat place", placed({ position: "10, 20, 110, 20" }), "signature.appearance.position", PLACE],
+    [
+      "a page before the first",
+      placed({ position: "1,2,3,4", page: -1 }),
+      "signature.appearance.page",
+      "must be at least 0",
+    ],
+    [
+      "a time zone that is none",
+      placed({ position: "1,2,3,4", timezone: "Madrid" }),
+      "signature.appearance.timezone",
+      "must be the name of a time zone, like Europe/Madrid",
     ],
     ["a list", [], "manifest", "must be an object in braces"],
     ["nothing", "", "manifest", "must not be empty"],
