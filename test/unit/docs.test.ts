@@ -1,6 +1,8 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { COMMANDS } from "../../src/cli/commands.ts";
+import { SETTINGS } from "../../src/config.ts";
 import { PROBLEMS } from "../../src/producers/api/problem.ts";
 import { codesIn } from "../helpers/codes.ts";
 import { DOCUMENTS } from "../helpers/generated-docs.ts";
@@ -58,4 +60,82 @@ test("docs/inbox.md explains every code that the inbox itself gives", () => {
   const given = codesIn(join(ROOT, "src/producers/inbox"));
   const forOperators = ["folders-on-two-disks", "watch-failed"];
   expect([...given].filter((code) => !explained.has(code) && !forOperators.includes(code)).sort()).toEqual([]);
+});
+
+const HAND_WRITTEN = [
+  ...["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"],
+  ...["docs", "docs/adr"].flatMap((folder) => readdirSync(join(ROOT, folder)).map((name) => `${folder}/${name}`)),
+].filter((path) => path.endsWith(".md"));
+
+/** The anchor that a heading gets. */
+function toAnchor(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}\s_-]/gu, "")
+    .trim()
+    .replaceAll(" ", "-");
+}
+
+/** What stands between backticks, and the fenced blocks. */
+function codeIn(text: string): string[] {
+  const blocks = [...text.matchAll(/^```\w*\n([^]*?)^```$/gm)].map(([, block = ""]) => block);
+  const spans = [...text.replaceAll(/^```[^]*?^```$/gm, "").matchAll(/`([^`\n]+)`/g)].map(([, span = ""]) => span);
+  return [...blocks, ...spans];
+}
+
+/** Named before they are there. */
+const COMING = new Set(["docs/docker.md", "docker.md", "test/browser"]);
+
+describe.each(HAND_WRITTEN)("%s promises only what is there", (path) => {
+  const text = readFileSync(join(ROOT, path), "utf8");
+
+  test("its links lead somewhere", () => {
+    const dead = [...text.matchAll(/\]\(([^)\s]+)\)|src="([^"]+)"/g)].flatMap(([, link, image]) => {
+      const to = link ?? image ?? "";
+      if (/^https?:/.test(to)) return [];
+      const [file = "", anchor] = to.split("#");
+      const target = join(ROOT, file === "" ? path : join(dirname(path), file));
+      if (!existsSync(target)) return [to];
+      if (anchor === undefined || !target.endsWith(".md")) return [];
+      const headings = readFileSync(target, "utf8").matchAll(/^#+ (.*)$/gm);
+      return [...headings].some(([, heading = ""]) => toAnchor(heading) === anchor) ? [] : [to];
+    });
+    expect(dead.filter((to) => !COMING.has(to))).toEqual([]);
+  });
+
+  test("the files that it names exist", () => {
+    const named = [...text.matchAll(/`((?:src|test|scripts|docs)\/[\w./-]+)`/g)].map(([, file = ""]) => file);
+    expect(named.filter((file) => !existsSync(join(ROOT, file)) && !COMING.has(file))).toEqual([]);
+  });
+
+  test("the commands that it shows exist, with their options", () => {
+    const wrong = codeIn(text).flatMap((code) =>
+      [...code.matchAll(/(?<![\w/])signpipe(?: --)? ([a-z]+)([^|#\n]*)/g)].flatMap(([line, name = "", rest = ""]) => {
+        const command = COMMANDS.find((one) => one.name === name);
+        if (!command) return [line];
+        const options = (command.options ?? []).flatMap(([flags]) => flags.match(/--[a-z-]+/g) ?? []);
+        return (rest.match(/--[a-z-]+/g) ?? []).filter((option) => !options.includes(option)).map(() => line);
+      }),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("the scripts that it shows exist", () => {
+    const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { scripts: object };
+    const shown = [...text.matchAll(/\bnpm run (?:-s )?([a-z:]+)/g)].map(([, name = ""]) => name);
+    expect(shown.filter((name) => !(name in scripts))).toEqual([]);
+  });
+
+  test("the settings that it names exist", () => {
+    const others = ["NAME_FILE", "SIGNPIPE_KEY"];
+    const named = [...text.matchAll(/`([A-Z][A-Z0-9]*_[A-Z0-9_]*)[`=]/g)].map(([, name = ""]) => name);
+    expect(named.filter((name) => !(name in SETTINGS.shape) && !others.includes(name))).toEqual([]);
+  });
+});
+
+test("the metrics that docs/operations.md names exist", () => {
+  const source = readFileSync(join(ROOT, "src/producers/api/metrics.ts"), "utf8");
+  const named = readFileSync(join(ROOT, "docs/operations.md"), "utf8").matchAll(/`(signpipe_[a-z_]+)/g);
+  const missing = [...named].map(([, name = ""]) => name).filter((name) => !source.includes(`"${name}"`));
+  expect(missing).toEqual([]);
 });
