@@ -182,6 +182,19 @@ test.each([
   expect(await house.read("failed", "x.pdf.error.txt")).toMatch(text);
 });
 
+test("what failed after it was signed is not to be dropped again, and is a duplicate when it is", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  house.pipeline.move(house.only().id, { phase: "failed", failure, facts: { signedMs: 1 } });
+  await house.pass();
+  const told =
+    /It is signed already, so do not drop it again: have the operator retry .*\(signpipe retry req-\w{26}\)\.\n$/;
+  expect(await house.read("failed", "x.pdf.error.txt")).toMatch(told);
+  await house.take(PAIR("a"));
+  expect(house.pipeline.submissions).toHaveLength(1);
+  expect(await house.read("duplicates", "x.pdf.duplicate.txt")).toMatch(told);
+});
+
 test("an end never overwrites what is in failed/ already", async () => {
   const house = startInboxHouse();
   await house.put("failed", { "x.pdf": "another", "x (2).pdf": "one more" });

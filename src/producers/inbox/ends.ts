@@ -89,11 +89,16 @@ export function createEnds({
   };
 }
 
-function toNote({ id, phase, failure, stage, attempt, updatedMs }: SignRequest, retriable: boolean): Note {
+function toNote(request: SignRequest, retriable: boolean): Note {
+  const { id, phase, failure, stage, attempt, facts, updatedMs } = request;
+  const isSigned = facts["signedMs"] !== undefined;
+  const advice = isSigned
+    ? `It is signed already, so do not drop it again: have the operator retry it (signpipe retry ${id}).`
+    : ADVICE[phase]?.(id);
   const why = failure?.message ?? `The request was ${phase}`;
   return {
     code: failure?.code ?? phase,
-    message: `${why.replace(/[.\s]*$/, "")}. ${ADVICE[phase]?.(id) ?? ""}`,
+    message: `${why.replace(/[.\s]*$/, "")}. ${advice ?? ""}`,
     state: phase,
     stage: failure?.stage ?? stage,
     request_id: id,

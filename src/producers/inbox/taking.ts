@@ -49,7 +49,11 @@ export function createTaking({
           const { submitted } = taken;
           if (submitted.outcome === "duplicate") {
             const { id, phase } = submitted.of;
-            const message = `It was handed in before for the same signer: request ${id} is ${phase}. It was set aside; nothing is signed twice.`;
+            const before = `It was handed in before for the same signer: request ${id} is ${phase}.`;
+            const message =
+              phase === "failed" || phase === "expired"
+                ? `${before} It is signed already, so do not drop it again: have the operator retry that request (signpipe retry ${id}).`
+                : `${before} It was set aside; nothing is signed twice.`;
             const note = toNote({ code: "duplicate", message }, "duplicate", { request_id: id, state: phase });
             return await giveBack(claim, { where: "duplicates", note });
           }
