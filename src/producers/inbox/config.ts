@@ -77,7 +77,7 @@ export function toPatience({ settleMs = 5_000, ...config }: InboxConfig): Patien
 
 /** The status in one sentence and in figures, for health and metrics. No names. */
 export function toCheck(status: InboxStatus, { now, sweepMs }: { now: number; sweepMs: number }): Check {
-  const { isRootGone, lastScanMs, why: _why, mode, ...numbers } = status;
+  const { isRootGone, lastScanMs, why, mode, ...numbers } = status;
   const sinceScanMs = lastScanMs === undefined ? 0 : now - lastScanMs;
   const isLate = sinceScanMs > 3 * sweepMs + 30_000;
   const ok = !isRootGone && status.pausedMs === 0 && !isLate;
@@ -89,6 +89,6 @@ export function toCheck(status: InboxStatus, { now, sweepMs }: { now: number; sw
         ? "the inbox was not listed for a while"
         : status.held > 0
           ? `${status.held} files can be neither taken nor given back; look at the folder failed`
-          : `watched by ${mode === "native" ? "events and listings" : "listings"}`;
+          : `watched by ${mode === "native" ? "events and listings" : "listings"}: ${why}`;
   return { ok, note, figures: { ...numbers, sinceScanMs } };
 }
