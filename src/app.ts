@@ -268,6 +268,7 @@ export function createApp({
         documents,
         config: {
           settleMs: settings.INBOX_SETTLE_MS,
+          incompleteMs: settings.INBOX_INCOMPLETE_MS,
           settleMaxMs: settings.INBOX_SETTLE_MAX_MS,
           sweepMs: settings.INBOX_SWEEP_MS,
           folderSettleMs: settings.INBOX_FOLDER_SETTLE_MS,
