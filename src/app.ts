@@ -108,7 +108,11 @@ export function createApp({
     strangers,
     vault: inside.vault,
     print: (parts) => fingerprint(masterKey, parts),
-    boundPk: async (id) => (await inside.store.read(id))?.request.facts["requestPk"] as number | undefined,
+    async whereabouts(id) {
+      const request = (await inside.store.read(id))?.request;
+      const requestPk = request?.facts["requestPk"] as number | undefined;
+      return { requestPk, isBeingCreated: request !== undefined && request.stage === STAGE_NAMES[0] && !isEnd(request.phase) };
+    },
     log,
   });
   const policy: Policy = {

@@ -276,9 +276,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         return true;
       }
       if (!(await strangers.add(requestPk))) return false;
-      for (const unheard of await strangers.unheard()) {
-        const at = await store.nudge(unheard);
-        if (at?.stage === stages[0]?.name && at) await queues.promote(at.stage, unheard);
+      for (const { id: suspect } of await strangers.suspects()) {
+        const at = await store.nudge(suspect);
+        if (at && at.stage === stages[0]?.name) await queues.promote(at.stage, suspect);
       }
       return false;
     },

@@ -78,21 +78,21 @@ test("a flood of strangers fills a bounded list, and there is room again when th
 test("requests that may have an orphan are remembered until their time is over, or it was found", async () => {
   const { clock, strangers, redis, keys } = await startStrangers();
   const [found, open, late] = [newId(), newId(), newId()];
-  await strangers.suspect(found, clock.atMs + 60_000);
-  await strangers.suspect(open, clock.atMs + 60_000);
-  expect((await strangers.unheard()).sort()).toEqual([found, open].sort());
+  await strangers.suspect(found, "print-of-ana", clock.atMs + 60_000);
+  await strangers.suspect(open, "print-of-eva", clock.atMs + 60_000);
+  expect((await strangers.suspects()).map(({ id }) => id).sort()).toEqual([found, open].sort());
   await strangers.clear(found);
-  expect(await strangers.unheard()).toEqual([open]);
+  expect(await strangers.suspects()).toEqual([{ id: open, print: "print-of-eva" }]);
   clock.atMs += 60_001;
-  expect(await strangers.unheard()).toEqual([]);
-  await strangers.suspect(late, clock.atMs + 60_000);
-  expect(await redis.zrange(keys.unheard, 0, "-1")).toEqual([late]);
+  expect(await strangers.suspects()).toEqual([]);
+  await strangers.suspect(late, "print-of-ana", clock.atMs + 60_000);
+  expect(await redis.zrange(keys.suspects, 0, "-1")).toEqual([late]);
 });
 
 test("a webhook about nobody's request makes the ones with an unheard creation look at once, and the others not", async () => {
   const { clock, pipeline, store, strangers, submit } = await startStrangers();
   const [unheard, other] = [await submit(), await submit()];
-  await strangers.suspect(unheard, clock.atMs + 60_000);
+  await strangers.suspect(unheard, "print-of-ana", clock.atMs + 60_000);
   expect(await pipeline.nudge(4711)).toBe(false);
   const nudged = async (id: string) => (await store.read(id))?.nudgedMs;
   expect([await nudged(unheard), await nudged(other)]).toEqual([clock.atMs, 0]);

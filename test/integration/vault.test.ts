@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { createCodes } from "../../src/queues/codes.ts";
 import { seal, sealCallback, unseal, unsealCallback } from "../../src/queues/seal.ts";
 import { createVault } from "../../src/queues/vault.ts";
-import { newId, startToy } from "../helpers/toy.ts";
+import { memorySpare, newId, startToy } from "../helpers/toy.ts";
 
 const PERSON = {
   signer: { email: "ana.canary@example.com", mobile_phone_number: "+34699000111", given_name: "Canaria" },
@@ -42,7 +42,7 @@ describe("the vault", () => {
   test("has a key for each request, wrapped by the master key, and each keeping has a new one", async () => {
     const masterKey = randomBytes(32);
     const { redis, keys } = await startToy([]);
-    const vault = createVault({ redis, keys, masterKey });
+    const vault = createVault({ redis, keys, masterKey, spare: memorySpare() });
     const [one, two] = [newId(), newId()];
     const unwrapped = async (id: string) =>
       unseal(masterKey, (await redis.hget(keys.vault(id), "key")) ?? "", `${id}:key`);
@@ -65,7 +65,7 @@ describe("the vault", () => {
     const id = newId();
     await vault.keep(id, PERSON);
     await vault.keepNote(id, "reason", "blurred");
-    const other = createVault({ redis, keys, masterKey: randomBytes(32) });
+    const other = createVault({ redis, keys, masterKey: randomBytes(32), spare: memorySpare() });
     await expect(other.read(id)).rejects.toMatchObject({
       ...UNREADABLE,
       message: "Encrypted data cannot be read: MASTER_KEY is not the one that it was encrypted with",
