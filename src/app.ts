@@ -17,6 +17,7 @@ import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
 import { type Account, createProvider } from "./provider/client.ts";
 import { createCallbacks } from "./queues/callbacks.ts";
 import { createCodes } from "./queues/codes.ts";
+import { createHanded } from "./queues/handed.ts";
 import { createIdempotency } from "./queues/idempotency.ts";
 import { createKeys } from "./queues/keys.ts";
 import { createPipeline } from "./queues/pipeline.ts";
@@ -75,6 +76,7 @@ export function createApp({
   const patient = connect(redisUrl, { maxRetriesPerRequest: null });
   const prompt = connect(redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000, enableOfflineQueue: true });
 
+  const handed = createHanded();
   const inside = createCore(patient);
   const outside = createCore(prompt);
   const strangers = createStrangers({ redis: patient, keys });
@@ -83,6 +85,7 @@ export function createApp({
     redis: prompt,
     keys,
     strangers: createStrangers({ redis: prompt, keys }),
+    handed,
     masterKey,
     stages,
     allowAuto: settings.APPROVAL === "auto",
@@ -126,7 +129,7 @@ export function createApp({
     vault: inside.vault,
     codes: inside.codes,
     orphans,
-    records: { get: inside.store.get, history: inside.store.history },
+    historyOf: inside.store.historyOf,
     policy,
   };
 
@@ -209,6 +212,7 @@ export function createApp({
           startWorker<Tools>(stage, {
             store: inside.store,
             queues: inside.queues,
+            handed,
             keys,
             tools,
             log,
