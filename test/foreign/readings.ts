@@ -52,6 +52,8 @@ export interface Readings {
   envRequired: boolean;
   otpGuardMs: number;
   deleteRemoves: "both" | "original-first";
+  /** There is a call that deletes all documents of a request. */
+  deletesAll: boolean;
 
   // What happens beside the calls
   identification: Status[];
@@ -110,6 +112,7 @@ export const SEED: Readings = {
   envRequired: false,
   otpGuardMs: 60_000,
   deleteRemoves: "both",
+  deletesAll: true,
   identification: ["VIDEOREVIEW"],
   operatorApproves: false,
   contractAfterMs: 0,
@@ -155,6 +158,7 @@ export const PROVIDERS: Record<string, Partial<Readings>> = {
     validation: "500-object",
     uploaded: "string",
     pdfType: "text/plain",
+    deletesAll: false,
     webhooks: "old",
     otherRetrieval: 405,
     jsonType: "application/json; charset=utf-8",
@@ -198,7 +202,7 @@ export const PROVIDERS: Record<string, Partial<Readings>> = {
     contractAfterMs: 900,
     trickle: true,
     chunked: true,
-    busyEvery: 4,
+    busyEvery: 15,
     webhooks: "new",
     webhookDelayMs: 400,
     webhookCopies: 2,

@@ -13,7 +13,7 @@ import { createAnswers, type Answer } from "./answers.ts";
 import { readMultipart } from "./multipart.ts";
 import { createNotices } from "./notices.ts";
 import { SEED, type Readings, type Status } from "./readings.ts";
-import { signPdf, smallPdf, type Appearance, type Authority } from "./signing.ts";
+import { cannotSign, signPdf, smallPdf, type Appearance, type Authority } from "./signing.ts";
 
 export type Effect =
   "create" | "approve" | "refuse" | "cancel" | "upload" | "otp" | "wrong-code" | "sign" | "delete" | "delete-all";
@@ -277,6 +277,8 @@ export async function startProvider(options: Options) {
     for (const { type, content } of parts)
       if (type !== "application/pdf" || !content.subarray(0, 1_024).includes("%PDF-"))
         return answers.error(415, `Unsupported file type: ${type ?? "text/plain"}`);
+    const unreadable = parts.map(({ content }) => cannotSign(content)).find((why) => why !== undefined);
+    if (unreadable !== undefined) return answers.error(415, `Unsupported file type: ${unreadable}`);
     const stored = parts.map(({ name, filename, content }) => {
       const uid = readings.uppercaseUid ? randomUUID().toUpperCase() : randomUUID();
       request.documents.set(uid, { uid, original: Buffer.from(content), signed: undefined });
@@ -435,7 +437,9 @@ export async function startProvider(options: Options) {
       return answers.invalid([["request_pk", "Input should be a valid integer"]]);
     const pk = Number(first);
     if (method === "GET" && readings.busyEvery > 0 && (looks += 1) % readings.busyEvery === 0)
-      return looks % 2 === 0 ? answers.error(429, "Too many requests") : { ...answers.unrouted(404), code: 503 };
+      return (looks / readings.busyEvery) % 2 === 0
+        ? answers.error(429, "Too many requests")
+        : { ...answers.unrouted(404), code: 503 };
     const approving = readings.approvePath === "videoid" ? "videoid/pk/approve" : "request/pk/approve";
     const found = readings.approvePath === "videoid" ? byVideoid.get(pk) : requests.get(pk);
     const request = requests.get(pk);
@@ -450,7 +454,10 @@ export async function startProvider(options: Options) {
           request ? look(request) : answers.missing("Request not found. Make sure the upload directory is correct."),
         DELETE: () => cancel(pk),
       },
-      "document/pk": { POST: () => upload(incoming, raw, pk), DELETE: () => removeAll(pk) },
+      "document/pk": {
+        POST: () => upload(incoming, raw, pk),
+        ...(readings.deletesAll && { DELETE: () => removeAll(pk) }),
+      },
       "document/pk/uid": {
         DELETE: () => remove(pk, second),
         ...(reference ? { GET: () => download(pk, second, url.searchParams.get("document_type")) } : {}),
@@ -532,7 +539,8 @@ export async function startProvider(options: Options) {
     codeOf: (pk: number): string | undefined => requests.get(pk)?.code,
     pksOf: (email: string): number[] => of(email).map(({ pk }) => pk),
     statusOf: (pk: number): Status | undefined => requests.get(pk)?.status,
-    heldBytes: (): number => [...requests.values()].reduce((sum, { documents }) => sum + documents.size, 0),
+    /** Documents that were not deleted, originals and signed ones. */
+    heldDocuments: (): number => [...requests.values()].reduce((sum, { documents }) => sum + documents.size, 0),
     async close(): Promise<void> {
       stopped.abort();
       notices.close();

@@ -188,7 +188,7 @@ function withHole(original: Buffer, appearance: Appearance | undefined): Buffer 
     update += `${number} ${generation} obj\n${body}\nendobj\n`;
   }
   const start = original.length + update.length;
-  const next = free + 3;
+  const next = free + (appearance ? 3 : 2);
   update += file.streamed
     ? crossReferenceStream(file, offsets, { number: next, offset: start })
     : crossReferences(file, offsets, next);
@@ -208,6 +208,15 @@ export async function signPdf(authority: Authority, original: Buffer, appearance
   if (cms.length > CMS_BYTES) throw new Error("the signature does not fit");
   signed.write(cms.toString("hex"), hole + 1, "latin1");
   return signed;
+}
+
+/** Why a file cannot be signed, in words; undefined when it can. */
+export function cannotSign(original: Buffer): string | undefined {
+  try {
+    return readPdf(original).trailer.has("/Encrypt") ? "encrypted" : undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : "unreadable";
+  }
 }
 
 /** A PDF of one page with a few lines. */
