@@ -20,8 +20,9 @@ export type Value = number | boolean | null | Raw | Ref | Value[] | Dict;
 type Place = { offset: number; gen: number } | { stream: number; index: number };
 
 export interface PdfFile {
-  bytes: Buffer;
   trailer: Dict;
+  /** Where the header is; offsets that are written in the file are counted from there. */
+  shift: number;
   /** Where the newest cross-reference section begins; undefined where it could not be used. */
   startxref: number | undefined;
   /** The newest section is a stream, or has to be one. */
@@ -321,8 +322,8 @@ export function readPdf(bytes: Buffer): PdfFile {
     return isDict(root) && attempt(() => pageAt(file(undefined, true), 0)) !== undefined;
   };
   const file = (startxref: number | undefined, streamed: boolean): PdfFile => ({
-    bytes,
     trailer,
+    shift,
     startxref,
     streamed,
     places,

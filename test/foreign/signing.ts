@@ -120,7 +120,7 @@ function crossReferenceStream(
   const all = new Map<number, [number, number, number]>();
   if (file.startxref === undefined)
     for (const [number, place] of file.places)
-      all.set(number, "offset" in place ? [1, place.offset, place.gen] : [2, place.stream, place.index]);
+      all.set(number, "offset" in place ? [1, place.offset - file.shift, place.gen] : [2, place.stream, place.index]);
   for (const [number, { offset, gen }] of offsets) all.set(number, [1, offset, gen]);
   all.set(self.number, [1, self.offset, 0]);
   if (file.startxref === undefined) all.set(0, [0, 0, 65_535]);
@@ -184,10 +184,10 @@ function withHole(original: Buffer, appearance: Appearance | undefined): Buffer 
   let update = "\n";
   const offsets = new Map<number, { offset: number; gen: number }>();
   for (const [number, generation, body] of objects) {
-    offsets.set(number, { offset: original.length + update.length, gen: generation });
+    offsets.set(number, { offset: original.length + update.length - file.shift, gen: generation });
     update += `${number} ${generation} obj\n${body}\nendobj\n`;
   }
-  const start = original.length + update.length;
+  const start = original.length + update.length - file.shift;
   const next = free + (appearance ? 3 : 2);
   update += file.streamed
     ? crossReferenceStream(file, offsets, { number: next, offset: start })
