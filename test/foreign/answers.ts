@@ -10,8 +10,6 @@ export interface Answer {
 
 type Json = Record<string, unknown>;
 
-export type Answers = ReturnType<typeof createAnswers>;
-
 export function createAnswers(readings: Readings) {
   const json = (code: number, body: unknown): Answer => ({
     code,
