@@ -84,8 +84,14 @@ export async function startProvider(
   { signed, contract }: { signed: string; contract: string },
   latencyMs = 0,
 ): Promise<string> {
-  const args = [new URL("./provider.ts", import.meta.url).pathname, signed, contract, String(latencyMs)];
-  const child: ChildProcess = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
+  const { port } = await startServer("./provider.ts", [signed, contract, String(latencyMs)]);
+  return `http://127.0.0.1:${port}/oneshot/api/v1`;
+}
+
+/** Starts a script of this folder that says where it listens; ended with the benchmark. */
+export async function startServer(script: string, args: string[]): Promise<{ port: number; pid: number }> {
+  const command = [new URL(script, import.meta.url).pathname, ...args];
+  const child: ChildProcess = spawn(process.execPath, command, { stdio: ["pipe", "pipe", "inherit"] });
   undo.push(async () => {
     const gone = new Promise((resolve) => child.once("exit", resolve));
     child.stdin?.end();
@@ -93,9 +99,9 @@ export async function startProvider(
   });
   const line = await new Promise<string>((resolve, reject) => {
     if (child.stdout) createInterface({ input: child.stdout }).once("line", resolve);
-    child.once("exit", () => reject(new Error("the provider ended")));
+    child.once("exit", () => reject(new Error(`${script} ended`)));
   });
-  return `http://127.0.0.1:${(JSON.parse(line) as { port: number }).port}/oneshot/api/v1`;
+  return { port: (JSON.parse(line) as { port: number }).port, pid: child.pid ?? 0 };
 }
 
 /** The pipeline as it is deployed, with every queue and worker in this process. */
