@@ -4,19 +4,18 @@ import { createReadStream, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DocumentUid, RequestPk } from "../src/core/signing.ts";
 import { toRequestId } from "../src/core/request.ts";
-import { verifySignedPdf } from "../src/files/verify.ts";
+import { verifySigned } from "../src/files/verify.ts";
 import { readKeys } from "../src/keys.ts";
 import { writeBigPdf } from "./big.ts";
-import { finish, sample, scratch, signBySimulator, startApp, startProvider, startRedis, startServer } from "./parts.ts";
+import { finish, scratch, signBySimulator, startApp, startProvider, startRedis, startServer } from "./parts.ts";
 import { report } from "./report.ts";
 
 /**
- * Documents of 300 MB and of 30 KB on their way in and out, each beside what curl needs for the same. The receiver of
+ * Documents of 300 MB on their way in and out, each beside what curl needs for the same. The receiver of
  * uploads is the same for both; a download is curl's, put on disk and hashed.
  */
 const MEGABYTES = Number(process.env["BENCH_MEGABYTES"] ?? 300);
 const ROUNDS = Number(process.env["BENCH_ROUNDS"] ?? 3);
-const SMALL_FILES = 300;
 
 const dir = scratch();
 const original = join(dir, "big.pdf");
@@ -58,15 +57,15 @@ async function uploadToProvider(): Promise<void> {
   await toSink.app.provider.upload(RequestPk.parse(1), [file]);
 }
 const id = toRequestId(randomBytes(16));
-await app.documents.newFolder(id);
+await app.documents.beginUpload(id);
 const document = { id: `${id}/1.pdf`, name: "big.pdf" };
 await run("ln", [original, app.documents.path(document)]);
 
 async function fetchSigned(): Promise<void> {
   const { body } = await app.provider.signedDocument(RequestPk.parse(1_000_001), DocumentUid.parse("uid-1"));
   const name = `${randomBytes(4).toString("hex")}.pdf`;
-  await app.results.store(id, name, body, (signedPath) =>
-    verifySignedPdf({ signedPath, original: expected, incremental: true }),
+  await app.results.store(id, name, body, (content) =>
+    verifySigned(content, { original: expected, incremental: true }),
   );
   rmSync(app.results.path(id, name));
 }
@@ -79,7 +78,8 @@ async function fetchByCurl(): Promise<void> {
 
 /** Milliseconds of every way, in turn, so that what disturbs one disturbs the others. */
 const ways = {
-  apiUpload: () => curl("-H", bearer, "-F", `manifest=${manifest};type=application/json`, ...form, `${api}/v1/requests`),
+  apiUpload: () =>
+    curl("-H", bearer, "-F", `manifest=${manifest};type=application/json`, ...form, `${api}/v1/requests`),
   apiUploadByCurl: () => curl(...form, sink),
   providerUpload: uploadToProvider,
   providerUploadByCurl: () => curl(...form, sink),
