@@ -1,13 +1,10 @@
-import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { DocumentUid, RequestPk } from "../src/core/signing.ts";
 import { toRequestId } from "../src/core/request.ts";
+import { DocumentUid, RequestPk } from "../src/core/signing.ts";
 import { verifySigned } from "../src/files/verify.ts";
-import { readKeys } from "../src/keys.ts";
-import { writeBigPdf } from "./big.ts";
-import { finish, scratch, signBySimulator, startApp, startProvider, startRedis, startServer } from "./parts.ts";
+import { bigSample, finish, run, scratch, startApp, startProvider, startRedis, startServer } from "./parts.ts";
 import { report } from "./report.ts";
 
 /**
@@ -18,19 +15,17 @@ const MEGABYTES = Number(process.env["BENCH_MEGABYTES"] ?? 300);
 const ROUNDS = Number(process.env["BENCH_ROUNDS"] ?? 3);
 
 const dir = scratch();
-const original = join(dir, "big.pdf");
-writeBigPdf(original, Math.round((MEGABYTES * 1e6) / (1 << 20)));
-const big = await signBySimulator(dir, original);
+const { original, ...signed } = await bigSample(dir, Math.round((MEGABYTES * 1e6) / (1 << 20)));
 const redis = await startRedis();
-const oneshotUrl = await startProvider(big);
-const sinkFile = join(dir, "sink");
-const sink = `http://127.0.0.1:${(await startServer("./sink.ts", [sinkFile])).port}`;
+const oneshotUrl = await startProvider(signed);
+const sink = `http://127.0.0.1:${(await startServer("./sink.ts", [join(dir, "sink")])).port}`;
 const received = join(dir, "received.pdf");
 
-const { app } = await startApp(redis.url, oneshotUrl, { MAX_DOCUMENT_BYTES: String(2e9) });
+const deployed = await startServer("./app.ts", [redis.url, sink, scratch()]);
+const api = `http://127.0.0.1:${deployed.port}`;
+const { app } = await startApp(redis.url, oneshotUrl);
 const toSink = await startApp(redis.url, `${sink}/oneshot/api/v1`);
-const api = await app.startApi();
-const bearer = `Authorization: Bearer ${readKeys(app.settings).apiKeys[0]?.secret}`;
+const bearer = `Authorization: Bearer ${deployed.secret}`;
 const manifest = JSON.stringify({ signer: { email: "bench@example.com", mobile_phone_number: "+34699999999" } });
 const expected = await factsOf(original);
 
@@ -38,12 +33,6 @@ const form = ["-F", `file=@${original};type=application/pdf`];
 
 async function curl(...args: string[]): Promise<void> {
   await run("curl", ["--silent", "--show-error", "--fail", "--output", join(dir, "answer"), ...args]);
-}
-
-async function run(command: string, args: string[]): Promise<void> {
-  const child = spawn(command, args, { stdio: ["ignore", "ignore", "inherit"] });
-  const code = await new Promise((resolve) => child.once("exit", resolve));
-  if (code !== 0) throw new Error(`${command} ended with ${String(code)}`);
 }
 
 async function factsOf(path: string): Promise<{ sizeBytes: number; sha256: string }> {

@@ -14,6 +14,7 @@ import { readKeys } from "../src/keys.ts";
 import { createLog } from "../src/log.ts";
 import type { Submission } from "../src/queues/pipeline-types.ts";
 import { startSimulator } from "../src/simulator/index.ts";
+import { writeBigPdf } from "./big.ts";
 
 const undo: (() => unknown)[] = [];
 
@@ -89,7 +90,7 @@ export async function startProvider(
 }
 
 /** Starts a script of this folder that says where it listens; ended with the benchmark. */
-export async function startServer(script: string, args: string[]): Promise<{ port: number; pid: number }> {
+export async function startServer(script: string, args: string[]): Promise<Server> {
   const command = [new URL(script, import.meta.url).pathname, ...args];
   const child: ChildProcess = spawn(process.execPath, command, { stdio: ["pipe", "pipe", "inherit"] });
   undo.push(async () => {
@@ -101,7 +102,34 @@ export async function startServer(script: string, args: string[]): Promise<{ por
     if (child.stdout) createInterface({ input: child.stdout }).once("line", resolve);
     child.once("exit", () => reject(new Error(`${script} ended`)));
   });
-  return { port: (JSON.parse(line) as { port: number }).port, pid: child.pid ?? 0 };
+  return { ...(JSON.parse(line) as Omit<Server, "pid">), pid: child.pid ?? 0 };
+}
+
+/** A script of this folder that listens; what else it said of itself. */
+interface Server {
+  port: number;
+  pid: number;
+  secret?: string;
+  prefix?: string;
+}
+
+/** Runs a program to its end, and fails when it does. */
+export async function run(program: string, args: string[]): Promise<void> {
+  const child = spawn(program, args, { stdio: ["ignore", "ignore", "inherit"] });
+  const code = await new Promise((resolve) => child.once("exit", resolve));
+  if (code !== 0) throw new Error(`${program} ended with ${String(code)}`);
+}
+
+/** A PDF of so many MiB, the same signed by the simulator, and a contract. */
+export async function bigSample(dir: string, mebibytes: number): Promise<ReturnType<typeof namesIn>> {
+  const names = namesIn(dir);
+  writeBigPdf(names.original, mebibytes);
+  await run(process.execPath, [new URL("./sign.ts", import.meta.url).pathname, dir, names.original]);
+  return names;
+}
+
+function namesIn(dir: string) {
+  return { original: join(dir, "original.pdf"), signed: join(dir, "signed.pdf"), contract: join(dir, "contract.pdf") };
 }
 
 /** The pipeline as it is deployed, with every queue and worker in this process. */

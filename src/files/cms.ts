@@ -1,4 +1,4 @@
-import { constants, createHash, createPublicKey, verify } from "node:crypto";
+import { constants, createHash, verify } from "node:crypto";
 import { BadDer, type Element, elementsOf, readElement, readOid, TAG } from "./der.ts";
 
 /** Digests that a qualified signature may use. @source ETSI TS 119 312 §5 */
@@ -162,10 +162,11 @@ function verifies(
   }: { algorithm: string; digestAlgorithm: string; signed: Buffer; signature: Buffer },
 ): boolean {
   const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_AUTO };
+  const key = { key: spki, format: "der", type: "spki", ...(algorithm === OID.rsaPss && pss) } as const;
   try {
-    const key = createPublicKey({ key: spki, format: "der", type: "spki" });
-    return verify(digestAlgorithm, signed, { key, ...(algorithm === OID.rsaPss && pss) }, signature);
+    return verify(digestAlgorithm, signed, key, signature);
   } catch {
+    // A key of a kind that is not known, or one that does not fit the signature.
     return false;
   }
 }

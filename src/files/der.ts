@@ -19,6 +19,8 @@ const CONSTRUCTED = 0x20;
 /** Longer ones are those of tags that no signature has. */
 const LONG_TAG = 0x1f;
 const INDEFINITE = 0x80;
+/** Registered ones are smaller by far. */
+const ARC_MOST = 2 ** 40;
 /** Deeper than any certificate; bounds the work on a made-up one. */
 const DEPTH_MOST = 32;
 
@@ -45,21 +47,22 @@ export function elementsOf({ tag, body }: Element): Element[] {
 /** An object identifier in its dotted form. Throws BadDer. @source ITU-T X.690 §8.19 */
 export function readOid({ tag, body }: Element): string {
   if (tag !== TAG.oid || body.length === 0 || body.length > 64) throw new BadDer("no object identifier");
-  const arcs: bigint[] = [];
-  let arc = 0n;
+  const arcs: number[] = [];
+  let arc = 0;
   for (const [i, byte] of body.entries()) {
-    if (arc === 0n && byte === 0x80) throw new BadDer("an object identifier with padding");
-    arc = (arc << 7n) | BigInt(byte & 0x7f);
+    if (arc === 0 && byte === 0x80) throw new BadDer("an object identifier with padding");
+    arc = arc * 128 + (byte & 0x7f);
+    if (arc > ARC_MOST) throw new BadDer("an object identifier that no signature has");
     if (byte & 0x80) {
       if (i === body.length - 1) throw new BadDer("an object identifier that ends early");
       continue;
     }
     arcs.push(arc);
-    arc = 0n;
+    arc = 0;
   }
-  const [joint = 0n, ...rest] = arcs;
-  const first = joint < 80n ? joint / 40n : 2n;
-  return [first, joint - first * 40n, ...rest].join(".");
+  const [joint = 0, ...rest] = arcs;
+  const first = Math.min(Math.floor(joint / 40), 2);
+  return [first, joint - first * 40, ...rest].join(".");
 }
 
 function elementAt(bytes: Buffer, at: number, depth: number): Element {

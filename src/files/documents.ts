@@ -4,6 +4,7 @@ import { PermanentError } from "../core/errors.ts";
 import { RequestId, type StoredDocument } from "../core/request.ts";
 import { hashFile, openRegular } from "./content.ts";
 import { makeFolder, syncFolder } from "./durable.ts";
+import { passedOn } from "./garbage.ts";
 import { toFileName } from "./names.ts";
 
 export type Documents = ReturnType<typeof createDocuments>;
@@ -109,6 +110,7 @@ async function* blocksOf(file: FileHandle): AsyncGenerator<Buffer, void, undefin
       at += bytesRead;
       next = read(at);
       yield buffer.subarray(0, bytesRead);
+      passedOn(bytesRead);
     }
   } finally {
     // Whoever stops in between closes the file, which must not be under the feet of a read.

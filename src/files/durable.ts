@@ -6,6 +6,7 @@ import { Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { PermanentError, RetryableError } from "../core/errors.ts";
 import { type Content, fill, hashContent, hashFile, inMemory, onDisk, SMALL_BYTES } from "./content.ts";
+import { passedOn } from "./garbage.ts";
 
 /** What is written at once: enough for the disk, little enough for memory. */
 const WAITING_BYTES = 1 << 20;
@@ -119,6 +120,7 @@ function createInflow(begin: () => Promise<FileHandle>, maxBytes: number) {
     if (held && sizeBytes <= SMALL_BYTES) return;
     file ??= await begin();
     await writeAll(file, held ?? chunks);
+    passedOn(held ? sizeBytes : chunks.reduce((sum, { length }) => sum + length, 0));
     held = undefined;
   }
 
