@@ -67,11 +67,11 @@ export function createDocuments({ dir }: { dir: string }) {
 
     /** Its bytes, in blocks of 1 MiB. Throws PermanentError "document-gone" when they are not there. */
     async *open(document: StoredDocument): AsyncGenerator<Buffer, void, undefined> {
-      const { file } = await openRegular(path(document)).catch((cause: unknown) => {
+      const { file, sizeBytes } = await openRegular(path(document)).catch((cause: unknown) => {
         throw new PermanentError("A document is not in the store any more", { code: "document-gone", cause });
       });
       try {
-        yield* blocksOf(file);
+        yield* blocksOf(file, sizeBytes);
       } finally {
         await file.close();
       }
@@ -99,22 +99,24 @@ export function createDocuments({ dir }: { dir: string }) {
 }
 
 /** The next block is read while the one before is at work; each is its own, since nobody says when he is done with it. */
-async function* blocksOf(file: FileHandle): AsyncGenerator<Buffer, void, undefined> {
-  const read = (at: number) => file.read(Buffer.allocUnsafe(BLOCK_BYTES), 0, BLOCK_BYTES, at);
-  let at = 0;
-  let next = read(at);
+async function* blocksOf(file: FileHandle, sizeBytes: number): AsyncGenerator<Buffer, void, undefined> {
+  const read = (at: number) => {
+    const buffer = Buffer.allocUnsafe(Math.min(BLOCK_BYTES, sizeBytes - at));
+    return file.read(buffer, 0, buffer.length, at);
+  };
+  let next: ReturnType<typeof read> | undefined;
   try {
-    for (;;) {
-      const { bytesRead, buffer } = await next;
-      if (bytesRead === 0) return;
+    for (let at = 0; at < sizeBytes;) {
+      const { bytesRead, buffer } = await (next ?? read(at));
       at += bytesRead;
-      next = read(at);
+      next = at < sizeBytes && bytesRead > 0 ? read(at) : undefined;
+      if (bytesRead === 0) return;
       yield buffer.subarray(0, bytesRead);
       passedOn(bytesRead);
     }
   } finally {
     // Whoever stops in between closes the file, which must not be under the feet of a read.
-    await next.catch(() => {});
+    await next?.catch(() => {});
   }
 }
 

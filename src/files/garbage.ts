@@ -1,8 +1,8 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
-/** Between two collections; each takes a millisecond or two. */
-const EVERY_BYTES = 16 << 20;
+/** Between two collections. Each takes a fraction of a millisecond. */
+const EVERY_BYTES = 4 << 20;
 
 type Collect = (options: { type: "minor" }) => void;
 
