@@ -18,11 +18,12 @@ export function readDictionary(text: string, at: number): Map<string, string> | 
     if (text[i] !== "/") return undefined;
     const nameEnd = endOfWord(text, i + 1);
     const name = text.slice(i + 1, nameEnd);
-    const valueEnd = endOfValue(text, skipBlanks(text, nameEnd));
+    const valueStart = skipBlanks(text, nameEnd);
+    const valueEnd = endOfValue(text, valueStart);
     if (valueEnd === undefined) return undefined;
     entries.set(
       name.replaceAll(/#([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
-      text.slice(nameEnd, valueEnd).trim(),
+      text.slice(valueStart, trimmed(text, valueEnd)),
     );
     i = valueEnd;
   }
@@ -36,6 +37,13 @@ function skipBlanks(text: string, at: number): number {
     if (text[i] !== "%") return i;
     while (i < text.length && text[i] !== "\n" && text[i] !== "\r") i++;
   }
+}
+
+/** Without the blanks before it. */
+function trimmed(text: string, end: number): number {
+  let i = end;
+  while (KINDS[text.charCodeAt(i - 1)] === BLANK) i--;
+  return i;
 }
 
 /** Where a name, a number or a keyword ends. */
