@@ -38,6 +38,10 @@ const text = (bytes: Buffer, change: (text: string) => string) =>
 const endsOf = (bytes: Buffer) =>
   [...bytes.toString("latin1").matchAll(/%%EOF\s*/g)].map(({ index, 0: mark }) => [index + 5, index + mark.length]);
 
+function leftOut(): void {
+  process.stderr.write("qpdf is not installed: left out\n");
+}
+
 describe("good files are whole", () => {
   const MADE: [string, () => Promise<Buffer | undefined> | Buffer | undefined][] = [
     ["a classic table", () => plain],
@@ -52,7 +56,7 @@ describe("good files are whole", () => {
   ];
   test.each(MADE)("%s", async (_what, make) => {
     const bytes = await make();
-    if (!bytes) return process.stderr.write("qpdf is not installed: left out\n");
+    if (!bytes) return leftOut();
     expect(await probe(inMemory(bytes))).toEqual({ sizeBytes: bytes.length, warnings: [] });
     writeFileSync(join(dir, "good.pdf"), bytes);
     expect(await probePdf(join(dir, "good.pdf"))).toEqual({ sizeBytes: bytes.length, warnings: [] });
@@ -68,7 +72,7 @@ describe("a good file that is cut is not whole, wherever it is cut", () => {
     ["linearised: its first end mark is no end", () => byQpdf(dir, plain, "--linearize")],
   ])("%s", async (_what, make) => {
     const bytes = await make();
-    if (!bytes) return process.stderr.write("qpdf is not installed: left out\n");
+    if (!bytes) return leftOut();
     const isLinearised = bytes.subarray(0, 1024).includes("/Linearized");
     // A linearised file says how long it is: not even its last line end may be missing.
     const ends = isLinearised ? [[bytes.length, bytes.length]] : endsOf(bytes);
@@ -104,7 +108,7 @@ describe("what is no whole PDF is refused by name", () => {
     ["a linearised file", ["--linearize", "--encrypt", "", "owner", "256", "--"]],
   ])("encrypted: %s", async (_what, options) => {
     const bytes = byQpdf(dir, await plainPdf({ pages: 3 }), ...options);
-    if (!bytes) return process.stderr.write("qpdf is not installed: left out\n");
+    if (!bytes) return leftOut();
     expect(await verdict(bytes)).toBe("pdf-encrypted");
     // With a cross-reference that leads nowhere it is found out as well.
     expect(
