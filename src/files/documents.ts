@@ -5,7 +5,7 @@ import { RequestId, type StoredDocument } from "../core/request.ts";
 import { hashFile, openRegular } from "./content.ts";
 import { makeFolder, syncFolder } from "./durable.ts";
 import { passedOn } from "./garbage.ts";
-import { toFileName } from "./names.ts";
+import { archivedName } from "./names.ts";
 
 export type Documents = ReturnType<typeof createDocuments>;
 
@@ -85,7 +85,7 @@ export function createDocuments({ dir }: { dir: string }) {
       const from = join(dir, RequestId.parse(id));
       const to = join(archive, id);
       await mkdir(to, { recursive: true, mode: 0o700 });
-      for (const document of stored) await moveOnce(path(document), to, toFileName(document.name));
+      for (const document of stored) await moveOnce(path(document), to, document.name);
       await syncFolder(to);
       await syncFolder(archive);
       await rm(from, { recursive: true, force: true });
@@ -123,7 +123,7 @@ async function* blocksOf(file: FileHandle, sizeBytes: number): AsyncGenerator<Bu
 /** Moves a file to a name of that kind which is free. One that is gone was moved before. */
 async function moveOnce(from: string, folder: string, name: string): Promise<void> {
   for (let n = 1; ; n++) {
-    const to = join(folder, n === 1 ? name : name.replace(/(\.pdf)?$/i, `.${n}$1`));
+    const to = join(folder, archivedName(name, n));
     try {
       await link(from, to);
       return await unlink(from);

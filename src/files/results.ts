@@ -5,6 +5,7 @@ import type { Readable } from "node:stream";
 import { PermanentError } from "../core/errors.ts";
 import { RequestId, type ResultFile } from "../core/request.ts";
 import { type Content, hashContent, hashFile, openRegular, withContent } from "./content.ts";
+import { cutToBytes } from "./names.ts";
 import { makeFolder, replaceDurably, writeDurably } from "./durable.ts";
 
 export type Results = ReturnType<typeof createResults>;
@@ -49,7 +50,7 @@ export function createResults({ dir }: { dir: string }) {
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
         if (!(error instanceof PermanentError)) throw error;
-        await rename(at, join(folder(id), `${Date.now().toString(36)}.damaged.${name}`.slice(0, 200)));
+        await rename(at, join(folder(id), cutToBytes(`${Date.now().toString(36)}.damaged.${name}`, 200)));
         return undefined;
       }
     },
