@@ -206,6 +206,7 @@ describe("work and memory stay bounded", () => {
     ["depth without end", "<<", 1],
     ["dictionaries that do not end", "obj<</Root(", 1],
     ["trailers that do not end", "trailer<</Root 1 0 R/A[", 1],
+    ["trailers within trailers", "obj<</A[", 1],
     ["brackets", "[", 1],
     ["strings in strings", "(", 1],
     ["names", "/", 1],
@@ -221,7 +222,7 @@ describe("work and memory stay bounded", () => {
     });
     expect(asked.most).toBeLessThanOrEqual(128 * 1024);
     expect(asked.bytes).toBeLessThanOrEqual(mebibytes << 20);
-    expect(performance.now() - before).toBeLessThan(3_000);
+    expect(performance.now() - before).toBeLessThan(1_500);
   });
 
   test("a chain of a hundred thousand sections is followed for a thousand", async () => {
