@@ -176,7 +176,7 @@ export function submission(app: App, original: string, method: "sms" | "external
     workflow: "videoid",
     source: "api",
     documents: [{ id: `${id}/1.pdf`, name: "original.pdf", ...factsOf(original) }],
-    signer: { email: "bench@example.com", mobile_phone_number: "+34699999999" },
+    signer: { email: `${id}@example.com`, mobile_phone_number: "+34699999999" },
     authentication: method === "sms" ? { method } : { method, type: "bench", value: "v" },
     by: "bench",
   };

@@ -18,6 +18,7 @@ import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
 import { type Account, createProvider } from "./provider/client.ts";
 import { createCallbacks } from "./queues/callbacks.ts";
 import { createCodes } from "./queues/codes.ts";
+import { createHanded } from "./queues/handed.ts";
 import { createIdempotency } from "./queues/idempotency.ts";
 import { createKeys } from "./queues/keys.ts";
 import { createPipeline } from "./queues/pipeline.ts";
@@ -78,6 +79,7 @@ export function createApp({
   const patient = connect(redisUrl, { maxRetriesPerRequest: null });
   const prompt = connect(redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000, enableOfflineQueue: true });
 
+  const handed = createHanded();
   const inside = createCore(patient);
   const outside = createCore(prompt);
   const strangers = createStrangers({ redis: patient, keys });
@@ -86,6 +88,7 @@ export function createApp({
     redis: prompt,
     keys,
     strangers: createStrangers({ redis: prompt, keys }),
+    handed,
     masterKey,
     stages,
     allowAuto: settings.APPROVAL === "auto",
@@ -129,7 +132,7 @@ export function createApp({
     vault: inside.vault,
     codes: inside.codes,
     orphans,
-    records: { get: inside.store.get, history: inside.store.history },
+    historyOf: inside.store.historyOf,
     policy,
   };
 
@@ -212,6 +215,7 @@ export function createApp({
           startWorker<Tools>(stage, {
             store: inside.store,
             queues: inside.queues,
+            handed,
             keys,
             tools,
             log,
@@ -244,6 +248,7 @@ export function createApp({
         connection: patient,
         keys,
         store: inside.store,
+        masterKey,
         tell: teller.tell,
         log,
       });
@@ -287,6 +292,7 @@ export function createApp({
         documents,
         config: {
           settleMs: settings.INBOX_SETTLE_MS,
+          incompleteMs: settings.INBOX_INCOMPLETE_MS,
           settleMaxMs: settings.INBOX_SETTLE_MAX_MS,
           sweepMs: settings.INBOX_SWEEP_MS,
           folderSettleMs: settings.INBOX_FOLDER_SETTLE_MS,

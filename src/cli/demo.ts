@@ -38,7 +38,7 @@ export async function demo(given: Settings, { out }: Terminal, signal: AbortSign
   const say = (line: string) => out.line(`  ${out.paint("dim", wrap(line, out, "  "))}`);
   say("Starting Redis, the simulator, the API, the inbox and the workers; the first time takes longest.");
   const simulatorArgs = ["--humans", "signer", "--human-delay", String(SIGNER_TAKES_MS)];
-  const running = await start(settings, { log: createLog("info", logFile), say, simulatorArgs });
+  const running = await start(settings, { log: createLog("info", logFile), say, simulatorArgs, signal });
   try {
     const samples = await makeSamples(new Date());
     drop(samples, running.app.folders.inbox);
@@ -73,7 +73,7 @@ function toDemoSettings(given: Settings): Settings {
     APPROVAL: "manual",
     INBOX_SETTLE_MS: 400,
     INBOX_FOLDER_SETTLE_MS: 600,
-    INBOX_SETTLE_MAX_MS: 3_000,
+    INBOX_INCOMPLETE_MS: 3_000,
     INBOX_SWEEP_MS: 500,
     SHUTDOWN_GRACE_MS: 5_000,
   };

@@ -19,6 +19,8 @@ export interface ServerOptions {
   readonly keep: boolean;
   /** Loopback port; any free one when not given. */
   readonly port?: number | undefined;
+  /** Set when the start is to be given up. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A Redis that was started and answers. */
@@ -41,7 +43,7 @@ const STOP_WITHIN_MS = 30_000;
  */
 export async function startServer(
   program: Program,
-  { dir, keep, port: wanted }: ServerOptions,
+  { dir, keep, port: wanted, signal }: ServerOptions,
 ): Promise<StartedServer> {
   for (let attempt = 1; ; attempt += 1) {
     const port = wanted ?? (await freePort());
@@ -59,10 +61,12 @@ export async function startServer(
     child.once("error", () => gone.abort());
     child.once("exit", () => gone.abort());
     const watchdog = watch(child);
-    if (await untilItAnswers(port, password, { withinMs: READY_WITHIN_MS, signal: gone.signal })) {
+    const stopAsking = signal ? AbortSignal.any([gone.signal, signal]) : gone.signal;
+    if (await untilItAnswers(port, password, { withinMs: READY_WITHIN_MS, signal: stopAsking })) {
       return { url: `redis://:${password}@127.0.0.1:${port}`, pid: child.pid, stop: () => stop(child, watchdog) };
     }
     await stop(child, watchdog);
+    signal?.throwIfAborted();
     const reason = lastWords(dir);
     // Somebody took the port between our asking for a free one and Redis listening on it.
     if (wanted === undefined && /address already in use/i.test(reason) && attempt < 5) continue;
@@ -128,10 +132,14 @@ export function writeConf(dir: string, settings: Settings): string {
  * Ends Redis when this process is gone, however it went. The watching shell holds the reading end of a pipe whose only
  * writing end is ours: the system closes it, and `read` returns.
  */
-export function watchUntilWeEnd(command: readonly string[]): ChildProcess {
+export function watchUntilWeEnd(
+  command: readonly string[],
+  { env }: { env?: Record<string, string> } = {},
+): ChildProcess {
   const watchdog = spawn("/bin/sh", ["-c", 'read -r _; exec "$@"', "sh", ...command], {
     stdio: ["pipe", "ignore", "ignore"],
     detached: true,
+    ...(env && { env }),
   });
   watchdog.on("error", () => {});
   watchdog.stdin?.on("error", () => {});
@@ -143,7 +151,7 @@ export function watchUntilWeEnd(command: readonly string[]): ChildProcess {
 
 function watch(child: ChildProcess): ChildProcess | undefined {
   child.unref();
-  return child.pid === undefined ? undefined : watchUntilWeEnd(["kill", "-TERM", String(child.pid)]);
+  return child.pid === undefined ? undefined : watchUntilWeEnd(["kill", "-TERM", String(child.pid)], { env: {} });
 }
 
 async function stop(child: ChildProcess, watchdog: ChildProcess | undefined): Promise<void> {

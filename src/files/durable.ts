@@ -75,7 +75,7 @@ export async function writeDurably({
     await file.sync();
     if (!bytes && check) seen = await check(onDisk(file, sizeBytes));
     if (!(await isOnDisk(file, { bytes, sizeBytes, sha256, readBack, seen }))) {
-      throw new RetryableError(`${name} does not read back as it was written`, { code: "disk-error" });
+      throw new RetryableError("A file does not read back as it was written", { code: "disk-error" });
     }
     const outcome = await linkOnce(partial, final, sha256);
     await unlink(partial);

@@ -1,19 +1,20 @@
 import type { Redis } from "ioredis";
+import { z } from "zod";
 import { PermanentError, RetryableError } from "../core/errors.ts";
-import type { RequestId, SignRequest, Source } from "../core/request.ts";
+import { type RequestId, type SignRequest, type Source, StoredDocument } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
 import type { Codes } from "./codes.ts";
+import type { Handed } from "./handed.ts";
 import type { Keys } from "./keys.ts";
 import { listRequests } from "./listing.ts";
 import type { Pipeline, Submission, Submitted } from "./pipeline-types.ts";
 import type { Queues } from "./queues.ts";
-import { fingerprint } from "./seal.ts";
+import { fingerprint, sealCallback } from "./seal.ts";
+import { createSeen } from "./seen.ts";
 import type { Change, Store } from "./store.ts";
 import type { Strangers } from "./strangers.ts";
 import type { Vault } from "./vault.ts";
 
-/** How long a document counts as seen. */
-const SEEN_MS = 90 * 86_400_000;
 /** The provider sends no second code within a minute. @source docs/provider.md §OTP */
 const OTP_PAUSE_MS = 60_000;
 const OTP_MOST = 3;
@@ -26,6 +27,7 @@ export interface PipelineParts {
   vault: Vault;
   codes: Codes;
   strangers: Strangers;
+  handed: Handed;
   masterKey: Uint8Array;
   stages: readonly { name: string; retryFrom: string }[];
   /** Whether a request may ask to be approved without a RAO's decision. */
@@ -33,8 +35,34 @@ export interface PipelineParts {
   now?: () => number;
 }
 
+/** What makes a document for a signer the same one again. */
+type Marked = Pick<Submission, "documents" | "signer" | "profile" | "registration_authority">;
+
+/** The same, as the record has it. */
+const FromFacts = z
+  .object({
+    documents: z.array(StoredDocument),
+    profile: z.string().optional(),
+    registrationAuthority: z.string().optional(),
+  })
+  .transform(({ registrationAuthority, ...same }) => ({ ...same, registration_authority: registrationAuthority }));
+
 export function createPipeline(parts: PipelineParts): Pipeline {
-  const { redis, keys, store, queues, vault, codes, strangers, masterKey, stages, allowAuto, now = Date.now } = parts;
+  const {
+    redis,
+    keys,
+    store,
+    queues,
+    vault,
+    codes,
+    strangers,
+    handed,
+    masterKey,
+    stages,
+    allowAuto,
+    now = Date.now,
+  } = parts;
+  const seen = createSeen({ redis, keys, store });
   const lastStage = stages.at(-1)?.name;
 
   /** The stage at which a retry takes up a request that failed at `stage`. */
@@ -43,27 +71,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   }
 
   /** A document for a signer under a profile: the same one again is a duplicate. The name plays no part. */
-  function fingerprints({ documents, signer, profile, registration_authority }: Submission): string[] {
+  function fingerprints({ documents, signer, profile, registration_authority }: Marked): string[] {
     const whose = [signer.email.toLowerCase(), signer.mobile_phone_number, profile ?? "", registration_authority ?? ""];
     return documents.map(({ sha256 }) => fingerprint(masterKey, [sha256, ...whose]));
-  }
-
-  /** The earlier request that stands in the way; its documents are claimed for `id` otherwise. */
-  async function claimSeen(id: RequestId, prints: string[], refuse: boolean): Promise<SignRequest | undefined> {
-    for (const print of prints) {
-      const key = keys.seen(print);
-      if ((await redis.set(key, id, "PX", SEEN_MS, "NX")) === "OK") continue;
-      const earlierId = await redis.get(key);
-      const earlier = earlierId && earlierId !== id ? (await store.read(earlierId))?.request : undefined;
-      if (refuse && earlier && (earlier.phase === "done" || !isEnd(earlier.phase))) return earlier;
-      await redis.set(key, id, "PX", SEEN_MS); // one that ended otherwise is tried again by this one
-    }
-    return undefined;
-  }
-
-  async function wake(request: SignRequest): Promise<void> {
-    const at = await store.nudge(request.id);
-    if (at) await queues.promote(at.stage, request.id);
   }
 
   function notNow(request: SignRequest, what: string): PermanentError {
@@ -71,6 +81,18 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     return new PermanentError(`Request ${request.id} is ${where}: it cannot be ${what} now`, {
       code: "not-possible-now",
     });
+  }
+
+  /** A file that came back may have been dropped again: then its first request must not be taken up beside it. */
+  async function refuseSecondTry({ id, source, phase, facts }: SignRequest): Promise<void> {
+    if (source !== "inbox" || (phase !== "failed" && phase !== "expired") || facts["signedMs"] !== undefined) return;
+    const person = await vault.read(id);
+    if (!person) return;
+    const marked = FromFacts.parse(facts);
+    const later = await seen.claim(id, fingerprints({ ...marked, signer: person.signer }));
+    if (!later) return;
+    const message = `What request ${id} is about was handed in again: request ${later.id} is ${later.phase}; it is not signed twice`;
+    throw new PermanentError(message, { code: "not-possible-now" });
   }
 
   async function decide(id: RequestId, kind: "approve" | "refuse", by: string): Promise<SignRequest> {
@@ -87,9 +109,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         );
       }
       if (request.stage !== "approve" || isEnd(request.phase) || request.ending) throw notNow(request, word);
-      return { event: "note", patch: { facts: { decision: { kind, by, atMs: now() } } }, by, note: word };
+      return { event: "note", patch: { facts: { decision: { kind, by, atMs: now() } } }, by, note: word, nudge: true };
     });
-    await wake(decided);
+    await queues.promote(decided.stage, id);
     return decided;
   }
 
@@ -104,14 +126,15 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       }
       const known = (await store.read(id))?.request;
       if (known) return { outcome: "known", request: known };
-      const earlier = await claimSeen(id, fingerprints(submission), submission.refuseDuplicate ?? false);
+      const prints = fingerprints(submission);
+      const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);
       if (earlier) return { outcome: "duplicate", of: earlier };
 
       const { method } = authentication;
       const external = authentication.method === "external" ? authentication : undefined;
       await vault.keep(id, { signer, ...(external && { unlock: external.value }) });
       if (submission.reference) await redis.sadd(keys.reference(submission.reference), id);
-      await store.add(
+      const added = await store.add(
         {
           id,
           workflow: submission.workflow,
@@ -124,15 +147,17 @@ export function createPipeline(parts: PipelineParts): Pipeline {
             ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
             ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
             ...(submission.approval && { approval: submission.approval }),
-            ...(submission.callback_url && { callbackUrl: submission.callback_url }),
+            ...(submission.callback_url && { callbackUrl: sealCallback(masterKey, id, submission.callback_url) }),
             ...(submission.retryOf && { retryOf: submission.retryOf }),
           },
           createdMs: now(),
         },
         by,
       );
-      const request = await store.get(id);
-      await queues.add(request.stage, id);
+      const request = added?.request ?? (await store.get(id));
+      const addedMs = now();
+      if (added) handed.keep(added, addedMs);
+      await queues.add(request.stage, id, addedMs);
       return { outcome: "accepted", request };
     },
 
@@ -151,14 +176,15 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     async giveCode(id, secret, by) {
       const open = (request: SignRequest) =>
         request.stage === "sign" && request.phase === "waiting" && request.waiting?.for !== "a new OTP";
-      const request = await store.get(id);
-      if (!open(request)) throw notNow(request, "given a code");
-      await codes.keep(id, secret);
-      const noted = await store.change(id, (fresh) => {
-        if (!open(fresh)) throw notNow(fresh, "given a code");
-        return { event: "note", by, note: "code given" };
-      });
-      await wake(noted);
+      const noted = await store.change(
+        id,
+        (fresh) => {
+          if (!open(fresh)) throw notNow(fresh, "given a code");
+          return { event: "note", by, note: "code given", nudge: true };
+        },
+        () => codes.keep(id, secret),
+      );
+      await queues.promote(noted.stage, id);
       return noted;
     },
 
@@ -198,7 +224,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     async cancel(id, by) {
       const request = await store.change(id, (fresh): Change => {
         if (isEnd(fresh.phase) || fresh.ending) throw notNow(fresh, "cancelled");
-        if (fresh.facts["signedMs"] !== undefined || fresh.intent?.effect === "sign") {
+        if (fresh.facts["signedMs"] !== undefined || fresh.facts["signAccepted"] || fresh.intent?.effect === "sign") {
           throw new PermanentError(`Request ${id} may already be signed: it cannot be cancelled any more`, {
             code: "too-late",
           });
@@ -206,19 +232,20 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         const failure = { code: "cancelled", message: `Cancelled by ${by}`, stage: fresh.stage };
         const patch = { ending: "cancelled" as const, failure };
         // A worker is at it: it ends the request itself, with what its call gave, as soon as that is known.
-        if (fresh.phase === "running" || fresh.intent) return { event: "note", patch, by, note: "cancel" };
+        if (fresh.phase === "running" || fresh.intent) return { event: "note", patch, by, note: "cancel", nudge: true };
         return { event: "end", patch: { ...patch, waiting: null }, by, note: "cancel" };
       });
       if (request.stage === lastStage) {
         await queues.clear(id);
         await queues.add(request.stage, id);
       } else {
-        await wake(request);
+        await queues.promote(request.stage, id);
       }
       return request;
     },
 
     async retry(id, by) {
+      await refuseSecondTry(await store.get(id));
       const request = await store.change(id, (fresh): Change => {
         if (fresh.phase !== "failed" && fresh.phase !== "expired") throw notNow(fresh, "retried");
         const failedAt = fresh.failure?.stage ?? fresh.stage;
@@ -279,7 +306,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     const facts: Record<string, string[]> = {
       create: ["requestPk", "videoidPk", "videoidLink", "identifiedMs", "providerStatus", "providerGone"],
       approve: ["decision", "approvedMs", "approvedBy"],
-      upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs"],
+      upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted"],
       fetch: ["signed"],
       cleanup: ["removedMs", "cleanup"],
     };

@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import type { HistoryLine } from "../core/history.ts";
-import type { RequestId, SignRequest } from "../core/request.ts";
+import type { SignRequest } from "../core/request.ts";
 import type { Approval } from "../core/signing.ts";
 import type { Stage } from "../core/stage.ts";
 import type { Documents } from "../files/documents.ts";
@@ -38,10 +38,7 @@ export interface Tools {
   vault: Vault;
   codes: Codes;
   orphans: Orphans;
-  records: {
-    get(id: RequestId): Promise<SignRequest>;
-    history(id: RequestId): Promise<HistoryLine[]>;
-  };
+  historyOf(request: SignRequest): Promise<HistoryLine[]>;
   policy: Policy;
 }
 
