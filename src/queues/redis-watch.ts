@@ -72,10 +72,7 @@ export function createRedisWatch({ redis, log, now = Date.now }: { redis: Redis;
       });
       if (policy === undefined) risks.push("maxmemory-policy may not be asked for; it must be noeviction");
       if (risks.length > 0) {
-        log.warn(
-          { code: "redis-not-durable", reason: risks.join("; ") },
-          "Redis may lose what it accepted",
-        );
+        log.warn({ code: "redis-not-durable", reason: risks.join("; ") }, "Redis may lose what it accepted");
       }
     },
 

@@ -295,8 +295,9 @@ async function runStage<Tools extends object>({
     for (let tries = 0; ; tries++) {
       const diverted = held.request.ending && !isLast && !KEEP_COURSE.includes(change.event);
       try {
-        const patch = { ...change.patch, ...(change.event !== "succeed" && orphaned()), waiting: null };
-        const whole: Change = diverted ? { ...change, event: "end", patch } : change;
+        const patch = { ...change.patch, ...decided() };
+        const onTheWay = { ...patch, ...(change.event !== "succeed" && orphaned()), waiting: null };
+        const whole: Change = diverted ? { ...change, event: "end", patch: onTheWay } : { ...change, patch };
         const before = held;
         const isResult = change.event !== "intend" && change.event !== "start";
         held = await (isResult ? onceThereIsRoom(() => store.write(before, whole)) : store.write(before, whole));
@@ -328,16 +329,17 @@ async function runStage<Tools extends object>({
     }
   }
 
+  /** Why a request is to end is said once: what goes wrong on the way there stands in the history alone. */
+  function decided(): Pick<SignRequest, "failure"> {
+    const { ending, failure } = held.request;
+    return ending && failure ? { failure } : {};
+  }
+
   async function succeed(facts: Record<string, unknown>): Promise<void> {
-    await write({ event: "succeed", patch: { facts, intent: null, waiting: null, ...showing(null) } });
+    await write({ event: "succeed", patch: { facts, intent: null, waiting: null, failure: null } });
     await handOn();
     const durationMs = Math.round(performance.now() - startedMs);
     log.info({ requestId, stage: stage.name, attempt: held.request.attempt + 1, durationMs }, "stage done");
-  }
-
-  /** Why a request ends otherwise than done stays, whatever befalls its cleanup. */
-  function showing(failure: SignRequest["failure"] | null): { failure?: SignRequest["failure"] | null } {
-    return isLast && held.request.ending ? {} : { failure };
   }
 
   async function handOn(): Promise<void> {
@@ -355,7 +357,7 @@ async function runStage<Tools extends object>({
   }
 
   async function end({ ending, code, message }: Ended): Promise<void> {
-    const failure = held.request.failure ?? { code, message, stage: stage.name };
+    const failure = { code, message, stage: stage.name };
     await write({ event: "end", patch: { ending, failure, waiting: null, ...orphaned() }, note: code });
     await handOn();
     log.info({ requestId, stage: stage.name, code, ending }, "request is ending");
@@ -384,7 +386,7 @@ async function runStage<Tools extends object>({
       log.warn({ ...cause, delayMs }, "stage will be retried");
       await write({
         event: "retry",
-        patch: { attempt, ...showing({ code, message, stage: stage.name }), ...intent },
+        patch: { attempt, failure: { code, message, stage: stage.name }, ...intent },
         lookMs: now() + delayMs,
         note: code,
       });
@@ -393,11 +395,7 @@ async function runStage<Tools extends object>({
     log.warn(cause, "stage failed");
     const whole = { code, message, stage: stage.name };
     if (isLast) {
-      await write({
-        event: "abandon",
-        patch: { failure: held.request.ending ? (held.request.failure ?? whole) : whole, intent: null },
-        note: code,
-      });
+      await write({ event: "abandon", patch: { failure: whole, intent: null }, note: code });
     } else {
       await write({
         event: "end",
@@ -419,8 +417,8 @@ async function runStage<Tools extends object>({
     const isUntouched = held.request.phase === "waiting" && !held.request.intent;
     if (isUntouched) await store.park(requestId, lookMs);
     else if (code !== "redis-full") {
-      const shown = showing({ code, message, stage: stage.name });
-      await write({ event: "retry", patch: { ...shown, intent: unsettled ?? null }, lookMs, note: code });
+      const failure = { code, message, stage: stage.name };
+      await write({ event: "retry", patch: { failure, intent: unsettled ?? null }, lookMs, note: code });
       if (held.request.stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
     }
     await job.moveToDelayed(lookMs, token);

@@ -5,15 +5,14 @@ import { Redis } from "ioredis";
 import { onTestFinished } from "vitest";
 import { findRedis } from "../../src/embedded/redis.ts";
 
-/** A Redis for this test alone, whose settings may be changed; stopped with the test. */
-export async function startOwnRedis(): Promise<{
-  url: string;
-  admin: Redis;
-  set(name: string, value: string): Promise<void>;
-}> {
+/** A Redis for one test alone, with append-only files in `dir`, that can be killed; ended with the test. */
+export async function startOwnRedis() {
   const dir = await mkdtemp(join(tmpdir(), "signpipe-redis-"));
-  const redis = await findRedis({ dir, keep: true, env: process.env, ways: ["path", "debian"] });
+  const options = { dir, keep: true, env: process.env, ways: ["path", "debian"] as const };
+  let redis = await findRedis(options);
+  const port = Number(new URL(redis.url).port);
   const admin = new Redis(redis.url);
+  admin.on("error", () => {}); // while it is away
   onTestFinished(async () => {
     admin.disconnect();
     await redis.stop();
@@ -21,9 +20,17 @@ export async function startOwnRedis(): Promise<{
   });
   return {
     url: redis.url,
+    dir,
     admin,
-    async set(name, value) {
+    async set(name: string, value: string): Promise<void> {
       await admin.config("SET", name, value);
+    },
+    /** Ends it as a power cut would, and starts it again on its data after a while. */
+    async restart(awayMs: number): Promise<void> {
+      if (redis.pid !== undefined) process.kill(redis.pid, "SIGKILL");
+      await redis.stop();
+      await new Promise((resolve) => setTimeout(resolve, awayMs));
+      redis = await findRedis({ ...options, port });
     },
   };
 }

@@ -134,7 +134,7 @@ export async function startToy(
   };
 }
 
-function memorySpare(): Spare {
+export function memorySpare(): Spare {
   const kept = new Map<string, Record<string, string>>();
   return {
     keep: async (id, sealed) => void kept.set(id, sealed),

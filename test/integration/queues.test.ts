@@ -42,12 +42,7 @@ describe("a request", () => {
     expect(seen).toEqual(["one", "two", "three"]);
     expect((await toy.store.get(id)).facts).toMatchObject({ one: 1, two: 1, three: 1 });
     const lines = (await toy.store.history(id)).map(({ event, stage, phase }) => `${event} ${stage} ${phase}`);
-    expect(lines).toEqual([
-      "note one queued",
-      "succeed two queued",
-      "succeed three queued",
-      "succeed three done",
-    ]);
+    expect(lines).toEqual(["note one queued", "succeed two queued", "succeed three queued", "succeed three done"]);
     expect(await toy.redis.zcard(toy.keys.due)).toBe(0);
   });
 
@@ -188,6 +183,68 @@ describe("a request", () => {
     await toy.reaches(id, "three", "refused");
     expect((await toy.store.get(id)).failure).toMatchObject({ code: "refused", stage: "one" });
     await expect(toy.pipeline.retry(id, "api:test")).rejects.toMatchObject({ code: "not-possible-now" });
+  });
+});
+
+describe("the reason for which a request ended", () => {
+  /** A stage that fails for a time once, and then does as it is told. */
+  function onceLater(name: string, then: AnyStage["run"], more: Partial<AnyStage<object>> = {}): AnyStage<object> {
+    let calls = 0;
+    const run: AnyStage["run"] = (how) =>
+      ++calls === 1 ? Promise.reject(new RetryableError("busy", { code: "busy" })) : then(how);
+    return stage(name, run, more);
+  }
+  const refused = () => Promise.resolve(endAs("refused", { code: "refused", message: "Refused by somebody" }));
+
+  test("is not an earlier failure of the same stage, nor a later one of cleanup", async () => {
+    const toy = await startToy([onceLater("one", refused), onceLater("two", nothing)]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "two", "refused");
+    expect((await toy.store.get(id)).failure).toEqual({
+      code: "refused",
+      message: "Refused by somebody",
+      stage: "one",
+    });
+  });
+
+  test("tells a retry where to go on, even when cleanup had to be repeated", async () => {
+    const broken = () => Promise.reject(new PermanentError("The thing is broken", { code: "broken" }));
+    const toy = await startToy([stage("one", broken), onceLater("two", nothing)]);
+    const workers = toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "two", "failed");
+    await Promise.all(workers.map((worker) => worker.stop(100)));
+    await toy.pipeline.retry(id, "api:test");
+    expect((await toy.store.get(id)).stage).toBe("one");
+  });
+
+  test("stays that somebody cancelled it, although its call failed meanwhile", async () => {
+    let entered = () => {};
+    let leave = () => {};
+    const inside = new Promise<void>((resolve) => (entered = resolve));
+    const gate = new Promise<void>((resolve) => (leave = resolve));
+    const call = async () => {
+      entered();
+      await gate;
+      throw new RetryableError("busy", { code: "busy" });
+    };
+    const toy = await startToy([stage("one", ({ effect }) => effect("open", call)), stage("two", nothing)]);
+    toy.work();
+    const id = await toy.submit();
+    await inside;
+    await toy.pipeline.cancel(id, "api:test");
+    leave();
+    await toy.reaches(id, "two", "cancelled");
+    expect((await toy.store.get(id)).failure?.code).toBe("cancelled");
+  });
+
+  test("is none when it was done after all", async () => {
+    const toy = await startToy([stage("one", nothing), onceLater("two", nothing)]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "two", "done");
+    expect((await toy.store.get(id)).failure).toBeUndefined();
   });
 });
 
