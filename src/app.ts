@@ -232,6 +232,13 @@ export function createApp({
     return redis;
   }
 
+  async function redisAnswers(withinMs: number): Promise<void> {
+    const late = new Promise<never>((_, reject) => {
+      setTimeout(() => reject(new Error("Redis does not answer; see REDIS_URL.")), withinMs).unref();
+    });
+    await Promise.race([patient.ping(), late]);
+  }
+
   async function redisCheck(): Promise<Check> {
     try {
       const note = gate.trouble()?.message ?? (await redisWatch.full());
@@ -276,12 +283,15 @@ export function createApp({
     readJournalLines,
     status,
 
+    /** For whoever only looks, and must change nothing. Throws when Redis does not answer within `withinMs`. */
+    redisAnswers,
+    /** What stands still at the provider. */
+    standstills: lanes.list,
+
     /** Resolves once Redis answers. Throws when it does not within `withinMs`. */
     async ready(withinMs = 10_000): Promise<void> {
-      const late = new Promise<never>((_, reject) => {
-        setTimeout(() => reject(new Error("Redis does not answer; see REDIS_URL.")), withinMs).unref();
-      });
-      await Promise.race([patient.ping(), late]);
+      await redisAnswers(withinMs);
+      gate.start();
       if (!(await gate.whenOpen(withinMs)))
         throw gate.trouble() ?? new Error("Redis could not be compared with the journal in time.");
       await redisWatch.warn().catch(() => {});

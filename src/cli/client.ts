@@ -155,14 +155,8 @@ export function createClient(
     page,
     get: (id: string) => call(Request, "GET", at(id)),
     history: async (id: string) => (await call(History, "GET", at(id, "/history"))).items,
-    /** Calls to the provider that stand still; none when the API is too old to tell. */
-    standstills: async () =>
-      (
-        await call(Standstills, "GET", "/v1/lanes").catch((error: unknown) => {
-          if (error instanceof Refused && error.status === 404) return { items: [] };
-          throw error;
-        })
-      ).items,
+    /** Calls to the provider that stand still. */
+    standstills: async () => (await call(Standstills, "GET", "/v1/lanes")).items,
     resume: async () => (await call(Standstills, "POST", "/v1/lanes/resume")).items,
     /** Acts on a request: approve, refuse, code, code/resend, cancel, retry. */
     act: (id: string, act: string, json?: unknown) =>

@@ -48,7 +48,7 @@ export async function checkRedis({ redisUrl, unreached, app }: Patient): Promise
     return [fail("Redis", `${where} cannot be reached (${unreached ?? "no answer"}).`, todo)];
   }
   try {
-    await app.ready(ANSWER_MS);
+    await app.redisAnswers(ANSWER_MS);
   } catch (error) {
     const isRefused = error instanceof Error && /NOAUTH|WRONGPASS|NOPERM/.test(error.message);
     if (isRefused) return [fail("Redis", `${where} refuses us.`, "Put the user and password into REDIS_URL.")];

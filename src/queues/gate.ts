@@ -57,14 +57,13 @@ export function createGate({
   let verifiedRun: string | undefined;
   let looking: Promise<void> | undefined;
   let again: NodeJS.Timeout | undefined;
+  let isStarted = false;
   let isClosed = false;
   const waiters = new Set<() => void>();
 
   redis.on("close", () => {
     epoch += 1;
   });
-  redis.on("ready", look);
-  if (redis.status === "ready") look();
   const watch = setInterval(() => {
     if (openFor !== epoch || looking) return;
     Promise.all([redis.get(keys.instance), instance.read()]).then(
@@ -167,6 +166,13 @@ export function createGate({
   }
 
   return {
+    /** Begins to look. Before that the gate is shut, and nothing is written: whoever only looks never starts it. */
+    start(): void {
+      if (isStarted) return;
+      isStarted = true;
+      redis.on("ready", look);
+      if (redis.status === "ready") look();
+    },
     /** Changes with every interruption of the connection. */
     epoch: () => epoch,
     isOpen: () => openFor === epoch,

@@ -56,8 +56,6 @@ interface Scripts {
   signpipeTrip(...args: (string | number)[]): Promise<number>;
 }
 
-export type CallGuard = ReturnType<typeof createGuard>;
-
 /**
  * What all processes know about calling the provider: a breaker for when it is away, the pause it asked for, credentials
  * it rejected, and a pace. It is kept in Redis and read once a second at the most; no call costs a command of its own,

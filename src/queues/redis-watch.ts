@@ -14,8 +14,6 @@ interface Facts {
   mostBytes: number;
 }
 
-export type RedisWatch = ReturnType<typeof createRedisWatch>;
-
 /** Looks whether Redis can be relied on: that it evicts nothing, writes to disk, and has room. */
 export function createRedisWatch({ redis, log, now = Date.now }: { redis: Redis; log: Log; now?: () => number }) {
   let isFull = false;
@@ -31,7 +29,7 @@ export function createRedisWatch({ redis, log, now = Date.now }: { redis: Redis;
   }
 
   async function configured(pattern: string): Promise<Map<string, string>> {
-    const flat = ((await unlessForbidden(redis.config("GET", pattern))) ?? []) as string[];
+    const flat = (await unlessForbidden(redis.config("GET", pattern))) ?? [];
     const found = new Map<string, string>();
     for (let i = 0; i + 1 < flat.length; i += 2) found.set(flat[i] ?? "", flat[i + 1] ?? "");
     return found;

@@ -53,6 +53,7 @@ test("a Redis that evicts is not started on, and one that begins to is stood sti
     redis.disconnect();
     await rm(dir, { recursive: true, force: true });
   });
+  gate.start();
   await expect.poll(() => gate.trouble()?.code, { timeout: 5_000 }).toBe("redis-evicts");
   expect(gate.isOpen()).toBe(false);
   await set("maxmemory-policy", "noeviction");
@@ -60,6 +61,22 @@ test("a Redis that evicts is not started on, and one that begins to is stood sti
   expect(gate.trouble()).toBeUndefined();
   await set("maxmemory-policy", "volatile-ttl");
   await expect.poll(() => gate.isOpen(), { timeout: 5_000 }).toBe(false);
+});
+
+test("a doctor leaves nothing in the Redis that it looks into", async () => {
+  const { url, admin } = await startOwnRedis();
+  const dir = await mkdtemp(join(tmpdir(), "signpipe-test-"));
+  const child = spawn(process.execPath, ["src/cli.ts", "doctor", "--json"], {
+    cwd: new URL("../../", import.meta.url).pathname,
+    env: { PATH: process.env["PATH"], HOME: dir, DATA_DIR: dir, REDIS_URL: url },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let said = "";
+  child.stdout.on("data", (chunk: Buffer) => (said += chunk.toString()));
+  await once(child, "exit");
+  await rm(dir, { recursive: true, force: true });
+  expect(said).toContain("appendonly, fsync always, noeviction");
+  expect(await admin.keys("*")).toEqual([]);
 });
 
 test("what a user of Redis may not ask is not asked again, and settings that lose writes are warned of once", async () => {

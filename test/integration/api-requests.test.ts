@@ -37,6 +37,21 @@ function signedRecord() {
   };
 }
 
+test("what stands still is told, and goes on when an operator says so", async () => {
+  const house = await startApiHouse();
+  expect((await ask(house, "/v1/lanes")).json()).toEqual({ items: [] });
+  const sinceMs = Date.UTC(2026, 0, 15, 8, 20);
+  house.standstills.push({ lane: "billing", code: "billing-rejected", reason: "Creations stand still", sinceMs });
+  const items = [
+    { lane: "billing", code: "billing-rejected", reason: "Creations stand still", since: "2026-01-15T08:20:00.000Z" },
+  ];
+  expect((await ask(house, "/v1/lanes")).json()).toEqual({ items });
+  expect((await house.app.inject({ method: "POST", url: "/v1/lanes/resume" })).statusCode).toBe(401);
+  const resumed = await act(house, "/v1/lanes/resume");
+  expect([resumed.statusCode, resumed.json()]).toEqual([200, { items }]);
+  expect((await ask(house, "/v1/lanes")).json()).toEqual({ items: [] });
+});
+
 test("a request is shown by named fields, with times in UTC, and nothing else", async () => {
   const house = await startApiHouse();
   const { id, file, documents, request } = signedRecord();

@@ -51,7 +51,7 @@ function startGuards(count: number, more: Partial<Parameters<typeof createGuard>
       client.sendCommand = ((command: { name: string }, ...rest: []) => {
         commands.push(command.name);
         return send(command as never, ...rest);
-      }) as typeof client.sendCommand;
+      });
     }
   }
   const lanes = createLanes({ redis: clients[0] as Redis, keys });
