@@ -30,9 +30,10 @@ const QUIET_MS = 10 * 60_000;
 const PROBE_MS = 20_000;
 /** As long as the provider may ask for (Retry-After). */
 const BUSY_MOST_MS = 15 * 60_000;
-/** A call that tries credentials is over by then, or its process is. */
-const TRIAL_MS = 60_000;
+/** A call that tries credentials holds its lease for as long as its process lives, and this long after that. */
+const TRIAL_MS = 4_000;
 const TRIAL_WAIT_MS = 1_000;
+const TRIAL_AGAIN_MS = 2_000;
 
 const REJECTED = { rao: "rao-rejected", billing: "billing-rejected" } as const;
 
@@ -202,20 +203,36 @@ export function createGuard({
         !other &&
         (await within(redis.set(keys.trial(name), "1", "PX", TRIAL_MS, "NX"), ANSWER_MS).catch(() => null))
       ) {
-        trials.set(leaving, name);
-        tried.set(name, new Promise((resolve) => ends.set(leaving, resolve)));
+        beginTrial(leaving, name);
         return;
       }
-      if (!other || now() >= lateMs) throw paused(VIEW_MS, "Another call tries the provider's account first");
+      if (!other || now() >= lateMs) throw paused(TRIAL_AGAIN_MS, "Another call tries the provider's account first");
       await within(other, Math.max(lateMs - now(), 1)).catch(() => {});
     }
   }
 
+  function beginTrial(leaving: Leaving, name: string): void {
+    const renewal = setInterval(() => {
+      redis.set(keys.trial(name), "1", "PX", TRIAL_MS).catch(() => {});
+    }, TRIAL_MS / 3);
+    renewal.unref();
+    trials.set(leaving, name);
+    tried.set(
+      name,
+      new Promise((resolve) => {
+        ends.set(leaving, () => {
+          clearInterval(renewal);
+          resolve();
+        });
+      }),
+    );
+  }
+
   async function endTrial(leaving: Leaving, name: string): Promise<void> {
     trials.delete(leaving);
-    await within(redis.del(keys.trial(name)), ANSWER_MS).catch(() => {});
-    tried.delete(name);
     ends.get(leaving)?.();
+    tried.delete(name);
+    await within(redis.del(keys.trial(name)), ANSWER_MS).catch(() => {});
   }
 
   /** What an answer says of the credentials that the call had. */

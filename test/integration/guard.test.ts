@@ -48,10 +48,10 @@ function startGuards(count: number, more: Partial<Parameters<typeof createGuard>
   if (monitored) {
     for (const client of clients) {
       const send = client.sendCommand.bind(client);
-      client.sendCommand = ((command: { name: string }, ...rest: []) => {
+      client.sendCommand = (command: { name: string }, ...rest: []) => {
         commands.push(command.name);
         return send(command as never, ...rest);
-      });
+      };
     }
   }
   const lanes = createLanes({ redis: clients[0] as Redis, keys });
@@ -198,6 +198,22 @@ describe("a lane", () => {
     expect((await fails(one.admit({ ...RAO }))).pause).toEqual({});
     await one.heard(trial, ANSWER);
     await one.admit({ ...RAO });
+  });
+
+  test("is tried anew within seconds when the process that tried it is gone", async () => {
+    const { two, redis, keys } = startGuards(2);
+    await redis.set(keys.trial("3-4-10"), "1", "PX", 4_000); // as a process that was killed leaves it
+    expect((await fails(two.admit({ ...RAO }))).retryAfterMs).toBeLessThanOrEqual(2_000);
+    await expect
+      .poll(
+        () =>
+          two.admit({ ...RAO }).then(
+            () => "admitted",
+            () => "held",
+          ),
+        { timeout: 8_000 },
+      )
+      .toBe("admitted");
   });
 
   test("is tried by the next call when the one that tried it fell silent", async () => {
