@@ -35,13 +35,22 @@ export async function startRedis({ keep = false } = {}): Promise<RunningRedis> {
   return redis;
 }
 
-/** One document and what a provider would make of it, signed by the simulator. */
-export async function sample(dir: string): Promise<{ original: string; signed: string; contract: string }> {
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+}
+
+/** Makes a document of one page. Its path. */
+export async function smallPdf(dir: string): Promise<string> {
   const pdf = await PDFDocument.create();
   pdf.addPage([400, 300]).drawText("A small document", { x: 40, y: 200, size: 12 });
-  const original = join(dir, "original.pdf");
-  writeFileSync(original, await pdf.save({ useObjectStreams: false }));
-  return await signBySimulator(dir, original);
+  const path = join(dir, "original.pdf");
+  writeFileSync(path, await pdf.save({ useObjectStreams: false }));
+  return path;
+}
+
+/** One document and what a provider would make of it, signed by the simulator. */
+export async function sample(dir: string): Promise<{ original: string; signed: string; contract: string }> {
+  return await signBySimulator(dir, await smallPdf(dir));
 }
 
 /** Has the simulator sign a file, by the calls of the workflow. */
@@ -105,7 +114,7 @@ export async function startApp(
   more: Record<string, string> = {},
 ): Promise<{ app: App; dataDir: string; prefix: string }> {
   const dataDir = more["DATA_DIR"] ?? scratch();
-  const prefix = `{bench-${randomBytes(4).toString("hex")}}`;
+  const prefix = more["REDIS_PREFIX"] ?? `{bench-${randomBytes(4).toString("hex")}}`;
   const settings = readSettings(
     {
       DATA_DIR: dataDir,
