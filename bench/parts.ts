@@ -151,7 +151,7 @@ export function submission(app: App, original: string, method: "sms" | "external
     workflow: "videoid",
     source: "api",
     documents: [{ id: `${id}/1.pdf`, name: "original.pdf", ...factsOf(original) }],
-    signer: { email: "bench@example.com", mobile_phone_number: "+34699999999" },
+    signer: { email: `${id}@example.com`, mobile_phone_number: "+34699999999" }, // nobody's document twice
     authentication: method === "sms" ? { method } : { method, type: "bench", value: "v" },
     by: "bench",
   };
@@ -185,6 +185,11 @@ export async function waitUntil(there: () => Promise<boolean>, everyMs = 20, wit
     if (Date.now() > late) throw new Error("the benchmark does not get on");
     await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
+}
+
+/** Resolves once `count` requests are done. */
+export async function awaitDone(redis: Redis, prefix: string, count: number): Promise<void> {
+  await waitUntil(async () => (await redis.zcard(`${prefix}:index:done`)) >= count);
 }
 
 /** Gives every signer's code as soon as it is waited for, until `done`. */
