@@ -3,7 +3,6 @@ import type { Redis } from "ioredis";
 import { toRequestId } from "../src/core/request.ts";
 
 const DAY_MS = 86_400_000;
-const POLL_MS = 15 * 60_000;
 const AT_ONCE = 500;
 /** BullMQ keeps delayed jobs by time, times this, plus a counter. @source BullMQ 6, addDelayedJob */
 const DELAYED_FACTOR = 4_096;
@@ -39,19 +38,19 @@ export async function readWaiting({ redis, prefix }: Place, id: string): Promise
 }
 
 /**
- * Writes `count` more requests that wait as `kept` does, as they are a day later: looked after every 15 minutes, the
- * next look of each somewhere within those. Only who signs cannot be read, as it is encrypted for `kept`; nobody asks
+ * Writes `count` more requests that wait as `kept` does, as they are a day later: the next look at each comes
+ * within `pauseMs`, the pause that they have come to by then. Only who signs cannot be read, as it is encrypted for `kept`; nobody asks
  * while they wait.
  */
-export async function addCopies(place: Place, kept: Kept, count: number): Promise<void> {
+export async function addCopies(place: Place, kept: Kept, count: number, pauseMs: number): Promise<void> {
   for (let n = 0; n < count; n += AT_ONCE) {
     const writing = place.redis.pipeline();
-    for (let i = n; i < Math.min(n + AT_ONCE, count); i++) addCopy(writing, place.prefix, kept, i);
+    for (let i = n; i < Math.min(n + AT_ONCE, count); i++) addCopy(writing, place.prefix, kept, i, pauseMs);
     for (const [error] of (await writing.exec()) ?? []) if (error) throw error;
   }
 }
 
-function addCopy(redis: ReturnType<Redis["pipeline"]>, prefix: string, kept: Kept, n: number): void {
+function addCopy(redis: ReturnType<Redis["pipeline"]>, prefix: string, kept: Kept, n: number, pauseMs: number): void {
   const id = toRequestId(randomBytes(16));
   const pk = String(randomBytes(6).readUIntBE(0, 6) + 10_000_000);
   const adapt = (text: string) => text.replaceAll(kept.id, id).replaceAll(kept.pk, pk);
@@ -60,7 +59,7 @@ function addCopy(redis: ReturnType<Redis["pipeline"]>, prefix: string, kept: Kep
   rest.createdMs -= DAY_MS;
   rest.waiting.sinceMs -= DAY_MS;
   rest.waiting.untilMs -= DAY_MS;
-  const lookMs = Date.now() + Math.floor(Math.random() * POLL_MS);
+  const lookMs = Date.now() + Math.floor(Math.random() * pauseMs);
   const head = [version, stage, phase, nudged, Number(updated) - DAY_MS];
   redis.set(`${prefix}:request:${id}`, [...head, JSON.stringify(rest)].join("|"));
   redis.rpush(`${prefix}:history:${id}`, ...kept.history);
@@ -70,6 +69,6 @@ function addCopy(redis: ReturnType<Redis["pipeline"]>, prefix: string, kept: Kep
   redis.zadd(`${prefix}:index:waiting`, rest.createdMs, id);
   redis.hset(`${prefix}:pks`, pk, id);
   const job = Object.fromEntries(Object.entries(kept.job).map(([field, value]) => [field, adapt(value)]));
-  redis.hset(`${prefix}:queue:identify:${id}`, { ...job, delay: POLL_MS });
+  redis.hset(`${prefix}:queue:identify:${id}`, { ...job, delay: pauseMs });
   redis.zadd(`${prefix}:queue:identify:delayed`, lookMs * DELAYED_FACTOR + (n % DELAYED_FACTOR), id);
 }

@@ -114,7 +114,7 @@ export async function startApp(
   more: Record<string, string> = {},
 ): Promise<{ app: App; dataDir: string; prefix: string }> {
   const dataDir = more["DATA_DIR"] ?? scratch();
-  const prefix = more["REDIS_PREFIX"] ?? `{bench-${randomBytes(4).toString("hex")}}`;
+  const prefix = `{bench-${randomBytes(4).toString("hex")}}`;
   const settings = readSettings(
     {
       DATA_DIR: dataDir,

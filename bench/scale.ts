@@ -1,5 +1,6 @@
 import { Redis } from "ioredis";
 import type { App } from "../src/app.ts";
+import { longestPauseMs } from "../src/queues/crowd.ts";
 import { addCopies, type Place, readWaiting } from "./copies.ts";
 import {
   awaitDone,
@@ -120,8 +121,10 @@ await costPerRequest(app, prefix); // the first ones pay for warming up
 const costs: Record<string, number> = {};
 const cpuMs: number[] = [];
 let open = 1;
+/** After a day of silence the next look comes after a tenth of that, or after the longest pause. */
+const pauseMs = Math.min(86_400_000 / 10, longestPauseMs(Math.max(...SIZES)));
 for (const size of SIZES) {
-  await addCopies(place, kept, size - open);
+  await addCopies(place, kept, size - open, pauseMs);
   open = size;
   const cost = await costPerRequest(app, prefix);
   cpuMs.push(cost.cpuMs);

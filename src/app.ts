@@ -17,6 +17,8 @@ import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
 import { type Account, createProvider } from "./provider/client.ts";
 import { createCallbacks } from "./queues/callbacks.ts";
 import { createCodes } from "./queues/codes.ts";
+import { createHanded } from "./queues/handed.ts";
+import { createCrowd } from "./queues/crowd.ts";
 import { createIdempotency } from "./queues/idempotency.ts";
 import { createKeys } from "./queues/keys.ts";
 import { createPipeline } from "./queues/pipeline.ts";
@@ -75,6 +77,7 @@ export function createApp({
   const patient = connect(redisUrl, { maxRetriesPerRequest: null });
   const prompt = connect(redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000, enableOfflineQueue: true });
 
+  const handed = createHanded();
   const inside = createCore(patient);
   const outside = createCore(prompt);
   const strangers = createStrangers({ redis: patient, keys });
@@ -83,6 +86,7 @@ export function createApp({
     redis: prompt,
     keys,
     strangers: createStrangers({ redis: prompt, keys }),
+    handed,
     masterKey,
     stages,
     allowAuto: settings.APPROVAL === "auto",
@@ -115,6 +119,7 @@ export function createApp({
     createGraceMs: settings.CREATE_GRACE_MS,
     settleMs: settings.SETTLE_MS,
     signSettleMs: settings.SIGN_SETTLE_MS,
+    longestPauseMs: createCrowd({ redis: patient, keys }).longestPauseMs,
     deleteGraceMs: settings.DELETE_GRACE_MS,
     incremental: settings.ONESHOT_INCREMENTAL,
   };
@@ -126,7 +131,7 @@ export function createApp({
     vault: inside.vault,
     codes: inside.codes,
     orphans,
-    records: { get: inside.store.get, history: inside.store.history },
+    historyOf: inside.store.historyOf,
     policy,
   };
 
@@ -209,6 +214,7 @@ export function createApp({
           startWorker<Tools>(stage, {
             store: inside.store,
             queues: inside.queues,
+            handed,
             keys,
             tools,
             log,

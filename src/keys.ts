@@ -1,5 +1,15 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { ConfigError, type Settings } from "./config.ts";
 
@@ -22,9 +32,10 @@ const SECRET_LEAST = 22;
 
 /**
  * The keys from the settings; those that are not given are made once and kept in DATA_DIR/keys, readable by the owner
- * alone. Throws ConfigError for one that cannot be used.
+ * alone. Without `forApi` only the master key: whoever serves no API neither knows its keys nor makes any up, which
+ * would pass for those of the API elsewhere. Throws ConfigError for one that cannot be used.
  */
-export function readKeys(settings: Settings): KeyRing {
+export function readKeys(settings: Settings, { forApi = true } = {}): KeyRing {
   const folder = join(settings.DATA_DIR, "keys");
   const keptIn: string[] = [];
   const kept = (name: string, make: () => string) => {
@@ -32,9 +43,9 @@ export function readKeys(settings: Settings): KeyRing {
     return keep(folder, name, make);
   };
 
-  const apiKeys = readApiKeys(settings.API_KEYS ?? kept("api-keys", () => `admin:${secret()}`));
-  const webhookSecret = settings.WEBHOOK_SECRET ?? kept("webhook-secret", secret);
-  if (!/^[A-Za-z0-9_.~-]+$/.test(webhookSecret) || webhookSecret.length < SECRET_LEAST) {
+  const apiKeys = forApi ? readApiKeys(settings.API_KEYS ?? kept("api-keys", () => `admin:${secret()}`)) : [];
+  const webhookSecret = forApi ? (settings.WEBHOOK_SECRET ?? kept("webhook-secret", secret)) : "";
+  if (forApi && (!/^[A-Za-z0-9_.~-]+$/.test(webhookSecret) || webhookSecret.length < SECRET_LEAST)) {
     throw new ConfigError(
       `WEBHOOK_SECRET needs at least ${SECRET_LEAST} letters, digits or "-_.~": it is the only thing that guards the webhook's path.`,
     );
@@ -68,15 +79,33 @@ export function readApiKeys(text: string): ApiKey[] {
   return keys;
 }
 
+/**
+ * What is kept under this name, made and put there when nothing is. Written apart, brought to the disk and linked:
+ * several processes may start on a new folder at once, and requests that are accepted the next moment need the very key
+ * after a power cut.
+ */
 function keep(folder: string, name: string, make: () => string): string {
   const path = join(folder, name);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const fresh = join(folder, `.${name}.${randomBytes(6).toString("hex")}`);
   try {
-    writeFileSync(path, `${make()}\n`, { mode: 0o600, flag: "wx" });
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (!existsSync(path)) {
+      writeFileSync(fresh, `${make()}\n`, { mode: 0o600, flag: "wx", flush: true });
+      linkSync(fresh, path);
+      flushFolder(folder);
+    }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") {
       throw new ConfigError(`${path} cannot be written; give DATA_DIR a folder of your own.`);
     }
+  } finally {
+    rmSync(fresh, { force: true });
   }
   return readFileSync(path, "utf8").trim();
+}
+
+function flushFolder(folder: string): void {
+  const handle = openSync(folder, "r");
+  fsyncSync(handle);
+  closeSync(handle);
 }

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Logger } from "pino";
@@ -8,9 +9,8 @@ import { type App, createApp, foldersOf } from "./app.ts";
 import { ConfigError, environment, type Settings } from "./config.ts";
 import { findRedis } from "./embedded/redis.ts";
 import { type KeyRing, readKeys } from "./keys.ts";
+import { type Part, PARTS } from "./parts.ts";
 import { STAGE_NAMES, type StageName } from "./workers/index.ts";
-
-export type Part = "api" | "inbox" | "workers" | "keeping";
 
 /** What a start tells: on standard output as one line of JSON, and in DATA_DIR/run.json for the command line. */
 export interface Ready {
@@ -38,7 +38,7 @@ export interface Running {
 }
 
 /** Values for the simulator, so that a first start needs no settings. It is no provider, and these are no secrets. */
-const SIMULATED = {
+export const SIMULATED = {
   ONESHOT_REGISTRATION_AUTHORITY: "1000",
   ONESHOT_PROFILE: "PFnubeQAFCiudadano",
   ONESHOT_BILLING_USERNAME: "simulated-billing",
@@ -52,15 +52,16 @@ const SIMULATED = {
 /**
  * Starts the parts named, after what they need: Redis is found or started, the simulator stands in when there is no
  * ONESHOT_URL, missing keys are made. Throws ConfigError or an error with one clear sentence; then nothing is left
- * running.
+ * running. The same when `signal` is set before everything runs: then it throws the signal's reason.
  */
 export async function start(
   given: Settings,
   {
-    parts = ["api", "inbox", "workers", "keeping"],
+    parts = PARTS,
     stages = STAGE_NAMES,
     log,
     say,
+    signal = new AbortController().signal,
     version = readVersion(),
     simulatorArgs = [],
   }: {
@@ -70,6 +71,8 @@ export async function start(
     log: Logger;
     /** Told in plain words what goes on. */
     say: (line: string) => void;
+    /** Set when somebody wants this start to be given up. */
+    signal?: AbortSignal;
     version?: string;
     /** More arguments for the simulator. */
     simulatorArgs?: readonly string[];
@@ -78,7 +81,7 @@ export async function start(
   const settings: Settings = given.ONESHOT_URL === undefined ? { ...SIMULATED, ...given } : given;
   warnAboutProvider(settings, parts, say);
   mkdirSync(settings.DATA_DIR, { recursive: true, mode: 0o700 });
-  const keyRing = readKeys(settings);
+  const keyRing = readKeys(settings, { forApi: parts.includes("api") });
   const undo: (() => Promise<unknown>)[] = [];
   const stop = async () => {
     for (const step of undo.splice(0).reverse()) await step().catch(() => {});
@@ -90,12 +93,13 @@ export async function start(
       keep: true,
       env: environment,
       say,
+      signal,
     });
     undo.push(() => redis.stop());
-    say(`Redis: ${redis.how}`);
+    say(redis.how);
 
     const simulator =
-      settings.ONESHOT_URL === undefined ? await startSimulator(settings.DATA_DIR, simulatorArgs) : undefined;
+      settings.ONESHOT_URL === undefined ? await startSimulator(settings.DATA_DIR, simulatorArgs, signal) : undefined;
     if (simulator) {
       undo.push(() => simulator.stop());
       say(
@@ -106,13 +110,16 @@ export async function start(
 
     const app = createApp({ settings, keyRing, redisUrl: redis.url, oneshotUrl, log, version });
     undo.push(() => app.close());
-    await app.ready();
+    await unlessSet(signal, app.ready());
     const has = (part: Part) => parts.includes(part);
     if (has("keeping")) app.startKeeping();
     if (has("workers")) app.startWorkers(stages);
     const api = has("api") ? await app.startApi() : undefined;
     if (has("inbox")) await app.startInbox();
-    if (simulator && api) await tellWebhook(simulator.origin, `${api}/webhooks/oneshot/${keyRing.webhookSecret}`);
+    if (simulator && api) {
+      await unlessSet(signal, tellWebhook(simulator.origin, `${api}/webhooks/oneshot/${keyRing.webhookSecret}`));
+    }
+    signal.throwIfAborted();
 
     const folders = foldersOf(settings.DATA_DIR);
     const ready: Ready = {
@@ -129,14 +136,27 @@ export async function start(
     };
     if (api) {
       const run = join(settings.DATA_DIR, "run.json");
-      writeFileSync(run, `${JSON.stringify({ ...ready, redis_url: redis.url, pid: process.pid })}\n`, { mode: 0o600 });
+      const told = { ...ready, redis_url: redis.url, pid: process.pid, host: hostname(), parts };
+      writeFileSync(run, `${JSON.stringify(told)}\n`, { mode: 0o600 });
       undo.push(() => Promise.resolve(rmSync(run, { force: true })));
     }
     return { ready, app, keyRing, stop };
   } catch (error) {
     await stop();
+    // Ctrl-C reaches what was started here as well, and whose end is noticed first is chance.
+    signal.throwIfAborted();
     throw error;
   }
+}
+
+/** `work`, or the signal's reason as soon as that is set. */
+async function unlessSet<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  const set = new Promise<never>((_, reject) => {
+    const giveUp = () => reject(signal.reason as Error);
+    if (signal.aborted) giveUp();
+    else signal.addEventListener("abort", giveUp, { once: true });
+  });
+  return await Promise.race([work, set]);
 }
 
 function warnAboutProvider(settings: Settings, parts: readonly Part[], say: (line: string) => void): void {
@@ -164,7 +184,11 @@ interface SimulatorProcess {
 }
 
 /** The simulator, in a process of its own, which ends with this one. */
-async function startSimulator(dataDir: string, more: readonly string[]): Promise<SimulatorProcess> {
+async function startSimulator(
+  dataDir: string,
+  more: readonly string[],
+  signal: AbortSignal,
+): Promise<SimulatorProcess> {
   const cli = new URL("./cli.ts", import.meta.url).pathname;
   const args = [
     cli,
@@ -179,20 +203,22 @@ async function startSimulator(dataDir: string, more: readonly string[]): Promise
   ];
   const child: ChildProcess = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  const line = await new Promise<string>((resolve, reject) => {
+  const stop = async () => {
+    child.kill("SIGTERM");
+    await exited;
+  };
+  const ready = new Promise<string>((resolve, reject) => {
     if (child.stdout) createInterface({ input: child.stdout }).once("line", resolve);
     child.once("error", reject);
     child.once("exit", () => reject(new Error("The simulator ended before it was ready; see its message above.")));
   });
-  const { url, origin } = JSON.parse(line) as { url: string; origin: string };
-  return {
-    url,
-    origin,
-    async stop() {
-      child.kill("SIGTERM");
-      await exited;
-    },
-  };
+  try {
+    const { url, origin } = JSON.parse(await unlessSet(signal, ready)) as { url: string; origin: string };
+    return { url, origin, stop };
+  } catch (error) {
+    if (child.pid !== undefined) await stop();
+    throw error;
+  }
 }
 
 async function tellWebhook(origin: string, webhookUrl: string): Promise<void> {

@@ -3,6 +3,7 @@ import { STAGE_NAMES, type StageName } from "../workers/index.ts";
 import { type Client, createClient } from "./client.ts";
 import { readSecret } from "./read-secret.ts";
 import { act, list, show, wholeNumber } from "./requests.ts";
+import { type Part, PARTS } from "../parts.ts";
 import { findTarget } from "./target.ts";
 import { CliError, type Terminal } from "./terminal.ts";
 
@@ -57,10 +58,12 @@ export const COMMANDS: Command[] = [
   {
     name: "start",
     summary: "run everything: inbox, API, workers, and a Redis and a simulator where none is set",
+    options: [["--only <parts>", `only these, with commas between them: ${PARTS.join(", ")}`]],
     after: "When the API listens, one line of JSON with all addresses is printed on standard output.",
-    async run({ settings, terminal, signal }) {
+    async run({ settings, terminal, signal }, _args, { only }) {
+      const parts = typeof only === "string" ? toParts(only) : PARTS;
       const { runStart } = await import("./running.ts");
-      return await runStart(settings(), { terminal, signal });
+      return await runStart(settings(), parts, { terminal, signal });
     },
   },
   {
@@ -170,6 +173,7 @@ export const COMMANDS: Command[] = [
     options: [
       ["--port <n>", "port to listen on; 0 takes any free one", "8090"],
       ["--host <address>", "address to listen on", "127.0.0.1"],
+      ["--origin <url>", "how people reach its pages, for the links to them, where that is another address"],
       ["--data-dir <folder>", "where it keeps files; a temporary folder when not given"],
       ["--webhook-url <url>", "where it sends its notifications"],
       ["--humans <who>", "people it plays by itself: none, signer, rao, all", "none"],
@@ -205,6 +209,16 @@ export const COMMANDS: Command[] = [
     },
   },
 ];
+
+/** Parts by name, "api,inbox". Throws CliError that lists them. */
+export function toParts(only: string): readonly Part[] {
+  const names = only.split(",").map((name) => name.trim());
+  const unknown = names.find((name) => !(PARTS as readonly string[]).includes(name));
+  if (unknown !== undefined) {
+    throw new CliError(`--only: there is no part "${unknown}": there are ${PARTS.join(", ")}.`);
+  }
+  return PARTS.filter((part) => names.includes(part));
+}
 
 /** Stages by name; all when none is named. Throws CliError that lists them. */
 export function toStages(names: string[]): readonly StageName[] {

@@ -38,7 +38,7 @@ export async function demo(given: Settings, { out }: Terminal, signal: AbortSign
   const say = (line: string) => out.line(`  ${out.paint("dim", wrap(line, out, "  "))}`);
   say("Starting Redis, the simulator, the API, the inbox and the workers; the first time takes longest.");
   const simulatorArgs = ["--humans", "signer", "--human-delay", String(SIGNER_TAKES_MS)];
-  const running = await start(settings, { log: createLog("info", logFile), say, simulatorArgs });
+  const running = await start(settings, { log: createLog("info", logFile), say, simulatorArgs, signal });
   try {
     const samples = await makeSamples(new Date());
     drop(samples, running.app.folders.inbox);

@@ -9,7 +9,7 @@ import { checkFolders, checkKeys, checkSpace } from "./doctor-files.ts";
 import { fail, type Finding, type Level, ok, type Patient, warn } from "./doctor-finding.ts";
 import { checkJobs, checkRedis, whyUnreached } from "./doctor-redis.ts";
 import { checkClock, checkProvider, checkSettings } from "./doctor-provider.ts";
-import { findTarget, isAlive, readRunFile } from "./target.ts";
+import { findTarget, isHere, readRunFile } from "./target.ts";
 import { CliError, EXIT, type Terminal, visible, type Writer } from "./terminal.ts";
 
 /** Every check, in the order of the report. A check that throws has failed. */
@@ -59,7 +59,7 @@ export function checkNode(version: string): Finding {
 
 async function examine(settings: Settings): Promise<Finding[]> {
   const file = readRunFile(settings.DATA_DIR);
-  const run = file && isAlive(file.pid) ? file : undefined;
+  const run = file && isHere(file) ? file : undefined;
   const redisUrl = settings.REDIS_URL ?? run?.redis_url;
   const oneshotUrl = settings.ONESHOT_URL ?? run?.oneshot;
   // What looks at requests is built only when there is a Redis to look into, and beside DATA_DIR: building it makes

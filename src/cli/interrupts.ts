@@ -1,20 +1,23 @@
-import { EXIT } from "./terminal.ts";
+import { constants } from "node:os";
+import { CliError } from "./terminal.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
- * A signal that is set when somebody asks this process to stop. Asked twice, it ends at once: `atOnce` may say so
- * first.
+ * A signal that is set when somebody asks this process to stop; its reason is a CliError, for those who were in the
+ * middle of something. Asked twice, it ends at once: `atOnce` may say so first.
+ * @source POSIX shells, exit status of a command that a signal ended: 128 and the signal's number
  */
 export function watchInterrupts(atOnce: () => void = () => {}): AbortSignal {
   const controller = new AbortController();
   for (const name of SIGNALS) {
+    const exitCode = 128 + constants.signals[name];
     process.on(name, () => {
       if (controller.signal.aborted) {
         atOnce();
-        process.exit(EXIT.interrupted);
+        process.exit(exitCode);
       }
-      controller.abort();
+      controller.abort(new CliError("Interrupted: what was begun is ended.", exitCode));
     });
   }
   return controller.signal;

@@ -1,9 +1,10 @@
 import { dirname } from "node:path";
 import type { Settings } from "../config.ts";
 import { createLog } from "../log.ts";
+import type { Part } from "../parts.ts";
 import type { StageName } from "../workers/index.ts";
 import { untilSet } from "./interrupts.ts";
-import { isAlive, readRunFile } from "./target.ts";
+import { isHere, readRunFile, type RunFile } from "./target.ts";
 import { CliError, EXIT, type Terminal } from "./terminal.ts";
 
 /** Beyond the grace that running steps get: Redis and the simulator have to end as well. */
@@ -14,18 +15,27 @@ interface Options {
   signal: AbortSignal;
 }
 
-/** `signpipe start`: everything in one process, until it is asked to stop. One line of JSON on standard output. */
-export async function runStart(settings: Settings, { terminal, signal }: Options): Promise<number> {
+/**
+ * `signpipe start`: the parts named in one process, until it is asked to stop. One line of JSON on standard output.
+ * Beside a running start that has other parts it joins that one.
+ */
+export async function runStart(
+  given: Settings,
+  parts: readonly Part[],
+  { terminal, signal }: Options,
+): Promise<number> {
   const { out, err } = terminal;
-  const earlier = readRunFile(settings.DATA_DIR);
-  if (earlier && earlier.pid !== process.pid && isAlive(earlier.pid) && (await answers(earlier.api))) {
+  const earlier = await findRunning(given.DATA_DIR);
+  if (earlier && parts.some((part) => earlier.parts?.includes(part) ?? true)) {
     throw new CliError(
-      `A signpipe runs on ${settings.DATA_DIR} already (${earlier.api}, process ${earlier.pid}): stop it first, or give this one another DATA_DIR.`,
+      `A signpipe runs on ${given.DATA_DIR} already (${earlier.api}, process ${earlier.pid}): stop it first, or give this one another DATA_DIR.`,
     );
   }
   const say = (line: string) => err.line(`signpipe: ${line}`);
-  const { start } = await import("../start.ts");
-  const running = await start(settings, { log: createLog(settings.LOG_LEVEL), say });
+  const { SIMULATED, start } = await import("../start.ts");
+  const settings = earlier ? besideRunning(given, earlier, SIMULATED) : given;
+  if (earlier) say(`Joins the signpipe that runs on ${given.DATA_DIR} (process ${earlier.pid}).`);
+  const running = await start(settings, { parts, log: createLog(settings.LOG_LEVEL), say, signal });
   out.line(JSON.stringify(running.ready));
   const { api, docs, queues, inbox, signed, simulator, keys } = running.ready;
   const places: [string, string | undefined][] = [
@@ -46,40 +56,48 @@ export async function runStart(settings: Settings, { terminal, signal }: Options
   return await stopped(running, { settings, say });
 }
 
-/** `signpipe work`: workers only, for the stages named, until asked to stop. */
+/**
+ * `signpipe work`: workers only, for the stages named, until asked to stop. They work with the Redis and the provider
+ * that the settings name, else with those of the start that runs on DATA_DIR; they never start their own, since nobody
+ * else would know of it. Throws CliError when there are none.
+ */
 export async function runWork(
   given: Settings,
   stages: readonly StageName[],
   { terminal, signal }: Options,
 ): Promise<number> {
   const say = (line: string) => terminal.err.line(`signpipe: ${line}`);
-  const { start } = await import("../start.ts");
-  const settings = besideRunning(given);
-  const running = await start(settings, { parts: ["workers"], stages, log: createLog(settings.LOG_LEVEL), say });
-  say(`Working on ${running.ready.workers.join(", ")}. Stop with Ctrl-C.`);
+  const isComplete = given.REDIS_URL !== undefined && given.ONESHOT_URL !== undefined;
+  const running = isComplete ? undefined : await findRunning(given.DATA_DIR);
+  const { SIMULATED, start } = await import("../start.ts");
+  const settings = running ? besideRunning(given, running, SIMULATED) : given;
+  if (running) say(`Works for the signpipe that runs on ${given.DATA_DIR} (process ${running.pid}).`);
+  if (settings.REDIS_URL === undefined || settings.ONESHOT_URL === undefined) {
+    throw new CliError(
+      `No signpipe runs on ${given.DATA_DIR} whose Redis and provider these workers could use: start it with "npm start", or set REDIS_URL and ONESHOT_URL.`,
+    );
+  }
+  const log = createLog(settings.LOG_LEVEL);
+  const workers = await start(settings, { parts: ["workers"], stages, log, say, signal });
+  say(`Working on ${workers.ready.workers.join(", ")}. Stop with Ctrl-C.`);
   await untilSet(signal);
-  return await stopped(running, { settings, say });
+  return await stopped(workers, { settings, say });
 }
 
-/** The simulator takes any account that is complete; these are no secrets. */
-const ANY_ACCOUNT = {
-  ONESHOT_REGISTRATION_AUTHORITY: "1000",
-  ONESHOT_PROFILE: "PFnubeQAFCiudadano",
-  ONESHOT_BILLING_USERNAME: "simulated-billing",
-  ONESHOT_BILLING_PASSWORD: "simulated-password",
-  ONESHOT_RAO: "1400",
-  ONESHOT_RAO_TOKEN: "simulated-token",
-} as const;
+/** The start that runs on this folder, and answers. */
+async function findRunning(dataDir: string): Promise<RunFile | undefined> {
+  const run = readRunFile(dataDir);
+  if (!run || run.pid === process.pid || !isHere(run)) return undefined;
+  return (await answers(run.api)) ? run : undefined;
+}
 
-/** Workers beside a running signpipe share its Redis and its provider, unless the settings name others. */
-export function besideRunning(settings: Settings): Settings {
-  const run = readRunFile(settings.DATA_DIR);
-  if (!run || !isAlive(run.pid)) return settings;
-  const isSimulated = settings.ONESHOT_URL === undefined && run.simulator !== undefined && run.oneshot !== undefined;
+/** The settings for a process that shares the Redis and the provider of a running one, unless they name others. */
+export function besideRunning(settings: Settings, run: RunFile, simulated: Partial<Settings>): Settings {
+  const isShared = settings.ONESHOT_URL === undefined && run.oneshot !== undefined;
   return {
-    ...(isSimulated && ANY_ACCOUNT),
+    ...(isShared && run.simulator !== undefined && simulated),
     ...settings,
-    ...(isSimulated && { ONESHOT_URL: run.oneshot }),
+    ...(isShared && { ONESHOT_URL: run.oneshot }),
     ...(settings.REDIS_URL === undefined && run.redis_url !== undefined && { REDIS_URL: run.redis_url }),
   };
 }

@@ -12,6 +12,7 @@ export interface SimulateOptions {
   port: string;
   host: string;
   dataDir?: string;
+  origin?: string;
   webhookUrl?: string;
   humans: string;
   humanDelay: string;
@@ -30,10 +31,14 @@ export function toSimulatorOptions(options: SimulateOptions): SimulatorOptions {
   if (options.webhookUrl !== undefined && !URL.canParse(options.webhookUrl)) {
     throw new CliError("--webhook-url must be an address like http://127.0.0.1:8080/webhooks/oneshot/…");
   }
+  if (options.origin !== undefined && !URL.canParse(options.origin)) {
+    throw new CliError("--origin must be an address like http://127.0.0.1:8090");
+  }
   return {
     port: wholeNumber("--port", options.port, { most: 65_535 }),
     host: options.host,
     ...(options.dataDir !== undefined && { dataDir: options.dataDir }),
+    ...(options.origin !== undefined && { publicOrigin: options.origin.replace(/\/+$/, "") }),
     ...(options.webhookUrl !== undefined && { webhookUrl: options.webhookUrl }),
     humans: {
       signer: humans === "signer" || humans === "all" ? "auto" : "off",

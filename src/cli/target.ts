@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import type { Settings } from "../config.ts";
@@ -8,10 +9,13 @@ import { CliError } from "./terminal.ts";
 /** What a running signpipe leaves in DATA_DIR for the command line. */
 const RunFile = z.object({
   pid: z.number().int(),
+  /** The machine, or the container, in which this number means anything. */
+  host: z.string().optional(),
   api: z.string(),
   redis_url: z.string().optional(),
   oneshot: z.string().optional(),
   simulator: z.string().optional(),
+  parts: z.array(z.string()).optional(),
 });
 export type RunFile = z.infer<typeof RunFile>;
 
@@ -30,6 +34,11 @@ export function readRunFile(dataDir: string): RunFile | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Whether the signpipe that left this file is there: a process of this machine. */
+export function isHere({ pid, host = hostname() }: RunFile): boolean {
+  return host === hostname() && isAlive(pid);
 }
 
 /** Whether a process with this number is there. */

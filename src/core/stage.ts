@@ -2,7 +2,7 @@ import type { z } from "zod";
 import type { Backoff } from "./backoff.ts";
 import type { Duration } from "./duration.ts";
 import type { Ended, Waiting } from "./outcome.ts";
-import type { RequestId } from "./request.ts";
+import type { RequestId, SignRequest } from "./request.ts";
 
 export interface Log {
   debug(fields: object, message: string): void;
@@ -25,6 +25,8 @@ export interface Intent {
 /** What a stage sees while it runs: the facts it asked for, the tools, and a signal to stop. */
 export type Run<Tools, Facts> = Tools & {
   requestId: RequestId;
+  /** The record when the attempt began; for a stage that writes down what happened so far. */
+  request: SignRequest;
   facts: Facts;
   /** Failed attempts at this stage so far. */
   attempt: number;

@@ -18,7 +18,7 @@ export type Ending = (typeof ENDINGS)[number];
 
 /**
  * What can happen to a request.
- * start: a worker took it · intend: its costly call is about to leave · succeed: the stage is over ·
+ * start: a worker is at it (not written for what is over within a second) · intend: its costly call is about to leave · succeed: the stage is over ·
  * wait: somebody else's turn · retry: the attempt failed and will be repeated · end: it goes to cleanup, to end
  * otherwise than done · abandon: cleanup itself gave up · requeue: a person sent it back to an earlier stage.
  */
@@ -26,7 +26,15 @@ export type Event = "start" | "intend" | "succeed" | "wait" | "retry" | "end" | 
 
 /** Every legal move. An event that is missing from a row is illegal in that phase. */
 export const MOVES = {
-  queued: { start: "running", end: "queued" },
+  queued: {
+    start: "running",
+    intend: "running",
+    succeed: "queued",
+    wait: "waiting",
+    retry: "retrying",
+    end: "queued",
+    abandon: "failed",
+  },
   running: {
     start: "running",
     intend: "running",

@@ -16,13 +16,16 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Runs a program to its end, at most `timeoutMs` long. Never throws: a program that is not there ends with `null`. */
+/**
+ * Runs a program to its end, at most `timeoutMs` long and no longer than until `signal` is set. Never throws: a program
+ * that is not there ends with `null`.
+ */
 export function run(
   command: string,
   args: readonly string[],
-  options: { timeoutMs: number; cwd?: string; env?: Record<string, string> },
+  options: { timeoutMs: number; cwd?: string; env?: Record<string, string>; signal?: AbortSignal | undefined },
 ): Promise<Ended> {
-  const { timeoutMs, cwd, env } = options;
+  const { timeoutMs, cwd, env, signal } = options;
   return new Promise((resolve) => {
     const child = spawn(command, args, {
       stdio: ["ignore", "pipe", "pipe"],
@@ -30,6 +33,7 @@ export function run(
       killSignal: "SIGKILL",
       ...(cwd === undefined ? {} : { cwd }),
       ...(env === undefined ? {} : { env }),
+      ...(signal === undefined ? {} : { signal }),
     });
     let stdout = "";
     let stderr = "";

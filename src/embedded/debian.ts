@@ -20,6 +20,7 @@ export async function unpackDebianRedis(
   cacheDir: string,
   env: Environment,
   say: (line: string) => void,
+  signal?: AbortSignal,
 ): Promise<Program | undefined> {
   if (!findOnPath(["apt-get"], env) || !findOnPath(["dpkg"], env)) return undefined;
   const home = join(cacheDir, `redis-${systemName()}-${process.arch}`);
@@ -31,10 +32,11 @@ export async function unpackDebianRedis(
   const work = await mkdtemp(join(cacheDir, "unpack-"));
   try {
     await mkdir(join(work, "root"));
-    const packages = (await download(work, [])) ?? (await download(work, await privateLists(work)));
+    const apt = createApt(work, signal);
+    const packages = (await download(work, apt, [])) ?? (await download(work, apt, await privateLists(work, apt)));
     if (!packages) throw new Error("apt-get could not get redis-server (is the package mirror reachable?)");
     for (const file of packages) {
-      const { code, stderr } = await run("dpkg", ["-x", file, "root"], { cwd: work, timeoutMs: 60_000 });
+      const { code, stderr } = await run("dpkg", ["-x", file, "root"], { cwd: work, timeoutMs: 60_000, signal });
       if (code !== 0) throw new Error(`dpkg could not unpack ${file}: ${lastLine(stderr)}`);
     }
     await chmod(join(work, "root"), 0o700);
@@ -49,14 +51,14 @@ export async function unpackDebianRedis(
 }
 
 /** Downloads the packages into `work` and names the files; `undefined` when apt-get does not know or get them. */
-async function download(work: string, options: readonly string[]): Promise<string[] | undefined> {
+async function download(work: string, apt: Apt, options: readonly string[]): Promise<string[] | undefined> {
   for (const names of PACKAGES) {
     // What would be installed: the two, and those of their libraries that this machine has not.
-    const plan = await apt(work, [...options, "-s", "--no-install-recommends", "install", ...names]);
+    const plan = await apt([...options, "-s", "--no-install-recommends", "install", ...names]);
     if (plan.code !== 0) continue;
     const missing = [...plan.stdout.matchAll(/^Inst (\S+)/gm)].map((match) => match[1] ?? "");
     const wanted = [...new Set([...missing, ...names])];
-    if ((await apt(work, [...options, "download", ...wanted])).code !== 0) continue;
+    if ((await apt([...options, "download", ...wanted])).code !== 0) continue;
     const files = (await readdir(work)).filter((file) => file.endsWith(".deb"));
     if (files.length > 0) return files;
   }
@@ -64,17 +66,19 @@ async function download(work: string, options: readonly string[]): Promise<strin
 }
 
 /** Package lists of our own, for a machine whose lists are empty or too old, and which may not be ours to change. */
-async function privateLists(work: string): Promise<string[]> {
+async function privateLists(work: string, apt: Apt): Promise<string[]> {
   await mkdir(join(work, "lists", "partial"), { recursive: true });
   await mkdir(join(work, "archives", "partial"), { recursive: true });
   const options = ["-o", `Dir::State::lists=${join(work, "lists")}`, "-o", `Dir::Cache=${join(work, "archives")}`];
-  await apt(work, [...options, "update"]);
+  await apt([...options, "update"]);
   return options;
 }
 
-function apt(work: string, args: readonly string[]): Promise<Ended> {
+type Apt = (args: readonly string[]) => Promise<Ended>;
+
+function createApt(work: string, signal: AbortSignal | undefined): Apt {
   const always = ["-qq", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root"];
-  return run("apt-get", [...always, ...args], { cwd: work, timeoutMs: DOWNLOAD_MS });
+  return (args) => run("apt-get", [...always, ...args], { cwd: work, timeoutMs: DOWNLOAD_MS, signal });
 }
 
 /** The server in an unpacked folder, when it is there and runs. */

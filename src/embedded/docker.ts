@@ -8,23 +8,24 @@ export const REDIS_IMAGE = "redis:7-alpine";
 const PULL_MS = 180_000;
 
 /** True when a Docker engine answers and has, or gets, the image. */
-export async function dockerHasRedis(env: Environment): Promise<boolean> {
+export async function dockerHasRedis(env: Environment, signal?: AbortSignal): Promise<boolean> {
   if (!findOnPath(["docker"], env)) return false;
-  const engine = await run("docker", ["version", "--format", "{{.Server.Version}}"], { timeoutMs: 5_000 });
+  const engine = await run("docker", ["version", "--format", "{{.Server.Version}}"], { timeoutMs: 5_000, signal });
   if (engine.code !== 0) return false;
-  const image = await run("docker", ["image", "inspect", REDIS_IMAGE], { timeoutMs: 10_000 });
+  const image = await run("docker", ["image", "inspect", REDIS_IMAGE], { timeoutMs: 10_000, signal });
   if (image.code === 0) return true;
-  return (await run("docker", ["pull", "--quiet", REDIS_IMAGE], { timeoutMs: PULL_MS })).code === 0;
+  return (await run("docker", ["pull", "--quiet", REDIS_IMAGE], { timeoutMs: PULL_MS, signal })).code === 0;
 }
 
 /** Starts Redis in a container that is reachable from this machine alone and ends with this process. */
-export async function startContainer({ dir, keep, port: wanted }: ServerOptions): Promise<StartedServer> {
+export async function startContainer({ dir, keep, port: wanted, signal }: ServerOptions): Promise<StartedServer> {
   const password = passwordOf(dir);
   // Inside the container it must listen to the bridge; outside, only the loopback port is published.
   writeConf(dir, { bind: "0.0.0.0", port: 6379, password, keep, dataDir: "/data", logfile: "" });
   const user = process.getuid && process.getgid ? ["--user", `${process.getuid()}:${process.getgid()}`] : [];
   const where = ["--publish", `127.0.0.1:${wanted ?? ""}:6379`, "--volume", `${dir}:/data`];
   const args = ["run", "--rm", "--detach", ...user, ...where, REDIS_IMAGE, "redis-server", "/data/redis.conf"];
+  // Not given up half-way: it could start after that, and nobody would know its name.
   const started = await run("docker", args, { timeoutMs: 60_000 });
   const id = started.stdout.trim();
   if (started.code !== 0 || id === "") {
@@ -37,8 +38,8 @@ export async function startContainer({ dir, keep, port: wanted }: ServerOptions)
   };
   const { stdout } = await run("docker", ["port", id, "6379/tcp"], { timeoutMs: 10_000 });
   const port = Number(/:(\d+)\s*$/m.exec(stdout)?.[1] ?? 0);
-  const never = new AbortController().signal;
-  if (port > 0 && (await untilItAnswers(port, password, { withinMs: 60_000, signal: never }))) {
+  const until = { withinMs: 60_000, signal: signal ?? new AbortController().signal };
+  if (port > 0 && (await untilItAnswers(port, password, until))) {
     return { url: `redis://:${password}@127.0.0.1:${port}`, pid: undefined, stop };
   }
   const log = await run("docker", ["logs", "--tail", "2", id], { timeoutMs: 10_000 });

@@ -29,7 +29,10 @@ export interface FolderLock {
  * After a crash the Redis of the earlier start may still be writing its last lines: then it waits up to `patienceMs`.
  * Throws one sentence when another start, or its Redis, lives on in the folder.
  */
-export async function lockFolder(dir: string, { patienceMs = 10_000 } = {}): Promise<FolderLock> {
+export async function lockFolder(
+  dir: string,
+  { patienceMs = 10_000, signal }: { patienceMs?: number; signal?: AbortSignal | undefined } = {},
+): Promise<FolderLock> {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const path = join(dir, LOCK);
   const until = Date.now() + patienceMs;
@@ -49,6 +52,7 @@ export async function lockFolder(dir: string, { patienceMs = 10_000 } = {}): Pro
         );
       }
       await pause(50);
+      signal?.throwIfAborted();
       continue;
     }
     takeAway(path);

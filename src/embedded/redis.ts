@@ -24,6 +24,8 @@ export interface RedisOptions {
   readonly say?: (line: string) => void;
   /** Ways that may be used; all by default. */
   readonly ways?: readonly Way[];
+  /** Set when the caller gives it up: whatever was begun is ended, and the signal's reason is thrown. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A Redis that answers. */
@@ -47,17 +49,18 @@ const OLDEST = [6, 2] as const;
  * process. Throws one clear sentence when there is no way, or when another start works on the same folder.
  */
 export async function findRedis(options: RedisOptions): Promise<RunningRedis> {
-  const { url, keep, port, env, say = () => {}, ways = WAYS } = options;
+  const { url, keep, port, env, say = () => {}, ways = WAYS, signal } = options;
   if (url !== undefined && url !== "") {
     return { url, how: `Redis at ${withoutPassword(url)} (REDIS_URL)`, pid: undefined, stop: () => Promise.resolve() };
   }
   const dir = resolve(options.dir);
-  const lock = await lockFolder(dir);
+  const lock = await lockFolder(dir, { signal });
   const failures: string[] = [];
   try {
     for (const way of ways) {
+      signal?.throwIfAborted();
       try {
-        const found = await START[way]({ dir, keep, port, env, say });
+        const found = await START[way]({ dir, keep, port, env, say, signal });
         if (!found) continue;
         lock.note({ pid: found.server.pid, url: found.server.url });
         let stopping: Promise<void> | undefined;
@@ -67,6 +70,7 @@ export async function findRedis(options: RedisOptions): Promise<RunningRedis> {
         failures.push(error instanceof Error ? error.message : String(error));
       }
     }
+    signal?.throwIfAborted();
     throw new Error(noRedis(failures));
   } catch (error) {
     lock.release();
@@ -82,24 +86,30 @@ type Starter = (context: Context) => Promise<{ server: StartedServer; how: strin
 
 /** How each way is gone; `undefined` means that this machine does not offer it. */
 const START: Record<Way, Starter> = {
-  async path({ dir, keep, port, env }) {
+  async path({ dir, keep, port, env, signal }) {
     const path = findOnPath(["redis-server", "valkey-server"], env);
     if (path === undefined) return undefined;
     const version = await versionOf(path);
     if (!isNewEnough(version)) throw new Error(`${path} is version ${version}, and ${OLDEST.join(".")} is needed`);
-    return { server: await startServer({ path }, { dir, keep, port }), how: `Redis ${version}, started from ${path}` };
+    return {
+      server: await startServer({ path }, { dir, keep, port, signal }),
+      how: `Redis ${version}, started from ${path}`,
+    };
   },
-  async docker({ dir, keep, port, env }) {
-    if (!(await dockerHasRedis(env))) return undefined;
-    return { server: await startContainer({ dir, keep, port }), how: `Redis in a Docker container (${REDIS_IMAGE})` };
+  async docker({ dir, keep, port, env, signal }) {
+    if (!(await dockerHasRedis(env, signal))) return undefined;
+    return {
+      server: await startContainer({ dir, keep, port, signal }),
+      how: `Redis in a Docker container (${REDIS_IMAGE})`,
+    };
   },
-  async debian({ dir, keep, port, env, say }) {
+  async debian({ dir, keep, port, env, say, signal }) {
     if (!findOnPath(["apt-get"], env)) return undefined;
     const cache = cacheFolder(env);
-    const program = await unpackDebianRedis(cache, env, say);
+    const program = await unpackDebianRedis(cache, env, say, signal);
     if (!program) return undefined;
     const version = await versionOf(program.path, program.libraryPath);
-    const server = await startServer(program, { dir, keep, port });
+    const server = await startServer(program, { dir, keep, port, signal });
     return { server, how: `Redis ${version} from the Debian package, unpacked in ${cache}` };
   },
 };

@@ -19,6 +19,8 @@ export interface ServerOptions {
   readonly keep: boolean;
   /** Loopback port; any free one when not given. */
   readonly port?: number | undefined;
+  /** Set when the start is to be given up. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A Redis that was started and answers. */
@@ -41,7 +43,7 @@ const STOP_WITHIN_MS = 30_000;
  */
 export async function startServer(
   program: Program,
-  { dir, keep, port: wanted }: ServerOptions,
+  { dir, keep, port: wanted, signal }: ServerOptions,
 ): Promise<StartedServer> {
   for (let attempt = 1; ; attempt += 1) {
     const port = wanted ?? (await freePort());
@@ -59,10 +61,12 @@ export async function startServer(
     child.once("error", () => gone.abort());
     child.once("exit", () => gone.abort());
     const watchdog = watch(child);
-    if (await untilItAnswers(port, password, { withinMs: READY_WITHIN_MS, signal: gone.signal })) {
+    const stopAsking = signal ? AbortSignal.any([gone.signal, signal]) : gone.signal;
+    if (await untilItAnswers(port, password, { withinMs: READY_WITHIN_MS, signal: stopAsking })) {
       return { url: `redis://:${password}@127.0.0.1:${port}`, pid: child.pid, stop: () => stop(child, watchdog) };
     }
     await stop(child, watchdog);
+    signal?.throwIfAborted();
     const reason = lastWords(dir);
     // Somebody took the port between our asking for a free one and Redis listening on it.
     if (wanted === undefined && /address already in use/i.test(reason) && attempt < 5) continue;

@@ -5,7 +5,7 @@ import { toFailure } from "../core/errors.ts";
 import type { SignRequest } from "../core/request.ts";
 import type { Log } from "../core/stage.ts";
 import type { Keys } from "./keys.ts";
-import { StageJob } from "./queues.ts";
+import { quiet, StageJob } from "./queues.ts";
 import type { Store } from "./store.ts";
 
 const QUEUE = "callback";
@@ -33,19 +33,21 @@ export function createCallbacks({
   tell: (request: SignRequest, url: string, signal: AbortSignal) => Promise<void>;
   log: Log;
 }) {
-  const queue = new Queue<StageJob>(QUEUE, {
-    connection,
-    prefix: keys.queues,
-    streams: { events: { maxLen: 1000 } },
-    defaultJobOptions: {
-      attempts: ATTEMPTS,
-      backoff: { type: "callback" },
-      removeOnComplete: true,
-      removeOnFail: { age: 7 * 86_400, count: 1_000 },
-      stackTraceLimit: 0,
-      keepLogs: 0,
-    },
-  });
+  const queue = quiet(
+    new Queue<StageJob>(QUEUE, {
+      connection,
+      prefix: keys.queues,
+      streams: { events: { maxLen: 1000 } },
+      defaultJobOptions: {
+        attempts: ATTEMPTS,
+        backoff: { type: "callback" },
+        removeOnComplete: true,
+        removeOnFail: { age: 7 * 86_400, count: 1_000 },
+        stackTraceLimit: 0,
+        keepLogs: 0,
+      },
+    }),
+  );
   let worker: Worker<StageJob> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let taking: Promise<void> = Promise.resolve();

@@ -3,6 +3,7 @@ import { PermanentError, RetryableError } from "../core/errors.ts";
 import type { RequestId, SignRequest, Source } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
 import type { Codes } from "./codes.ts";
+import type { Handed } from "./handed.ts";
 import type { Keys } from "./keys.ts";
 import { listRequests } from "./listing.ts";
 import type { Pipeline, Submission, Submitted } from "./pipeline-types.ts";
@@ -26,6 +27,7 @@ export interface PipelineParts {
   vault: Vault;
   codes: Codes;
   strangers: Strangers;
+  handed: Handed;
   masterKey: Uint8Array;
   stages: readonly { name: string; retryFrom: string }[];
   /** Whether a request may ask to be approved without a RAO's decision. */
@@ -34,7 +36,20 @@ export interface PipelineParts {
 }
 
 export function createPipeline(parts: PipelineParts): Pipeline {
-  const { redis, keys, store, queues, vault, codes, strangers, masterKey, stages, allowAuto, now = Date.now } = parts;
+  const {
+    redis,
+    keys,
+    store,
+    queues,
+    vault,
+    codes,
+    strangers,
+    handed,
+    masterKey,
+    stages,
+    allowAuto,
+    now = Date.now,
+  } = parts;
   const lastStage = stages.at(-1)?.name;
 
   /** The stage at which a retry takes up a request that failed at `stage`. */
@@ -61,11 +76,6 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     return undefined;
   }
 
-  async function wake(request: SignRequest): Promise<void> {
-    const at = await store.nudge(request.id);
-    if (at) await queues.promote(at.stage, request.id);
-  }
-
   function notNow(request: SignRequest, what: string): PermanentError {
     const where = isEnd(request.phase) ? request.phase : `at ${request.stage}, ${request.phase}`;
     return new PermanentError(`Request ${request.id} is ${where}: it cannot be ${what} now`, {
@@ -87,9 +97,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         );
       }
       if (request.stage !== "approve" || isEnd(request.phase) || request.ending) throw notNow(request, word);
-      return { event: "note", patch: { facts: { decision: { kind, by, atMs: now() } } }, by, note: word };
+      return { event: "note", patch: { facts: { decision: { kind, by, atMs: now() } } }, by, note: word, nudge: true };
     });
-    await wake(decided);
+    await queues.promote(decided.stage, id);
     return decided;
   }
 
@@ -111,7 +121,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const external = authentication.method === "external" ? authentication : undefined;
       await vault.keep(id, { signer, ...(external && { unlock: external.value }) });
       if (submission.reference) await redis.sadd(keys.reference(submission.reference), id);
-      await store.add(
+      const added = await store.add(
         {
           id,
           workflow: submission.workflow,
@@ -131,8 +141,10 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         },
         by,
       );
-      const request = await store.get(id);
-      await queues.add(request.stage, id);
+      const request = added?.request ?? (await store.get(id));
+      const addedMs = now();
+      if (added) handed.keep(added, addedMs);
+      await queues.add(request.stage, id, addedMs);
       return { outcome: "accepted", request };
     },
 
@@ -151,14 +163,15 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     async giveCode(id, secret, by) {
       const open = (request: SignRequest) =>
         request.stage === "sign" && request.phase === "waiting" && request.waiting?.for !== "a new OTP";
-      const request = await store.get(id);
-      if (!open(request)) throw notNow(request, "given a code");
-      await codes.keep(id, secret);
-      const noted = await store.change(id, (fresh) => {
-        if (!open(fresh)) throw notNow(fresh, "given a code");
-        return { event: "note", by, note: "code given" };
-      });
-      await wake(noted);
+      const noted = await store.change(
+        id,
+        (fresh) => {
+          if (!open(fresh)) throw notNow(fresh, "given a code");
+          return { event: "note", by, note: "code given", nudge: true };
+        },
+        () => codes.keep(id, secret),
+      );
+      await queues.promote(noted.stage, id);
       return noted;
     },
 
@@ -198,7 +211,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     async cancel(id, by) {
       const request = await store.change(id, (fresh): Change => {
         if (isEnd(fresh.phase) || fresh.ending) throw notNow(fresh, "cancelled");
-        if (fresh.facts["signedMs"] !== undefined || fresh.intent?.effect === "sign") {
+        if (fresh.facts["signedMs"] !== undefined || fresh.facts["signAccepted"] || fresh.intent?.effect === "sign") {
           throw new PermanentError(`Request ${id} may already be signed: it cannot be cancelled any more`, {
             code: "too-late",
           });
@@ -206,14 +219,14 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         const failure = { code: "cancelled", message: `Cancelled by ${by}`, stage: fresh.stage };
         const patch = { ending: "cancelled" as const, failure };
         // A worker is at it: it ends the request itself, with what its call gave, as soon as that is known.
-        if (fresh.phase === "running" || fresh.intent) return { event: "note", patch, by, note: "cancel" };
+        if (fresh.phase === "running" || fresh.intent) return { event: "note", patch, by, note: "cancel", nudge: true };
         return { event: "end", patch: { ...patch, waiting: null }, by, note: "cancel" };
       });
       if (request.stage === lastStage) {
         await queues.clear(id);
         await queues.add(request.stage, id);
       } else {
-        await wake(request);
+        await queues.promote(request.stage, id);
       }
       return request;
     },
@@ -279,7 +292,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     const facts: Record<string, string[]> = {
       create: ["requestPk", "videoidPk", "videoidLink", "identifiedMs", "providerStatus", "providerGone"],
       approve: ["decision", "approvedMs", "approvedBy"],
-      upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs"],
+      upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted"],
       fetch: ["signed"],
       cleanup: ["removedMs", "cleanup"],
     };

@@ -11,6 +11,15 @@ export type StageJob = z.infer<typeof StageJob>;
 const JOB_ATTEMPTS = 1_000;
 const FAILED_KEPT_SECONDS = 7 * 86_400;
 
+/**
+ * Without a listener BullMQ prints a connection's errors as they are, AUTH arguments included. The connection's owner
+ * tells of an outage already (app.ts), and whoever called is told by the call.
+ */
+export function quiet<Q extends Queue>(queue: Q): Q {
+  queue.on("error", () => {});
+  return queue;
+}
+
 export type Queues = ReturnType<typeof createQueues>;
 
 /**
@@ -29,19 +38,21 @@ export function createQueues({
   const queues = new Map(
     stages.map((stage) => [
       stage,
-      new Queue<StageJob>(stage, {
-        connection,
-        prefix: keys.queues,
-        streams: { events: { maxLen: 1000 } },
-        defaultJobOptions: {
-          attempts: JOB_ATTEMPTS,
-          backoff: { type: "stage" },
-          removeOnComplete: true,
-          removeOnFail: { age: FAILED_KEPT_SECONDS, count: 10_000 },
-          stackTraceLimit: 0,
-          keepLogs: 0,
-        },
-      }),
+      quiet(
+        new Queue<StageJob>(stage, {
+          connection,
+          prefix: keys.queues,
+          streams: { events: { maxLen: 1000 } },
+          defaultJobOptions: {
+            attempts: JOB_ATTEMPTS,
+            backoff: { type: "stage" },
+            removeOnComplete: true,
+            removeOnFail: { age: FAILED_KEPT_SECONDS, count: 10_000 },
+            stackTraceLimit: 0,
+            keepLogs: 0,
+          },
+        }),
+      ),
     ]),
   );
 
@@ -63,8 +74,9 @@ export function createQueues({
     }
   }
 
-  async function add(stage: string, id: RequestId): Promise<void> {
-    await queueOf(stage).add(stage, { requestId: id }, { jobId: id });
+  /** `addedMs` becomes the job's timestamp; now, when left out. Adding a job that is there already does nothing. */
+  async function add(stage: string, id: RequestId, addedMs = Date.now()): Promise<void> {
+    await queueOf(stage).add(stage, { requestId: id }, { jobId: id, timestamp: addedMs });
   }
 
   return {

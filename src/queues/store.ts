@@ -33,6 +33,8 @@ export interface Change {
   lookMs?: number;
   by?: string;
   note?: string;
+  /** Asks for a look as well: a wait that is just being parked will notice. */
+  nudge?: boolean;
   /** The write counts only while this worker holds its job. */
   fence?: { lockKey: string; token: string };
 }
@@ -132,16 +134,31 @@ export function createStore({
       change.fence?.token ?? "",
       pk ? String(pk.value) : "",
       pk?.how ?? "",
+      change.nudge ? "1" : "",
     );
     if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
     return { request: next, version: answer[0], nudgedMs: Number(answer[1]) };
   }
 
+  async function get(id: RequestId): Promise<SignRequest> {
+    const held = await read(id);
+    if (!held) throw new PermanentError(`There is no request ${id}`, { code: "no-such-request" });
+    return held.request;
+  }
+
+  async function historyOf({ id, createdMs }: SignRequest): Promise<HistoryLine[]> {
+    const lines = await redis.lrange(keys.history(id), 0, -1);
+    return lines.map((line) => (line.startsWith("@") ? decodeLine(line.slice(1), 0) : decodeLine(line, createdMs)));
+  }
+
   return {
     read,
 
-    /** Creates the record at the first stage. False when the id is already there: submitting twice is harmless. */
-    async add(request: Omit<SignRequest, "stage" | "phase" | "attempt" | "updatedMs">, by: string): Promise<boolean> {
+    /** Creates the record at the first stage. Undefined when the id is already there: submitting twice is harmless. */
+    async add(
+      request: Omit<SignRequest, "stage" | "phase" | "attempt" | "updatedMs">,
+      by: string,
+    ): Promise<Held | undefined> {
       const first: SignRequest = {
         ...request,
         stage: stages[0] ?? "",
@@ -151,19 +168,14 @@ export function createStore({
       };
       SignRequest.parse(first);
       try {
-        await write(undefined, "0", first, { event: "note", by, note: "submitted" }, undefined);
-        return true;
+        return await write(undefined, "0", first, { event: "note", by, note: "submitted" }, undefined);
       } catch (error) {
-        if (error instanceof Conflict) return false;
+        if (error instanceof Conflict) return undefined;
         throw error;
       }
     },
 
-    async get(id: RequestId): Promise<SignRequest> {
-      const held = await read(id);
-      if (!held) throw new PermanentError(`There is no request ${id}`, { code: "no-such-request" });
-      return held.request;
-    },
+    get,
 
     /** A worker takes the request up at `stage`. The record as it is afterwards; undefined when there is none. */
     async begin(id: RequestId, stage: string, withinMs: number): Promise<Held | undefined> {
@@ -208,13 +220,24 @@ export function createStore({
       return await write(request.phase, held.version, next, change, pkChange(request, next));
     },
 
-    /** For the outside: reads, decides, writes, and does it again when somebody else was faster. */
-    async change(id: RequestId, decide: (request: SignRequest) => Change): Promise<SignRequest> {
+    /**
+     * For the outside: reads, decides, writes, and does it again when somebody else was faster. `prepare` runs once, after
+     * the first decision and before anything is written.
+     */
+    async change(
+      id: RequestId,
+      decide: (request: SignRequest) => Change,
+      prepare?: () => Promise<void>,
+    ): Promise<SignRequest> {
+      let prepared = prepare === undefined;
       for (let tries = 0; tries < 20; tries++) {
         const held = await read(id);
         if (!held) throw new PermanentError(`There is no request ${id}`, { code: "no-such-request" });
+        const change = decide(held.request);
+        if (!prepared) await prepare?.();
+        prepared = true;
         try {
-          return (await this.write(held, decide(held.request))).request;
+          return (await this.write(held, change)).request;
         } catch (error) {
           if (!(error instanceof Conflict)) throw error;
         }
@@ -234,12 +257,10 @@ export function createStore({
     },
 
     async history(id: RequestId): Promise<HistoryLine[]> {
-      const [held, lines] = await Promise.all([read(id), redis.lrange(keys.history(id), 0, -1)]);
-      if (!held) throw new PermanentError(`There is no request ${id}`, { code: "no-such-request" });
-      return lines.map((line) =>
-        line.startsWith("@") ? decodeLine(line.slice(1), 0) : decodeLine(line, held.request.createdMs),
-      );
+      return await historyOf(await get(id));
     },
+    /** The history of a request whose record is at hand. */
+    historyOf,
 
     /** How many requests are in each group. */
     async counts(): Promise<Record<Group, number>> {

@@ -2,8 +2,10 @@ import { type ConnectionOptions, DelayedError, type Job, UnrecoverableError, Wor
 import { toMs } from "../core/duration.ts";
 import { type Failure, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
 import { Ended, Waiting } from "../core/outcome.ts";
+import type { SignRequest } from "../core/request.ts";
 import type { AnyStage, Log, Run } from "../core/stage.ts";
 import { isEnd } from "../core/status.ts";
+import type { Handed } from "./handed.ts";
 import type { Keys } from "./keys.ts";
 import { type Queues, StageJob } from "./queues.ts";
 import { type Change, Conflict, type Held, type Store } from "./store.ts";
@@ -11,6 +13,8 @@ import { type Change, Conflict, type Held, type Store } from "./store.ts";
 /** A job whose worker died is taken over after this. */
 const LOCK_MS = 15_000;
 const STALLED_CHECK_MS = 5_000;
+/** A stage that is over sooner is not marked as running: its result is one write. */
+const MARK_AFTER_MS = 1_000;
 /** An intent whose writing took longer than this may have lost its lock meanwhile: the call is not made. */
 const SLOW_INTENT_MS = 2_000;
 
@@ -21,6 +25,8 @@ export interface WorkerDeps<Tools> {
   tools: Tools;
   log: Log;
   connection: ConnectionOptions;
+  /** Shared by the workers of one process. */
+  handed: Handed;
   /** Names of all stages, in order. */
   stages: readonly string[];
   lockMs?: number;
@@ -79,8 +85,19 @@ export function startWorker<Tools extends object>(stage: AnyStage<Tools>, deps: 
   };
 }
 
+/** Events that do not take a request off its way, even when somebody has asked to end it. */
+const KEEP_COURSE: readonly Change["event"][] = ["start", "intend", "end"];
+
 class Superseded extends Error {
   override readonly name = "Superseded";
+}
+
+/** A wait for the outcome of a call: until it is known, the intent stays. */
+class Unsettled {
+  readonly wait: Waiting;
+  constructor(wait: Waiting) {
+    this.wait = wait;
+  }
 }
 
 /** One attempt of one stage for one request. The only place where a stage meets the queue. */
@@ -99,13 +116,14 @@ async function runStage<Tools extends object>({
   lost: AbortSignal | undefined;
   deps: WorkerDeps<Tools>;
 }): Promise<void> {
-  const { store, queues, keys, tools, log, stages, now = Date.now, random = Math.random } = deps;
+  const { store, queues, keys, tools, log, stages, handed, now = Date.now, random = Math.random } = deps;
   const { requestId } = StageJob.parse(job.data);
   const isLast = stage.name === stages[stages.length - 1];
   const timeoutMs = toMs(stage.timeout);
   const startedMs = performance.now();
 
-  const found = await store.begin(requestId, stage.name, timeoutMs);
+  const found =
+    handed.take(requestId, stage.name, job.timestamp) ?? (await store.begin(requestId, stage.name, timeoutMs));
   if (!found || isEnd(found.request.phase)) return;
   if (found.request.stage !== stage.name) {
     // Delivered again after a crash between the record and the next job: hand on, do not repeat.
@@ -115,14 +133,22 @@ async function runStage<Tools extends object>({
   let held: Held = found;
   const seenNudgeMs = found.nudgedMs;
 
-  const outcome = await attempt().catch((error: unknown) => error);
+  let writing: Promise<unknown> = Promise.resolve();
+  const mark = setTimeout(() => {
+    if (held.request.phase === "queued") write({ event: "start", lookMs: now() + timeoutMs }).catch(() => {});
+  }, MARK_AFTER_MS);
+
+  const outcome = await attempt()
+    .catch((error: unknown) => error)
+    .finally(() => clearTimeout(mark));
   if (outcome instanceof Superseded) return;
-  if (outcome instanceof Waiting) return await park(outcome);
+  if (outcome instanceof Unsettled) return await park(outcome.wait, held.request.intent);
+  if (outcome instanceof Waiting) return await park(outcome, undefined);
   if (outcome instanceof Ended) return await end(outcome);
   if (outcome instanceof Error) return await failed(toFailure(outcome));
   return await succeed(outcome as Record<string, unknown>);
 
-  async function attempt(): Promise<Waiting | Ended | Record<string, unknown>> {
+  async function attempt(): Promise<Unsettled | Waiting | Ended | Record<string, unknown>> {
     const needs = stage.needs.safeParse(held.request.facts);
     if (!needs.success) {
       const missing = needs.error.issues.map((issue) => issue.path.join(".")).join(", ");
@@ -132,6 +158,7 @@ async function runStage<Tools extends object>({
     const run: Run<Tools, Record<string, unknown>> = {
       ...tools,
       requestId,
+      request: held.request,
       facts: needs.data,
       attempt: held.request.attempt,
       ending: held.request.ending,
@@ -143,7 +170,8 @@ async function runStage<Tools extends object>({
     const { intent } = held.request;
     if (intent && typeof stage.afterSilence === "function") {
       const settled = await stage.afterSilence(run, intent);
-      if (settled instanceof Waiting || settled instanceof Ended) return settled;
+      if (settled instanceof Waiting) return new Unsettled(settled);
+      if (settled instanceof Ended) return settled;
       if (settled !== "repeat") return stage.gives.parse(settled);
     }
     if (held.request.ending && !isLast) {
@@ -178,10 +206,16 @@ async function runStage<Tools extends object>({
     return await call();
   }
 
-  /** Writes, taking over what others added meanwhile, as long as the request is still at this stage. */
-  async function write(change: Change): Promise<void> {
+  /** Writes, taking over what others added meanwhile, as long as the request is still at this stage. One at a time. */
+  function write(change: Change): Promise<void> {
+    const written = writing.then(() => writeNow(change));
+    writing = written.catch(() => {});
+    return written;
+  }
+
+  async function writeNow(change: Change): Promise<void> {
     for (let tries = 0; ; tries++) {
-      const diverted = held.request.ending && !isLast && change.event !== "intend" && change.event !== "end";
+      const diverted = held.request.ending && !isLast && !KEEP_COURSE.includes(change.event);
       try {
         const patch = { ...change.patch, ...(change.event !== "succeed" && orphaned()), waiting: null };
         held = await store.write(held, diverted ? { ...change, event: "end", patch } : change);
@@ -204,7 +238,10 @@ async function runStage<Tools extends object>({
   }
 
   async function handOn(): Promise<void> {
-    if (held.request.phase === "queued") await queues.add(held.request.stage, requestId);
+    if (held.request.phase !== "queued") return;
+    const addedMs = now();
+    handed.keep(held, addedMs);
+    await queues.add(held.request.stage, requestId, addedMs);
   }
 
   async function end({ ending, code, message }: Ended): Promise<void> {
@@ -261,7 +298,8 @@ async function runStage<Tools extends object>({
     throw new UnrecoverableError(code);
   }
 
-  async function park(wait: Waiting): Promise<void> {
+  /** `open` is the call whose outcome is waited for; any other is settled by now. */
+  async function park(wait: Waiting, open: SignRequest["intent"]): Promise<void> {
     if (held.request.ending && !isLast) {
       return await end(new Ended(held.request.ending, held.request.ending, "ended while it waited"));
     }
@@ -277,13 +315,15 @@ async function runStage<Tools extends object>({
     const quietMs = atMs - Math.max(sinceMs, held.nudgedMs);
     const lookMs = Math.min(atMs + wait.pollMs(quietMs), untilMs);
     const shown = held.request.waiting?.detail === wait.detail && !wait.facts;
-    if (!same || !shown || held.request.phase !== "waiting") {
+    const settled = !open && held.request.intent !== undefined;
+    if (!same || !shown || settled || held.request.phase !== "waiting") {
       await write({
         event: "wait",
         patch: {
           attempt: 0,
           waiting: { for: wait.what, whose: wait.whose, ...(wait.detail && { detail: wait.detail }), sinceMs, untilMs },
           failure: null,
+          ...(!open && { intent: null }),
           ...(wait.facts && { facts: wait.facts }),
         },
         lookMs,

@@ -28,16 +28,12 @@ export interface Evidence {
   history: (Omit<HistoryLine, "atMs"> & { at: string })[];
 }
 
-type Parts = Pick<Tools, "results" | "vault" | "records"> & { requestId: RequestId };
+type Parts = Pick<Tools, "results" | "vault" | "historyOf"> & { requestId: RequestId; request: SignRequest };
 
 /** Writes evidence.json anew, with what the running stage has just found out. */
 export async function writeEvidence(run: Parts, given: Record<string, unknown>): Promise<void> {
-  const { requestId, records, results, vault } = run;
-  const [request, history, person] = await Promise.all([
-    records.get(requestId),
-    records.history(requestId),
-    vault.read(requestId),
-  ]);
+  const { requestId, request, historyOf, results, vault } = run;
+  const [history, person] = await Promise.all([historyOf(request), vault.read(requestId)]);
   const facts = { ...request.facts, ...given };
   // A repeated cleanup finds the vault erased: who signed is then only in the evidence that is there already.
   const signer = person?.signer ?? ((await results.readEvidence(requestId)) as Evidence | undefined)?.signer;

@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import type { HistoryLine } from "../core/history.ts";
-import type { RequestId, SignRequest } from "../core/request.ts";
+import type { SignRequest } from "../core/request.ts";
 import type { Approval } from "../core/signing.ts";
 import type { Stage } from "../core/stage.ts";
 import type { Documents } from "../files/documents.ts";
@@ -22,6 +22,8 @@ export interface Policy {
   /** How long a call that was not answered may still be at work at the provider. */
   settleMs: number;
   signSettleMs: number;
+  /** The longest pause between two looks at a request whose signer or officer is awaited. */
+  longestPauseMs(): number;
   /** How long a safe signed file waits before its copy at the provider goes. */
   deleteGraceMs: number;
   /** The signed file continues the original byte by byte (false when the provider sanitises PDFs). */
@@ -38,10 +40,7 @@ export interface Tools {
   vault: Vault;
   codes: Codes;
   orphans: Orphans;
-  records: {
-    get(id: RequestId): Promise<SignRequest>;
-    history(id: RequestId): Promise<HistoryLine[]>;
-  };
+  historyOf(request: SignRequest): Promise<HistoryLine[]>;
   policy: Policy;
 }
 

@@ -4,6 +4,7 @@ import { inject, onTestFinished } from "vitest";
 import { toRequestId } from "../../src/core/request.ts";
 import type { AnyStage, Log } from "../../src/core/stage.ts";
 import { createCodes } from "../../src/queues/codes.ts";
+import { createHanded } from "../../src/queues/handed.ts";
 import { createKeys } from "../../src/queues/keys.ts";
 import { createPipeline } from "../../src/queues/pipeline.ts";
 import type { Submission } from "../../src/queues/pipeline-types.ts";
@@ -31,8 +32,10 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
   const vault = createVault({ redis, keys, masterKey });
   const codes = createCodes({ redis, keys, masterKey });
   const strangers = createStrangers({ redis, keys, now });
+  const handed = createHanded();
   const pipeline = createPipeline({
     redis,
+    handed,
     keys,
     store,
     queues,
@@ -72,6 +75,7 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
             store,
             queues,
             keys,
+            handed,
             tools: {},
             log: silent,
             connection: redis,

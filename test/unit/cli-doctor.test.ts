@@ -1,5 +1,5 @@
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { checkNode } from "../../src/cli/doctor.ts";
@@ -90,4 +90,13 @@ test("doctor ends with 1 when something fails, tells it as JSON too, and makes n
   expect(findings.filter(({ level }) => level === "fail").map(({ check }) => check)).toEqual(["Redis"]);
   expect(out).not.toContain("a-password");
   expect(existsSync(join(dir, "new"))).toBe(false);
+});
+
+test("a run.json that another machine, or a container, left is not taken for a process of this one", async () => {
+  const left = (host: string) =>
+    writeFileSync(join(dir, "run.json"), JSON.stringify({ pid: process.pid, host, api: "http://127.0.0.1:1" }));
+  left(hostname());
+  expect((await runCommand(["doctor"], { env: { DATA_DIR: dir } })).out).not.toContain("No signpipe runs on this");
+  left("elsewhere");
+  expect((await runCommand(["doctor"], { env: { DATA_DIR: dir } })).out).toContain("No signpipe runs on this DATA_DIR");
 });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { COMMANDS, toStages } from "../../src/cli/commands.ts";
+import { COMMANDS, toParts, toStages } from "../../src/cli/commands.ts";
 import { toSimulatorOptions } from "../../src/cli/simulate.ts";
 import { STAGE_NAMES } from "../../src/workers/index.ts";
 import { runCommand } from "../helpers/cli-house.ts";
@@ -43,6 +43,17 @@ test("stages are worked on in the pipeline's order, all when none is named, and 
   expect(() => toStages(["upload", "stamp"])).toThrow(/no stage "stamp": there are create, identify/);
 });
 
+test("the parts of a start are chosen by name, and an unknown one is refused", async () => {
+  expect(toParts("keeping, api")).toEqual(["api", "keeping"]);
+  for (const only of ["api,mailbox", "api,"]) {
+    const { exitCode, err } = await runCommand(["start", "--only", only]);
+    expect(exitCode).toBe(1);
+    expect(err).toMatch(
+      /^signpipe: --only: there is no part "(mailbox)?": there are api, inbox, workers, keeping\.\n$/,
+    );
+  }
+});
+
 test("the help of work lists the stages", async () => {
   expect((await runCommand(["work", "--help"])).out).toContain(STAGE_NAMES.join(", "));
 });
@@ -77,6 +88,7 @@ test("an option of the simulator that cannot be used is named", () => {
     [{ port: "70000" }, /--port must be a whole number from 0 to 65535/],
     [{ retrieval: "x" }, /--retrieval/],
     [{ webhookUrl: "nowhere" }, /--webhook-url/],
+    [{ origin: "nowhere" }, /--origin/],
   ] as const) {
     expect(() => toSimulatorOptions({ ...SIMULATE, ...change })).toThrow(word);
   }

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -45,6 +45,14 @@ describe("keys", () => {
     expect(first.keptIn).toHaveLength(3);
     for (const path of first.keptIn) expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(readFileSync(first.keptIn[0] ?? "", "utf8")).toContain(first.apiKeys[0]?.secret);
+  });
+
+  test("of the API are neither read nor made up where no API is served", () => {
+    const settings = read({ DATA_DIR: join(dir, "worker"), API_KEYS: "unusable", WEBHOOK_SECRET: "short" });
+    const ring = readKeys(settings, { forApi: false });
+    expect(ring).toMatchObject({ apiKeys: [], webhookSecret: "" });
+    expect(readdirSync(join(dir, "worker", "keys"))).toEqual(["master-key"]);
+    expect(readKeys(read({ DATA_DIR: join(dir, "worker") })).masterKey).toEqual(ring.masterKey);
   });
 
   test("that are given are kept nowhere", () => {

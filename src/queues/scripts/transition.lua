@@ -2,7 +2,7 @@
 -- wish to be looked at, in one step. Optionally only while this worker still holds its job (the fence).
 -- KEYS: request, history, due, index it leaves, index it enters, pks, BullMQ lock, then sets that want to know
 -- ARGV: id, version we read, stage, phase, now, json, history line, due ("" = none), created,
---       lock token ("" = no fence), request_pk ("" = none), "set" or "drop" the request_pk
+--       lock token ("" = no fence), request_pk ("" = none), "set" or "drop" the request_pk, "1" = nudge
 -- Returns {version, nudged}; 0 when somebody else wrote; -1 when the lock is not ours.
 local value = redis.call('GET', KEYS[1])
 local version, nudged = '0', '0'
@@ -10,6 +10,7 @@ if value then version, nudged = string.match(value, '^(%d+)|[^|]*|[^|]*|(%d+)|')
 if version ~= ARGV[2] then return 0 end
 if ARGV[10] ~= '' and redis.call('GET', KEYS[7]) ~= ARGV[10] then return -1 end
 version = tostring(tonumber(version) + 1)
+if ARGV[13] == '1' then nudged = string.format('%.0f', math.max(tonumber(nudged) + 1, tonumber(ARGV[5]))) end
 redis.call('SET', KEYS[1], table.concat({version, ARGV[3], ARGV[4], nudged, ARGV[5], ARGV[6]}, '|'))
 if redis.call('RPUSH', KEYS[2], ARGV[7]) > 1000 then redis.call('LTRIM', KEYS[2], -900, -1) end
 if ARGV[8] == '' then redis.call('ZREM', KEYS[3], ARGV[1]) else redis.call('ZADD', KEYS[3], ARGV[8], ARGV[1]) end
