@@ -112,7 +112,7 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
   /** False when somebody else was faster. */
   function takeOne(claim: Claim, list: { path: string; open: Set<RequestId> }): boolean {
     try {
-      renameSync(toPath(inbox, claim.raw), join(gate, claim.id));
+      renameSync(toPath(inbox, claim.raw), `${gate}/${claim.id}`);
     } catch (error) {
       if (errnoOf(error) === "ENOENT") return false;
       throw error;
