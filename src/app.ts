@@ -247,6 +247,7 @@ export function createApp({
         connection: patient,
         keys,
         store: inside.store,
+        masterKey,
         tell: teller.tell,
         log,
       });
@@ -269,6 +270,7 @@ export function createApp({
         documents,
         config: {
           settleMs: settings.INBOX_SETTLE_MS,
+          incompleteMs: settings.INBOX_INCOMPLETE_MS,
           settleMaxMs: settings.INBOX_SETTLE_MAX_MS,
           sweepMs: settings.INBOX_SWEEP_MS,
           folderSettleMs: settings.INBOX_FOLDER_SETTLE_MS,

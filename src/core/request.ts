@@ -18,7 +18,7 @@ export function toRequestId(random: Uint8Array): RequestId {
     held = (held << 8) | byte;
     for (bits += 8; bits >= 5; held &= (1 << bits) - 1) {
       bits -= 5;
-      text += ALPHABET[held >> bits] ?? "0";
+      text += ALPHABET.charAt(held >> bits);
     }
   }
   return `req-${text}`;

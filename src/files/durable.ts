@@ -66,7 +66,7 @@ export async function writeDurably({
     await unlink(partial);
     await syncFolder(dir);
     if ((await hashFile(final)).sha256 !== written.sha256) {
-      throw new RetryableError(`${name} does not read back as it was written`, { code: "disk-error" });
+      throw new RetryableError("A file does not read back as it was written", { code: "disk-error" });
     }
     return { ...written, outcome };
   } catch (error) {

@@ -31,10 +31,10 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
     },
     async list(): Promise<Stranger[]> {
       const pks = await redis.zrangebyscore(keys.strangers, now() - KEPT_MS, "+inf");
-      if (pks.length === 0) {
-        await redis.del(keys.strangerPrints);
-        return [];
-      }
+      const printed = await redis.hkeys(keys.strangerPrints);
+      const old = printed.filter((pk) => !pks.includes(pk));
+      if (old.length > 0) await redis.hdel(keys.strangerPrints, ...old);
+      if (pks.length === 0) return [];
       const [owners, prints] = await Promise.all([
         redis.hmget(keys.pks, ...pks),
         redis.hmget(keys.strangerPrints, ...pks),
@@ -53,6 +53,7 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
     },
     /** Remembers that this request may have an orphan, until `untilMs`. */
     async suspect(id: RequestId, untilMs: number): Promise<void> {
+      await redis.zremrangebyscore(keys.unheard, "-inf", now());
       await redis.zadd(keys.unheard, untilMs, id);
     },
     async unheard(): Promise<RequestId[]> {

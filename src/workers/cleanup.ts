@@ -63,11 +63,11 @@ async function afterSuccess(run: Run<Tools, Facts>) {
       expires: "failed",
     });
   }
-  for (const { uid, name } of uploaded) {
+  for (const [i, { uid }] of uploaded.entries()) {
     const file = signed.find((one) => one.uid === uid);
     if (!file || !(await results.rehash(requestId, file))) {
       throw new PermanentError(
-        `The signed copy of ${name} is missing or was changed: nothing is deleted at the provider; a retry fetches it again`,
+        `The signed copy of document ${i + 1} is missing or was changed: nothing is deleted at the provider; a retry fetches it again`,
         { code: "signed-file-changed" },
       );
     }

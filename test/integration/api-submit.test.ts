@@ -92,6 +92,23 @@ test.each<[string, Part[], number, string, string]>([
     "UTF-8",
   ],
   [
+    "a manifest that names a key twice",
+    [
+      { ...manifestPart(), content: `{"reference":"a","reference":"b","signer":${JSON.stringify(MANIFEST.signer)}}` },
+      filePart(),
+    ],
+    400,
+    "invalid-json",
+    'it must name each key once, but "reference" is there twice',
+  ],
+  [
+    "an appearance without its place",
+    [manifestPart({ ...MANIFEST, signature: { appearance: { page: 1 } } }), filePart()],
+    422,
+    "invalid-manifest",
+    "signature.appearance.position is missing",
+  ],
+  [
     "a manifest with a field missing",
     [manifestPart({ ...MANIFEST, signer: {} }), filePart()],
     422,

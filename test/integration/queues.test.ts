@@ -42,12 +42,7 @@ describe("a request", () => {
     expect(seen).toEqual(["one", "two", "three"]);
     expect((await toy.store.get(id)).facts).toMatchObject({ one: 1, two: 1, three: 1 });
     const lines = (await toy.store.history(id)).map(({ event, stage, phase }) => `${event} ${stage} ${phase}`);
-    expect(lines).toEqual([
-      "note one queued",
-      "succeed two queued",
-      "succeed three queued",
-      "succeed three done",
-    ]);
+    expect(lines).toEqual(["note one queued", "succeed two queued", "succeed three queued", "succeed three done"]);
     expect(await toy.redis.zcard(toy.keys.due)).toBe(0);
   });
 

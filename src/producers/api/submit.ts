@@ -53,6 +53,8 @@ export function addSubmit(app: Server, parts: Parts): void {
             "auto-approval-not-allowed",
             "idempotency-mismatch",
             "disk-full",
+            "disk-read-only",
+            "disk-error",
           ],
         },
       },

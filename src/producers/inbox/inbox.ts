@@ -69,6 +69,7 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     setAside,
     statusFiles,
     follow,
+    ends,
     counts,
     log,
     now,
@@ -136,7 +137,7 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     lastScanMs = now();
     scanMs = performance.now() - startedMs;
     if (isRootGone) return;
-    await reports().catch((error: unknown) => log.warn({ code: codeOf(error) }, "unusable files not reported"));
+    await reports().catch((error: unknown) => log.warn({ code: codeOf(error) }, "troubles of files not told"));
   }
 
   async function take(ready: readonly Ready[], breathe: () => Promise<void>): Promise<void> {
@@ -144,9 +145,9 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
       const form = item.kind === "folder" || item.kind === "special" ? item.kind : "file";
       return { form, raw: item.raw, sidecar, mark: form === "file" ? item.mark : undefined };
     });
-    const held = new Set<RawName>();
+    const held = new Map<RawName, unknown>();
     const couldNot = ({ raw }: Wanted, error: unknown) => {
-      held.add(raw);
+      held.set(raw, error);
       if (!BUSY.has(errnoOf(error))) pending.fault(error);
     };
     const isMost = ready.length >= MANY && 2 * ready.length >= tracker.size();
@@ -162,7 +163,7 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     }
     for (const { item, sidecar } of ready) {
       if (held.has(item.raw)) {
-        tracker.hold(item);
+        tracker.hold(item, held.get(item.raw));
         continue;
       }
       tracker.forget(item.raw);
