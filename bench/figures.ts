@@ -189,8 +189,8 @@ export function toRows(figures: readonly Figure[], reports: ReadonlyMap<string, 
       withUnit(show(value)),
       withUnit(show(reference)),
       show(judged),
-      `${sign} ${toText(must)}`,
-      aimWords ?? `${sign} ${toText(aim)}`,
+      `${sign} ${must.toLocaleString("en")}`,
+      aimWords ?? `${sign} ${aim?.toLocaleString("en")}`,
       judge(figure, measured),
     ];
   });
