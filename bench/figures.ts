@@ -145,10 +145,10 @@ export const FIGURES: readonly Figure[] = [
   },
   {
     bench: "scale",
-    what: "CPU per request while 100,000 wait, against while 1,000 do",
+    what: "CPU per request while 1,000, 10,000 and 100,000 wait: dearest against cheapest",
     value: "CPU ms per request, 100000 open",
     reference: "CPU ms per request, 1000 open",
-    judged: "cost, dearest size against cheapest",
+    judged: "CPU per request, dearest against cheapest, 1000, 10000, 100000 open",
     unit: "ms",
     better: "less",
     must: 1.5,
@@ -157,7 +157,7 @@ export const FIGURES: readonly Figure[] = [
   {
     bench: "scale",
     what: "Idle CPU while 100,000 wait",
-    value: "idle CPU, % of a core",
+    value: "idle CPU, % of a core, 100000 open",
     unit: "% of a core",
     better: "less",
     must: 3,

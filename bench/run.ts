@@ -4,7 +4,6 @@ import { cpus, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Redis } from "ioredis";
-import { format, resolveConfig } from "prettier";
 import { type Figures, FIGURES, toMarkdown, toPlain, toRows } from "./figures.ts";
 import { finish, startRedis } from "./parts.ts";
 
@@ -24,6 +23,9 @@ const isToWrite = process.argv.includes("--write");
 const strange = names.filter((name) => !BENCHMARKS.includes(name));
 if (strange.length > 0) giveUp(`There is no benchmark "${strange[0]}"; there are ${BENCHMARKS.join(", ")}.`);
 if (isToWrite && names.length > 0) giveUp("--write writes the whole table: leave the names of benchmarks out.");
+const otherSizes = Object.keys(process.env).filter((name) => /^BENCH_/.test(name));
+if (isToWrite && otherSizes.length > 0)
+  giveUp(`The table is of the usual sizes: --write needs ${otherSizes[0]} unset.`);
 const chosen = BENCHMARKS.filter((name) => names.length === 0 || names.includes(name));
 
 const scratch = mkdtempSync(join(tmpdir(), "signpipe-bench-"));
@@ -43,7 +45,8 @@ const rows = toRows(
 );
 const where = await describeMachine();
 console.log(`\n${toPlain(rows)}\n\n${where}`);
-if (isToWrite) await write(`${toMarkdown(rows)}\n\n${where}`);
+if (otherSizes.length > 0) console.log(`Not of the usual sizes (${otherSizes.join(", ")}): good for a trial only.`);
+if (isToWrite) write(`${toMarkdown(rows)}\n\n${where}`);
 
 function giveUp(sentence: string): never {
   console.error(sentence);
@@ -84,11 +87,12 @@ async function describeMachine(): Promise<string> {
   return `Measured on ${date}: ${cpus().length} × ${cpu?.model.trim()}, ${gigabytes} GiB, Node ${process.versions.node}, Redis ${version}.`;
 }
 
-async function write(table: string): Promise<void> {
+function write(table: string): void {
   const text = readFileSync(DOCUMENT, "utf8");
   if (!BETWEEN.test(text)) giveUp("docs/performance.md has no place for the table: its two comments are missing.");
-  const path = fileURLToPath(DOCUMENT);
-  const written = text.replace(BETWEEN, (_, before: string, after: string) => `${before}\n${table}\n${after}`);
-  writeFileSync(DOCUMENT, await format(written, { ...(await resolveConfig(path)), filepath: path }));
+  writeFileSync(
+    DOCUMENT,
+    text.replace(BETWEEN, (_, before: string, after: string) => `${before}\n${table}\n${after}`),
+  );
   console.log("\ndocs/performance.md written");
 }

@@ -138,9 +138,9 @@ report("scale", {
   "Redis bytes per open request": memory.open,
   "Redis bytes per finished request": memory.finished,
   ...costs,
-  "cost, dearest size against cheapest": Math.max(...cpuMs) / Math.min(...cpuMs),
-  "idle CPU, % of a core": idle.ours,
-  "idle CPU of Redis, % of a core": idle.redis,
+  [`CPU per request, dearest against cheapest, ${SIZES.join(", ")} open`]: Math.max(...cpuMs) / Math.min(...cpuMs),
+  [`idle CPU, % of a core, ${open} open`]: idle.ours,
+  [`idle CPU of Redis, % of a core, ${open} open`]: idle.redis,
 });
 await finish();
 process.exit(0);
