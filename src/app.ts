@@ -24,6 +24,7 @@ import { createCallbacks } from "./queues/callbacks.ts";
 import { createCodes } from "./queues/codes.ts";
 import { createGate } from "./queues/gate.ts";
 import { createHanded } from "./queues/handed.ts";
+import { createCrowd } from "./queues/crowd.ts";
 import { createIdempotency } from "./queues/idempotency.ts";
 import { createKeys } from "./queues/keys.ts";
 import { createPipeline } from "./queues/pipeline.ts";
@@ -126,6 +127,7 @@ export function createApp({
     createGraceMs: settings.CREATE_GRACE_MS,
     settleMs: settings.SETTLE_MS,
     signSettleMs: settings.SIGN_SETTLE_MS,
+    longestPauseMs: createCrowd({ redis: patient, keys }).longestPauseMs,
     deleteGraceMs: settings.DELETE_GRACE_MS,
     incremental: settings.ONESHOT_INCREMENTAL,
   };
