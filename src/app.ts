@@ -115,7 +115,10 @@ export function createApp({
     async whereabouts(id) {
       const request = (await inside.store.read(id))?.request;
       const requestPk = request?.facts["requestPk"] as number | undefined;
-      return { requestPk, isBeingCreated: request !== undefined && request.stage === STAGE_NAMES[0] && !isEnd(request.phase) };
+      return {
+        requestPk,
+        isBeingCreated: request !== undefined && request.stage === STAGE_NAMES[0] && !isEnd(request.phase),
+      };
     },
     log,
   });

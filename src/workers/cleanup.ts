@@ -27,6 +27,7 @@ const Gives = z.object({
   signedMs: z.number().optional(),
   note: z.string().optional(),
   uploaded: z.null().optional(),
+  begun: z.null().optional(),
 });
 
 /**
@@ -82,7 +83,7 @@ async function afterSuccess(run: Run<Tools, Facts>) {
   const given = { removedMs: now() };
   await writeEvidence(run, given);
   await vault.erase(requestId);
-  return { ...given, uploaded: null }; // the evidence has it: what is done is kept short
+  return { ...given, uploaded: null, begun: null }; // the evidence has it: what is done is kept short
 }
 
 /** Whether deleting a document deletes its signed version is not documented: whatever is left goes as well. */
