@@ -36,13 +36,22 @@ export async function startRedis({ keep = false } = {}): Promise<RunningRedis> {
   return redis;
 }
 
-/** One document and what a provider would make of it, signed by the simulator. */
-export async function sample(dir: string): Promise<{ original: string; signed: string; contract: string }> {
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+}
+
+/** Makes a document of one page. Its path. */
+export async function smallPdf(dir: string): Promise<string> {
   const pdf = await PDFDocument.create();
   pdf.addPage([400, 300]).drawText("A small document", { x: 40, y: 200, size: 12 });
-  const original = join(dir, "original.pdf");
-  writeFileSync(original, await pdf.save({ useObjectStreams: false }));
-  return await signBySimulator(dir, original);
+  const path = join(dir, "original.pdf");
+  writeFileSync(path, await pdf.save({ useObjectStreams: false }));
+  return path;
+}
+
+/** One document and what a provider would make of it, signed by the simulator. */
+export async function sample(dir: string): Promise<{ original: string; signed: string; contract: string }> {
+  return await signBySimulator(dir, await smallPdf(dir));
 }
 
 /** Has the simulator sign a file, by the calls of the workflow. */
@@ -176,7 +185,7 @@ export function submission(app: App, original: string, method: "sms" | "external
     workflow: "videoid",
     source: "api",
     documents: [{ id: `${id}/1.pdf`, name: "original.pdf", ...factsOf(original) }],
-    signer: { email: `${id}@example.com`, mobile_phone_number: "+34699999999" },
+    signer: { email: `${id}@example.com`, mobile_phone_number: "+34699999999" }, // nobody's document twice
     authentication: method === "sms" ? { method } : { method, type: "bench", value: "v" },
     by: "bench",
   };
@@ -210,6 +219,11 @@ export async function waitUntil(there: () => Promise<boolean>, everyMs = 20, wit
     if (Date.now() > late) throw new Error("the benchmark does not get on");
     await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
+}
+
+/** Resolves once `count` requests are done. */
+export async function awaitDone(redis: Redis, prefix: string, count: number): Promise<void> {
+  await waitUntil(async () => (await redis.zcard(`${prefix}:index:done`)) >= count);
 }
 
 /** Gives every signer's code as soon as it is waited for, until `done`. */

@@ -25,6 +25,7 @@ import { createCodes } from "./queues/codes.ts";
 import { createGate } from "./queues/gate.ts";
 import { createGuard } from "./queues/guard.ts";
 import { createHanded } from "./queues/handed.ts";
+import { createCrowd } from "./queues/crowd.ts";
 import { createIdempotency } from "./queues/idempotency.ts";
 import { createKeys } from "./queues/keys.ts";
 import { createLanes } from "./queues/lanes.ts";
@@ -150,6 +151,7 @@ export function createApp({
     createGraceMs: settings.CREATE_GRACE_MS,
     settleMs: settings.SETTLE_MS,
     signSettleMs: settings.SIGN_SETTLE_MS,
+    longestPauseMs: createCrowd({ redis: patient, keys }).longestPauseMs,
     deleteGraceMs: settings.DELETE_GRACE_MS,
     incremental: settings.ONESHOT_INCREMENTAL,
   };

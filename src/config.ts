@@ -44,7 +44,7 @@ export const SETTINGS = z.object({
     .enum(["auto", "seed", "reference"])
     .default("auto")
     .describe("Form of the call for signed documents; auto finds out."),
-  ONESHOT_CONNECTIONS: z.coerce.number().int().min(1).max(1000).default(100).describe("Calls in flight at the most."),
+  ONESHOT_CONNECTIONS: z.coerce.number().int().min(1).max(1000).default(200).describe("Calls in flight at the most."),
   ONESHOT_RATE: z.coerce
     .number()
     .min(0)

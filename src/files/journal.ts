@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from "node:crypto";
+import { createHmac, createSecretKey, type KeyObject, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -52,6 +52,7 @@ export function createJournal({
   log: Log;
   now?: () => number;
 }) {
+  const secret = createSecretKey(key);
   let file: FileHandle | undefined;
   let name = "";
   let sizeBytes = 0;
@@ -78,7 +79,7 @@ export function createJournal({
     let last = mac;
     const lines = entries.map((entry) => {
       const json = JSON.stringify(entry);
-      last = macOf(key, last, json);
+      last = macOf(secret, last, json);
       return `${json.slice(0, -1)},"mac":"${last}"}\n`;
     });
     const bytes = Buffer.from(lines.join(""));
@@ -164,7 +165,7 @@ export function createJournal({
   };
 }
 
-function macOf(key: Uint8Array, before: string, json: string): string {
+function macOf(key: KeyObject, before: string, json: string): string {
   return createHmac("sha256", key).update(`${before}\n${json}`).digest("base64url");
 }
 
@@ -229,6 +230,7 @@ export async function readJournal({
   each: (line: JournalLine, place: { file: string; line: number }) => void;
   only?: (name: string) => boolean;
 }): Promise<{ flaws: Flaw[]; files: number; lines: number }> {
+  const secret = createSecretKey(key);
   const flaws: Flaw[] = [];
   const macs = new Map<string, Set<string>>();
   const named: Opening["after"] = [];
@@ -246,7 +248,7 @@ export async function readJournal({
       if (bad > 0) break;
       const found = /^(.*),"mac":"([\w-]{43})"\}$/s.exec(text);
       const json = found ? `${found[1]}}` : "";
-      if (!found || macOf(key, before, json) !== found[2]) {
+      if (!found || macOf(secret, before, json) !== found[2]) {
         bad = number;
         continue; // the last line may be torn; anything after it makes it a flaw
       }

@@ -26,6 +26,8 @@ const Gives = z.object({
   providerGone: z.boolean().optional(),
   signedMs: z.number().optional(),
   note: z.string().optional(),
+  uploaded: z.null().optional(),
+  begun: z.null().optional(),
 });
 
 /**
@@ -81,7 +83,7 @@ async function afterSuccess(run: Run<Tools, Facts>) {
   const given = { removedMs: now() };
   await writeEvidence(run, given);
   await vault.erase(requestId);
-  return given;
+  return { ...given, uploaded: null, begun: null }; // the evidence has it: what is done is kept short
 }
 
 /** Whether deleting a document deletes its signed version is not documented: whatever is left goes as well. */

@@ -13,7 +13,11 @@ import { defineStage } from "./stage.ts";
 import { Uploaded } from "./upload.ts";
 
 /** A signed document that was verified and stored durably. */
-export const Signed = ResultFile.extend({ uid: z.string(), original: z.string(), originalSha256: z.string() });
+export const Signed = ResultFile.extend({
+  /** Reference of the original in the document store. */
+  id: z.string(),
+  uid: z.string(),
+});
 export type Signed = z.infer<typeof Signed>;
 
 /** A file that does not verify is fetched anew this often: it may have been cut or spoilt on the way. */
@@ -54,7 +58,7 @@ export const fetchSigned = defineStage({
       const file =
         (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt).catch(waitForIt));
       if (file instanceof Waiting) return file;
-      signed.push({ ...file, uid: document.uid, original: document.name, originalSha256: document.sha256 });
+      signed.push({ ...file, id: document.id, uid: document.uid });
     }
 
     function maybeSpoilt(error: unknown): never {

@@ -17,7 +17,13 @@ function signedRecord() {
   const document = (n: number, name: string) => ({ id: `${id}/${n}.pdf`, name, sizeBytes: 9, sha256: sha256(name) });
   const documents = [document(1, "a.pdf"), document(2, 'Ünder "quotes".pdf')];
   const signed = PDF.toString() + "signed";
-  const file = { name: "2.signed.pdf", sizeBytes: signed.length, sha256: sha256(signed), uid: "u-2" };
+  const file = {
+    id: `${id}/2.pdf`,
+    name: "2.signed.pdf",
+    sizeBytes: signed.length,
+    sha256: sha256(signed),
+    uid: "u-2",
+  };
   const facts = {
     documents,
     uploaded: documents.map((one, i) => ({ ...one, uid: `u-${i + 1}` })),
