@@ -18,6 +18,7 @@ import type { Check, Status } from "./producers/api/status.ts";
 import { createTeller } from "./producers/callback/tell.ts";
 import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
 import { type Account, createProvider } from "./provider/client.ts";
+import { createAround } from "./queues/around.ts";
 import { createCallbacks } from "./queues/callbacks.ts";
 import { createCodes } from "./queues/codes.ts";
 import { createGate } from "./queues/gate.ts";
@@ -154,7 +155,13 @@ export function createApp({
   const recovery = createRecovery({
     store: inside.store,
     queues: inside.queues,
-    restoreVault: inside.vault.restore,
+    restoreAround: createAround({
+      ...inside,
+      redis: patient,
+      keys,
+      masterKey,
+      signerOf: results.signerOf,
+    }),
     log,
   });
   const gate = createGate({

@@ -8,14 +8,16 @@ import type { Queues } from "./queues.ts";
 import { Conflict, type Held, type Store } from "./store.ts";
 
 const PAGE = 500;
+/** Requests whose lines are in memory at once. */
+const MANY = 5_000;
 
 /** A request that Redis does not have as the journal knows it. */
 export interface Finding {
   id: RequestId;
   /** "missing": Redis has no record of it. "older": it lacks the newest changes. */
   how: "missing" | "older";
-  /** What the journal makes of it. */
-  request: SignRequest;
+  /** What the journal makes of it; undefined when the request's beginning is not in the journal. */
+  request: SignRequest | undefined;
   held: Held | undefined;
   newestVersion: number;
   lines: JournalLine[];
@@ -32,17 +34,17 @@ export type ReadLines = (each: (line: JournalLine) => void) => Promise<unknown>;
 export function createRecovery({
   store,
   queues,
-  restoreVault,
+  restoreAround,
   log,
 }: {
   store: Store;
   queues: Queues;
-  /** Puts the signer's encrypted data back, where Redis has lost it and the request still needs it. */
-  restoreVault: (id: RequestId) => Promise<void>;
+  /** Puts back what Redis keeps of a request beside its record, where it has lost it. */
+  restoreAround: (request: SignRequest) => Promise<unknown>;
   log: Log;
 }) {
-  /** Requests with changes since `sinceMs` that Redis does not know. */
-  async function compare(readLines: ReadLines, sinceMs: number): Promise<Finding[]> {
+  /** Requests with changes since `sinceMs` that Redis may not know. */
+  async function suspects(readLines: ReadLines, sinceMs: number): Promise<Map<RequestId, Held | undefined>> {
     const recent = new Map<RequestId, JournalLine[]>();
     await readLines((line) => {
       if (line.atMs < sinceMs) return;
@@ -52,7 +54,7 @@ export function createRecovery({
       if (lines) lines.push(short);
       else recent.set(request, [short]);
     });
-    const suspects = new Map<RequestId, { held: Held | undefined; lines: JournalLine[] }>();
+    const found = new Map<RequestId, Held | undefined>();
     const ids = [...recent.keys()];
     for (let at = 0; at < ids.length; at += PAGE) {
       const page = ids.slice(at, at + PAGE);
@@ -60,31 +62,39 @@ export function createRecovery({
       for (const id of page) {
         const record = held.get(id);
         const known = record && { mark: record.request.mark, version: Number(record.version) };
-        if (unknownLines(recent.get(id) ?? [], known).length > 0) suspects.set(id, { held: record, lines: [] });
+        if (unknownLines(recent.get(id) ?? [], known).length > 0) found.set(id, record);
       }
     }
-    if (suspects.size === 0) return [];
-    await readLines((line) => suspects.get(line.request)?.lines.push(line));
-    return [...suspects].flatMap(([id, { held, lines }]) => {
-      const request = foldLines(lines);
-      if (!request) {
-        log.error({ requestId: id, code: "journal-incomplete" }, "the journal does not have the request's beginning");
-        return [];
-      }
-      const newestVersion = Math.max(...lines.map(({ version }) => version));
-      return [{ id, how: held ? ("older" as const) : ("missing" as const), request, held, newestVersion, lines }];
-    });
+    return found;
   }
 
+  /** Requests with changes since `sinceMs` that Redis does not know. */
+  async function* compare(readLines: ReadLines, sinceMs: number): AsyncGenerator<Finding> {
+    const all = [...(await suspects(readLines, sinceMs))];
+    for (let at = 0; at < all.length; at += MANY) {
+      const page = new Map(all.slice(at, at + MANY).map(([id, held]) => [id, { held, lines: [] as JournalLine[] }]));
+      await readLines((line) => page.get(line.request)?.lines.push(line));
+      for (const [id, { held, lines }] of page) {
+        const newestVersion = Math.max(...lines.map(({ version }) => version));
+        yield { id, how: held ? "older" : "missing", request: foldLines(lines), held, newestVersion, lines };
+      }
+    }
+  }
+
+  /** Puts a request back. False when it cannot be, or when somebody else is at it: the next comparison tells. */
   async function restore({ id, request, held, newestVersion, lines, how }: Finding): Promise<boolean> {
+    if (!request) {
+      log.error({ requestId: id, code: "journal-incomplete" }, "the journal does not have the request's beginning");
+      return false;
+    }
     try {
-      if (!isEnd(request.phase)) await restoreVault(id);
+      await restoreAround(request);
       const { request: restored } = await store.restore(request, held, newestVersion, toHistory(lines));
       if (!isEnd(restored.phase)) await queues.revive(restored.stage, id, { now: true });
       log.warn({ requestId: id, stage: restored.stage, code: "restored", how }, "request restored from the journal");
       return true;
     } catch (error) {
-      if (error instanceof Conflict) return false; // somebody else is at it: the next comparison tells
+      if (error instanceof Conflict) return false;
       throw error;
     }
   }
@@ -92,13 +102,19 @@ export function createRecovery({
   return {
     compare,
     restore,
-    /** Compares and restores until there is nothing left to restore. How many. */
+    /**
+     * Compares and restores until there is nothing left to restore. How many. Throws PermanentError "journal-differs"
+     * when there is no end to it.
+     */
     async mend(readLines: ReadLines, sinceMs: number): Promise<number> {
       let restored = 0;
       for (let round = 0; round < 5; round++) {
-        const findings = await compare(readLines, sinceMs);
-        if (findings.length === 0) return restored;
-        for (const finding of findings) if (await restore(finding)) restored += 1;
+        let left = 0;
+        for await (const finding of compare(readLines, sinceMs)) {
+          if (finding.request) left += 1;
+          if (await restore(finding)) restored += 1;
+        }
+        if (left === 0) return restored;
       }
       throw new PermanentError("Redis and the journal still differ after five rounds; see signpipe recover", {
         code: "journal-differs",

@@ -184,13 +184,15 @@ describe.each([
     const journal = start();
     await journal.append(line(1), { durable: true });
     const prototype = await handles();
-    // eslint-disable-next-line @typescript-eslint/unbound-method -- called with its own handle below
-    const { write } = prototype;
-    const broken = vi.spyOn(prototype, "write").mockImplementationOnce(async function (this: FileHandle, ...args) {
-      const [buffer, , , position] = args as unknown as [Buffer, number, number, number];
+    const write = prototype.write as (...args: unknown[]) => Promise<never>;
+    const broken = vi.spyOn(prototype, "write").mockImplementationOnce(async function (
+      this: FileHandle,
+      ...args: unknown[]
+    ) {
+      const [buffer, , , position] = args;
       await write.call(this, buffer, 0, 20, position);
       throw failure();
-    } as FileHandle["write"]);
+    });
     await expect(journal.append(line(2), { durable: true })).rejects.toMatchObject({ code, kind: "retryable" });
     broken.mockRestore();
     await journal.append(line(3), { durable: true });
