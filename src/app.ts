@@ -256,6 +256,7 @@ export function createApp({
     results,
     gate,
     recovery,
+    vault: inside.vault,
     readJournalLines,
     status,
 

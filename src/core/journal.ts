@@ -85,6 +85,22 @@ export function foldLines(lines: readonly JournalLine[]): SignRequest | undefine
 }
 
 /**
+ * The record to put back: what the journal makes of it, with what the one in Redis has beyond that. `held` may have
+ * been written after the loss by a process that was killed before its line was on disk.
+ */
+export function merged(whole: SignRequest, held: SignRequest | undefined, lines: readonly JournalLine[]): SignRequest {
+  if (!held || lines.some(({ mark }) => mark === held.mark)) return whole;
+  const facts = { ...held.facts, ...whole.facts };
+  const { ending = held.ending, failure = held.failure } = whole;
+  return { ...whole, facts, ...(ending && { ending }), ...(failure && { failure }) };
+}
+
+/** Whether the line is a record that was put back: it has all that was known, by whatever way. */
+export function isRestored({ first, patch }: Pick<JournalLine, "first" | "patch">): boolean {
+  return first !== undefined && patch === undefined;
+}
+
+/**
  * Lines that a record in Redis does not know of: it is older than the journal, because Redis lost what was written
  * last. `mark` and `version` are the record's; both are undefined when there is none.
  *
@@ -103,6 +119,7 @@ export function unknownLines(
   for (let line = byMark.get(mark ?? ""); line && !known.has(line.mark); line = byMark.get(mark ?? "")) {
     known.add(line.mark);
     olderThan = line.version;
+    if (isRestored(line)) break;
     mark = line.before;
   }
   return lines.filter((line) => !known.has(line.mark) && (mark === undefined || line.version >= olderThan));

@@ -1,4 +1,5 @@
-import { foldLines, type JournalLine, unknownLines } from "../core/journal.ts";
+import { setTimeout as pause } from "node:timers/promises";
+import { foldLines, isRestored, type JournalLine, merged, unknownLines } from "../core/journal.ts";
 import { PermanentError } from "../core/errors.ts";
 import type { HistoryLine } from "../core/history.ts";
 import type { RequestId, SignRequest } from "../core/request.ts";
@@ -10,6 +11,8 @@ import { Conflict, type Held, type Store } from "./store.ts";
 const PAGE = 500;
 /** Requests whose lines are in memory at once. */
 const MANY = 5_000;
+/** A line that nobody waits for is on disk after this. */
+const EARLY_MS = 250;
 
 /** A request that Redis does not have as the journal knows it. */
 export interface Finding {
@@ -49,7 +52,8 @@ export function createRecovery({
     await readLines((line) => {
       if (line.atMs < sinceMs) return;
       const { request, version, mark, before, atMs, event, stage, phase } = line;
-      const short = { request, version, mark, atMs, event, stage, phase, ...(before && { before }) };
+      const more = { ...(before && { before }), ...(isRestored(line) && { first: line.first }) };
+      const short = { request, version, mark, atMs, event, stage, phase, ...more };
       const lines = recent.get(request);
       if (lines) lines.push(short);
       else recent.set(request, [short]);
@@ -76,7 +80,9 @@ export function createRecovery({
       await readLines((line) => page.get(line.request)?.lines.push(line));
       for (const [id, { held, lines }] of page) {
         const newestVersion = Math.max(...lines.map(({ version }) => version));
-        yield { id, how: held ? "older" : "missing", request: foldLines(lines), held, newestVersion, lines };
+        const folded = foldLines(lines);
+        const request = folded && merged(folded, held?.request, lines);
+        yield { id, how: held ? "older" : "missing", request, held, newestVersion, lines };
       }
     }
   }
@@ -109,18 +115,25 @@ export function createRecovery({
     async mend(readLines: ReadLines, sinceMs: number): Promise<number> {
       let restored = 0;
       for (let round = 0; round < 5; round++) {
-        let left = 0;
+        let [left, early] = [0, 0];
         for await (const finding of compare(readLines, sinceMs)) {
           if (finding.request) left += 1;
-          if (await restore(finding)) restored += 1;
+          if (round === 0 && isEarly(finding)) early += 1;
+          else if (await restore(finding)) restored += 1;
         }
         if (left === 0) return restored;
+        if (early > 0) await pause(EARLY_MS);
       }
       throw new PermanentError("Redis and the journal still differ after five rounds; see signpipe recover", {
         code: "journal-differs",
       });
     },
   };
+}
+
+/** Somebody wrote the record since, and the line about it may still be on its way to the disk. */
+function isEarly({ held, lines }: Finding): boolean {
+  return held !== undefined && lines.every(({ mark }) => mark !== held.request.mark);
 }
 
 function toHistory(lines: readonly JournalLine[]): HistoryLine[] {
