@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { Redis, type RedisOptions } from "ioredis";
+import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import type { Settings } from "./config.ts";
 import { PermanentError } from "./core/errors.ts";
@@ -20,6 +20,7 @@ import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
 import { type Account, createProvider } from "./provider/client.ts";
 import { createAround } from "./queues/around.ts";
 import { createCallbacks } from "./queues/callbacks.ts";
+import { connect } from "./queues/connect.ts";
 import { createCodes } from "./queues/codes.ts";
 import { createGate } from "./queues/gate.ts";
 import { createHanded } from "./queues/handed.ts";
@@ -82,8 +83,9 @@ export function createApp({
 
   const keys = createKeys(settings.REDIS_PREFIX);
   /** Workers wait for Redis as long as it takes; doors tell their callers at once that it is away. */
-  const patient = connect(redisUrl, { maxRetriesPerRequest: null });
-  const prompt = connect(redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000, enableOfflineQueue: true });
+  const away = (reason: string) => log.warn({ code: "redis-away", reason }, "redis is away");
+  const patient = connect(redisUrl, { maxRetriesPerRequest: null }, away);
+  const prompt = connect(redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000, enableOfflineQueue: true }, away);
 
   const handed = createHanded();
   const journalKey = deriveKey(masterKey, "journal");
@@ -205,24 +207,12 @@ export function createApp({
     };
   }
 
-  function connect(
-    url: string,
-    options: Pick<RedisOptions, "maxRetriesPerRequest" | "commandTimeout" | "enableOfflineQueue">,
-  ): Redis {
-    const redis = new Redis(url, { ...options, keepAlive: 10_000, connectionName: "signpipe" });
-    let quietUntilMs = 0;
-    redis.on("error", (error) => {
-      if (Date.now() < quietUntilMs) return;
-      quietUntilMs = Date.now() + 5_000;
-      log.warn({ code: "redis-away", reason: (error as NodeJS.ErrnoException).code ?? "error" }, "redis is away");
-    });
-    return redis;
-  }
-
   async function redisCheck(): Promise<Check> {
     try {
       await prompt.ping();
-      return { ok: true };
+      const trouble = gate.trouble();
+      if (trouble) return { ok: false, note: trouble.message };
+      return gate.isOpen() ? { ok: true } : { ok: false, note: "Redis is being compared with the journal" };
     } catch {
       return { ok: false, note: "Redis does not answer" };
     }

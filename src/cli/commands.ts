@@ -201,6 +201,23 @@ export const COMMANDS: Command[] = [
     },
   },
   {
+    name: "recover",
+    summary: "after Redis was lost or is older than it should be: make its records again from the journal",
+    options: [
+      ["--yes", "do it; without this it is only told what would be done"],
+      ["--adopt", "take a Redis that belongs to another DATA_DIR"],
+      ["--incomplete", "go on although the journal is not whole"],
+      JSON_OPTION,
+    ],
+    after: "Stop every signpipe first. What to look at afterwards is told at the end, and in docs/operations.md.",
+    async run({ settings, terminal, signal }, _args, options) {
+      const { recover } = await import("./recover.ts");
+      const has = (name: string) => options[name] === true;
+      const what = { yes: has("yes"), adopt: has("adopt"), incomplete: has("incomplete"), json: has("json") };
+      return await recover(settings(), what, terminal, signal);
+    },
+  },
+  {
     name: "demo",
     summary: "show the whole pipeline on sample documents, with the simulator, in about ten seconds",
     async run({ settings, terminal, signal }) {
