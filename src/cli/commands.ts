@@ -218,6 +218,23 @@ export const COMMANDS: Command[] = [
     },
   },
   {
+    name: "verify",
+    args: ["[request]"],
+    summary: "check a request, or all, without asking anybody: journal, documents, signatures, evidence",
+    options: [["--all", "every request of DATA_DIR"], JSON_OPTION],
+    after:
+      "Needs DATA_DIR, or a copy of it, and the master key for the journal's chain. Exit code: 0 when all is well, else 1.",
+    async run({ settings, terminal }, [request], options) {
+      const { verify } = await import("./verify.ts");
+      const what = { all: options["all"] === true, json: options["json"] === true };
+      return await verify(
+        settings(),
+        { request: typeof request === "string" ? request : undefined, ...what },
+        terminal,
+      );
+    },
+  },
+  {
     name: "demo",
     summary: "show the whole pipeline on sample documents, with the simulator, in about ten seconds",
     async run({ settings, terminal, signal }) {
