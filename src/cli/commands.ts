@@ -192,12 +192,13 @@ export const COMMANDS: Command[] = [
   },
   {
     name: "doctor",
-    summary: "check this machine, the settings, Redis and the provider, and say what to do",
-    options: [JSON_OPTION],
+    summary: "check this machine, the settings, Redis, the provider and every request, and say what to do",
+    options: [["--provider", "ask the provider about each open request, too"], JSON_OPTION],
     after: "Exit code: 0 when nothing fails, else 1.",
     async run({ settings, terminal }, _args, options) {
       const { doctor } = await import("./doctor.ts");
-      return await doctor(settings, terminal, { json: options["json"] === true });
+      const what = { json: options["json"] === true, provider: options["provider"] === true };
+      return await doctor(settings, terminal, what);
     },
   },
   {

@@ -67,7 +67,7 @@ export async function checkProvider({ oneshotUrl }: Patient): Promise<Finding[]>
 }
 
 /** Our clock beside Redis' and the provider's. */
-export async function checkClock({ oneshotUrl, app }: Patient): Promise<Finding[]> {
+export async function checkClock({ oneshotUrl, stores }: Patient): Promise<Finding[]> {
   const found: Finding[] = [];
   const compare = (whose: string, theirMs: number, errorMs: number): void => {
     const apartMs = Math.max(Math.abs(Date.now() - theirMs) - errorMs, 0);
@@ -77,8 +77,8 @@ export async function checkClock({ oneshotUrl, app }: Patient): Promise<Finding[
     else if (apartMs > CLOCK_WARN_MS) found.push(warn("Clock", says, todo));
     else found.push(ok("Clock", `agrees with ${whose}`));
   };
-  if (app?.redis.status === "ready") {
-    const time = await app.redis.time().catch(() => undefined);
+  if (stores?.redis.status === "ready") {
+    const time = await stores.redis.time().catch(() => undefined);
     if (time) compare("Redis", Number(time[0]) * 1000 + Number(time[1]) / 1000, 0);
   }
   if (oneshotUrl !== undefined) {

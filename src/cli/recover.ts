@@ -19,6 +19,7 @@ import { CliError, EXIT, type Terminal } from "./terminal.ts";
 
 /** Rows that are shown; --json has all. */
 const ROWS_MOST = 60;
+const PAGE = 500;
 
 export interface RecoverOptions {
   /** Do it, instead of telling what would be done. */
@@ -124,7 +125,10 @@ async function work(stores: Stores, { yes, adopt: mayAdopt, incomplete }: Recove
     if (yes && (await recovery.restore(finding))) restored += 1;
   }
   const strangers = await unknownTo(known, stores);
-  if (yes) await adopt({ redis, keys, instance });
+  if (yes) {
+    await reindex(stores);
+    await adopt({ redis, keys, instance });
+  }
   return {
     dry_run: !yes,
     redis: whose,
@@ -158,6 +162,22 @@ async function work(stores: Stores, { yes, adopt: mayAdopt, incomplete }: Recove
       if (!kept.every((document) => existsSync(documents.path(document)))) lacks.push("documents");
     }
     return { id, in_redis: inRedis, by_journal: positionOf(request), what: whatHappens(request), lacks };
+  }
+}
+
+/** Gives every open request its place among what is looked at, its request_pk for webhooks, and a job. */
+async function reindex({ redis, keys, store, queues }: Stores): Promise<void> {
+  for (const group of ["active", "waiting"] as const) {
+    const ids = await redis.zrange(keys.index(group), "0", "-1");
+    for (let at = 0; at < ids.length; at += PAGE) {
+      for (const { id, stage, phase, facts } of await store.readMany(ids.slice(at, at + PAGE))) {
+        if (isEnd(phase)) continue;
+        await redis.zadd(keys.due, "NX", Date.now(), id);
+        const pk = facts["requestPk"] as number | undefined;
+        if (pk !== undefined) await redis.hset(keys.pks, pk, id);
+        await queues.revive(stage, id, { now: true });
+      }
+    }
   }
 }
 

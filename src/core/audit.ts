@@ -36,7 +36,7 @@ export function auditLines(lines: readonly JournalLine[]): Doubt[] {
   const deciders = new Set<unknown>(["policy:auto", "provider"]);
   for (const line of lines) {
     if (line.event === "intend" && line.note) begun.set(line.note, (begun.get(line.note) ?? 0) + 1);
-    const facts = ((line.patch as { facts?: Facts } | undefined)?.facts ?? {});
+    const facts = (line.patch as { facts?: Facts } | undefined)?.facts ?? {};
     const decision = facts["decision"] as { by?: unknown } | null | undefined;
     if (decision) deciders.add(decision.by);
     for (const { effect, isGiven } of RESULTS) {

@@ -56,6 +56,8 @@ export function createKeys(prefix: string) {
     instance: `${prefix}:instance`,
     /** When a process last found this Redis to be the right one, in milliseconds since the epoch. */
     alive: `${prefix}:alive`,
+    /** How many requests the last round of the reconciler found without a next step. */
+    withoutNextStep: `${prefix}:without-next-step`,
     /** Held by the process that reconciles. */
     leader: (what: string) => `${prefix}:leader:${what}`,
   };

@@ -64,10 +64,14 @@ export interface Pipeline {
   takeChanged(source: Source, limit: number): Promise<RequestId[]>;
   /** Puts ids back that could not be dealt with. */
   putBackChanged(source: Source, ids: RequestId[]): Promise<void>;
-  /** Requests by state, jobs by queue and BullMQ state, and how many requests are overdue. */
+  /**
+   * Requests by state, jobs by queue and BullMQ state, how many requests are overdue, and how many the last round of the
+   * reconciler found without a next step.
+   */
   counts(): Promise<{
     states: Record<string, number>;
     queues: Record<string, Record<string, number>>;
     overdue: number;
+    withoutNextStep: number;
   }>;
 }

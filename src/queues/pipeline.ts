@@ -270,11 +270,16 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async counts() {
-      const [groups, jobs, overdue] = await Promise.all([store.counts(), queues.counts(), store.overdueCount(now())]);
+      const [groups, jobs, overdue, withoutNextStep] = await Promise.all([
+        store.counts(),
+        queues.counts(),
+        store.overdueCount(now()),
+        redis.get(keys.withoutNextStep).then(Number),
+      ]);
       const sum = (state: string) => Object.values(jobs).reduce((total, one) => total + (one[state] ?? 0), 0);
       const { active, ...rest } = groups;
       const running = Math.min(active, sum("active"));
-      return { states: { ...rest, running, queued: active - running }, queues: jobs, overdue };
+      return { states: { ...rest, running, queued: active - running }, queues: jobs, overdue, withoutNextStep };
     },
   };
 
