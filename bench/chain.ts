@@ -5,6 +5,7 @@ import {
   countCommands,
   finish,
   giveCodes,
+  median,
   sample,
   scratch,
   startApp,
@@ -49,7 +50,6 @@ async function runPipeline(method: "sms" | "external"): Promise<{ perSecond: num
 }
 
 const rounds = Number(process.env["BENCH_ROUNDS"] ?? 3);
-const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 const reference: number[] = [];
 const external: number[] = [];
 const sms: number[] = [];

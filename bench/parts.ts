@@ -14,6 +14,7 @@ import { readKeys } from "../src/keys.ts";
 import { createLog } from "../src/log.ts";
 import type { Submission } from "../src/queues/pipeline-types.ts";
 import { startSimulator } from "../src/simulator/index.ts";
+import { writeBigPdf } from "./big.ts";
 
 const undo: (() => unknown)[] = [];
 
@@ -35,13 +36,22 @@ export async function startRedis({ keep = false } = {}): Promise<RunningRedis> {
   return redis;
 }
 
-/** One document and what a provider would make of it, signed by the simulator. */
-export async function sample(dir: string): Promise<{ original: string; signed: string; contract: string }> {
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+}
+
+/** Makes a document of one page. Its path. */
+export async function smallPdf(dir: string): Promise<string> {
   const pdf = await PDFDocument.create();
   pdf.addPage([400, 300]).drawText("A small document", { x: 40, y: 200, size: 12 });
-  const original = join(dir, "original.pdf");
-  writeFileSync(original, await pdf.save({ useObjectStreams: false }));
-  return await signBySimulator(dir, original);
+  const path = join(dir, "original.pdf");
+  writeFileSync(path, await pdf.save({ useObjectStreams: false }));
+  return path;
+}
+
+/** One document and what a provider would make of it, signed by the simulator. */
+export async function sample(dir: string): Promise<{ original: string; signed: string; contract: string }> {
+  return await signBySimulator(dir, await smallPdf(dir));
 }
 
 /** Has the simulator sign a file, by the calls of the workflow. */
@@ -84,8 +94,14 @@ export async function startProvider(
   { signed, contract, original }: { signed: string; contract: string; original: string },
   latencyMs = 0,
 ): Promise<string> {
-  const args = [new URL("./provider.ts", import.meta.url).pathname, signed, contract, original, String(latencyMs)];
-  const child: ChildProcess = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
+  const { port } = await startServer("./provider.ts", [signed, contract, original, String(latencyMs)]);
+  return `http://127.0.0.1:${port}/oneshot/api/v1`;
+}
+
+/** Starts a script of this folder that says where it listens; ended with the benchmark. */
+export async function startServer(script: string, args: string[]): Promise<Server> {
+  const command = [new URL(script, import.meta.url).pathname, ...args];
+  const child: ChildProcess = spawn(process.execPath, command, { stdio: ["pipe", "pipe", "inherit"] });
   undo.push(async () => {
     const gone = new Promise((resolve) => child.once("exit", resolve));
     child.stdin?.end();
@@ -93,9 +109,36 @@ export async function startProvider(
   });
   const line = await new Promise<string>((resolve, reject) => {
     if (child.stdout) createInterface({ input: child.stdout }).once("line", resolve);
-    child.once("exit", () => reject(new Error("the provider ended")));
+    child.once("exit", () => reject(new Error(`${script} ended`)));
   });
-  return `http://127.0.0.1:${(JSON.parse(line) as { port: number }).port}/oneshot/api/v1`;
+  return { ...(JSON.parse(line) as Omit<Server, "pid">), pid: child.pid ?? 0 };
+}
+
+/** A script of this folder that listens; what else it said of itself. */
+interface Server {
+  port: number;
+  pid: number;
+  secret?: string;
+  prefix?: string;
+}
+
+/** Runs a program to its end, and fails when it does. */
+export async function run(program: string, args: string[]): Promise<void> {
+  const child = spawn(program, args, { stdio: ["ignore", "ignore", "inherit"] });
+  const code = await new Promise((resolve) => child.once("exit", resolve));
+  if (code !== 0) throw new Error(`${program} ended with ${String(code)}`);
+}
+
+/** A PDF of so many MiB, the same signed by the simulator, and a contract. */
+export async function bigSample(dir: string, mebibytes: number): Promise<ReturnType<typeof namesIn>> {
+  const names = namesIn(dir);
+  writeBigPdf(names.original, mebibytes);
+  await run(process.execPath, [new URL("./sign.ts", import.meta.url).pathname, dir, names.original]);
+  return names;
+}
+
+function namesIn(dir: string) {
+  return { original: join(dir, "original.pdf"), signed: join(dir, "signed.pdf"), contract: join(dir, "contract.pdf") };
 }
 
 /** The pipeline as it is deployed, with every queue and worker in this process. */
@@ -142,7 +185,7 @@ export function submission(app: App, original: string, method: "sms" | "external
     workflow: "videoid",
     source: "api",
     documents: [{ id: `${id}/1.pdf`, name: "original.pdf", ...factsOf(original) }],
-    signer: { email: `${id}@example.com`, mobile_phone_number: "+34699999999" },
+    signer: { email: `${id}@example.com`, mobile_phone_number: "+34699999999" }, // nobody's document twice
     authentication: method === "sms" ? { method } : { method, type: "bench", value: "v" },
     by: "bench",
   };
@@ -176,6 +219,11 @@ export async function waitUntil(there: () => Promise<boolean>, everyMs = 20, wit
     if (Date.now() > late) throw new Error("the benchmark does not get on");
     await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
+}
+
+/** Resolves once `count` requests are done. */
+export async function awaitDone(redis: Redis, prefix: string, count: number): Promise<void> {
+  await waitUntil(async () => (await redis.zcard(`${prefix}:index:done`)) >= count);
 }
 
 /** Gives every signer's code as soon as it is waited for, until `done`. */

@@ -4,7 +4,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 /**
  * A provider that costs nothing: canned answers for every call of the workflow, in a process of its own, so that the
  * pipeline is measured and not the provider. It signs nothing: the signed file was made beforehand by the simulator,
- * from the one original that the benchmark uses.
+ * from the one original that the benchmark uses. Signers identify themselves at once; those of requests that are made
+ * after `PUT /signers/away` never do, and neither do those of requests that it does not know.
  *
  * Arguments: files with the signed PDF, a contract and the original, latency in milliseconds.
  */
@@ -13,10 +14,11 @@ const latencyMs = Number(latency);
 const signedBytes = statSync(signedPath).size;
 const small = signedBytes < 10_000_000 ? readFileSync(signedPath) : undefined;
 const contract = readFileSync(contractPath);
-const original = readFileSync(originalPath);
+const originalBytes = statSync(originalPath).size;
 const states = new Map<number, string>();
 let nextPk = 1_000_000;
 let deleted = 0;
+let identified = "VIDEOREVIEW";
 
 function json(response: ServerResponse, body: object): void {
   const text = JSON.stringify(body);
@@ -33,14 +35,14 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
         return json(response, { status: "success", message: "Request approved successfully" });
       }
       nextPk += 1;
-      states.set(nextPk, "VIDEOREVIEW");
+      states.set(nextPk, identified);
       return json(response, {
         status: "success",
         messsage: "VideoID created",
         detail: { videoid_pk: nextPk - 1_000_000, request_pk: nextPk, videoid_link: "http://127.0.0.1/link" },
       });
     case "GET request":
-      return json(response, { status: "success", details: { pk, status: states.get(pk) } });
+      return json(response, { status: "success", details: { pk, status: states.get(pk) ?? "VIDEOPENDING" } });
     case "POST document":
       return json(response, { status: "success", detail: { name: "file", uid: `uid-${id}` } });
     case "GET contract":
@@ -52,7 +54,8 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
       return json(response, { status: "success", message: "Documents correctly signed" });
     case "GET document": {
       if (more === "original" || request.url?.endsWith("document_type=original")) {
-        return void response.writeHead(200, { "content-length": original.length }).end(original);
+        response.writeHead(200, { "content-length": originalBytes });
+        return void createReadStream(originalPath, { highWaterMark: 1 << 20 }).pipe(response);
       }
       response.writeHead(200, { "content-length": signedBytes });
       if (small) response.end(small);
@@ -63,6 +66,9 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
       deleted += 1;
       if (more === undefined) states.delete(pk);
       return json(response, { status: "success", message: "Document successfully deleted" });
+    case "PUT signers":
+      identified = id === "away" ? "VIDEOPENDING" : "VIDEOREVIEW";
+      return json(response, {});
     default:
       response.writeHead(404).end("{}");
   }

@@ -11,6 +11,7 @@ import { createJournal, readJournal } from "./files/journal.ts";
 import { createSpare } from "./files/spare.ts";
 import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
+import { createSweeper } from "./files/sweeper.ts";
 import { toApiDocuments } from "./producers/api/document-store.ts";
 import { createApi } from "./producers/api/server.ts";
 import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
@@ -23,13 +24,17 @@ import { createCallbacks } from "./queues/callbacks.ts";
 import { connect } from "./queues/connect.ts";
 import { createCodes } from "./queues/codes.ts";
 import { createGate } from "./queues/gate.ts";
+import { createGuard } from "./queues/guard.ts";
 import { createHanded } from "./queues/handed.ts";
+import { createCrowd } from "./queues/crowd.ts";
 import { createIdempotency } from "./queues/idempotency.ts";
 import { createKeys } from "./queues/keys.ts";
+import { createLanes } from "./queues/lanes.ts";
 import { createPipeline } from "./queues/pipeline.ts";
 import { createQueues } from "./queues/queues.ts";
 import { createRecovery, type ReadLines } from "./queues/recovery.ts";
 import { createReconciler } from "./queues/reconciler.ts";
+import { createRedisWatch } from "./queues/redis-watch.ts";
 import { fingerprint } from "./queues/seal.ts";
 import { createStore } from "./queues/store.ts";
 import { createStrangers } from "./queues/strangers.ts";
@@ -44,6 +49,11 @@ import type { Policy, Tools } from "./workers/stage.ts";
 export type App = ReturnType<typeof createApp>;
 
 const ORPHAN_SWEEP_MS = 30_000;
+const PROBE_MS = 10_000;
+/** What stands before a provider says this in its place. @source RFC 9110 §15.6.3 to §15.6.5 */
+const AWAY = [502, 503, 504];
+/** A thousand folders each: an hour for a hundred thousand requests, at next to no cost. */
+const FOLDER_SWEEP_MS = 30_000;
 
 /** Folders of a DATA_DIR, one file system: files are moved between them by renaming. */
 export function foldersOf(dataDir: string) {
@@ -69,6 +79,7 @@ export function createApp({
   oneshotUrl,
   log,
   version = "0.0.0",
+  giveUp,
 }: {
   settings: Settings;
   keyRing: KeyRing;
@@ -76,6 +87,8 @@ export function createApp({
   oneshotUrl: string;
   log: Logger;
   version?: string;
+  /** Called when only a new process helps. */
+  giveUp?: (why: string) => void;
 }) {
   const { masterKey, apiKeys, webhookSecret } = keyRing;
   const folders = foldersOf(settings.DATA_DIR);
@@ -104,8 +117,20 @@ export function createApp({
   const inside = createCore(patient);
   const outside = createCore(prompt);
   const strangers = createStrangers({ redis: patient, keys });
+  const guard = createGuard({
+    redis: patient,
+    keys,
+    print: (parts) => fingerprint(masterKey, parts),
+    probe: async () => {
+      const ping = await provider.ping({ signal: AbortSignal.timeout(PROBE_MS) });
+      return ping.reachable && !AWAY.includes(ping.status);
+    },
+    perSecond: settings.ONESHOT_RATE,
+    log,
+  });
   const provider = createProvider({
     url: oneshotUrl,
+    guard,
     env: settings.ONESHOT_ENV,
     connections: settings.ONESHOT_CONNECTIONS,
     retrieval: settings.ONESHOT_RETRIEVAL,
@@ -138,6 +163,7 @@ export function createApp({
     createGraceMs: settings.CREATE_GRACE_MS,
     settleMs: settings.SETTLE_MS,
     signSettleMs: settings.SIGN_SETTLE_MS,
+    longestPauseMs: createCrowd({ redis: patient, keys }).longestPauseMs,
     deleteGraceMs: settings.DELETE_GRACE_MS,
     incremental: settings.ONESHOT_INCREMENTAL,
   };
@@ -166,6 +192,7 @@ export function createApp({
     }),
     log,
   });
+  const redisWatch = createRedisWatch({ redis: prompt, log });
   const gate = createGate({
     redis: patient,
     keys,
@@ -180,8 +207,10 @@ export function createApp({
       return [...open.values()].filter((one) => one.open).length;
     },
     mend: (sinceMs) => recovery.mend(readJournalLines, sinceMs),
+    unfit: redisWatch.unfit,
     log,
   });
+  const lanes = createLanes({ redis: prompt, keys });
   const pipeline = createPipeline({
     ...outside,
     redis: prompt,
@@ -189,6 +218,8 @@ export function createApp({
     strangers: createStrangers({ redis: prompt, keys }),
     handed,
     gate,
+    lanes,
+    full: redisWatch.full,
     masterKey,
     stages,
     allowAuto: settings.APPROVAL === "auto",
@@ -207,12 +238,19 @@ export function createApp({
     };
   }
 
+  async function redisAnswers(withinMs: number): Promise<void> {
+    const late = new Promise<never>((_, reject) => {
+      setTimeout(() => reject(new Error("Redis does not answer; see REDIS_URL.")), withinMs).unref();
+    });
+    await Promise.race([patient.ping(), late]);
+  }
+
   async function redisCheck(): Promise<Check> {
     try {
       await prompt.ping();
-      const trouble = gate.trouble();
-      if (trouble) return { ok: false, note: trouble.message };
-      return gate.isOpen() ? { ok: true } : { ok: false, note: "Redis is being compared with the journal" };
+      const compared = gate.isOpen() ? undefined : "Redis is being compared with the journal";
+      const note = gate.trouble()?.message ?? compared ?? (await redisWatch.full());
+      return note === undefined ? { ok: true } : { ok: false, note };
     } catch {
       return { ok: false, note: "Redis does not answer" };
     }
@@ -225,7 +263,11 @@ export function createApp({
       const check = ping.reachable ? { ok: true } : { ok: false, note: "the provider cannot be reached" };
       providerSeen = { atMs: Date.now(), check };
     }
-    return providerSeen.check;
+    const standing = await lanes.list().catch(() => []);
+    const figures = { standstills: standing.length, paused: standing.filter(({ lane }) => lane === "all").length };
+    const [first] = standing;
+    if (!first) return { ...providerSeen.check, figures };
+    return { ok: false, note: `stands still: ${standing.map(({ reason }) => reason).join(" ")}`, figures };
   }
 
   async function status(): Promise<Status> {
@@ -252,12 +294,11 @@ export function createApp({
 
     /** Resolves once Redis answers. Throws when it does not within `withinMs`. */
     async ready(withinMs = 10_000): Promise<void> {
-      const late = new Promise<never>((_, reject) => {
-        setTimeout(() => reject(new Error("Redis does not answer; see REDIS_URL.")), withinMs).unref();
-      });
-      await Promise.race([patient.ping(), late]);
+      await redisAnswers(withinMs);
+      gate.start();
       if (!(await gate.whenOpen(withinMs)))
         throw gate.trouble() ?? new Error("Redis could not be compared with the journal in time.");
+      await redisWatch.warn().catch(() => {});
     },
 
     startWorkers(names: readonly StageName[] = STAGE_NAMES): void {
@@ -269,6 +310,8 @@ export function createApp({
             queues: inside.queues,
             handed,
             gate,
+            heldMs: guard.heldMs,
+            ...(giveUp && { giveUp }),
             keys,
             tools,
             log,
@@ -281,7 +324,7 @@ export function createApp({
       }
     },
 
-    /** The housekeeping that one process of a deployment does: lost next steps, late orphans, callbacks. */
+    /** The housekeeping that one process of a deployment does: lost next steps, late orphans, callbacks, folders. */
     startKeeping(): void {
       const reconciler = createReconciler({
         redis: patient,
@@ -310,9 +353,30 @@ export function createApp({
       const timer = setInterval(() => {
         sweeping = sweeping.then(() => orphans.sweep(AbortSignal.timeout(60_000))).catch(() => {});
       }, ORPHAN_SWEEP_MS);
+      const sweeper = createSweeper({
+        signedDir: folders.signed,
+        archiveDir: folders.archive,
+        documents,
+        readMany: inside.store.readMany,
+      });
+      let tidying = tidy();
+      const tidyTimer = setInterval(() => {
+        tidying = tidying.then(tidy);
+      }, FOLDER_SWEEP_MS);
+      async function tidy(): Promise<void> {
+        try {
+          const swept = await sweeper.round();
+          if (Object.values(swept).some((count) => count > 0)) log.info(swept, "folders tidied");
+        } catch (error) {
+          const { code = "unexpected" } = error as { code?: string };
+          log.warn({ code: "sweep-failed", reason: code }, "folders not tidied");
+        }
+      }
       closers.push(async () => {
         clearInterval(timer);
-        await Promise.all([reconciler.stop(), callbacks.stop(), sweeping]);
+        clearInterval(tidyTimer);
+        await Promise.all([reconciler.stop(), callbacks.stop(), sweeping, tidying]);
+        await sweeper.stop();
         await teller.close();
       });
     },
@@ -367,6 +431,7 @@ export function createApp({
       for (const close of closers) await close().catch(() => {});
       await Promise.all(workers.map((worker) => worker.stop(graceMs)));
       await bounded(Promise.all([inside.queues.close(), outside.queues.close()]), 2_000);
+      guard.close();
       await provider.close();
       gate.close();
       await journal.close().catch(() => {});

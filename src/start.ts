@@ -34,6 +34,8 @@ export interface Running {
   ready: Ready;
   app: App;
   keyRing: KeyRing;
+  /** Resolves, with the reason, when only a new process can go on. */
+  failed: Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -108,7 +110,8 @@ export async function start(
     }
     const oneshotUrl = simulator?.url ?? settings.ONESHOT_URL ?? "";
 
-    const app = createApp({ settings, keyRing, redisUrl: redis.url, oneshotUrl, log, version });
+    const { promise: failed, resolve: giveUp } = Promise.withResolvers<string>();
+    const app = createApp({ settings, keyRing, redisUrl: redis.url, oneshotUrl, log, version, giveUp });
     undo.push(() => app.close());
     await unlessSet(signal, app.ready());
     const has = (part: Part) => parts.includes(part);
@@ -140,7 +143,7 @@ export async function start(
       writeFileSync(run, `${JSON.stringify(told)}\n`, { mode: 0o600 });
       undo.push(() => Promise.resolve(rmSync(run, { force: true })));
     }
-    return { ready, app, keyRing, stop };
+    return { ready, app, keyRing, failed, stop };
   } catch (error) {
     await stop();
     // Ctrl-C reaches what was started here as well, and whose end is noticed first is chance.

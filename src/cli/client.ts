@@ -36,6 +36,10 @@ const History = z.looseObject({ items: z.array(HistoryLine) });
 const Accepted = z.looseObject({ id: z.string(), state: z.string() });
 export type Accepted = z.infer<typeof Accepted>;
 
+const Standstills = z.looseObject({
+  items: z.array(z.looseObject({ lane: z.string(), code: z.string(), reason: z.string(), since: z.string() })),
+});
+
 const Problem = z.looseObject({
   detail: z.string().optional(),
   title: z.string().optional(),
@@ -151,6 +155,9 @@ export function createClient(
     page,
     get: (id: string) => call(Request, "GET", at(id)),
     history: async (id: string) => (await call(History, "GET", at(id, "/history"))).items,
+    /** Calls to the provider that stand still. */
+    standstills: async () => (await call(Standstills, "GET", "/v1/lanes")).items,
+    resume: async () => (await call(Standstills, "POST", "/v1/lanes/resume")).items,
     /** Acts on a request: approve, refuse, code, code/resend, cancel, retry. */
     act: (id: string, act: string, json?: unknown) =>
       call(Request, "POST", at(id, `/${act}`), json === undefined ? {} : { json }),

@@ -2,7 +2,7 @@ import type { Settings } from "../config.ts";
 import { STAGE_NAMES, type StageName } from "../workers/index.ts";
 import { type Client, createClient } from "./client.ts";
 import { readSecret } from "./read-secret.ts";
-import { act, list, show, wholeNumber } from "./requests.ts";
+import { act, list, resume, show, wholeNumber } from "./requests.ts";
 import { type Part, PARTS } from "../parts.ts";
 import { findTarget } from "./target.ts";
 import { CliError, type Terminal } from "./terminal.ts";
@@ -167,6 +167,13 @@ export const COMMANDS: Command[] = [
   acting("resend", "have a new code sent", { path: "code/resend", said: "A new code is on its way:" }),
   acting("cancel", "cancel a request", { said: "Cancelling:" }),
   acting("retry", "take a failed or expired request up again", { said: "Taken up again:" }),
+  {
+    name: "resume",
+    summary: "let calls to the provider go on that stand still, after the cause was mended there",
+    options: [JSON_OPTION],
+    after: "One call is let through first. With corrected credentials a restart is enough.",
+    run: (context, _args, { json }) => resume(client(context), context.terminal, { json: json === true }),
+  },
   {
     name: "simulate",
     summary: "run the stand-in for the provider alone; nothing it signs counts",

@@ -51,19 +51,27 @@ export function checkSettings(settings: Settings): Finding[] {
   return found;
 }
 
-export async function checkProvider({ oneshotUrl }: Patient): Promise<Finding[]> {
-  if (oneshotUrl === undefined) return [ok("Provider", "none is set; a start brings the simulator")];
+export async function checkProvider({ oneshotUrl, stores }: Patient): Promise<Finding[]> {
+  const found = [await checkReach(oneshotUrl)];
+  const standing = stores?.redis.status === "ready" ? await stores.lanes.list() : [];
+  for (const { lane, reason } of standing) {
+    const todo = lane === "all" ? "Nothing, unless it lasts." : 'See "Credentials rejected" in docs/operations.md.';
+    found.push((lane === "all" ? warn : fail)("Provider calls", `stands still: ${reason}.`, todo));
+  }
+  return found;
+}
+
+async function checkReach(oneshotUrl: string | undefined): Promise<Finding> {
+  if (oneshotUrl === undefined) return ok("Provider", "none is set; a start brings the simulator");
   const provider = createProvider({ url: oneshotUrl });
   const ping = await provider.ping({ signal: AbortSignal.timeout(ASK_MS) }).finally(() => provider.close());
   const { host } = new URL(oneshotUrl);
-  if (ping.reachable) return [ok("Provider", `${host} answers, in ${Math.round(ping.latencyMs)} ms`)];
-  return [
-    fail(
-      "Provider",
-      `${host} cannot be reached (${ping.code}).`,
-      "Check ONESHOT_URL, the network, and that the Optimizer runs.",
-    ),
-  ];
+  if (ping.reachable) return ok("Provider", `${host} answers, in ${Math.round(ping.latencyMs)} ms`);
+  return fail(
+    "Provider",
+    `${host} cannot be reached (${ping.code}).`,
+    "Check ONESHOT_URL, the network, and that the Optimizer runs.",
+  );
 }
 
 /** Our clock beside Redis' and the provider's. */

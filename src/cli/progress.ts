@@ -82,6 +82,14 @@ const TURNS: Record<string, { who: string; todo?: (id: string) => string }> = {
   approval: { who: "a decision on the identification", todo: (id) => `signpipe approve ${id}  (or: refuse)` },
   code: { who: "the code the signer was sent", todo: (id) => `signpipe code ${id}` },
   "another code": { who: "the right code (the last one was wrong)", todo: (id) => `signpipe code ${id}` },
+  "accepted RAO credentials": {
+    who: "RAO credentials that the provider accepts",
+    todo: () => "correct ONESHOT_RAO* and restart  (or: signpipe resume)",
+  },
+  "an accepted billing account": {
+    who: "a billing account that the provider accepts",
+    todo: () => "correct ONESHOT_BILLING_* and restart  (or: signpipe resume)",
+  },
   "a new OTP": { who: "a new code, after too many wrong ones", todo: (id) => `signpipe resend ${id}` },
 };
 

@@ -41,6 +41,10 @@ export async function list(
     out.line(JSON.stringify({ items, next_cursor: cursor ?? null }, null, 2));
     return EXIT.done;
   }
+  // An API of another version may not tell; the list is what was asked for.
+  for (const { reason } of await client.standstills().catch(() => [])) {
+    err.line(err.paint("red", `Stands still: ${visible(reason)}`));
+  }
   if (items.length === 0) {
     err.line(state || reference ? "No request fits." : "There are no requests yet.");
     return EXIT.done;
@@ -155,6 +159,15 @@ export async function act(
   const request = await client.act(id, path, json);
   if (asJson) out.line(JSON.stringify(request, null, 2));
   else err.line(`${said} ${id}. See how it goes on with: signpipe show ${id.slice(0, SHORT_ID)}`);
+  return EXIT.done;
+}
+
+/** `signpipe resume`. */
+export async function resume(client: Client, { out, err }: Terminal, { json }: { json?: boolean }): Promise<number> {
+  const items = await client.resume();
+  if (json) out.line(JSON.stringify({ items }, null, 2));
+  else if (items.length === 0) err.line("Nothing stands still.");
+  else for (const { reason } of items) err.line(`Goes on, one call first: ${visible(reason)}`);
   return EXIT.done;
 }
 

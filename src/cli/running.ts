@@ -2,6 +2,7 @@ import { dirname } from "node:path";
 import type { Settings } from "../config.ts";
 import { createLog } from "../log.ts";
 import type { Part } from "../parts.ts";
+import type { Running } from "../start.ts";
 import type { StageName } from "../workers/index.ts";
 import { untilSet } from "./interrupts.ts";
 import { isHere, readRunFile, type RunFile } from "./target.ts";
@@ -52,8 +53,7 @@ export async function runStart(
   err.line();
   err.line(`  Stop with Ctrl-C. See how it is with: signpipe doctor, signpipe list.`);
   err.line();
-  await untilSet(signal);
-  return await stopped(running, { settings, say });
+  return await untilOver(running, { settings, say, signal });
 }
 
 /**
@@ -80,8 +80,7 @@ export async function runWork(
   const log = createLog(settings.LOG_LEVEL);
   const workers = await start(settings, { parts: ["workers"], stages, log, say, signal });
   say(`Working on ${workers.ready.workers.join(", ")}. Stop with Ctrl-C.`);
-  await untilSet(signal);
-  return await stopped(workers, { settings, say });
+  return await untilOver(workers, { settings, say, signal });
 }
 
 /** The start that runs on this folder, and answers. */
@@ -100,6 +99,17 @@ export function besideRunning(settings: Settings, run: RunFile, simulated: Parti
     ...(isShared && { ONESHOT_URL: run.oneshot }),
     ...(settings.REDIS_URL === undefined && run.redis_url !== undefined && { REDIS_URL: run.redis_url }),
   };
+}
+
+/** Runs until it is asked to stop, or cannot go on: then the exit code asks a supervisor for a new process. */
+async function untilOver(
+  running: Running,
+  { settings, say, signal }: { settings: Settings; say: (line: string) => void; signal: AbortSignal },
+): Promise<number> {
+  const why = await Promise.race([untilSet(signal).then(() => undefined), running.failed]);
+  if (why !== undefined) say(`${why}, although Redis answers. Start it again.`);
+  const code = await stopped(running, { settings, say });
+  return why === undefined ? code : EXIT.error;
 }
 
 /** Lets running steps finish, and gives up after a bound. */

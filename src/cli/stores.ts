@@ -7,6 +7,7 @@ import { createResults } from "../files/results.ts";
 import { createSpare } from "../files/spare.ts";
 import { connect } from "../queues/connect.ts";
 import { createKeys } from "../queues/keys.ts";
+import { createLanes } from "../queues/lanes.ts";
 import { createQueues } from "../queues/queues.ts";
 import { createStore } from "../queues/store.ts";
 import type { Trail } from "../queues/trail.ts";
@@ -44,6 +45,7 @@ export function openStores({
     keys,
     masterKey,
     queues,
+    lanes: createLanes({ redis, keys }),
     store: createStore({ redis, keys, stages: STAGE_NAMES, journal: trail }),
     vault: createVault({ redis, keys, masterKey, spare: createSpare({ dir: folders.work }) }),
     documents: createDocuments({ dir: folders.work }),

@@ -6,9 +6,10 @@ import { foldLines, type JournalLine } from "../core/journal.ts";
 import type { RequestId, ResultFile, SignRequest, StoredDocument } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
 import type { createDocuments } from "../files/documents.ts";
-import { hashFile } from "../files/durable.ts";
+import { hashFile } from "../files/content.ts";
 import type { createResults } from "../files/results.ts";
-import { verifyPdf, verifySignedPdf } from "../files/verify.ts";
+import { probePdf } from "../files/probe.ts";
+import { verifySignedPdf } from "../files/verify.ts";
 import { Evidence } from "../workers/evidence.ts";
 
 /** Something that is not as it should be. */
@@ -146,7 +147,7 @@ async function checkSigned(
 }
 
 async function checkContract(id: RequestId, file: ResultFile, { results }: Places): Promise<Flawed[]> {
-  if (await results.rehash(id, file)) return await failures(() => verifyPdf(results.path(id, file.name)));
+  if (await results.rehash(id, file)) return await failures(() => probePdf(results.path(id, file.name)));
   return [{ code: "result-damaged", message: "The contract is missing, or is not the one that was stored" }];
 }
 

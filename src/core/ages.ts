@@ -38,6 +38,10 @@ export const AGE_LIMITS: readonly AgeLimit[] = [
       ["outcome of the upload", "the provider", "SETTLE_MS and an hour"],
       ["outcome of the signing", "the provider", "SIGN_SETTLE_MS and an hour"],
       ["certificate", "the provider", "24h"],
+      ["contract", "the provider", "24h"],
+      ["signed documents", "the provider", "24h"],
+      ["accepted RAO credentials", "an operator", "a year"],
+      ["an accepted billing account", "an operator", "a year"],
       ["the grace before deletion", "an operator", "DELETE_GRACE_MS and a day"],
     ] as const
   ).map(([what, owner, limit]) => ({ phase: "waiting" as const, for: what, owner, limit, todo: HOUSEKEEPING })),

@@ -18,10 +18,10 @@ export function exponential(first: Duration, { upTo }: { upTo: Duration }): Back
 
 /**
  * How long a wait pauses between two looks: a tenth of the time since anything was heard, within the two bounds.
- * It needs no counter, and a wait that lasts a week costs a few hundred looks.
+ * A number is in milliseconds. It needs no counter, and a wait that lasts a week costs a few hundred looks.
  */
-export function growing(least: Duration, { upTo }: { upTo: Duration }): (quietMs: number) => number {
+export function growing(least: Duration, { upTo }: { upTo: Duration | number }): (quietMs: number) => number {
   const leastMs = toMs(least);
-  const upToMs = toMs(upTo);
+  const upToMs = typeof upTo === "number" ? upTo : toMs(upTo);
   return (quietMs) => Math.min(Math.max(quietMs / 10, leastMs), upToMs);
 }

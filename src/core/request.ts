@@ -11,12 +11,15 @@ const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
 
 /** A request id from 16 random bytes, in Crockford's base 32. */
 export function toRequestId(random: Uint8Array): RequestId {
-  let bits = 0n;
-  for (const byte of random.subarray(0, 16)) bits = (bits << 8n) | BigInt(byte);
   let text = "";
-  for (let i = 0; i < 26; i++) {
-    text = ALPHABET.charAt(Number(bits & 31n)) + text;
-    bits >>= 5n;
+  let held = 0;
+  let bits = 2; // 26 letters have room for two bits more
+  for (const byte of random.subarray(0, 16)) {
+    held = (held << 8) | byte;
+    for (bits += 8; bits >= 5; held &= (1 << bits) - 1) {
+      bits -= 5;
+      text += ALPHABET.charAt(held >> bits);
+    }
   }
   return `req-${text}`;
 }

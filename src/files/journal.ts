@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from "node:crypto";
+import { createHmac, createSecretKey, type KeyObject, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, open, readdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
@@ -54,6 +54,7 @@ export function createJournal({
   fullBytes?: number;
   now?: () => number;
 }) {
+  const secret = createSecretKey(key);
   let file: FileHandle | undefined;
   let name = "";
   let sizeBytes = 0;
@@ -86,7 +87,7 @@ export function createJournal({
     let last = mac;
     const lines = entries.map((entry) => {
       const json = JSON.stringify(entry);
-      last = macOf(key, last, json);
+      last = macOf(secret, last, json);
       return `${json.slice(0, -1)},"mac":"${last}"}\n`;
     });
     const bytes = Buffer.from(lines.join(""));
@@ -175,7 +176,7 @@ export function createJournal({
   };
 }
 
-function macOf(key: Uint8Array, before: string, json: string): string {
+function macOf(key: KeyObject, before: string, json: string): string {
   return createHmac("sha256", key).update(`${before}\n${json}`).digest("base64url");
 }
 
@@ -241,6 +242,7 @@ export async function readJournal({
   each: (line: JournalLine, place: { file: string; line: number }) => void;
   only?: (name: string) => boolean;
 }): Promise<{ flaws: Flaw[]; files: number; lines: number }> {
+  const secret = key && createSecretKey(key);
   const flaws: Flaw[] = [];
   const macs = new Map<string, Set<string>>();
   const named: Opening["after"] = [];
@@ -259,7 +261,7 @@ export async function readJournal({
       const found = /^(.*),"mac":"([\w-]{43})"\}$/s.exec(text);
       const json = found ? `${found[1]}}` : "";
       const value = found && parse(json);
-      if (!found || !value || (key && macOf(key, before, json) !== found[2])) {
+      if (!found || !value || (secret && macOf(secret, before, json) !== found[2])) {
         bad = number;
         continue; // the last line may be torn; anything after it makes it a flaw
       }

@@ -10,11 +10,13 @@ const SKEW_MS = 10 * 60_000;
 const AGAIN_MS = 5_000;
 /** How soon it is noticed that Redis was emptied under us. */
 const WATCH_MS = 8_000;
+/** Somebody may change Redis' settings while it runs. */
+const SETTINGS_MS = 5 * 60_000;
 
-/** Thrown when the Redis at hand is not the one that belongs to this DATA_DIR. */
+/** Thrown when the Redis at hand is not the one that belongs to this DATA_DIR, or cannot be relied on. */
 export class WrongRedis extends Error {
   override readonly name = "WrongRedis";
-  readonly code: "redis-empty" | "redis-foreign";
+  readonly code: "redis-empty" | "redis-foreign" | "redis-evicts";
   constructor(code: WrongRedis["code"], message: string) {
     super(message);
     this.code = code;
@@ -37,6 +39,9 @@ interface GateParts {
   openRequests: () => Promise<number>;
   /** Puts back what Redis lost since `sinceMs`. How many requests. */
   mend: (sinceMs: number) => Promise<number>;
+  /** Why this Redis must not be used whatever is in it; undefined when it may. */
+  unfit: () => Promise<string | undefined>;
+  settingsMs?: number;
   log: Log;
   watchMs?: number;
 }
@@ -48,26 +53,51 @@ export type Gate = ReturnType<typeof createGate>;
  * whenever Redis comes back as another process than before. A Redis that is empty, or another pipeline's, stops the
  * pipeline; it never makes it start over.
  */
-export function createGate({ redis, keys, instance, openRequests, mend, log, watchMs = WATCH_MS }: GateParts) {
+export function createGate({
+  redis,
+  keys,
+  instance,
+  openRequests,
+  mend,
+  unfit,
+  settingsMs = SETTINGS_MS,
+  log,
+  watchMs = WATCH_MS,
+}: GateParts) {
   let epoch = 0;
   let openFor: number | undefined;
   let trouble: WrongRedis | undefined;
   let verifiedRun: string | undefined;
   let looking: Promise<void> | undefined;
   let again: NodeJS.Timeout | undefined;
+  let isStarted = false;
   let isClosed = false;
   const waiters = new Set<() => void>();
 
   redis.on("close", () => {
     epoch += 1;
   });
-  redis.on("ready", look);
-  if (redis.status === "ready") look();
   const watch = setInterval(() => {
     if (openFor !== epoch || looking) return;
     watched().catch(() => {}); // away: the connection says so
   }, watchMs);
   watch.unref();
+  const settingsWatch = setInterval(() => {
+    if (openFor !== epoch || looking) return;
+    unfit().then(
+      (why) => {
+        if (why !== undefined) standStill();
+      },
+      () => {},
+    );
+  }, settingsMs);
+  settingsWatch.unref();
+
+  function standStill(): void {
+    verifiedRun = undefined;
+    openFor = undefined;
+    look();
+  }
 
   async function watched(): Promise<void> {
     const [there, here] = await Promise.all([redis.get(keys.instance), instance.read()]);
@@ -75,9 +105,7 @@ export function createGate({ redis, keys, instance, openRequests, mend, log, wat
       await redis.set(keys.alive, Date.now());
       return;
     }
-    verifiedRun = undefined;
-    openFor = undefined;
-    look();
+    standStill();
   }
 
   function look(): void {
@@ -93,6 +121,8 @@ export function createGate({ redis, keys, instance, openRequests, mend, log, wat
     try {
       const run = /run_id:(\w+)/.exec(await redis.info("server"))?.[1];
       if (run === undefined || run !== verifiedRun) {
+        const why = await unfit();
+        if (why !== undefined) throw new WrongRedis("redis-evicts", why);
         await checkInstance();
         const restored = await mend(await since(LOOK_BACK_MS[verifiedRun === undefined ? "start" : "restart"]));
         if (restored > 0)
@@ -102,10 +132,12 @@ export function createGate({ redis, keys, instance, openRequests, mend, log, wat
       }
       trouble = undefined;
       openFor = forEpoch;
-      for (const wake of waiters) wake();
-      waiters.clear();
+      wakeAll();
     } catch (error) {
-      if (error instanceof WrongRedis) trouble = error;
+      if (error instanceof WrongRedis) {
+        trouble = error;
+        wakeAll(); // who waits for the gate to open wants to know
+      }
       const { code = "redis-away" } = error as { code?: string };
       log.error({ code, reason: trouble ? trouble.message : "not verified yet" }, "the pipeline stands still");
       again = setTimeout(look, AGAIN_MS);
@@ -120,6 +152,11 @@ export function createGate({ redis, keys, instance, openRequests, mend, log, wat
   async function since(lookBackMs: number): Promise<number> {
     const aliveMs = Number((await redis.get(keys.alive)) ?? 0);
     return Math.max(Math.min(Date.now() - lookBackMs, aliveMs - SKEW_MS), 0);
+  }
+
+  function wakeAll(): void {
+    for (const wake of waiters) wake();
+    waiters.clear();
   }
 
   async function checkInstance(): Promise<void> {
@@ -155,12 +192,19 @@ export function createGate({ redis, keys, instance, openRequests, mend, log, wat
   }
 
   return {
+    /** Begins to look. Before that the gate is shut, and nothing is written: whoever only looks never starts it. */
+    start(): void {
+      if (isStarted) return;
+      isStarted = true;
+      redis.on("ready", look);
+      if (redis.status === "ready") look();
+    },
     /** Changes with every interruption of the connection. */
     epoch: () => epoch,
     isOpen: () => openFor === epoch,
     /** What stops the pipeline, when something does. */
     trouble: () => trouble,
-    /** Waits until the gate is open, at most `withinMs`. Whether it is. */
+    /** Waits until the gate is open, or cannot be; at most `withinMs`. Whether it is. */
     async whenOpen(withinMs: number): Promise<boolean> {
       if (openFor === epoch) return true;
       await new Promise<void>((resolve) => {
@@ -177,9 +221,9 @@ export function createGate({ redis, keys, instance, openRequests, mend, log, wat
     close(): void {
       isClosed = true;
       clearInterval(watch);
+      clearInterval(settingsWatch);
       clearTimeout(again);
-      for (const wake of waiters) wake();
-      waiters.clear();
+      wakeAll();
     },
   };
 }

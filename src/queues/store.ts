@@ -245,7 +245,7 @@ export function createStore({
     async begin(id: RequestId, stage: string, withinMs: number): Promise<Held | undefined> {
       const at = now();
       // The line's time is kept relative to the creation time, which only the record knows: 0 stands for "see due".
-      const line = `@${at.toString(36)}|start|${stage}|running`;
+      const line = `@${encodeLine({ atMs: at, event: "start", stage, phase: "running" }, 0)}`;
       const answer = await scripts.signpipeBegin(
         keys.request(id),
         keys.history(id),

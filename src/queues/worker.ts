@@ -1,15 +1,20 @@
-import { type ConnectionOptions, DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
+import { DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
+import type { Redis } from "ioredis";
 import { toMs } from "../core/duration.ts";
-import { type Failure, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
-import { Ended, SentBack, Waiting } from "../core/outcome.ts";
+import { type Failure, type Pause, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
+import { Ended, SentBack, Waiting, waitFor } from "../core/outcome.ts";
+import { growing } from "../core/backoff.ts";
 import type { SignRequest } from "../core/request.ts";
 import type { AnyStage, Log, Run } from "../core/stage.ts";
 import { isEnd } from "../core/status.ts";
 import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
 import type { Keys } from "./keys.ts";
+import { within } from "./pace.ts";
 import { type Queues, StageJob } from "./queues.ts";
+import { isOutOfMemory } from "./redis-watch.ts";
 import { type Change, Conflict, type Held, type Store } from "./store.ts";
+import { createWatchdog, dueJobs } from "./watchdog.ts";
 
 /** A job whose worker died is taken over after this. */
 const LOCK_MS = 15_000;
@@ -17,6 +22,17 @@ const STALLED_CHECK_MS = 5_000;
 /** How long a job waits for the gate to open before it makes room, and when it tries again. */
 const GATE_WITHIN_MS = 2_000;
 const GATE_AGAIN_MS = 5_000;
+/** Calls that were kept back together do not come back together. */
+const SPREAD = 0.2;
+const SPREAD_LEAST_MS = 500;
+/** As long as it takes: an operator must bring something, and no request fails for it. */
+const STANDSTILL_MS = 365 * 86_400_000;
+const STANDSTILL_LOOK = growing("5s", { upTo: "1m" });
+/** Redis has this long to tell the watchdog what is due. */
+const ANSWER_MS = 2_000;
+/** How long a request is left alone when Redis has no room to write down what comes of it. */
+const FULL_AGAIN_MS = 5_000;
+const ROOM_AGAIN_MS = 500;
 /** A stage that is over sooner is not marked as running: its result is one write. */
 const MARK_AFTER_MS = 1_000;
 /** An intent whose writing took longer than this may have lost its lock meanwhile: the call is not made. */
@@ -28,13 +44,19 @@ export interface WorkerDeps<Tools> {
   keys: Keys;
   tools: Tools;
   log: Log;
-  connection: ConnectionOptions;
+  connection: Redis;
   /** Shared by the workers of one process. */
   handed: Handed;
   gate: Pick<Gate, "epoch" | "isOpen" | "whenOpen">;
+  /** For how many milliseconds no call may leave (guard.ts). */
+  heldMs?: () => Promise<number>;
   /** Names of all stages, in order. */
   stages: readonly string[];
   lockMs?: number;
+  /** After how many milliseconds of deafness a worker is replaced (watchdog.ts). */
+  deafMs?: number;
+  /** Called when only a new process helps. */
+  giveUp?: (why: string) => void;
   concurrency?: number;
   now?: () => number;
   random?: () => number;
@@ -49,36 +71,63 @@ export interface StageWorker {
 /** Starts the worker of one stage. */
 export function startWorker<Tools extends object>(stage: AnyStage<Tools>, deps: WorkerDeps<Tools>): StageWorker {
   const stopping = new AbortController();
-  const { lockMs = LOCK_MS, log, random = Math.random } = deps;
-  const worker = new Worker<StageJob>(
-    stage.name,
-    (job, token, signal) => runStage({ stage, job, token: token ?? "", stopping: stopping.signal, lost: signal, deps }),
-    {
-      connection: deps.connection,
-      prefix: deps.keys.queues,
-      concurrency: deps.concurrency ?? stage.concurrency,
-      lockDuration: lockMs,
-      stalledInterval: Math.min(STALLED_CHECK_MS, lockMs),
-      maxStalledCount: 1_000,
-      maxStartedAttempts: 100_000,
-      drainDelay: 5,
-      runRetryDelay: 1_000, // its own 15 s would be the pause after every outage
-      removeOnComplete: { count: 0 },
-      settings: { backoffStrategy: (n, _type, error) => retryDelayMs(stage, n, error, random) },
-    },
-  );
+  const { log } = deps;
   let quietUntilMs = 0;
-  worker.on("error", (error) => {
-    if (Date.now() < quietUntilMs) return; // an outage makes thousands of these
-    quietUntilMs = Date.now() + 5_000;
-    log.warn({ stage: stage.name, code: "worker-error", reason: error.message.slice(0, 120) }, "worker error");
+  let worker = listen();
+  const watchdog = createWatchdog({
+    stage: stage.name,
+    due: () => within(dueJobs(deps.connection, deps.keys, stage.name), ANSWER_MS),
+    async replace() {
+      await worker.close(true);
+      if (!stopping.signal.aborted) worker = listen();
+    },
+    giveUp: () => deps.giveUp?.(`The worker of ${stage.name} takes no jobs`),
+    deafMs: deps.deafMs,
+    log,
   });
-  worker.on("lockRenewalFailed", (ids) => {
-    for (const id of ids) worker.cancelJob(id, "lock lost");
-  });
+
+  function listen(): Worker<StageJob> {
+    const { lockMs = LOCK_MS, random = Math.random } = deps;
+    const made = new Worker<StageJob>(
+      stage.name,
+      async (job, token, lost) => {
+        const ended = watchdog.began();
+        try {
+          await runStage({ stage, job, token: token ?? "", stopping: stopping.signal, lost, deps });
+        } finally {
+          ended();
+        }
+      },
+      {
+        connection: deps.connection,
+        prefix: deps.keys.queues,
+        concurrency: deps.concurrency ?? stage.concurrency,
+        lockDuration: lockMs,
+        stalledInterval: Math.min(STALLED_CHECK_MS, lockMs),
+        maxStalledCount: 1_000,
+        maxStartedAttempts: 100_000,
+        drainDelay: 5,
+        runRetryDelay: 1_000, // its own 15 s would be the pause after every outage
+        removeOnComplete: { count: 0 },
+        settings: { backoffStrategy: (n, _type, error) => retryDelayMs(stage, n, error, random) },
+      },
+    );
+    made.on("error", (error) => {
+      if (Date.now() < quietUntilMs) return; // an outage makes thousands of these
+      quietUntilMs = Date.now() + 5_000;
+      const code = isOutOfMemory(error) ? "redis-full" : "worker-error";
+      log.warn({ stage: stage.name, code, reason: error.message.slice(0, 120) }, "worker error");
+    });
+    made.on("lockRenewalFailed", (ids) => {
+      for (const id of ids) made.cancelJob(id, "lock lost");
+    });
+    return made;
+  }
+
   return {
     stage: stage.name,
     async stop(graceMs = 20_000) {
+      watchdog.stop();
       const closed = worker.close();
       const interrupt = setTimeout(() => stopping.abort(), graceMs);
       const late = AbortSignal.timeout(graceMs + 3_000);
@@ -132,6 +181,14 @@ async function runStage<Tools extends object>({
     throw new DelayedError();
   }
   const epoch = gate.epoch();
+  const heldMs = (await deps.heldMs?.()) ?? 0;
+  if (heldMs > 0) {
+    // The record is left as it is: that calls pause is no matter of this request's.
+    const lookMs = now() + spread(heldMs, random);
+    await store.park(requestId, lookMs);
+    await job.moveToDelayed(lookMs, token);
+    throw new DelayedError();
+  }
 
   const found =
     handed.take(requestId, stage.name, job.timestamp) ?? (await store.begin(requestId, stage.name, timeoutMs));
@@ -238,10 +295,19 @@ async function runStage<Tools extends object>({
     for (let tries = 0; ; tries++) {
       const diverted = held.request.ending && !isLast && !KEEP_COURSE.includes(change.event);
       try {
-        const patch = { ...change.patch, ...(change.event !== "succeed" && orphaned()), waiting: null };
-        held = await store.write(held, diverted ? { ...change, event: "end", patch } : change);
+        const patch = { ...change.patch, ...decided() };
+        const onTheWay = { ...patch, ...(change.event !== "succeed" && orphaned()), waiting: null };
+        const whole: Change = diverted ? { ...change, event: "end", patch: onTheWay } : { ...change, patch };
+        const before = held;
+        const isResult = change.event !== "intend" && change.event !== "start";
+        held = await (isResult ? onceThereIsRoom(() => store.write(before, whole)) : store.write(before, whole));
         return;
       } catch (error) {
+        if (isOutOfMemory(error)) {
+          // Nothing was written: a call that this would have announced is not made.
+          const full = "Redis has no memory left to write this down";
+          throw new RetryableError(full, { code: "redis-full", cause: error, retryAfterMs: FULL_AGAIN_MS, pause: {} });
+        }
         if (!(error instanceof Conflict) || tries > 20) throw error;
         if (error.lockLost) throw new RetryableError("Another worker took this request over", { code: "lost-lease" });
         const fresh = await store.read(requestId);
@@ -251,8 +317,26 @@ async function runStage<Tools extends object>({
     }
   }
 
+  /** What came of a call is kept here until Redis has room for it: lost, the call would have to be asked after. */
+  async function onceThereIsRoom<T>(write: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await write();
+      } catch (error) {
+        if (!isOutOfMemory(error) || stopping.aborted) throw error;
+        await new Promise((resolve) => setTimeout(resolve, ROOM_AGAIN_MS));
+      }
+    }
+  }
+
+  /** Why a request is to end is said once: what goes wrong on the way there stands in the history alone. */
+  function decided(): Pick<SignRequest, "failure"> {
+    const { ending, failure } = held.request;
+    return ending && failure ? { failure } : {};
+  }
+
   async function succeed(facts: Record<string, unknown>): Promise<void> {
-    await write({ event: "succeed", patch: { facts, intent: null, waiting: null, ...(!isLast && { failure: null }) } });
+    await write({ event: "succeed", patch: { facts, intent: null, waiting: null, failure: null } });
     await handOn();
     const durationMs = Math.round(performance.now() - startedMs);
     log.info({ requestId, stage: stage.name, attempt: held.request.attempt + 1, durationMs }, "stage done");
@@ -262,7 +346,7 @@ async function runStage<Tools extends object>({
     if (held.request.phase !== "queued") return;
     const addedMs = now();
     handed.keep(held, addedMs);
-    await queues.add(held.request.stage, requestId, addedMs);
+    await onceThereIsRoom(() => queues.add(held.request.stage, requestId, addedMs));
   }
 
   async function sendBack({ to, code, message, facts }: SentBack): Promise<void> {
@@ -273,7 +357,7 @@ async function runStage<Tools extends object>({
   }
 
   async function end({ ending, code, message }: Ended): Promise<void> {
-    const failure = held.request.failure ?? { code, message, stage: stage.name };
+    const failure = { code, message, stage: stage.name };
     await write({ event: "end", patch: { ending, failure, waiting: null, ...orphaned() }, note: code });
     await handOn();
     log.info({ requestId, stage: stage.name, code, ending }, "request is ending");
@@ -294,6 +378,7 @@ async function runStage<Tools extends object>({
       await job.moveToDelayed(now(), token);
       throw new DelayedError();
     }
+    if (failure.kind === "retryable" && failure.pause) return await stepAside(failure, failure.pause);
     const attempt = held.request.attempt + 1;
     const intent = failure.effect === "unknown" ? {} : { intent: unsettled ?? null };
     if (failure.kind === "retryable" && attempt < stage.attempts) {
@@ -310,11 +395,7 @@ async function runStage<Tools extends object>({
     log.warn(cause, "stage failed");
     const whole = { code, message, stage: stage.name };
     if (isLast) {
-      await write({
-        event: "abandon",
-        patch: { failure: held.request.ending ? (held.request.failure ?? whole) : whole, intent: null },
-        note: code,
-      });
+      await write({ event: "abandon", patch: { failure: whole, intent: null }, note: code });
     } else {
       await write({
         event: "end",
@@ -324,6 +405,24 @@ async function runStage<Tools extends object>({
       await handOn();
     }
     throw new UnrecoverableError(code);
+  }
+
+  /** Calls stand still: the request waits with the rest, and the attempt does not count. */
+  async function stepAside({ code, message, retryAfterMs = 1_000 }: RetryableError, { until }: Pause): Promise<void> {
+    if (until !== undefined) {
+      const wait = waitFor(until, { whose: "operator", poll: STANDSTILL_LOOK, within: STANDSTILL_MS, detail: message });
+      return await park(wait, unsettled);
+    }
+    const lookMs = now() + spread(retryAfterMs, random);
+    const isUntouched = held.request.phase === "waiting" && !held.request.intent;
+    if (isUntouched) await store.park(requestId, lookMs);
+    else if (code !== "redis-full") {
+      const failure = { code, message, stage: stage.name };
+      await write({ event: "retry", patch: { failure, intent: unsettled ?? null }, lookMs, note: code });
+      if (held.request.stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
+    }
+    await job.moveToDelayed(lookMs, token);
+    throw new DelayedError();
   }
 
   /** `open` is the call whose outcome is waited for; any other is settled by now. */
@@ -365,6 +464,10 @@ async function runStage<Tools extends object>({
     if (nudgedMs > seenNudgeMs) await queues.promote(stage.name, requestId);
     throw new DelayedError();
   }
+}
+
+function spread(ms: number, random: () => number): number {
+  return Math.round(ms + random() * Math.max(ms * SPREAD, SPREAD_LEAST_MS));
 }
 
 function retryDelayMs(stage: AnyStage, n: number, error: unknown, random: () => number): number {

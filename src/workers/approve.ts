@@ -69,7 +69,7 @@ export const approve = defineStage({
     if (!decision && !auto) {
       return waitFor("approval", {
         whose: "RAO",
-        poll: growing("30s", { upTo: "15m" }),
+        poll: growing("30s", { upTo: policy.longestPauseMs() }),
         within: policy.approveWithinMs,
       });
     }

@@ -53,7 +53,7 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
   const facts = request.facts as {
     documents: { id: string; name: string; sha256: string; sizeBytes: number }[];
     uploaded?: { id: string; uid: string }[];
-    signed?: { uid: string; name: string; sha256: string; sizeBytes: number }[];
+    signed?: { id: string; uid: string; name: string; sha256: string; sizeBytes: number }[];
     contract?: { name: string; sha256: string };
     [name: string]: unknown;
   };
@@ -76,8 +76,8 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
     ...(approvedAt && { approval: { by: facts["approvedBy"], at: approvedAt } }),
     ...Object.fromEntries(Object.entries(times).filter(([, value]) => value !== undefined)),
     documents: facts.documents.map((document) => {
-      const uid = facts.uploaded?.find(({ id }) => id === document.id)?.uid;
-      const signed = facts.signed?.find((one) => one.uid === uid);
+      const signed = facts.signed?.find(({ id }) => id === document.id);
+      const uid = signed?.uid ?? facts.uploaded?.find(({ id }) => id === document.id)?.uid;
       return {
         name: document.name,
         sha256: document.sha256,

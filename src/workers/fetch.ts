@@ -1,16 +1,23 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { PermanentError, RetryableError } from "../core/errors.ts";
+import { Waiting } from "../core/outcome.ts";
 import { ResultFile } from "../core/request.ts";
 import { RequestPk } from "../core/signing.ts";
 import { signedName } from "../files/names.ts";
-import { verifySignedPdf } from "../files/verify.ts";
+import type { Content } from "../files/content.ts";
+import { verifySigned } from "../files/verify.ts";
 import { writeEvidence } from "./evidence.ts";
+import { waitForFile } from "./late-file.ts";
 import { defineStage } from "./stage.ts";
 import { Uploaded } from "./upload.ts";
 
 /** A signed document that was verified and stored durably. */
-export const Signed = ResultFile.extend({ uid: z.string(), original: z.string(), originalSha256: z.string() });
+export const Signed = ResultFile.extend({
+  /** Reference of the original in the document store. */
+  id: z.string(),
+  uid: z.string(),
+});
 export type Signed = z.infer<typeof Signed>;
 
 /** A file that does not verify is fetched anew this often: it may have been cut or spoilt on the way. */
@@ -40,14 +47,18 @@ export const fetchSigned = defineStage({
     const taken = new Set(["contract.pdf", "evidence.json"]);
     for (const document of facts.uploaded) {
       const name = signedName(document.name, taken);
-      const verify = (signedPath: string) =>
-        verifySignedPdf({ signedPath, original: document, incremental: policy.incremental });
+      const verify = (content: Content) =>
+        verifySigned(content, { original: document, incremental: policy.incremental });
       const fetchIt = async () => {
         const { body } = await provider.signedDocument(facts.requestPk, document.uid, { signal });
         return await results.store(requestId, name, body, verify);
       };
-      const file = (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt));
-      signed.push({ ...file, uid: document.uid, original: document.name, originalSha256: document.sha256 });
+      const waitForIt = (error: unknown) =>
+        waitForFile("signed documents", error, { provider, requestPk: facts.requestPk, signal });
+      const file =
+        (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt).catch(waitForIt));
+      if (file instanceof Waiting) return file;
+      signed.push({ ...file, id: document.id, uid: document.uid });
     }
 
     function maybeSpoilt(error: unknown): never {

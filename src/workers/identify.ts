@@ -26,7 +26,7 @@ export const identify = defineStage({
     const identification = (detail: string) =>
       waitFor("identification", {
         whose: "signer",
-        poll: growing("2s", { upTo: "15m" }),
+        poll: growing("2s", { upTo: policy.longestPauseMs() }),
         within: policy.identifyWithinMs,
         detail,
       });

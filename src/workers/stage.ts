@@ -23,6 +23,8 @@ export interface Policy {
   /** How long a call that was not answered may still be at work at the provider. */
   settleMs: number;
   signSettleMs: number;
+  /** The longest pause between two looks at a request whose signer or officer is awaited. */
+  longestPauseMs(): number;
   /** How long a safe signed file waits before its copy at the provider goes. */
   deleteGraceMs: number;
   /** The signed file continues the original byte by byte (false when the provider sanitises PDFs). */

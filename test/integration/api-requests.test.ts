@@ -17,7 +17,13 @@ function signedRecord() {
   const document = (n: number, name: string) => ({ id: `${id}/${n}.pdf`, name, sizeBytes: 9, sha256: sha256(name) });
   const documents = [document(1, "a.pdf"), document(2, 'Ünder "quotes".pdf')];
   const signed = PDF.toString() + "signed";
-  const file = { name: "2.signed.pdf", sizeBytes: signed.length, sha256: sha256(signed), uid: "u-2" };
+  const file = {
+    id: `${id}/2.pdf`,
+    name: "2.signed.pdf",
+    sizeBytes: signed.length,
+    sha256: sha256(signed),
+    uid: "u-2",
+  };
   const facts = {
     documents,
     uploaded: documents.map((one, i) => ({ ...one, uid: `u-${i + 1}` })),
@@ -36,6 +42,21 @@ function signedRecord() {
     request: record({ id, stage: "fetch", phase: "retrying", reference: "loan-1", facts }),
   };
 }
+
+test("what stands still is told, and goes on when an operator says so", async () => {
+  const house = await startApiHouse();
+  expect((await ask(house, "/v1/lanes")).json()).toEqual({ items: [] });
+  const sinceMs = Date.UTC(2026, 0, 15, 8, 20);
+  house.standstills.push({ lane: "billing", code: "billing-rejected", reason: "Creations stand still", sinceMs });
+  const items = [
+    { lane: "billing", code: "billing-rejected", reason: "Creations stand still", since: "2026-01-15T08:20:00.000Z" },
+  ];
+  expect((await ask(house, "/v1/lanes")).json()).toEqual({ items });
+  expect((await house.app.inject({ method: "POST", url: "/v1/lanes/resume" })).statusCode).toBe(401);
+  const resumed = await act(house, "/v1/lanes/resume");
+  expect([resumed.statusCode, resumed.json()]).toEqual([200, { items }]);
+  expect((await ask(house, "/v1/lanes")).json()).toEqual({ items: [] });
+});
 
 test("a request is shown by named fields, with times in UTC, and nothing else", async () => {
   const house = await startApiHouse();

@@ -265,6 +265,8 @@ test("the OpenAPI document describes every call, with every problem and an examp
     "/health/ready",
     "/metrics",
     "/openapi.json",
+    "/v1/lanes",
+    "/v1/lanes/resume",
     "/v1/requests",
     "/v1/requests/{id}",
     "/v1/requests/{id}/approve",

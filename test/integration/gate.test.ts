@@ -38,9 +38,11 @@ function openGate(
     instance,
     openRequests: () => Promise.resolve(open),
     mend,
+    unfit: () => Promise.resolve(undefined),
     log: silent,
     ...rest,
   });
+  gate.start();
   onTestFinished(async () => {
     gate.close();
     if (redis.status === "ready") await redis.del(keys.instance, keys.alive);

@@ -11,21 +11,23 @@ import { createFakePipeline, makePdf, MANIFEST, notAllowed, redisAway, startInbo
 type House = ReturnType<typeof startInboxHouse>;
 const PAIR = { "x.pdf": makePdf("a"), "x.pdf.json": MANIFEST };
 
+const noPause = () => Promise.resolve();
+
 function claimsOf(house: House) {
   return createClaims({ inbox: house.at("inbox"), work: house.at(".work"), now: () => 1 });
 }
 
 /** Claims as a process does that dies right afterwards. */
-function claim(house: House, wanted: Wanted): Claim {
-  const [claimed] = claimsOf(house).takeAll([wanted], () => {});
+async function claim(house: House, wanted: Wanted): Promise<Claim> {
+  const [claimed] = await claimsOf(house).takeAll([wanted], () => {}, noPause);
   if (!claimed) throw new Error("nothing was claimed");
   return claimed;
 }
 
 /** The same, with the claim's folder. */
-function claimAndSettle(house: House, wanted: Wanted): Claim {
+async function claimAndSettle(house: House, wanted: Wanted): Promise<Claim> {
   const claims = claimsOf(house);
-  const [claimed] = claims.takeAll([wanted], () => {});
+  const [claimed] = await claims.takeAll([wanted], () => {}, noPause);
   if (!claimed) throw new Error("nothing was claimed");
   claims.settleIn(claimed);
   return claimed;
@@ -36,41 +38,41 @@ const X: Wanted = { form: "file", raw: "x.pdf", sidecar: "x.pdf.json" };
 /** What a process had done when it was killed. */
 const CRASHES: Record<string, (house: House) => Promise<void>> = {
   "the list was written": async (house) => {
-    const { id } = claim(house, X);
+    const { id } = await claim(house, X);
     await rename(house.at(".work", "gate", id), house.at("inbox", "x.pdf"));
     await rename(house.at(".work", "gate", `${id}.json`), house.at("inbox", "x.pdf.json"));
   },
   "the PDF was claimed, but not its sidecar": async (house) => {
-    const { id } = claim(house, X);
+    const { id } = await claim(house, X);
     await rename(house.at(".work", "gate", `${id}.json`), house.at("inbox", "x.pdf.json"));
   },
   "everything was claimed": async (house) => {
-    claim(house, X);
+    await claim(house, X);
   },
   "the claim got its folder": async (house) => {
-    const { id } = claim(house, X);
+    const { id } = await claim(house, X);
     await mkdir(house.at(".work", id));
   },
   "the claim was half written in its folder": async (house) => {
-    const { id } = claim(house, X);
+    const { id } = await claim(house, X);
     await mkdir(house.at(".work", id));
     await writeFile(house.at(".work", id, "claim.json"), '{"format":1,');
   },
   "the PDF was moved into the folder, but not its sidecar": async (house) => {
-    const claimed = claim(house, X);
+    const claimed = await claim(house, X);
     await mkdir(house.at(".work", claimed.id));
     await writeFile(house.at(".work", claimed.id, "claim.json"), JSON.stringify(claimed));
     await rename(house.at(".work", "gate", claimed.id), house.at(".work", claimed.id, "1.pdf"));
   },
   "the claim was settled": async (house) => {
-    claimAndSettle(house, X);
+    await claimAndSettle(house, X);
   },
   "the power failed and the claim was lost": async (house) => {
-    const { id } = claimAndSettle(house, X);
+    const { id } = await claimAndSettle(house, X);
     await writeFile(house.at(".work", id, "claim.json"), "");
   },
   "the power failed and the list was lost": async (house) => {
-    claim(house, X);
+    await claim(house, X);
     for (const name of await readdir(house.at(".work", "gate"))) {
       if (name.endsWith(".list")) await rm(house.at(".work", "gate", name));
     }
@@ -97,7 +99,7 @@ test("a folder is arranged to its end after a crash in between", async () => {
   const house = startInboxHouse();
   await house.pass(0, 0);
   await house.drop({ f: { "a.pdf": makePdf("a"), "b.pdf": makePdf("b"), "request.json": MANIFEST } });
-  const claimed = claimAndSettle(house, { form: "folder", raw: "f" });
+  const claimed = await claimAndSettle(house, { form: "folder", raw: "f" });
   claimed.parts = ["a.pdf", "b.pdf"].map((raw, i) => ({ raw, as: `${i + 1}.pdf` }));
   await claimsOf(house).save(claimed);
   await rename(house.at(".work", claimed.id, "folder", "a.pdf"), house.at(".work", claimed.id, "1.pdf"));
@@ -134,7 +136,7 @@ test("giving back is finished after a crash between the file and its sidecar", a
   const house = startInboxHouse();
   await house.pass(0, 0);
   await house.drop({ "x.pdf": "no pdf", "x.pdf.json": MANIFEST });
-  const claimed = claimAndSettle(house, X);
+  const claimed = await claimAndSettle(house, X);
   const note = { code: "not-a-pdf", message: "m", state: "failed", retriable: true, at: "2026-01-01T00:00:00.000Z" };
   claimed.aside = { where: "failed", raw: "x.pdf", keep: false, note };
   await claimsOf(house).save(claimed);

@@ -45,6 +45,17 @@ test("a thousand files that come at once are all taken, once", async () => {
   expect([...taken].sort()).toEqual([...names].sort());
 });
 
+test("after most of a full inbox was taken at once, events are heard again", async () => {
+  const house = startInboxHouse({ config: { ...FAST, sweepMs: 3_600_000, watch: "native" }, parts: { now: steady } });
+  const names = Array.from({ length: 1_000 }, (_, n) => `${n}.pdf`);
+  await house.drop({ "defaults.json": MANIFEST, ...Object.fromEntries(names.map((name) => [name, makePdf(name)])) });
+  const patience = { timeout: 15_000, interval: 20 };
+  await house.inbox().start();
+  await vi.waitFor(() => expect(house.inbox().status().claimed).toBe(1_000), patience);
+  await house.drop({ "late.pdf": makePdf("late") });
+  await vi.waitFor(() => expect(house.inbox().status().claimed).toBe(1_001), patience);
+});
+
 test("an inbox that was removed and made anew is heard again", async () => {
   const house = startInboxHouse({ config: { ...FAST, sweepMs: 100, watch: "native" }, parts: { now: steady } });
   await house.inbox().start();

@@ -45,6 +45,25 @@ test("what the API refuses is told in its own sentence, with the fields, and end
   expect(err).toBe("signpipe: The manifest cannot be used. signer.email must be an e-mail address.\n");
 });
 
+test("what stands still is told before the list, and resume lets it go on", async () => {
+  const standing = {
+    lane: "rao",
+    code: "rao-rejected",
+    reason: "Approvals stand still.",
+    since: "2026-01-15T08:20:00.000Z",
+  };
+  answer = ({ path }) => ({
+    status: 200,
+    body: { items: path.startsWith("/v1/lanes") ? [standing] : [], next_cursor: null },
+  });
+  expect((await runCommand(["list"], { env })).err).toContain("Stands still: Approvals stand still.");
+  const { exitCode, err } = await runCommand(["resume"], { env });
+  expect([exitCode, err]).toEqual([0, "Goes on, one call first: Approvals stand still.\n"]);
+  expect(stub.calls.at(-1)).toMatchObject({ method: "POST", path: "/v1/lanes/resume" });
+  answer = () => ({ status: 200, body: { items: [] } });
+  expect((await runCommand(["resume"], { env })).err).toBe("Nothing stands still.\n");
+});
+
 test("a wrong key is told with the remedy, and without the key", async () => {
   answer = () => problem(401, "unauthorized", "The key is wrong.");
   const { exitCode, err } = await runCommand(["list"], { env });

@@ -78,6 +78,9 @@ function toAnchor(heading: string): string {
 }
 
 const compose = readFileSync(join(ROOT, "docker-compose.yml"), "utf8");
+const benchmarks = readdirSync(join(ROOT, "bench"))
+  .map((name) => readFileSync(join(ROOT, "bench", name), "utf8"))
+  .join("\n");
 
 /** What stands between backticks, and the fenced blocks. */
 function codeIn(text: string): string[] {
@@ -127,8 +130,9 @@ describe.each(HAND_WRITTEN)("%s promises only what is there", (path) => {
   });
 
   test("the settings that it names exist", () => {
-    // Beside the settings: the variables of the compose file, and those of the examples.
-    const others = [...compose.matchAll(/\$\{([A-Z_]+)/g)].map(([, name = ""]) => name).concat("NAME", "SIGNPIPE_KEY");
+    // Beside the settings: the variables of the compose file and of the benchmarks, and those of the examples.
+    const variables = `${compose}${benchmarks}`.matchAll(/\$\{([A-Z_]+)|process\.env\["([A-Z_]+)/g);
+    const others = [...variables].map(([, name, other]) => name ?? other ?? "").concat("NAME", "SIGNPIPE_KEY");
     const named = [...text.matchAll(/`([A-Z][A-Z0-9]*_[A-Z0-9_]*)[`=]/g)].map(([, name = ""]) => name);
     const settings = named.map((name) => name.replace(/_FILE$/, ""));
     expect(settings.filter((name) => !(name in SETTINGS.shape) && !others.includes(name))).toEqual([]);

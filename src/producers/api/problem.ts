@@ -40,6 +40,7 @@ export const PROBLEMS = {
   "record-damaged": { status: 500, title: "Something went wrong on our side" },
   "result-damaged": { status: 500, title: "A stored file is not what was stored" },
   "redis-unavailable": { status: 503, title: "The queue is away", retryAfterSeconds: 5 },
+  "redis-full": { status: 503, title: "The queue has no room for more", retryAfterSeconds: 30 },
   "too-busy": { status: 503, title: "Too much arrives at once", retryAfterSeconds: 5 },
   "disk-read-only": { status: 503, title: "The disk takes no documents", retryAfterSeconds: 60 },
   "disk-error": { status: 503, title: "The disk reports an error", retryAfterSeconds: 60 },
@@ -118,12 +119,16 @@ interface Sorted {
 
 const INTERNAL = "Something unexpected happened. It is in our log under the correlation id; trying again may help.";
 const REDIS_AWAY = "The queue cannot be reached at the moment. Nothing was changed that you have to undo; try again.";
+const REDIS_FULL = "The queue has no room at the moment. Nothing was changed that you have to undo; try again later.";
 const NO_SUCH_REQUEST = "There is no request with this id.";
 const DISK_FULL = "There is no room for the documents at the moment. Nothing was accepted; try again later.";
 
 function sort(thrown: unknown): Sorted {
   if (thrown instanceof ApiError) {
     return { code: thrown.code, detail: thrown.message, status: 400, expected: true, errors: thrown.errors };
+  }
+  if (thrown instanceof Error && /\bOOM command not allowed\b/.test(thrown.message)) {
+    return { code: "redis-full", detail: REDIS_FULL, status: 503, expected: true };
   }
   if (isRedisAway(thrown)) return { code: "redis-unavailable", detail: REDIS_AWAY, status: 503, expected: true };
   const code = codeOf(thrown);

@@ -7,6 +7,7 @@ import { addDownloads } from "./downloads.ts";
 import { addErrors } from "./errors.ts";
 import { addHealth, addMetrics } from "./health.ts";
 import { createHints } from "./hints.ts";
+import { addLanes } from "./lanes.ts";
 import { createMetrics } from "./metrics.ts";
 import { addOpenApi } from "./openapi.ts";
 import { addPages } from "./pages.ts";
@@ -87,6 +88,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
       addSubmit(inside, { ...parts, limits });
       addReading(inside, parts);
       addActing(inside, parts);
+      addLanes(inside, parts);
       addDownloads(inside, parts);
       if (!parts.metricsOpen) addMetrics(inside, { metrics, open: false });
     });

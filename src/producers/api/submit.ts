@@ -53,6 +53,7 @@ export function addSubmit(app: Server, parts: Parts): void {
             "auto-approval-not-allowed",
             "idempotency-mismatch",
             "disk-full",
+            "redis-full",
             "disk-read-only",
             "disk-error",
           ],
@@ -65,6 +66,7 @@ export function addSubmit(app: Server, parts: Parts): void {
             'Send multipart/form-data with one part "manifest" and one to ten parts "file".',
           );
         }
+        await parts.pipeline.mayTake(); // before an upload is read for nothing
         const { accepted, replayed } = await submit(request, parts);
         if (replayed) void reply.header("idempotency-replayed", "true");
         return await reply.code(202).header("location", accepted.links.self).send(accepted);
@@ -133,6 +135,9 @@ async function accept(
     }
     request.log.warn({ requestId: id, err: error }, "request accepted although its submission did not finish");
   }
+  await documents
+    .accept(id)
+    .catch((error: unknown) => request.log.warn({ requestId: id, err: error }, "upload not marked as accepted"));
   // Accepted is accepted: when only the memory of the key fails, the next call finds the bound request by itself.
   await key?.claim
     .finish()

@@ -89,26 +89,15 @@ export const HistoryView = z
 
 /** What the view reads of the facts. Anything that is missing or of another form is left out, never an error. */
 const Documents = z.array(StoredDocument).catch([]);
-const Uploaded = z.array(StoredDocument.pick({ id: true }).extend({ uid: z.string() })).catch([]);
-const SignedFile = ResultFile.extend({ uid: z.string().optional() });
-const Signed = z.array(SignedFile).catch([]);
+const Signed = z.array(ResultFile.extend({ id: z.string() })).catch([]);
 const Pk = z.int().optional().catch(undefined);
 const Link = z.string().optional().catch(undefined);
 const Contract = ResultFile.optional().catch(undefined);
 
-/**
- * The signed file of each document, in the documents' order; undefined where there is none yet. They belong together
- * by the provider's uid; a record without uids falls back to the order, when the numbers agree.
- */
+/** The signed file of each document, in the documents' order; undefined where there is none yet. */
 export function signedFiles({ facts }: SignRequest): (ResultFile | undefined)[] {
-  const documents = Documents.parse(facts["documents"]);
   const signed = Signed.parse(facts["signed"]);
-  const uids = new Map(Uploaded.parse(facts["uploaded"]).map(({ id, uid }) => [id, uid]));
-  return documents.map(({ id }, i) => {
-    const uid = uids.get(id);
-    const same = uid === undefined ? undefined : signed.find((file) => file.uid === uid);
-    return same ?? (signed.length === documents.length && !signed[i]?.uid ? signed[i] : undefined);
-  });
+  return Documents.parse(facts["documents"]).map(({ id }) => signed.find((file) => file.id === id));
 }
 
 export function contractFile({ facts }: SignRequest): ResultFile | undefined {

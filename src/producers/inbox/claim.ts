@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { RequestId, toRequestId } from "../../core/request.ts";
@@ -76,37 +77,57 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
 
   /**
    * Takes what it can; what somebody else was faster with is left out. `failed` is told of everything that could not
-   * be taken and stays where it is. Throws what the file system says when nothing can be taken at all.
+   * be taken and stays where it is. Throws what the file system says when nothing can be taken at all. Nothing of what
+   * is taken may be settled in before all is, because the list would go with the last one that was.
    */
-  function takeAll(wanted: readonly Wanted[], failed: (wanted: Wanted, error: unknown) => void): Claim[] {
-    const claims = wanted.map((one) => toClaim(one));
-    mkdirSync(gate, { recursive: true, mode: 0o700 });
+  async function takeAll(
+    wanted: readonly Wanted[],
+    failed: (wanted: Wanted, error: unknown) => void,
+    breathe: () => Promise<void>,
+  ): Promise<Claim[]> {
+    const claims: Claim[] = [];
+    const random = randomBytes(16 * wanted.length); // at once: asking for each takes longer than the rest of it
+    for (const [i, one] of wanted.entries()) {
+      claims.push(toClaim(one, toRequestId(random.subarray(16 * i))));
+      await breathe();
+    }
+    await mkdir(gate, { recursive: true, mode: 0o700 });
     const path = join(gate, `${toRequestId(randomBytes(16))}.list`);
     const lines = claims.map((claim) => `${JSON.stringify(claim)}\n`).join("");
-    writeFileSync(path, lines, { mode: 0o600, flush: true });
+    await writeFile(path, lines, { mode: 0o600, flush: true });
     const open = new Set<RequestId>();
-    const taken = claims.filter((claim, i) => {
+    const taken: Claim[] = [];
+    for (const [i, claim] of claims.entries()) {
       try {
-        renameSync(toPath(inbox, claim.raw), join(gate, claim.id));
+        if (takeOne(claim, { path, open })) taken.push(claim);
       } catch (error) {
-        if (errnoOf(error) !== "ENOENT") failed(wanted[i] as Wanted, error);
-        return false;
+        failed(wanted[i] as Wanted, error);
       }
-      open.add(claim.id);
-      lists.set(claim.id, { path, open });
-      try {
-        takeSidecar(claim);
-      } catch {
-        // The PDF is ours: its intake tries again, and knows what to do when that does not help.
-      }
-      return true;
-    });
-    if (taken.length === 0) rmSync(path, { force: true });
+      await breathe();
+    }
+    if (taken.length === 0) await rm(path, { force: true });
     return taken;
   }
 
-  function toClaim({ form, raw, sidecar, mark }: Wanted): Claim {
-    const id = toRequestId(randomBytes(16));
+  /** False when somebody else was faster. */
+  function takeOne(claim: Claim, list: { path: string; open: Set<RequestId> }): boolean {
+    try {
+      renameSync(toPath(inbox, claim.raw), `${gate}/${claim.id}`);
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return false;
+      throw error;
+    }
+    list.open.add(claim.id);
+    lists.set(claim.id, list);
+    try {
+      takeSidecar(claim);
+    } catch {
+      // The PDF is ours: its intake tries again, and knows what to do when that does not help.
+    }
+    return true;
+  }
+
+  function toClaim({ form, raw, sidecar, mark }: Wanted, id: RequestId): Claim {
     const parts = form === "file" ? [{ raw, as: "1.pdf" }] : [];
     const claim: Claim = { format: 1, id, form, raw, claimedMs: Math.round(now()), parts };
     if (sidecar !== undefined) claim.sidecar = sidecar;

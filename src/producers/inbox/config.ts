@@ -56,6 +56,8 @@ export interface InboxStatus {
   /** Requests whose status or files could not be brought up to date yet. */
   behind: number;
   pausedMs: number;
+  /** Said by who refused to take anything, for people; undefined when nobody said. */
+  pausedWhy: string | undefined;
   claimed: number;
   failed: number;
   duplicates: number;
@@ -77,14 +79,14 @@ export function toPatience({ settleMs = 5_000, ...config }: InboxConfig): Patien
 
 /** The status in one sentence and in figures, for health and metrics. No names. */
 export function toCheck(status: InboxStatus, { now, sweepMs }: { now: number; sweepMs: number }): Check {
-  const { isRootGone, lastScanMs, why, mode, ...numbers } = status;
+  const { isRootGone, lastScanMs, why, mode, pausedWhy, ...numbers } = status;
   const sinceScanMs = lastScanMs === undefined ? 0 : now - lastScanMs;
   const isLate = sinceScanMs > 3 * sweepMs + 30_000;
   const ok = !isRootGone && status.pausedMs === 0 && !isLate;
   const note = isRootGone
     ? "the inbox cannot be listed"
     : status.pausedMs > 0
-      ? "intake is paused: Redis or the disk does not take anything"
+      ? `intake is paused: ${pausedWhy ?? "Redis or the disk does not take anything"}`
       : isLate
         ? "the inbox was not listed for a while"
         : status.held > 0

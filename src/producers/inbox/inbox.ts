@@ -3,7 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { PermanentError } from "../../core/errors.ts";
 import type { RequestId } from "../../core/request.ts";
-import { removeStale } from "../../files/durable.ts";
+import { removeStale } from "../../files/sweeper.ts";
 import { createSetAside } from "./aside.ts";
 import { createClaims, type Wanted } from "./claim.ts";
 import { type InboxParts, type InboxStatus, toCheck, toPatience } from "./config.ts";
@@ -20,18 +20,18 @@ import { createReports } from "./reports.ts";
 import { createStatusFiles } from "./status-file.ts";
 import { createTaking } from "./taking.ts";
 import { createTracker, type Ready } from "./tracker.ts";
-import { chooseMode, type Mode, startWatch } from "./watch.ts";
+import { chooseMode, type Mode, startWatch, type Watch } from "./watch.ts";
 
 export type Inbox = ReturnType<typeof createInbox>;
 
 const AT_ONCE = 8;
-/** Claims on one list: some milliseconds' worth. */
-const CLAIMS_AT_ONCE = 256;
 /** Somebody has the file open, or we may not take it. */
 const BUSY = new Set(["EBUSY", "EACCES", "EPERM", "ESTALE", "ETXTBSY"]);
 /** Between two passes; more where there is much to go through, so that waiting files cost next to nothing. */
 const LEAST_GAP_MS = 20;
 const ENTRIES_PER_GAP_MS = 500;
+/** Taking so many, and most of what is there, makes more events than beginning to watch anew would cost. */
+const MANY = 1_000;
 /** A listing is at most a tenth of the time. */
 const LIST_SHARE = 10;
 
@@ -103,7 +103,7 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
   let isRootGone = false;
   let lastScanMs: number | undefined;
   let scanMs = 0;
-  let watcher: { stop(): Promise<void> } | undefined;
+  let watcher: Watch | undefined;
   let sweepTimer: NodeJS.Timeout | undefined;
   let followTimer: NodeJS.Timeout | undefined;
   let following: Promise<void> = Promise.resolve();
@@ -118,10 +118,7 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     const room = pending.room();
     const ready = await tracker.due(room, breathe);
     isFull = room === 0 || ready.length >= room;
-    for (let n = 0; n < ready.length; n += CLAIMS_AT_ONCE) {
-      take(ready.slice(n, n + CLAIMS_AT_ONCE));
-      await breathe();
-    }
+    if (ready.length > 0) await take(ready, breathe);
     pending.kick();
   }
 
@@ -143,21 +140,26 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     await reports().catch((error: unknown) => log.warn({ code: codeOf(error) }, "troubles of files not told"));
   }
 
-  function take(ready: readonly Ready[]): void {
+  async function take(ready: readonly Ready[], breathe: () => Promise<void>): Promise<void> {
     const wanted = ready.map(({ item, sidecar }): Wanted => {
       const form = item.kind === "folder" || item.kind === "special" ? item.kind : "file";
       return { form, raw: item.raw, sidecar, mark: form === "file" ? item.mark : undefined };
     });
     const held = new Map<RawName, unknown>();
+    const couldNot = ({ raw }: Wanted, error: unknown) => {
+      held.set(raw, error);
+      if (!BUSY.has(errnoOf(error))) pending.fault(error);
+    };
+    const isMost = ready.length >= MANY && 2 * ready.length >= tracker.size();
     try {
-      const taken = claims.takeAll(wanted, ({ raw }, error) => {
-        held.set(raw, error);
-        if (!BUSY.has(errnoOf(error))) pending.fault(error);
-      });
+      if (isMost) await watcher?.pause();
+      const taken = await claims.takeAll(wanted, couldNot, breathe);
       counts.claimed += taken.length;
       taken.forEach(pending.add);
     } catch (error) {
       return pending.fault(error);
+    } finally {
+      if (isMost) watcher?.resume();
     }
     for (const { item, sidecar } of ready) {
       if (held.has(item.raw)) {
@@ -306,8 +308,8 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
       isRunning = false;
       clearTimeout(sweepTimer);
       clearTimeout(followTimer);
-      await watcher?.stop();
       await passing;
+      await watcher?.stop();
       await pending.stop();
       await following;
       await follow.stop();

@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { join } from "node:path";
 
 /**
  * A file's name as the file system has it: each character stands for one byte (Latin-1). Names that are no valid
@@ -10,9 +9,9 @@ export type RawName = string;
 /** Longest name that a file system takes, in bytes. @source POSIX.1-2024, NAME_MAX on Linux, macOS and Windows */
 const LONGEST_BYTES = 255;
 
-/** Path of `raw` in `folder`, for the functions of node:fs. */
+/** Path of `raw` in `folder`, for the functions of node:fs. A name out of a listing needs no normalising. */
 export function toPath(folder: string, raw: RawName): string | Buffer {
-  if (isAscii(raw)) return join(folder, raw);
+  if (isAscii(raw)) return `${folder}/${raw}`;
   return Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(raw, "latin1")]);
 }
 

@@ -1,4 +1,5 @@
 import { exponential } from "../../core/backoff.ts";
+import { RetryableError } from "../../core/errors.ts";
 import type { Log } from "../../core/stage.ts";
 import type { Claim } from "./claim.ts";
 import { errnoOf } from "./look.ts";
@@ -49,6 +50,7 @@ export function createPending({
   let faults = 0;
   let faultSinceMs: number | undefined;
   let pausedUntilMs = 0;
+  let pausedWhy: string | undefined;
   let timer: NodeJS.Timeout | undefined;
   let isStopped = false;
 
@@ -57,6 +59,7 @@ export function createPending({
   function fault(error: unknown): void {
     faults += 1;
     pausedUntilMs = now() + PAUSE(faults);
+    pausedWhy = error instanceof RetryableError ? error.message : undefined;
     if (faultSinceMs !== undefined) return;
     faultSinceMs = now();
     log.warn({ code: codeOf(error) }, "intake paused");
@@ -68,6 +71,7 @@ export function createPending({
     if (faultSinceMs === undefined) return;
     log.info({ durationMs: Math.round(now() - faultSinceMs) }, "intake resumed");
     faultSinceMs = undefined;
+    pausedWhy = undefined;
     for (const job of again) if (!job.isHeld) job.dueMs = Math.min(job.dueMs, now());
   }
 
@@ -136,6 +140,7 @@ export function createPending({
       pending: size(),
       held: again.filter(({ isHeld }) => isHeld).length,
       pausedMs: faultSinceMs === undefined ? 0 : now() - faultSinceMs,
+      pausedWhy,
     }),
 
     /** Resolves once nothing is at work. What waits for better times goes on waiting. */

@@ -16,7 +16,10 @@ const SILENT: Record<number, string> = {
   0x794c7630: "overlay",
   0x786f4256: "a shared folder of a virtual machine",
 };
-const DEBOUNCE_MS = 100;
+/** The listing comes when no event did for so long: a thousand files that come at once are one event. */
+const QUIET_MS = 50;
+/** It comes after this in any case. */
+const WAIT_MOST_MS = 500;
 
 /** Whether to watch a folder or only to list it, and why. */
 export function chooseMode(
@@ -30,35 +33,54 @@ export function chooseMode(
     : { mode: "native", why: "the file system tells of changes" };
 }
 
+export interface Watch {
+  /** Hears nothing until `resume`, which wakes: for when events would only tell of what is being done here. */
+  pause(): Promise<void>;
+  resume(): void;
+  stop(): Promise<void>;
+}
+
 /**
  * Calls `wake` soon after something happened in `folder`. Only a wake-up: events can be lost, doubled or early, and
  * the listing finds out what is there. So nothing in the folder is followed by itself, which would cost a hundred
  * times more than the listing does, and only the raw event is used; sub-folders are looked at when they are due.
  */
-export function startWatch(folder: string, { wake, log }: { wake: () => void; log: Log }): { stop(): Promise<void> } {
+export function startWatch(folder: string, { wake, log }: { wake: () => void; log: Log }): Watch {
   let timer: NodeJS.Timeout | undefined;
+  let latestMs = 0;
   const soon = () => {
-    timer ??= setTimeout(() => {
+    if (timer) return void (performance.now() < latestMs && timer.refresh());
+    latestMs = performance.now() + WAIT_MOST_MS - QUIET_MS;
+    timer = setTimeout(() => {
       timer = undefined;
       wake();
-    }, DEBOUNCE_MS);
+    }, QUIET_MS);
   };
-  const watcher = watch(folder, {
-    depth: 0,
-    ignoreInitial: true,
-    followSymlinks: false,
-    atomic: false,
-    ignored: (path) => path !== folder,
-  });
-  watcher.on("raw", soon);
-  watcher.on("all", soon);
-  watcher.on("error", (error) => {
-    log.warn(
-      { code: "watch-failed", reason: errnoOf(error) || "error" },
-      "watching failed; the inbox is listed all the same",
-    );
-  });
+  let watcher = listen();
+
+  function listen() {
+    return watch(folder, {
+      depth: 0,
+      ignoreInitial: true,
+      followSymlinks: false,
+      atomic: false,
+      ignored: (path) => path !== folder,
+    })
+      .on("raw", soon)
+      .on("all", soon)
+      .on("error", (error) => {
+        log.warn(
+          { code: "watch-failed", reason: errnoOf(error) || "error" },
+          "watching failed; the inbox is listed all the same",
+        );
+      });
+  }
+
   return {
+    pause: () => watcher.close(),
+    resume() {
+      watcher = listen().on("ready", wake);
+    },
     async stop() {
       clearTimeout(timer);
       await watcher.close();

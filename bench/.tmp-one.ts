@@ -1,0 +1,12 @@
+import { finish, sample, scratch, startApp, startProvider, startRedis, submission, waitUntil } from "./parts.ts";
+import { Redis } from "ioredis";
+const N = 1500;
+const redis = await startRedis(); const files = await sample(scratch()); const url = await startProvider(files); const admin = new Redis(redis.url);
+const { app, prefix } = await startApp(redis.url, url, process.env.MORE ? JSON.parse(process.env.MORE) : {}); app.startWorkers(); await new Promise((r) => setTimeout(r, 300));
+const subs = Array.from({ length: N }, () => submission(app, files.original, "external"));
+const c0 = process.cpuUsage(), t0 = performance.now();
+for (let i = 0; i < N; i += 50) await Promise.all(subs.slice(i, i + 50).map((s) => app.pipeline.submit(s)));
+await waitUntil(async () => (await admin.zcard(`${prefix}:index:done`)) === N, 50);
+const c = process.cpuUsage(c0);
+console.log("wall ms/req", (performance.now() - t0) / N, "cpu ms/req", (c.user + c.system) / 1000 / N, "user", c.user/1000/N, "sys", c.system/1000/N);
+await app.close({ graceMs: 1000 }); admin.disconnect(); await finish(); process.exit(0);

@@ -1,0 +1,83 @@
+import { readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Redis } from "ioredis";
+import { awaitDone, finish, sample, scratch, startApp, startProvider, startRedis, submission } from "./parts.ts";
+import { report } from "./report.ts";
+
+/**
+ * A batch against a provider that answers each call after 50 ms, with every setting at its default: from the first
+ * submission until the last request is done. Beside it the documented sequence of calls, one after another, for a few
+ * requests, as a script that knows no queue would make them.
+ */
+const REQUESTS = Number(process.env["BENCH_REQUESTS"] ?? 1_000);
+const ALONE = 10;
+const LATENCY_MS = 50;
+/** Settings that may be tried with other values than their defaults. */
+const TRIED = ["CONCURRENCY", "ONESHOT_CONNECTIONS"];
+const redis = await startRedis();
+const dir = scratch();
+const files = await sample(dir);
+const oneshotUrl = await startProvider(files, LATENCY_MS);
+
+async function call(method: string, path: string, body?: object | FormData): Promise<Response> {
+  const isForm = body instanceof FormData;
+  const answer = await fetch(`${oneshotUrl}${path}`, {
+    method,
+    ...(body && { body: isForm ? body : JSON.stringify(body) }),
+    ...(body && !isForm && { headers: { "content-type": "application/json" } }),
+  });
+  if (!answer.ok) throw new Error(`${method} ${path} was answered with ${answer.status}`);
+  return answer;
+}
+
+/** One request, call after call. */
+async function oneAfterAnother(n: number): Promise<void> {
+  const person = { email: "bench@example.com", mobile_phone_number: "+34699999999" };
+  const account = { registration_authority: "1", profile: "P", billing_username: "b", billing_password: "cA==" };
+  const { detail } = (await (await call("POST", "/videoid", { ...person, ...account })).json()) as {
+    detail: { videoid_pk: number; request_pk: number };
+  };
+  await (await call("GET", `/request/${detail.request_pk}`)).json();
+  const officer = { username: "u", password: "p", pin: "p", rao: "1" };
+  await (await call("POST", `/videoid/${detail.videoid_pk}/approve`, officer)).json();
+  const form = new FormData();
+  form.set("file", new Blob([readFileSync(files.original)], { type: "application/pdf" }), "original.pdf");
+  const uploaded = (await (await call("POST", `/document/${detail.request_pk}`, form)).json()) as {
+    detail: { uid: string };
+  };
+  const contract = await (await call("GET", `/contract/${detail.request_pk}`)).bytes();
+  await writeFile(join(dir, `contract-${n}.pdf`), contract);
+  await (await call("POST", `/sign/${detail.request_pk}`, { ext_unlock_type: "b", ext_unlock_value: "v" })).json();
+  const signed = await (await call("GET", `/document/${detail.request_pk}/signed/${uploaded.detail.uid}`)).bytes();
+  await writeFile(join(dir, `signed-${n}.pdf`), signed);
+  await (await call("DELETE", `/document/${detail.request_pk}/${uploaded.detail.uid}`)).json();
+}
+
+await oneAfterAnother(-1); // the connection is open, the code is warm
+const before = performance.now();
+for (let n = 0; n < ALONE; n++) await oneAfterAnother(n);
+const alonePerSecond = (ALONE * 1000) / (performance.now() - before);
+
+const tried = Object.entries(process.env).filter(([name]) => TRIED.includes(name)) as [string, string][];
+const { app, prefix } = await startApp(redis.url, oneshotUrl, Object.fromEntries(tried));
+const admin = new Redis(redis.url);
+app.startWorkers();
+const done = (count: number) => awaitDone(admin, prefix, count);
+await app.pipeline.submit(submission(app, files.original, "external"));
+await done(1);
+const submissions = Array.from({ length: REQUESTS }, () => submission(app, files.original, "external"));
+const started = performance.now();
+for (let i = 0; i < submissions.length; i += 50) {
+  await Promise.all(submissions.slice(i, i + 50).map((one) => app.pipeline.submit(one)));
+}
+await done(REQUESTS + 1);
+const perSecond = (REQUESTS * 1000) / (performance.now() - started);
+admin.disconnect();
+report("batch", {
+  "requests/s": perSecond,
+  "requests/s, one after another (reference)": alonePerSecond,
+  ratio: perSecond / alonePerSecond,
+});
+await finish();
+process.exit(0);

@@ -1,0 +1,220 @@
+/** A figure that is to be reached, and where a benchmark's report has it. */
+export interface Figure {
+  bench: string;
+  what: string;
+  /** Key of what was measured, and of what it is compared with. */
+  value: string;
+  reference?: string;
+  /** Key of what is judged; `value`, when left out. */
+  judged?: string;
+  unit: string;
+  /** "more": at least `must`. "less": at most. */
+  better: "more" | "less";
+  must: number;
+  aim?: number;
+  /** The aim in words, when it is no number. */
+  aimWords?: string;
+}
+
+export type Figures = Record<string, number>;
+
+/** What is to be reached, in the order of the table. */
+export const FIGURES: readonly Figure[] = [
+  {
+    bench: "chain",
+    what: "Workflow with a provider that costs nothing, against a bare chain of as many stages",
+    value: "requests/s, workflow, external authentication",
+    reference: "requests/s, bare chain of as many stages (reference)",
+    judged: "ratio",
+    unit: "requests/s",
+    better: "more",
+    must: 0.5,
+    aim: 0.9,
+  },
+  {
+    bench: "chain",
+    what: "The same, with codes",
+    value: "requests/s, workflow with codes",
+    reference: "requests/s, bare chain of as many stages (reference)",
+    judged: "ratio with codes",
+    unit: "requests/s",
+    better: "more",
+    must: 0.5,
+    aim: 0.9,
+  },
+  {
+    bench: "chain",
+    what: "Redis commands per finished request",
+    value: "commands per finished request",
+    unit: "commands",
+    better: "less",
+    must: 60,
+    aim: 32,
+  },
+  {
+    bench: "chain",
+    what: "The same, with codes",
+    value: "commands per finished request, with codes",
+    unit: "commands",
+    better: "less",
+    must: 60,
+    aim: 32,
+  },
+  {
+    bench: "batch",
+    what: "Batch at 50 ms provider latency, against calls one after another",
+    value: "requests/s",
+    reference: "requests/s, one after another (reference)",
+    judged: "ratio",
+    unit: "requests/s",
+    better: "more",
+    must: 100,
+    aimWords: "the provider's limit",
+  },
+  {
+    bench: "documents",
+    what: "Upload to the API, against curl",
+    value: "MB/s, upload to the API",
+    reference: "MB/s, the same by curl to a plain receiver (reference)",
+    judged: "ratio, upload to the API",
+    unit: "MB/s",
+    better: "more",
+    must: 0.7,
+    aim: 0.9,
+  },
+  {
+    bench: "documents",
+    what: "Upload to the provider, against curl",
+    value: "MB/s, upload to the provider",
+    reference: "MB/s, the same by curl (reference)",
+    judged: "ratio, upload to the provider",
+    unit: "MB/s",
+    better: "more",
+    must: 0.7,
+    aim: 0.9,
+  },
+  {
+    bench: "documents",
+    what: "Signed PDF fetched, verified and stored, against curl",
+    value: "MB/s, signed PDF fetched, verified and stored",
+    reference: "MB/s, fetched by curl, put on disk and hashed (reference)",
+    judged: "ratio, download",
+    unit: "MB/s",
+    better: "more",
+    must: 0.7,
+    aim: 0.9,
+  },
+  {
+    bench: "memory",
+    what: "Most memory with one PDF of 300 MB",
+    value: "MB at the most, one PDF of 300 MB",
+    reference: "MB at the most, one PDF of 1 MB (reference)",
+    unit: "MB",
+    better: "less",
+    must: 250,
+    aimWords: "as for 1 MB",
+  },
+  {
+    bench: "inbox",
+    what: "10,000 PDFs dropped at once: last one claimed, against a plain loop",
+    value: "seconds until the last one is claimed",
+    reference: "seconds, plain loop (reference)",
+    judged: "ratio",
+    unit: "s",
+    better: "less",
+    must: 3,
+    aim: 1.5,
+  },
+  {
+    bench: "scale",
+    what: "Redis memory of an open request",
+    value: "Redis bytes per open request",
+    unit: "bytes",
+    better: "less",
+    must: 6_144,
+    aim: 4_096,
+  },
+  {
+    bench: "scale",
+    what: "Redis memory of a finished request",
+    value: "Redis bytes per finished request",
+    unit: "bytes",
+    better: "less",
+    must: 2_048,
+    aim: 1_024,
+  },
+  {
+    bench: "scale",
+    what: "CPU per request while 1,000, 10,000 and 100,000 wait: dearest against cheapest",
+    value: "CPU ms per request, 100000 open",
+    reference: "CPU ms per request, 1000 open",
+    judged: "CPU per request, dearest against cheapest, 1000, 10000, 100000 open",
+    unit: "ms",
+    better: "less",
+    must: 1.5,
+    aimWords: "1",
+  },
+  {
+    bench: "scale",
+    what: "Idle CPU while 100,000 wait",
+    value: "idle CPU, % of a core, 100000 open",
+    unit: "% of a core",
+    better: "less",
+    must: 3,
+    aim: 1,
+  },
+];
+
+/** How a figure stands. "not measured": its benchmark was not run, or did not come to its end. */
+export function judge({ judged, value, better, must, aim }: Figure, measured: Figures | undefined): string {
+  const found = measured?.[judged ?? value];
+  if (found === undefined) return "not measured";
+  const reaches = (mark: number) => (better === "more" ? found >= mark : found <= mark);
+  if (aim !== undefined && reaches(aim)) return "aim reached";
+  return reaches(must) ? "must reached" : "MISSED";
+}
+
+const COLUMNS = ["Figure", "Measured", "Reference", "Ratio", "Must", "Aim", ""] as const;
+
+/** The table: its head, then a row for each figure. */
+export function toRows(figures: readonly Figure[], reports: ReadonlyMap<string, Figures>): string[][] {
+  const rows = figures.map((figure): string[] => {
+    const { bench, what, value, reference, judged, unit, better, must, aim, aimWords } = figure;
+    const measured = reports.get(bench);
+    const sign = better === "more" ? "≥" : "≤";
+    const show = (key: string | undefined) => (key === undefined ? "" : toText(measured?.[key]));
+    const withUnit = (text: string) => (text === "" || text === "–" ? text : `${text} ${unit}`);
+    return [
+      what,
+      withUnit(show(value)),
+      withUnit(show(reference)),
+      show(judged),
+      `${sign} ${must.toLocaleString("en")}`,
+      aimWords ?? `${sign} ${aim?.toLocaleString("en")}`,
+      judge(figure, measured),
+    ];
+  });
+  return [[...COLUMNS], ...rows];
+}
+
+function toText(value: number | undefined): string {
+  return value === undefined ? "–" : value.toLocaleString("en", { maximumSignificantDigits: 3 });
+}
+
+export function toMarkdown([head = [], ...rows]: readonly string[][]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}
+
+/** For a terminal: columns as wide as they have to be. */
+export function toPlain(rows: readonly string[][]): string {
+  const widths = rows[0]?.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0))) ?? [];
+  return rows
+    .map((row) =>
+      row
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}

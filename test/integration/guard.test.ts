@@ -1,0 +1,267 @@
+import { randomBytes } from "node:crypto";
+import { Redis } from "ioredis";
+import { describe, expect, inject, onTestFinished, test } from "vitest";
+import { PermanentError, RetryableError } from "../../src/core/errors.ts";
+import { createGuard } from "../../src/queues/guard.ts";
+import { createKeys } from "../../src/queues/keys.ts";
+import { createLanes } from "../../src/queues/lanes.ts";
+import { silent } from "../helpers/toy.ts";
+
+const FAULT = { kind: "fault" } as const;
+const ANSWER = { kind: "answer" } as const;
+const RAO = { credentials: { lane: "rao", secrets: ["1400", "pin-canary"] } } as const;
+
+/** Several processes with one Redis, each with a guard of its own. */
+function startGuards(count: number, more: Partial<Parameters<typeof createGuard>[0]> = {}, { monitored = false } = {}) {
+  const keys = createKeys(`{test-${randomBytes(6).toString("hex")}}`);
+  const probes = { isBack: false, made: 0, atOnce: 0, most: 0 };
+  const clients: Redis[] = [];
+  const guards = Array.from({ length: count }, () => {
+    const redis = new Redis(inject("redisUrl"), { maxRetriesPerRequest: null });
+    clients.push(redis);
+    return createGuard({
+      redis,
+      keys,
+      print: (parts) => parts.map((part) => part.length).join("-"),
+      async probe() {
+        probes.made += 1;
+        probes.most = Math.max(probes.most, ++probes.atOnce);
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        probes.atOnce -= 1;
+        return probes.isBack;
+      },
+      openMs: { first: 200, most: 800 },
+      log: silent,
+      random: () => 0.5,
+      ...more,
+    });
+  });
+  const commands: string[] = [];
+  onTestFinished(async () => {
+    for (const guard of guards) guard.close();
+    const redis = new Redis(inject("redisUrl"));
+    clients.push(redis);
+    const all = await redis.keys(`${keys.prefix.replaceAll(/[{}]/g, "[$&]")}*`);
+    if (all.length > 0) await redis.del(all);
+    for (const client of clients) client.disconnect();
+  });
+  if (monitored) {
+    for (const client of clients) {
+      const send = client.sendCommand.bind(client);
+      client.sendCommand = (command: { name: string }, ...rest: []) => {
+        commands.push(command.name);
+        return send(command as never, ...rest);
+      };
+    }
+  }
+  const lanes = createLanes({ redis: clients[0] as Redis, keys });
+  const [one, two] = guards as [ReturnType<typeof createGuard>, ReturnType<typeof createGuard>];
+  return { keys, one, two, guards, probes, lanes, commands, redis: clients[0] as Redis };
+}
+
+async function fails(work: Promise<unknown>): Promise<RetryableError> {
+  const error = await work.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(RetryableError);
+  return error as RetryableError;
+}
+
+describe("the breaker", () => {
+  test("opens for all processes after several faults, and closes when a probe is answered", async () => {
+    const { one, two, probes, lanes } = startGuards(2);
+    for (let i = 0; i < 4; i++) await one.heard({}, FAULT);
+    await one.admit({});
+    await one.heard({}, FAULT);
+    const error = await fails(one.admit({}));
+    expect(error).toMatchObject({ code: "provider-paused", effect: "none", pause: {} });
+    expect(error.retryAfterMs).toBeGreaterThan(0);
+    await expect.poll(() => two.heldMs(), { timeout: 3_000 }).toBeGreaterThan(0);
+    expect(await lanes.list()).toMatchObject([{ lane: "all", code: "provider-paused" }]);
+    await expect.poll(() => probes.made, { timeout: 5_000 }).toBeGreaterThan(1);
+    await fails(one.admit({}));
+    probes.isBack = true;
+    await expect.poll(() => one.heldMs(), { timeout: 5_000 }).toBe(0);
+    await expect.poll(() => two.heldMs(), { timeout: 3_000 }).toBe(0);
+    expect(probes.most).toBe(1);
+    await two.admit({});
+    expect(await lanes.list()).toEqual([]);
+  });
+
+  test("stays open for longer each time, up to a bound, and one outage counts once", async () => {
+    const { redis, keys, guards } = startGuards(8, { probe: () => new Promise(() => {}) });
+    const untilMs = async () => Number((await redis.hget(keys.guard, "breaker"))?.split("|")[1]);
+    const pauses: number[] = [];
+    for (let outage = 0; outage < 4; outage++) {
+      const before = Date.now();
+      await Promise.all(
+        guards.map(async (guard) => {
+          for (let i = 0; i < 5; i++) await guard.heard({}, FAULT);
+        }),
+      );
+      pauses.push((await untilMs()) - before);
+      await expect.poll(() => Date.now(), { timeout: 2_000 }).toBeGreaterThan(await untilMs());
+    }
+    for (const [i, wanted] of [200, 400, 800, 800].entries()) {
+      expect(pauses[i]).toBeGreaterThanOrEqual(wanted);
+      expect(pauses[i]).toBeLessThan(wanted + 150);
+    }
+  });
+
+  test("does not open while most calls are answered", async () => {
+    const { one } = startGuards(1);
+    for (let i = 0; i < 40; i++) await one.heard({}, i % 3 === 0 ? FAULT : ANSWER);
+    await one.admit({});
+  });
+
+  test("does not hold calls up, nor open, when Redis is away", async () => {
+    const { one, redis } = startGuards(1);
+    await one.admit({});
+    redis.disconnect();
+    const before = performance.now();
+    await one.admit({});
+    for (let i = 0; i < 3; i++) await one.heard({}, ANSWER);
+    expect(performance.now() - before).toBeLessThan(1_500);
+  });
+});
+
+test("a pause that the provider asked for holds for all, and then is over by itself", async () => {
+  const { one, two } = startGuards(2);
+  const failure = new RetryableError("too many", { code: "rate-limited" });
+  const instead = await one.heard({}, { kind: "busy", waitMs: 1_500, failure });
+  expect(instead).toMatchObject({ code: "provider-paused", retryAfterMs: 1_500, pause: {} });
+  expect((await fails(two.admit({}))).retryAfterMs).toBeLessThanOrEqual(1_500);
+  await expect.poll(() => two.heldMs(), { timeout: 4_000 }).toBe(0);
+  await Promise.all([one.admit({}), two.admit({})]);
+});
+
+test("a busy answer whose effect is unknown keeps saying so", async () => {
+  const { one } = startGuards(1);
+  const failure = new RetryableError("busy", { code: "provider-error", effect: "unknown" });
+  expect(await one.heard({}, { kind: "busy", waitMs: 1_000, failure })).toBeUndefined();
+});
+
+describe("a lane", () => {
+  const rejected = () => new PermanentError("Invalid RAO credentials", { code: "rao-rejected" });
+
+  test("is stopped by the first rejected call, made alone, and goes on with other credentials", async () => {
+    const { one, two, lanes } = startGuards(2);
+    const calls = await Promise.allSettled(
+      Array.from({ length: 200 }, async (_, i) => {
+        const guard = i % 2 ? one : two;
+        const leaving = { ...RAO };
+        await guard.admit(leaving);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        const failure = await guard.heard(leaving, { kind: "answer", failure: rejected() });
+        return failure?.code;
+      }),
+    );
+    const made = calls.filter(({ status }) => status === "fulfilled");
+    expect(made).toHaveLength(1);
+    expect(made[0]).toMatchObject({ value: "rao-rejected" });
+    expect(await fails(one.admit({ ...RAO }))).toMatchObject({
+      code: "rao-rejected",
+      effect: "none",
+      pause: { until: "accepted RAO credentials" },
+    });
+    const [standing] = await lanes.list();
+    expect(standing).toMatchObject({ lane: "rao", code: "rao-rejected" });
+    expect(JSON.stringify(standing)).not.toContain("canary");
+
+    await one.admit({}); // calls without these credentials are not stopped
+    const corrected = { credentials: { lane: "rao", secrets: ["1400", "another-canary"] } } as const;
+    await one.admit(corrected);
+    await one.heard(corrected, ANSWER);
+    await Promise.all([one.admit({ ...corrected }), one.admit({ ...corrected })]);
+    expect(await lanes.list()).toEqual([]);
+  });
+
+  test("goes on when an operator says so, with one call first", async () => {
+    const { one, lanes } = startGuards(1);
+    const first = { ...RAO };
+    await one.admit(first);
+    await one.heard(first, { kind: "answer", failure: rejected() });
+    expect(await lanes.resume()).toMatchObject([{ lane: "rao" }]);
+    expect(await lanes.resume()).toEqual([]);
+    const trial = { ...RAO };
+    await expect
+      .poll(
+        () =>
+          one.admit(trial).then(
+            () => "admitted",
+            () => "held",
+          ),
+        { timeout: 4_000 },
+      )
+      .toBe("admitted");
+    expect((await fails(one.admit({ ...RAO }))).pause).toEqual({});
+    await one.heard(trial, ANSWER);
+    await one.admit({ ...RAO });
+  });
+
+  test("is tried anew within seconds when the process that tried it is gone", async () => {
+    const { two, redis, keys } = startGuards(2);
+    await redis.set(keys.trial("3-4-10"), "1", "PX", 4_000); // as a process that was killed leaves it
+    expect((await fails(two.admit({ ...RAO }))).retryAfterMs).toBeLessThanOrEqual(2_000);
+    await expect
+      .poll(
+        () =>
+          two.admit({ ...RAO }).then(
+            () => "admitted",
+            () => "held",
+          ),
+        { timeout: 8_000 },
+      )
+      .toBe("admitted");
+  });
+
+  test("is tried by the next call when the one that tried it fell silent", async () => {
+    const { one } = startGuards(1);
+    const trial = { ...RAO };
+    await one.admit(trial);
+    await one.heard(trial, FAULT);
+    await one.admit({ ...RAO });
+  });
+});
+
+describe("the pace", () => {
+  test("holds over all processes, and turns away with a time to come again", async () => {
+    const { guards } = startGuards(3, { perSecond: 50 });
+    const until = performance.now() + 2_000;
+    let left = 0;
+    let turnedAway = 0;
+    await Promise.all(
+      Array.from({ length: 60 }, async (_, i) => {
+        while (performance.now() < until) {
+          try {
+            await guards[i % 3]?.admit({});
+            left += 1;
+          } catch (error) {
+            turnedAway += 1;
+            const { retryAfterMs = 0 } = error as RetryableError;
+            expect(retryAfterMs).toBeGreaterThan(0);
+            await new Promise((resolve) => setTimeout(resolve, Math.min(retryAfterMs, 300)));
+          }
+        }
+      }),
+    );
+    expect(left).toBeGreaterThan(70);
+    expect(left).toBeLessThanOrEqual(50 * 2 * 1.5);
+    expect(turnedAway).toBeGreaterThan(0);
+  });
+
+  test("costs a few commands a second, and no command for a call", async () => {
+    const { one, commands } = startGuards(1, { perSecond: 1_000 }, { monitored: true });
+    await one.admit({});
+    commands.length = 0;
+    const before = performance.now();
+    for (let i = 0; i < 600; i++) {
+      const leaving = {};
+      await one.admit(leaving);
+      await one.heard(leaving, ANSWER);
+    }
+    const seconds = (performance.now() - before) / 1_000;
+    expect(commands.length).toBeLessThanOrEqual(Math.ceil(seconds) * 4 + 2);
+  });
+});
