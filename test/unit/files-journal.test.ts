@@ -223,7 +223,23 @@ describe.each([
     expect(await read()).toEqual({ versions: [2], flaws: [] });
   });
 
-  test("for as long as it does: every line is refused, also those that came behind one that failed", async () => {
+  test("once: what came behind the line that failed fails with it, for it may follow from that one", async () => {
+    const journal = start();
+    await journal.append(line(1), { durable: true });
+    const prototype = await handles();
+    const later: Promise<unknown>[] = [];
+    vi.spyOn(prototype, "datasync").mockImplementationOnce(() => {
+      later.push(journal.append(line(3), { durable: true }));
+      return Promise.reject(failure());
+    });
+    await expect(journal.append(line(2), { durable: true })).rejects.toMatchObject({ code });
+    await expect(later[0]).rejects.toMatchObject({ code });
+    await journal.append(line(4), { durable: true });
+    await journal.close();
+    expect(await read()).toEqual({ versions: [1, 4], flaws: [] });
+  });
+
+  test("for as long as it does: every line is refused", async () => {
     const journal = start();
     await journal.append(line(1), { durable: true });
     const prototype = await handles();
