@@ -1,12 +1,11 @@
-import { createHmac } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { Redis, type RedisOptions } from "ioredis";
+import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import type { Settings } from "./config.ts";
 import { PermanentError } from "./core/errors.ts";
 import { isEnd } from "./core/status.ts";
-import type { KeyRing } from "./keys.ts";
+import { deriveKey, type KeyRing } from "./keys.ts";
 import { createInstance } from "./files/instance.ts";
 import { createJournal, readJournal } from "./files/journal.ts";
 import { createSpare } from "./files/spare.ts";
@@ -20,7 +19,9 @@ import type { Check, Status } from "./producers/api/status.ts";
 import { createTeller } from "./producers/callback/tell.ts";
 import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
 import { type Account, createProvider } from "./provider/client.ts";
+import { createAround } from "./queues/around.ts";
 import { createCallbacks } from "./queues/callbacks.ts";
+import { connect } from "./queues/connect.ts";
 import { createCodes } from "./queues/codes.ts";
 import { createGate } from "./queues/gate.ts";
 import { createGuard } from "./queues/guard.ts";
@@ -37,6 +38,7 @@ import { createRedisWatch } from "./queues/redis-watch.ts";
 import { fingerprint } from "./queues/seal.ts";
 import { createStore } from "./queues/store.ts";
 import { createStrangers } from "./queues/strangers.ts";
+import { createTrail } from "./queues/trail.ts";
 import { createVault } from "./queues/vault.ts";
 import { type StageWorker, startWorker } from "./queues/worker.ts";
 import { STAGE_NAMES, type StageName, stages } from "./workers/index.ts";
@@ -94,13 +96,23 @@ export function createApp({
 
   const keys = createKeys(settings.REDIS_PREFIX);
   /** Workers wait for Redis as long as it takes; doors tell their callers at once that it is away. */
-  const patient = connect(redisUrl, { maxRetriesPerRequest: null });
-  const prompt = connect(redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000, enableOfflineQueue: true });
+  const away = (reason: string) => log.warn({ code: "redis-away", reason }, "redis is away");
+  const patient = connect(redisUrl, { maxRetriesPerRequest: null }, away);
+  const prompt = connect(redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000, enableOfflineQueue: true }, away);
 
   const handed = createHanded();
-  const journalKey = derive(masterKey, "journal");
+  const journalKey = deriveKey(masterKey, "journal");
   const journal = createJournal({ dir: folders.journal, key: journalKey, log });
-  const readJournalLines: ReadLines = (each) => readJournal({ dir: folders.journal, key: journalKey, each });
+  const trail = createTrail(journal);
+  const flawsTold = new Set<string>();
+  const readJournalLines: ReadLines = async (each) => {
+    const { flaws } = await readJournal({ dir: folders.journal, key: journalKey, each });
+    for (const { file, line, code } of flaws) {
+      if (flawsTold.has(`${file}:${line}`)) continue;
+      flawsTold.add(`${file}:${line}`);
+      log.error({ file, line, code }, "the journal is not whole; see signpipe verify --all");
+    }
+  };
   const spare = createSpare({ dir: folders.work });
   const inside = createCore(patient);
   const outside = createCore(prompt);
@@ -171,7 +183,13 @@ export function createApp({
   const recovery = createRecovery({
     store: inside.store,
     queues: inside.queues,
-    restoreVault: inside.vault.restore,
+    restoreAround: createAround({
+      ...inside,
+      redis: patient,
+      keys,
+      masterKey,
+      signerOf: results.signerOf,
+    }),
     log,
   });
   const redisWatch = createRedisWatch({ redis: prompt, log });
@@ -213,25 +231,11 @@ export function createApp({
 
   function createCore(redis: Redis) {
     return {
-      store: createStore({ redis, keys, stages: STAGE_NAMES, journal }),
+      store: createStore({ redis, keys, stages: STAGE_NAMES, journal: trail }),
       queues: createQueues({ stages: STAGE_NAMES, connection: redis, keys }),
       vault: createVault({ redis, keys, masterKey, spare }),
       codes: createCodes({ redis, keys, masterKey }),
     };
-  }
-
-  function connect(
-    url: string,
-    options: Pick<RedisOptions, "maxRetriesPerRequest" | "commandTimeout" | "enableOfflineQueue">,
-  ): Redis {
-    const redis = new Redis(url, { ...options, keepAlive: 10_000, connectionName: "signpipe" });
-    let quietUntilMs = 0;
-    redis.on("error", (error) => {
-      if (Date.now() < quietUntilMs) return;
-      quietUntilMs = Date.now() + 5_000;
-      log.warn({ code: "redis-away", reason: (error as NodeJS.ErrnoException).code ?? "error" }, "redis is away");
-    });
-    return redis;
   }
 
   async function redisAnswers(withinMs: number): Promise<void> {
@@ -243,7 +247,9 @@ export function createApp({
 
   async function redisCheck(): Promise<Check> {
     try {
-      const note = gate.trouble()?.message ?? (await redisWatch.full());
+      await prompt.ping();
+      const compared = gate.isOpen() ? undefined : "Redis is being compared with the journal";
+      const note = gate.trouble()?.message ?? compared ?? (await redisWatch.full());
       return note === undefined ? { ok: true } : { ok: false, note };
     } catch {
       return { ok: false, note: "Redis does not answer" };
@@ -282,13 +288,9 @@ export function createApp({
     results,
     gate,
     recovery,
+    vault: inside.vault,
     readJournalLines,
     status,
-
-    /** For whoever only looks, and must change nothing. Throws when Redis does not answer within `withinMs`. */
-    redisAnswers,
-    /** What stands still at the provider. */
-    standstills: lanes.list,
 
     /** Resolves once Redis answers. Throws when it does not within `withinMs`. */
     async ready(withinMs = 10_000): Promise<void> {
@@ -334,7 +336,7 @@ export function createApp({
       });
       reconciler.start();
       const teller = createTeller({
-        key: derive(masterKey, "callbacks"),
+        key: deriveKey(masterKey, "callbacks"),
         allowedHosts: (settings.CALLBACK_HOSTS ?? "").split(",").map((host) => host.trim()),
       });
       const callbacks = createCallbacks({
@@ -437,11 +439,6 @@ export function createApp({
       prompt.disconnect();
     },
   };
-}
-
-/** A key for one purpose. */
-function derive(masterKey: Uint8Array, purpose: string): Buffer {
-  return createHmac("sha256", masterKey).update(purpose).digest();
 }
 
 async function bounded(work: Promise<unknown>, withinMs: number): Promise<void> {

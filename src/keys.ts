@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import {
   closeSync,
   existsSync,
@@ -51,11 +51,25 @@ export function readKeys(settings: Settings, { forApi = true } = {}): KeyRing {
     );
   }
   const master = settings.MASTER_KEY ?? kept("master-key", () => randomBytes(32).toString("base64"));
-  const masterKey = Buffer.from(master, "base64");
-  if (masterKey.length !== 32) {
-    throw new ConfigError("MASTER_KEY is not the Base64 of 32 bytes; make one with: openssl rand -base64 32");
-  }
-  return { apiKeys, webhookSecret, masterKey, keptIn };
+  return { apiKeys, webhookSecret, masterKey: toMasterKey(master), keptIn };
+}
+
+/** The master key that there is, for commands that make none. Throws ConfigError for one that cannot be used. */
+export function findMasterKey(settings: Settings): Uint8Array | undefined {
+  const path = join(settings.DATA_DIR, "keys", "master-key");
+  const text = settings.MASTER_KEY ?? (existsSync(path) ? readFileSync(path, "utf8") : undefined);
+  return text === undefined ? undefined : toMasterKey(text);
+}
+
+function toMasterKey(text: string): Uint8Array {
+  const key = Buffer.from(text, "base64");
+  if (key.length === 32) return key;
+  throw new ConfigError("MASTER_KEY is not the Base64 of 32 bytes; make one with: openssl rand -base64 32");
+}
+
+/** A key for one purpose, from the master key. */
+export function deriveKey(masterKey: Uint8Array, purpose: "journal" | "callbacks"): Buffer {
+  return createHmac("sha256", masterKey).update(purpose).digest();
 }
 
 function secret(): string {

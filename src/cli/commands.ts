@@ -199,12 +199,47 @@ export const COMMANDS: Command[] = [
   },
   {
     name: "doctor",
-    summary: "check this machine, the settings, Redis and the provider, and say what to do",
-    options: [JSON_OPTION],
+    summary: "check this machine, the settings, Redis, the provider and every request, and say what to do",
+    options: [["--provider", "ask the provider about each open request, too"], JSON_OPTION],
     after: "Exit code: 0 when nothing fails, else 1.",
     async run({ settings, terminal }, _args, options) {
       const { doctor } = await import("./doctor.ts");
-      return await doctor(settings, terminal, { json: options["json"] === true });
+      const what = { json: options["json"] === true, provider: options["provider"] === true };
+      return await doctor(settings, terminal, what);
+    },
+  },
+  {
+    name: "recover",
+    summary: "after Redis was lost or is older than it should be: make its records again from the journal",
+    options: [
+      ["--yes", "do it; without this it is only told what would be done"],
+      ["--adopt", "take a Redis that belongs to another DATA_DIR"],
+      ["--incomplete", "go on although the journal is not whole"],
+      JSON_OPTION,
+    ],
+    after: "Stop every signpipe first. What to look at afterwards is told at the end, and in docs/operations.md.",
+    async run({ settings, terminal, signal }, _args, options) {
+      const { recover } = await import("./recover.ts");
+      const has = (name: string) => options[name] === true;
+      const what = { yes: has("yes"), adopt: has("adopt"), incomplete: has("incomplete"), json: has("json") };
+      return await recover(settings(), what, terminal, signal);
+    },
+  },
+  {
+    name: "verify",
+    args: ["[request]"],
+    summary: "check a request, or all, without asking anybody: journal, documents, signatures, evidence",
+    options: [["--all", "every request of DATA_DIR"], JSON_OPTION],
+    after:
+      "Needs DATA_DIR, or a copy of it, and the master key for the journal's chain. Exit code: 0 when all is well, else 1.",
+    async run({ settings, terminal }, [request], options) {
+      const { verify } = await import("./verify.ts");
+      const what = { all: options["all"] === true, json: options["json"] === true };
+      return await verify(
+        settings(),
+        { request: typeof request === "string" ? request : undefined, ...what },
+        terminal,
+      );
     },
   },
   {

@@ -1,5 +1,5 @@
-import type { App } from "../app.ts";
 import type { Settings } from "../config.ts";
+import type { Stores } from "./stores.ts";
 import type { RunFile } from "./target.ts";
 
 export type Level = "ok" | "warn" | "fail";
@@ -26,6 +26,10 @@ export interface Patient {
   unreached: string | undefined;
   /** Undefined when the simulator would stand in, and none runs. */
   oneshotUrl: string | undefined;
-  /** Built, but nothing of it is started; undefined when there is no Redis to look into. */
-  app: App | undefined;
+  /** Undefined when there is no Redis to look into. */
+  stores: Stores | undefined;
+  /** Key of the journal; undefined when there is no master key. */
+  journalKey: Uint8Array | undefined;
+  /** Ask the provider about each open request, too. */
+  askProvider: boolean;
 }

@@ -51,9 +51,9 @@ export function checkSettings(settings: Settings): Finding[] {
   return found;
 }
 
-export async function checkProvider({ oneshotUrl, app }: Patient): Promise<Finding[]> {
+export async function checkProvider({ oneshotUrl, stores }: Patient): Promise<Finding[]> {
   const found = [await checkReach(oneshotUrl)];
-  const standing = app?.redis.status === "ready" ? await app.standstills() : [];
+  const standing = stores?.redis.status === "ready" ? await stores.lanes.list() : [];
   for (const { lane, reason } of standing) {
     const todo = lane === "all" ? "Nothing, unless it lasts." : 'See "Credentials rejected" in docs/operations.md.';
     found.push((lane === "all" ? warn : fail)("Provider calls", `stands still: ${reason}.`, todo));
@@ -75,7 +75,7 @@ async function checkReach(oneshotUrl: string | undefined): Promise<Finding> {
 }
 
 /** Our clock beside Redis' and the provider's. */
-export async function checkClock({ oneshotUrl, app }: Patient): Promise<Finding[]> {
+export async function checkClock({ oneshotUrl, stores }: Patient): Promise<Finding[]> {
   const found: Finding[] = [];
   const compare = (whose: string, theirMs: number, errorMs: number): void => {
     const apartMs = Math.max(Math.abs(Date.now() - theirMs) - errorMs, 0);
@@ -85,8 +85,8 @@ export async function checkClock({ oneshotUrl, app }: Patient): Promise<Finding[
     else if (apartMs > CLOCK_WARN_MS) found.push(warn("Clock", says, todo));
     else found.push(ok("Clock", `agrees with ${whose}`));
   };
-  if (app?.redis.status === "ready") {
-    const time = await app.redis.time().catch(() => undefined);
+  if (stores?.redis.status === "ready") {
+    const time = await stores.redis.time().catch(() => undefined);
     if (time) compare("Redis", Number(time[0]) * 1000 + Number(time[1]) / 1000, 0);
   }
   if (oneshotUrl !== undefined) {

@@ -1,14 +1,11 @@
 import { connect } from "node:net";
 import { withoutPassword } from "../embedded/redis.ts";
-import { isEnd } from "../core/status.ts";
 import { fail, type Finding, ok, type Patient, warn } from "./doctor-finding.ts";
 import { toSize } from "./doctor-files.ts";
 
 const ANSWER_MS = 3_000;
 const MEMORY_WARN = 0.7;
 const MEMORY_FAIL = 0.9;
-/** Failed jobs looked at per queue: enough to say what is wrong. */
-const JOBS_MOST = 100;
 
 /** The settings of Redis that decide whether anything can be lost. @source BullMQ documentation, "Going to production" */
 interface RedisFacts {
@@ -40,22 +37,22 @@ export function whyUnreached(url: string): Promise<string | undefined> {
 }
 
 /** Redis answers, is new enough, and keeps what it was given. */
-export async function checkRedis({ redisUrl, unreached, app }: Patient): Promise<Finding[]> {
+export async function checkRedis({ redisUrl, unreached, stores }: Patient): Promise<Finding[]> {
   if (redisUrl === undefined) return [ok("Redis", "none is set; a start finds one on this machine, or starts one")];
   const where = withoutPassword(redisUrl);
-  if (!app) {
+  if (!stores) {
     const todo = "Check REDIS_URL, and that Redis runs.";
     return [fail("Redis", `${where} cannot be reached (${unreached ?? "no answer"}).`, todo)];
   }
   try {
-    await app.redisAnswers(ANSWER_MS);
+    await stores.redis.ping();
   } catch (error) {
     const isRefused = error instanceof Error && /NOAUTH|WRONGPASS|NOPERM/.test(error.message);
     if (isRefused) return [fail("Redis", `${where} refuses us.`, "Put the user and password into REDIS_URL.")];
     return [fail("Redis", `${where} does not answer.`, "Check that it is a Redis, and not one that loads its data.")];
   }
-  const info = parseInfo(await app.redis.info());
-  const config = await app.redis.config("GET", "append*").catch(() => []);
+  const info = parseInfo(await stores.redis.info());
+  const config = await stores.redis.config("GET", "append*").catch(() => []);
   const fsync = toMap(config as string[]).get("appendfsync");
   const facts: RedisFacts = {
     version: info.get("valkey_version") ?? info.get("redis_version") ?? "0",
@@ -126,32 +123,4 @@ function toMap(list: string[]): Map<string, string> {
   const map = new Map<string, string>();
   for (let i = 0; i + 1 < list.length; i += 2) map.set(list[i] ?? "", list[i + 1] ?? "");
   return map;
-}
-
-/** Every open request has its next step, and every failed job is that of a request whose record says so. */
-export async function checkJobs({ app }: Patient): Promise<Finding[]> {
-  if (app?.redis.status !== "ready") return [];
-  const { states, overdue } = await app.pipeline.counts();
-  const found: Finding[] = [];
-  const open = ["queued", "running", "waiting", "retrying"].reduce((sum, state) => sum + (states[state] ?? 0), 0);
-  const says = `${open} open, ${states["waiting"] ?? 0} of them waiting, ${states["done"] ?? 0} done, ${states["failed"] ?? 0} failed`;
-  found.push(ok("Requests", says));
-  if (overdue > 0) {
-    const todo = "See that a signpipe with all parts runs: it looks for such requests every RECONCILE_MS.";
-    found.push(fail("Overdue", `${overdue} requests were not looked at when it was time to.`, todo));
-  }
-  const strays: string[] = [];
-  for (const queue of app.queues.all()) {
-    for (const job of await queue.getFailed(0, JOBS_MOST - 1)) {
-      const id = job.id ?? "";
-      const record = await app.pipeline.find(id);
-      // A failed job counts as explained once its request is over, or has moved on to another stage.
-      if (record && !isEnd(record.phase) && record.stage === queue.name) strays.push(`${id} (${queue.name})`);
-    }
-  }
-  if (strays.length > 0) {
-    const says = `${strays.length} open requests have a failed job, such as ${strays[0] ?? ""}.`;
-    found.push(warn("Failed jobs", says, "The next round of a running signpipe gives them their next step."));
-  }
-  return found;
 }

@@ -1,14 +1,12 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createApp } from "../app.ts";
 import { ConfigError, type Settings } from "../config.ts";
-import { createLog } from "../log.ts";
+import { deriveKey, findMasterKey } from "../keys.ts";
 import { createClient } from "./client.ts";
 import { checkFolders, checkKeys, checkSpace } from "./doctor-files.ts";
 import { fail, type Finding, type Level, ok, type Patient, warn } from "./doctor-finding.ts";
-import { checkJobs, checkRedis, whyUnreached } from "./doctor-redis.ts";
+import { checkRedis, whyUnreached } from "./doctor-redis.ts";
+import { checkRequests } from "./doctor-requests.ts";
 import { checkClock, checkProvider, checkSettings } from "./doctor-provider.ts";
+import { openStores } from "./stores.ts";
 import { findTarget, isHere, readRunFile } from "./target.ts";
 import { CliError, EXIT, type Terminal, visible, type Writer } from "./terminal.ts";
 
@@ -22,20 +20,24 @@ const CHECKS: { name: string; run(patient: Patient): Promise<Finding[]> }[] = [
   { name: "Provider", run: checkProvider },
   { name: "Clock", run: checkClock },
   { name: "API", run: checkApi },
-  { name: "Requests", run: checkJobs },
+  { name: "Requests", run: checkRequests },
 ];
-const CHECK_MS = 15_000;
+const CHECK_MS = 60_000;
 
 /** The Node that runs TypeScript as it is, and that every package here accepts. @source package.json, engines of chokidar 6 */
 const NODE_LEAST = [22, 22] as const;
 const NODE_BEST = 24;
 
 /** `signpipe doctor`: looks at everything and changes nothing. Exit code 1 when something fails. */
-export async function doctor(read: () => Settings, { out }: Terminal, { json }: { json: boolean }): Promise<number> {
+export async function doctor(
+  read: () => Settings,
+  { out }: Terminal,
+  { json, provider = false }: { json: boolean; provider?: boolean },
+): Promise<number> {
   const findings = [checkNode(process.versions.node)];
   try {
     const settings = read();
-    findings.push(...(await examine(settings)));
+    findings.push(...(await examine(settings, provider)));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     for (const line of error.message.split("\n"))
@@ -57,33 +59,25 @@ export function checkNode(version: string): Finding {
   return fail("Node", `${version} is older than ${NODE_LEAST.join(".")}.`, todo);
 }
 
-async function examine(settings: Settings): Promise<Finding[]> {
+async function examine(settings: Settings, askProvider: boolean): Promise<Finding[]> {
   const file = readRunFile(settings.DATA_DIR);
   const run = file && isHere(file) ? file : undefined;
   const redisUrl = settings.REDIS_URL ?? run?.redis_url;
   const oneshotUrl = settings.ONESHOT_URL ?? run?.oneshot;
-  // What looks at requests is built only when there is a Redis to look into, and beside DATA_DIR: building it makes
-  // folders, and a doctor changes nothing.
   const unreached = redisUrl === undefined ? undefined : await whyUnreached(redisUrl);
-  const aside = mkdtempSync(join(tmpdir(), "signpipe-doctor-"));
-  const app =
+  const masterKey = findMasterKey(settings);
+  const stores =
     redisUrl === undefined || unreached !== undefined
       ? undefined
-      : createApp({
-          settings: { ...settings, DATA_DIR: aside },
-          keyRing: { apiKeys: [], webhookSecret: "", masterKey: new Uint8Array(32), keptIn: [] },
-          redisUrl,
-          oneshotUrl: oneshotUrl ?? "http://127.0.0.1:1",
-          log: createLog("silent"),
-        });
+      : openStores({ settings, redisUrl, masterKey: masterKey ?? new Uint8Array(32) });
   try {
-    const patient = { settings, run, redisUrl, unreached, oneshotUrl, app };
+    const journalKey = masterKey && deriveKey(masterKey, "journal");
+    const patient = { settings, run, redisUrl, unreached, oneshotUrl, stores, journalKey, askProvider };
     const found: Finding[] = [];
     for (const check of CHECKS) found.push(...(await bounded(check.name, check.run(patient))));
     return found;
   } finally {
-    await app?.close({ graceMs: 0 });
-    rmSync(aside, { recursive: true, force: true });
+    await stores?.close();
   }
 }
 

@@ -27,7 +27,10 @@ export const JournalLine = z.object({
   event: z.string(),
   stage: z.string(),
   phase: z.enum(PHASES),
-  /** The whole record: where the request begins, and where it was restored. */
+  /**
+   * The whole record: where the request begins, where it was restored (then there is no `patch`), and where the line
+   * before may be missing.
+   */
   first: SignRequest.optional(),
   patch: z.record(z.string(), z.unknown()).optional(),
   by: z.string().optional(),
@@ -64,14 +67,37 @@ function strip(object: Record<string, unknown>): Record<string, unknown> {
 
 const inOrder = (a: JournalLine, b: JournalLine) => a.version - b.version || a.atMs - b.atMs;
 
-/** A request's record from its lines, in any order. Undefined when its beginning is not among them. */
+/**
+ * A request's record from its lines, in any order. Undefined when it cannot be told: its beginning is not among them,
+ * and no later line has the whole of it.
+ */
 export function foldLines(lines: readonly JournalLine[]): SignRequest | undefined {
+  const marks = new Set(lines.map(({ mark }) => mark));
   let request: SignRequest | undefined;
   for (const line of [...lines].sort(inOrder)) {
-    if (line.first) request = line.first;
+    // A line whose predecessor is here is applied to what was folded so far: that may know of lines which whoever
+    // wrote this one did not, because Redis had lost them.
+    const follows = line.patch !== undefined && line.before !== undefined && marks.has(line.before);
+    if (line.first && !(request && follows)) request = line.first;
     else if (request) request = { ...changed(request, { ...line, patch: line.patch as Patch }), mark: line.mark };
   }
   return request;
+}
+
+/**
+ * The record to put back: what the journal makes of it, with what the one in Redis has beyond that. `held` may have
+ * been written after the loss by a process that was killed before its line was on disk.
+ */
+export function merged(whole: SignRequest, held: SignRequest | undefined, lines: readonly JournalLine[]): SignRequest {
+  if (!held || lines.some(({ mark }) => mark === held.mark)) return whole;
+  const facts = { ...held.facts, ...whole.facts };
+  const { ending = held.ending, failure = held.failure } = whole;
+  return { ...whole, facts, ...(ending && { ending }), ...(failure && { failure }) };
+}
+
+/** Whether the line is a record that was put back: it has all that was known, by whatever way. */
+export function isRestored({ first, patch }: Pick<JournalLine, "first" | "patch">): boolean {
+  return first !== undefined && patch === undefined;
 }
 
 /**
@@ -93,6 +119,7 @@ export function unknownLines(
   for (let line = byMark.get(mark ?? ""); line && !known.has(line.mark); line = byMark.get(mark ?? "")) {
     known.add(line.mark);
     olderThan = line.version;
+    if (isRestored(line)) break;
     mark = line.before;
   }
   return lines.filter((line) => !known.has(line.mark) && (mark === undefined || line.version >= olderThan));

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { PermanentError } from "../core/errors.ts";
 import { RequestId, type ResultFile } from "../core/request.ts";
+import { Signer } from "../core/signing.ts";
 import { type Content, hashContent, hashFile, openRegular, withContent } from "./content.ts";
 import { cutToBytes } from "./names.ts";
 import { makeFolder, replaceDurably, writeDurably } from "./durable.ts";
@@ -22,6 +23,14 @@ export function createResults({ dir }: { dir: string }) {
       throw new PermanentError("The name is not one of a result", { code: "no-such-file" });
     }
     return join(folder(id), name);
+  }
+
+  async function readEvidence(id: RequestId): Promise<unknown> {
+    try {
+      return JSON.parse(await readFile(join(folder(id), "evidence.json"), "utf8")) as unknown;
+    } catch {
+      return undefined;
+    }
   }
 
   return {
@@ -81,12 +90,12 @@ export function createResults({ dir }: { dir: string }) {
       });
     },
 
-    async readEvidence(id: RequestId): Promise<unknown> {
-      try {
-        return JSON.parse(await readFile(join(folder(id), "evidence.json"), "utf8")) as unknown;
-      } catch {
-        return undefined;
-      }
+    /** Who signed, as the evidence has it; undefined when there is none. */
+    async signerOf(id: RequestId): Promise<Signer | undefined> {
+      const evidence = (await readEvidence(id)) as { signer?: unknown } | undefined;
+      return Signer.safeParse(evidence?.signer).data;
     },
+
+    readEvidence,
   };
 }

@@ -62,6 +62,10 @@ export function createKeys(prefix: string) {
     pace: `${prefix}:guard-pace`,
     /** Which DATA_DIR this Redis belongs to. */
     instance: `${prefix}:instance`,
+    /** When a process last found this Redis to be the right one, in milliseconds since the epoch. */
+    alive: `${prefix}:alive`,
+    /** How many requests the last round of the reconciler found without a next step. */
+    withoutNextStep: `${prefix}:without-next-step`,
     /** Held by the process that reconciles. */
     leader: (what: string) => `${prefix}:leader:${what}`,
   };

@@ -71,10 +71,14 @@ export interface Pipeline {
   standstills(): Promise<Standstill[]>;
   /** Lets them go on. What stood still. */
   resume(): Promise<Standstill[]>;
-  /** Requests by state, jobs by queue and BullMQ state, and how many requests are overdue. */
+  /**
+   * Requests by state, jobs by queue and BullMQ state, how many requests are overdue, and how many the last round of the
+   * reconciler found without a next step.
+   */
   counts(): Promise<{
     states: Record<string, number>;
     queues: Record<string, Record<string, number>>;
     overdue: number;
+    withoutNextStep: number;
   }>;
 }

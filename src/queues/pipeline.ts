@@ -1,7 +1,6 @@
 import type { Redis } from "ioredis";
-import { z } from "zod";
 import { PermanentError, RetryableError } from "../core/errors.ts";
-import { type RequestId, type SignRequest, type Source, StoredDocument } from "../core/request.ts";
+import type { RequestId, SignRequest, Source } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
 import type { Codes } from "./codes.ts";
 import type { Gate } from "./gate.ts";
@@ -9,10 +8,10 @@ import type { Handed } from "./handed.ts";
 import type { Keys } from "./keys.ts";
 import type { Lanes } from "./lanes.ts";
 import { listRequests } from "./listing.ts";
-import type { Pipeline, Submission, Submitted } from "./pipeline-types.ts";
+import type { Pipeline, Submitted } from "./pipeline-types.ts";
 import type { Queues } from "./queues.ts";
-import { fingerprint, sealCallback } from "./seal.ts";
-import { createSeen } from "./seen.ts";
+import { sealCallback } from "./seal.ts";
+import { createSeen, printsOf, printsOfRequest } from "./seen.ts";
 import type { Change, Store } from "./store.ts";
 import type { Strangers } from "./strangers.ts";
 import type { Vault } from "./vault.ts";
@@ -42,18 +41,6 @@ export interface PipelineParts {
   allowAuto: boolean;
   now?: () => number;
 }
-
-/** What makes a document for a signer the same one again. */
-type Marked = Pick<Submission, "documents" | "signer" | "profile" | "registration_authority">;
-
-/** The same, as the record has it. */
-const FromFacts = z
-  .object({
-    documents: z.array(StoredDocument),
-    profile: z.string().optional(),
-    registrationAuthority: z.string().optional(),
-  })
-  .transform(({ registrationAuthority, ...same }) => ({ ...same, registration_authority: registrationAuthority }));
 
 export function createPipeline(parts: PipelineParts): Pipeline {
   const {
@@ -88,12 +75,6 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     if (why !== undefined) throw new RetryableError(why, { code: "redis-full", retryAfterMs: FULL_AGAIN_MS });
   }
 
-  /** A document for a signer under a profile: the same one again is a duplicate. The name plays no part. */
-  function fingerprints({ documents, signer, profile, registration_authority }: Marked): string[] {
-    const whose = [signer.email.toLowerCase(), signer.mobile_phone_number, profile ?? "", registration_authority ?? ""];
-    return documents.map(({ sha256 }) => fingerprint(masterKey, [sha256, ...whose]));
-  }
-
   function notNow(request: SignRequest, what: string): PermanentError {
     const where = isEnd(request.phase) ? request.phase : `at ${request.stage}, ${request.phase}`;
     return new PermanentError(`Request ${request.id} is ${where}: it cannot be ${what} now`, {
@@ -102,12 +83,12 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   }
 
   /** A file that came back may have been dropped again: then its first request must not be taken up beside it. */
-  async function refuseSecondTry({ id, source, phase, facts }: SignRequest): Promise<void> {
+  async function refuseSecondTry(request: SignRequest): Promise<void> {
+    const { id, source, phase, facts } = request;
     if (source !== "inbox" || (phase !== "failed" && phase !== "expired") || facts["signedMs"] !== undefined) return;
     const person = await vault.read(id);
     if (!person) return;
-    const marked = FromFacts.parse(facts);
-    const later = await seen.claim(id, fingerprints({ ...marked, signer: person.signer }));
+    const later = await seen.claim(id, printsOfRequest(masterKey, request, person.signer));
     if (!later) return;
     const message = `What request ${id} is about was handed in again: request ${later.id} is ${later.phase}; it is not signed twice`;
     throw new PermanentError(message, { code: "not-possible-now" });
@@ -147,7 +128,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const known = (await store.read(id))?.request;
       if (known) return { outcome: "known", request: known };
       await mayTake();
-      const prints = fingerprints(submission);
+      const prints = printsOf(masterKey, submission);
       const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);
       if (earlier) return { outcome: "duplicate", of: earlier };
 
@@ -308,11 +289,16 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async counts() {
-      const [groups, jobs, overdue] = await Promise.all([store.counts(), queues.counts(), store.overdueCount(now())]);
+      const [groups, jobs, overdue, withoutNextStep] = await Promise.all([
+        store.counts(),
+        queues.counts(),
+        store.overdueCount(now()),
+        redis.get(keys.withoutNextStep).then(Number),
+      ]);
       const sum = (state: string) => Object.values(jobs).reduce((total, one) => total + (one[state] ?? 0), 0);
       const { active, ...rest } = groups;
       const running = Math.min(active, sum("active"));
-      return { states: { ...rest, running, queued: active - running }, queues: jobs, overdue };
+      return { states: { ...rest, running, queued: active - running }, queues: jobs, overdue, withoutNextStep };
     },
   };
 

@@ -109,6 +109,21 @@ export function createQueues({
       }
     },
 
+    /** BullMQ's word for the request's job at a stage: "waiting", "delayed", …; "unknown" when there is none. */
+    async stateOf(stage: string, id: RequestId): Promise<string> {
+      return await queueOf(stage).getJobState(id);
+    },
+
+    /** How many workers are connected, of all processes; undefined when Redis does not let us ask. */
+    async workers(): Promise<number | undefined> {
+      try {
+        const counts = await Promise.all([...queues.values()].map((queue) => queue.getWorkersCount()));
+        return counts.reduce((sum, one) => sum + one, 0);
+      } catch {
+        return undefined;
+      }
+    },
+
     /** Removes the request's jobs from every queue but the ones that are running. */
     async clear(id: RequestId): Promise<void> {
       await Promise.all([...queues.values()].map((queue) => queue.remove(id).catch(() => 0)));

@@ -35,7 +35,6 @@ export function createReconciler({
   const me = randomUUID();
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<unknown> = Promise.resolve();
-  let withoutNextStep = 0;
 
   async function lead(): Promise<boolean> {
     const key = keys.leader("reconciler");
@@ -67,7 +66,7 @@ export function createReconciler({
       }
       if (ids.length < PAGE) break;
     }
-    withoutNextStep = revived;
+    await redis.set(keys.withoutNextStep, revived);
     return revived;
   }
 
@@ -81,8 +80,6 @@ export function createReconciler({
 
   return {
     sweep,
-    /** What the last round found without a next step; 0 when all is well. */
-    found: () => withoutNextStep,
     start(): void {
       timer = setInterval(() => {
         running = running.then(round);

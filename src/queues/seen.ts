@@ -1,10 +1,13 @@
 import type { Redis } from "ioredis";
 import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
+import { z } from "zod";
 import { RetryableError } from "../core/errors.ts";
-import type { RequestId, SignRequest } from "../core/request.ts";
+import { type RequestId, type SignRequest, StoredDocument } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
 import type { Keys } from "./keys.ts";
+import type { Submission } from "./pipeline-types.ts";
+import { fingerprint } from "./seal.ts";
 import type { Store } from "./store.ts";
 
 /** How long a document counts as seen. */
@@ -16,6 +19,32 @@ const GIVE_UP_MS = 2 * IN_FLIGHT_MS;
 
 interface Scripts {
   signpipeTakeOver(key: string, seen: string, id: string, lifeMs: number): Promise<0 | 1>;
+}
+
+/** What makes a document for a signer the same one again. */
+type Marked = Pick<Submission, "documents" | "signer" | "profile" | "registration_authority">;
+
+/** The same, as the record has it. */
+const FromFacts = z
+  .object({
+    documents: z.array(StoredDocument),
+    profile: z.string().optional(),
+    registrationAuthority: z.string().optional(),
+  })
+  .transform(({ registrationAuthority, ...same }) => ({ ...same, registration_authority: registrationAuthority }));
+
+/** A document for a signer under a profile: the same one again is a duplicate. The name plays no part. */
+export function printsOf(
+  masterKey: Uint8Array,
+  { documents, signer, profile, registration_authority }: Marked,
+): string[] {
+  const whose = [signer.email.toLowerCase(), signer.mobile_phone_number, profile ?? "", registration_authority ?? ""];
+  return documents.map(({ sha256 }) => fingerprint(masterKey, [sha256, ...whose]));
+}
+
+/** The same for a request that is there. */
+export function printsOfRequest(masterKey: Uint8Array, request: SignRequest, signer: Marked["signer"]): string[] {
+  return printsOf(masterKey, { ...FromFacts.parse(request.facts), signer });
 }
 
 /** Marks that tell which request has a document for a signer, so that it is not signed twice. */
@@ -58,6 +87,12 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
     /** Marks documents for `id` whoever has them: the caller asked for it. */
     async mark(id: RequestId, prints: readonly string[]): Promise<void> {
       for (const print of prints) await redis.set(keys.seen(print), id, "PX", SEEN_MS);
+    },
+
+    /** Marks the documents of a request again, where Redis has lost the marks and it still stands in the way. */
+    async remember(request: SignRequest, prints: readonly string[]): Promise<void> {
+      if (!isInTheWay(request)) return;
+      for (const print of prints) await redis.set(keys.seen(print), request.id, "PX", SEEN_MS, "NX");
     },
   };
 }

@@ -1,32 +1,40 @@
-import type { HistoryLine } from "../core/history.ts";
-import type { RequestId, SignRequest } from "../core/request.ts";
-import type { Signer } from "../core/signing.ts";
+import { z } from "zod";
+import { HistoryLine } from "../core/history.ts";
+import { RequestId, Sha256, type SignRequest } from "../core/request.ts";
+import { Signer } from "../core/signing.ts";
 import type { Tools } from "./stage.ts";
 
+const Time = z.iso.datetime();
+const Hash = { sha256: Sha256, size_bytes: z.number().int().positive() };
+
 /** What happened to a request, for whoever has to show it later. Kept next to the signed files. */
-export interface Evidence {
-  format: "signpipe-evidence/1";
-  id: RequestId;
-  workflow: string;
-  reference?: string;
-  written_at: string;
-  provider: { request_pk?: unknown; videoid_pk?: unknown };
-  signer?: Signer;
-  authentication: unknown;
-  approval?: { by: unknown; at: string };
-  identified_at?: string;
-  signed_at?: string;
-  deleted_at_provider_at?: string;
-  documents: {
-    name: string;
-    sha256: string;
-    size_bytes: number;
-    document_uid?: string;
-    signed?: { name: string; sha256: string; size_bytes: number };
-  }[];
-  contract?: { name: string; sha256: string };
-  history: (Omit<HistoryLine, "atMs"> & { at: string })[];
-}
+export const Evidence = z.strictObject({
+  format: z.literal("signpipe-evidence/1"),
+  id: RequestId,
+  workflow: z.string(),
+  reference: z.string().optional(),
+  written_at: Time,
+  provider: z.strictObject({ request_pk: z.unknown(), videoid_pk: z.unknown() }),
+  signer: Signer.optional(),
+  authentication: z.unknown(),
+  approval: z.strictObject({ by: z.unknown(), at: Time }).optional(),
+  identified_at: Time.optional(),
+  signed_at: Time.optional(),
+  deleted_at_provider_at: Time.optional(),
+  documents: z.array(
+    z.strictObject({
+      name: z.string(),
+      ...Hash,
+      document_uid: z.string().optional(),
+      signed: z.strictObject({ name: z.string(), ...Hash }).optional(),
+    }),
+  ),
+  contract: z.strictObject({ name: z.string(), sha256: Sha256 }).optional(),
+  /** The change in the journal that this was written after. */
+  journal: z.strictObject({ mark: z.string() }).optional(),
+  history: z.array(z.strictObject({ ...HistoryLine.omit({ atMs: true }).shape, at: Time })),
+});
+export type Evidence = z.infer<typeof Evidence>;
 
 type Parts = Pick<Tools, "results" | "vault" | "historyOf"> & { requestId: RequestId; request: SignRequest };
 
@@ -79,6 +87,7 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
       };
     }),
     ...(facts.contract && { contract: { name: facts.contract.name, sha256: facts.contract.sha256 } }),
+    ...(request.mark && { journal: { mark: request.mark } }),
     history: history.map(({ atMs, ...line }) => ({ at: new Date(atMs).toISOString(), ...line })),
   };
 }

@@ -124,7 +124,12 @@ export function fakePipeline() {
     putBackChanged: async () => {},
     async counts() {
       called("counts");
-      return { states: { waiting: 2, done: 5 }, queues: { create: { waiting: 1, active: 0 } }, overdue: 3 };
+      return {
+        states: { waiting: 2, done: 5 },
+        queues: { create: { waiting: 1, active: 0 } },
+        overdue: 3,
+        withoutNextStep: 0,
+      };
     },
   };
   return { pipeline, records, submissions, calls, failures, standstills };

@@ -1,4 +1,5 @@
 import { type SettingName, SETTINGS } from "../../src/config.ts";
+import { AGE_LIMITS } from "../../src/core/ages.ts";
 import { type Event, MOVES, PHASES, move } from "../../src/core/status.ts";
 import { manifestJsonSchema } from "../../src/producers/manifest.ts";
 import { STAGE_NAMES, stages } from "../../src/workers/index.ts";
@@ -51,6 +52,10 @@ function states(): string {
   };
   const table = PHASES.map((phase) => `| **${phase}** | ${events.map((event) => cell(phase, event)).join(" | ")} |`);
   const list = stages.map(({ name, title, retryFrom }) => `| \`${name}\` | ${title} | \`${retryFrom}\` |`);
+  const ages = AGE_LIMITS.map(({ phase, for: what, owner, limit, todo }) => {
+    const named = limit.replaceAll(/[A-Z_]{4,}/g, "`$&`");
+    return `| ${what ? `${phase} for \`${what}\`` : phase} | ${owner} | ${named} | ${todo} |`;
+  });
   return `# States
 
 ${NOTE}
@@ -77,5 +82,13 @@ ${table.join("\n")}
   repeats the call.
 - \`abandon\`: \`cleanup\` itself gave up; the request ends as it was to end, or \`failed\`.
 - \`requeue\`: a person asked for a retry, or for a new code.
+
+## How long, and whose turn
+
+No state but an end may last for ever. \`signpipe doctor\` tells of requests that are older than this.
+
+| State | Whose turn | At the most | Older: what to do |
+|---|---|---|---|
+${ages.join("\n")}
 `;
 }

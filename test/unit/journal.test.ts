@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { changed, foldLines, type JournalLine, unknownLines } from "../../src/core/journal.ts";
+import { changed, foldLines, type JournalLine, merged, unknownLines } from "../../src/core/journal.ts";
 import { type SignRequest, toRequestId } from "../../src/core/request.ts";
+import { createTrail } from "../../src/queues/trail.ts";
 
 const ID = toRequestId(new Uint8Array(16).fill(7));
 const FIRST: SignRequest = {
@@ -49,6 +50,16 @@ describe("a record is made again from its lines", () => {
     const restored = line(9, "m9", "m2", { first: { ...FIRST, stage: "sign", mark: "m9" } });
     expect(foldLines([BEGUN, INTENDED, restored])).toMatchObject({ stage: "sign", mark: "m9" });
   });
+  test("although a line is missing, when the next one has the whole record with it", () => {
+    const whole = { ...FIRST, stage: "approve", facts: { requestPk: 5, identifiedMs: 7 }, mark: "m4" };
+    const later = line(4, "m4", "m3", { stage: "approve", patch: { facts: { identifiedMs: 7 } }, first: whole });
+    expect(foldLines([BEGUN, INTENDED, later])).toMatchObject({ stage: "approve", facts: whole.facts });
+  });
+  test("with what was lost, when somebody who did not know of it wrote a whole record since", () => {
+    const note = { by: "api:admin", patch: { facts: { approval: "auto" } }, first: { ...FIRST, mark: "n2" } };
+    const both = foldLines([BEGUN, INTENDED, DONE, line(2, "n2", "m1", { ...note, atMs: 9_000 })]);
+    expect(both).toMatchObject({ stage: "identify", facts: { requestPk: 5, approval: "auto" } });
+  });
   test("and not at all without its beginning", () => {
     expect(foldLines([INTENDED, DONE])).toBeUndefined();
   });
@@ -92,6 +103,15 @@ describe("what Redis does not know", () => {
     expect(unknownLines([...lines, later], { mark: "m5", version: 5 })).toEqual([]);
   });
 
+  test("is nothing once the record was put back, whatever it was made from", () => {
+    const back = { first: { ...FIRST, mark: "r9" }, by: "recovery" };
+    for (const before of [undefined, "m1", "unwritten"]) {
+      expect(unknownLines([...lines, line(9, "r9", before, back)], { mark: "r9", version: 9 })).toEqual([]);
+      const on = line(10, "m10", "r9", { patch: {} });
+      expect(unknownLines([...lines, line(9, "r9", before, back), on], { mark: "m10", version: 10 })).toEqual([]);
+    }
+  });
+
   test("is, for any history with any tail lost, just the tail", () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 30 }), fc.nat(29), (count, cut) => {
@@ -100,5 +120,43 @@ describe("what Redis does not know", () => {
         expect(unknownLines(all, { mark: `s${has}`, version: has })).toEqual(all.slice(has));
       }),
     );
+  });
+});
+
+test("what is put back keeps what only Redis has, when the line about it was never written", () => {
+  const whole = { ...FIRST, stage: "identify", facts: { requestPk: 5 }, mark: "m3" };
+  const held: SignRequest = {
+    ...FIRST,
+    facts: { approval: "auto", requestPk: 4 },
+    ending: "cancelled",
+    mark: "unwritten",
+  };
+  const lines = [BEGUN, INTENDED, DONE];
+  expect(merged(whole, held, lines)).toMatchObject({ facts: { requestPk: 5, approval: "auto" }, ending: "cancelled" });
+  expect(merged(whole, { ...held, mark: "m1" }, lines)).toBe(whole);
+  expect(merged(whole, undefined, lines)).toBe(whole);
+});
+
+describe("a change is written down with its whole record", () => {
+  async function written(...changes: [mark: string, before: string | undefined, broken?: boolean][]) {
+    const entries: JournalLine[] = [];
+    let isBroken = false;
+    const trail = createTrail({
+      append: (entry) => (isBroken ? Promise.reject(new Error("full")) : Promise.resolve(void entries.push(entry))),
+    });
+    for (const [i, [mark, before, broken = false]] of changes.entries()) {
+      isBroken = broken;
+      await trail.append(line(i + 1, mark, before), { durable: true, whole: { ...FIRST, mark } }).catch(() => {});
+    }
+    return entries.map(({ mark, first }) => `${mark}${first ? " whole" : ""}`);
+  }
+  test("where the request begins, and not where it follows from a line of this process", async () => {
+    expect(await written(["a", undefined], ["b", "a"], ["c", "b"])).toEqual(["a whole", "b", "c"]);
+  });
+  test("where somebody else wrote the line before, or nobody did", async () => {
+    expect(await written(["a", undefined], ["c", "b"], ["d", "c"])).toEqual(["a whole", "c whole", "d"]);
+  });
+  test("where the line before could not be written", async () => {
+    expect(await written(["a", undefined], ["b", "a", true], ["c", "b"])).toEqual(["a whole", "c whole"]);
   });
 });

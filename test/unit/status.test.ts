@@ -38,7 +38,8 @@ describe("a request moves by the table and in no other way", () => {
   test("a request goes back to another stage unless it is being repeated, or is over for good", () => {
     for (const phase of PHASES) {
       const go = () => move({ stage: "upload", phase }, "requeue", { stages, to: "create" });
-      if (["queued", "running", "waiting", "failed", "expired"].includes(phase)) expect(go()).toEqual({ stage: "create", phase: "queued" });
+      if (["queued", "running", "waiting", "failed", "expired"].includes(phase))
+        expect(go()).toEqual({ stage: "create", phase: "queued" });
       else expect(go).toThrow(IllegalMove);
     }
     expect(() => move({ stage: "upload", phase: "failed" }, "requeue", { stages, to: "nowhere" })).toThrow(IllegalMove);

@@ -32,6 +32,10 @@ export function createMetrics({
   const requests = gauge("signpipe_requests", "Requests by state.", ["state"]);
   const jobs = gauge("signpipe_queue_jobs", "Jobs by stage and by what the queue says of them.", ["stage", "status"]);
   const overdue = gauge("signpipe_requests_overdue", "Open requests that nobody looked at when it was time to.");
+  const withoutNextStep = gauge(
+    "signpipe_requests_without_next_step",
+    "Open requests without a job that the last round of the housekeeping found, and gave one.",
+  );
   const up = gauge("signpipe_up", "1 when the part named is well.", ["part"]);
   const figures = gauge("signpipe_part", "Figures that the part named tells of itself.", ["part", "figure"]);
 
@@ -63,6 +67,7 @@ export function createMetrics({
       const counts = await pipeline.counts();
       redisUp.set(1);
       overdue.set(counts.overdue);
+      withoutNextStep.set(counts.withoutNextStep);
       for (const [state, number] of Object.entries(counts.states)) requests.set({ state }, number);
       for (const [stage, byStatus] of Object.entries(counts.queues)) {
         for (const [name, number] of Object.entries(byStatus)) jobs.set({ stage, status: name }, number);

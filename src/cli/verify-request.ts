@@ -1,0 +1,201 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { auditLines } from "../core/audit.ts";
+import { isFailure } from "../core/errors.ts";
+import { foldLines, type JournalLine } from "../core/journal.ts";
+import type { RequestId, ResultFile, SignRequest, StoredDocument } from "../core/request.ts";
+import { isEnd } from "../core/status.ts";
+import type { createDocuments } from "../files/documents.ts";
+import { hashFile } from "../files/content.ts";
+import type { createResults } from "../files/results.ts";
+import { probePdf } from "../files/probe.ts";
+import { verifySignedPdf } from "../files/verify.ts";
+import { Evidence } from "../workers/evidence.ts";
+
+/** Something that is not as it should be. */
+export interface Flawed {
+  code: string;
+  message: string;
+}
+
+/** What was looked at for one request, and what was found. */
+export interface Verified {
+  id: RequestId;
+  /** Its state by the journal; "unknown" when the journal does not have it. */
+  state: string;
+  ok: boolean;
+  findings: Flawed[];
+  /** What was not looked at, and why. */
+  notes: string[];
+  signed_files: number;
+}
+
+interface Places {
+  documents: Pick<ReturnType<typeof createDocuments>, "path">;
+  results: Pick<ReturnType<typeof createResults>, "path" | "rehash" | "readEvidence" | "folder">;
+  archive: string;
+  /** Signed files continue the original byte by byte. */
+  incremental: boolean;
+}
+
+interface Facts {
+  documents?: StoredDocument[];
+  signed?: (ResultFile & { original: string; originalSha256: string })[];
+  contract?: ResultFile;
+  requestPk?: unknown;
+}
+
+/** Checks a request by its lines in the journal, its evidence and its files. Nothing else is asked. */
+export async function verifyRequest(id: RequestId, lines: readonly JournalLine[], places: Places): Promise<Verified> {
+  const findings: Flawed[] = [];
+  const notes: string[] = [];
+  const request = foldLines(lines);
+  if (lines.length === 0) findings.push({ code: "not-in-journal", message: "The journal does not know this request" });
+  else if (!request) {
+    findings.push({ code: "journal-incomplete", message: "The journal does not have the beginning of this request" });
+  }
+  findings.push(...auditLines(lines));
+  const evidence = await readEvidence(id, request, places, findings);
+  const facts: Facts = request?.facts ?? factsOf(evidence);
+  if (evidence && request) findings.push(...compare(evidence, request, lines));
+  for (const file of facts.signed ?? []) findings.push(...(await checkSigned(id, file, facts.documents ?? [], places)));
+  if (facts.contract) findings.push(...(await checkContract(id, facts.contract, places)));
+  await checkOriginals(id, { request, facts, places, findings, notes });
+  return {
+    id,
+    state: request ? (isEnd(request.phase) ? request.phase : `${request.stage} ${request.phase}`) : "unknown",
+    ok: findings.length === 0,
+    findings,
+    notes,
+    signed_files: facts.signed?.length ?? 0,
+  };
+}
+
+async function readEvidence(
+  id: RequestId,
+  request: SignRequest | undefined,
+  { results }: Places,
+  findings: Flawed[],
+): Promise<Evidence | undefined> {
+  const text = await results.readEvidence(id);
+  if (text === undefined) {
+    if (!request || request.facts["signed"] !== undefined) {
+      findings.push({ code: "evidence-missing", message: "There is no evidence.json that can be read" });
+    }
+    return undefined;
+  }
+  const parsed = Evidence.safeParse(text);
+  if (parsed.success && parsed.data.id === id) return parsed.data;
+  const where = parsed.error?.issues.map(({ path }) => path.join(".")).join(", ") ?? "id";
+  findings.push({ code: "evidence-differs", message: `evidence.json is not as it was written: ${where}` });
+  return undefined;
+}
+
+/** What evidence alone tells, of a request that the journal does not know. */
+function factsOf(evidence: Evidence | undefined): Facts {
+  const signed = evidence?.documents.flatMap(({ name, sha256, signed: file }) =>
+    file
+      ? [{ name: file.name, sizeBytes: file.size_bytes, sha256: file.sha256, original: name, originalSha256: sha256 }]
+      : [],
+  );
+  const documents = evidence?.documents.map(({ name, sha256, size_bytes }) => ({
+    id: "",
+    name,
+    sizeBytes: size_bytes,
+    sha256,
+  }));
+  return { ...(signed && { signed }), ...(documents && { documents }) };
+}
+
+function compare(evidence: Evidence, request: SignRequest, lines: readonly JournalLine[]): Flawed[] {
+  const facts = request.facts as Facts;
+  const wrong: string[] = [];
+  const same = (what: string, one: unknown, other: unknown) => {
+    if (JSON.stringify(one) !== JSON.stringify(other)) wrong.push(what);
+  };
+  same("reference", evidence.reference, request.reference);
+  same("provider.request_pk", evidence.provider.request_pk, facts.requestPk);
+  same(
+    "documents",
+    evidence.documents.map(({ name, sha256, size_bytes }) => [name, sha256, size_bytes]),
+    facts.documents?.map(({ name, sha256, sizeBytes }) => [name, sha256, sizeBytes]),
+  );
+  same(
+    "documents.signed",
+    evidence.documents.flatMap(({ signed }) => (signed ? [[signed.name, signed.sha256, signed.size_bytes]] : [])),
+    (facts.signed ?? []).map(({ name, sha256, sizeBytes }) => [name, sha256, sizeBytes]),
+  );
+  same("approval.by", evidence.approval?.by, request.facts["approvedBy"]);
+  if (evidence.contract) same("contract", evidence.contract.sha256, facts.contract?.sha256);
+  const mark = evidence.journal?.mark;
+  if (mark !== undefined && !lines.some((line) => line.mark === mark)) wrong.push("journal.mark");
+  if (wrong.length === 0) return [];
+  return [{ code: "evidence-differs", message: `evidence.json and the journal differ in: ${wrong.join(", ")}` }];
+}
+
+async function checkSigned(
+  id: RequestId,
+  file: NonNullable<Facts["signed"]>[number],
+  documents: StoredDocument[],
+  { results, incremental }: Places,
+): Promise<Flawed[]> {
+  if (!(await results.rehash(id, file))) {
+    return [{ code: "signed-file-changed", message: "A signed PDF is missing, or is not the one that was stored" }];
+  }
+  const original = documents.find(({ sha256, name }) => sha256 === file.originalSha256 && name === file.original);
+  return await failures(() => verifySignedPdf({ signedPath: results.path(id, file.name), original, incremental }));
+}
+
+async function checkContract(id: RequestId, file: ResultFile, { results }: Places): Promise<Flawed[]> {
+  if (await results.rehash(id, file)) return await failures(() => probePdf(results.path(id, file.name)));
+  return [{ code: "result-damaged", message: "The contract is missing, or is not the one that was stored" }];
+}
+
+async function failures(check: () => Promise<unknown>): Promise<Flawed[]> {
+  try {
+    await check();
+    return [];
+  } catch (error) {
+    const { code = "unexpected", message } = error as { code?: string; message: string };
+    return [{ code, message }];
+  }
+}
+
+/** Originals are in .work while the request is open, then in the archive, when they came through the inbox. */
+async function checkOriginals(
+  id: RequestId,
+  {
+    request,
+    facts,
+    places: { documents, archive },
+    findings,
+    notes,
+  }: { request: SignRequest | undefined; facts: Facts; places: Places; findings: Flawed[]; notes: string[] },
+): Promise<void> {
+  if (!facts.documents || !request) return;
+  const archived = new Set(await hashesIn(join(archive, id)));
+  let gone = 0;
+  for (const document of facts.documents) {
+    const found = await hashFile(documents.path(document)).catch((error: unknown) => {
+      if (isFailure(error, "not-a-regular-file")) return { sha256: "", sizeBytes: 0 };
+      return undefined;
+    });
+    if (found && found.sha256 !== document.sha256) {
+      findings.push({ code: "document-changed", message: "A document in .work is not the one that was taken in" });
+    } else if (!found && !archived.has(document.sha256)) gone += 1;
+  }
+  if (gone === 0) return;
+  if (archived.size > 0) {
+    findings.push({ code: "document-changed", message: "A document in the archive is not the one that was signed" });
+  } else if (isEnd(request.phase) && request.phase !== "failed" && request.phase !== "expired") {
+    notes.push(`${gone} originals are not kept here${facts.signed ? "; the signed files begin with them" : ""}`);
+  } else {
+    findings.push({ code: "document-gone", message: "A document is not in .work any more" });
+  }
+}
+
+async function hashesIn(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch(() => []);
+  const found = await Promise.all(names.map((name) => hashFile(join(folder, name)).catch(() => undefined)));
+  return found.flatMap((one) => (one ? [one.sha256] : []));
+}

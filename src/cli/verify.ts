@@ -1,0 +1,109 @@
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { foldersOf } from "../app.ts";
+import type { Settings } from "../config.ts";
+import type { JournalLine } from "../core/journal.ts";
+import { RequestId } from "../core/request.ts";
+import { createDocuments } from "../files/documents.ts";
+import { readJournal } from "../files/journal.ts";
+import { createResults } from "../files/results.ts";
+import { deriveKey, findMasterKey } from "../keys.ts";
+import { CliError, EXIT, type Terminal } from "./terminal.ts";
+import { type Verified, verifyRequest } from "./verify-request.ts";
+
+/** Requests whose lines are in memory at once. */
+const MANY = 5_000;
+
+/**
+ * `signpipe verify`: checks what is in DATA_DIR, or in a copy of it, and asks nobody: the journal's chain, that each
+ * costly call was announced before it was made, documents, signed files with their signatures, and the evidence. Exit
+ * code 1 when anything is not as it should be.
+ */
+export async function verify(
+  settings: Settings,
+  { request: wanted, all, json }: { request: string | undefined; all: boolean; json: boolean },
+  { out, err }: Terminal,
+): Promise<number> {
+  if ((wanted === undefined) === !all) throw new CliError("Which one? Name a request, or say --all.");
+  const folders = foldersOf(settings.DATA_DIR);
+  if (!existsSync(folders.journal) && !existsSync(folders.signed)) {
+    throw new CliError(`There is neither a journal nor signed files in ${settings.DATA_DIR}: set DATA_DIR.`);
+  }
+  const masterKey = findMasterKey(settings);
+  const key = masterKey && deriveKey(masterKey, "journal");
+  const read = (each: (line: JournalLine) => void) => readJournal({ dir: folders.journal, key, each });
+
+  const references = new Map<RequestId, string | undefined>();
+  const chain = await read(({ request, first }) => {
+    if (first || !references.has(request)) references.set(request, first?.reference ?? references.get(request));
+  });
+  for (const id of await readdir(folders.signed).catch(() => [])) {
+    if (RequestId.safeParse(id).success && !references.has(id)) references.set(id, undefined);
+  }
+  const ids = all ? [...references.keys()].sort() : choose(wanted ?? "", references);
+
+  const places = {
+    documents: createDocuments({ dir: folders.work }),
+    results: createResults({ dir: folders.signed }),
+    archive: folders.archive,
+    incremental: settings.ONESHOT_INCREMENTAL,
+  };
+  const requests: Verified[] = [];
+  for (let at = 0; at < ids.length; at += MANY) {
+    const page = new Map(ids.slice(at, at + MANY).map((id): [RequestId, JournalLine[]] => [id, []]));
+    await read((line) => page.get(line.request)?.push(line));
+    for (const [id, lines] of page) {
+      lines.sort((a, b) => a.version - b.version || a.atMs - b.atMs);
+      const verified = await verifyRequest(id, lines, places);
+      requests.push(verified);
+      if (!json) out.line(toLine(verified, out));
+    }
+  }
+
+  const bad = requests.filter(({ ok }) => !ok).length;
+  const isWell = bad === 0 && chain.flaws.length === 0;
+  if (json) {
+    const journal = {
+      files: chain.files,
+      lines: chain.lines,
+      chain: key ? "checked" : "not checked",
+      flaws: chain.flaws,
+    };
+    out.line(JSON.stringify({ ok: isWell, journal, requests }, null, 2));
+    return isWell ? EXIT.done : EXIT.error;
+  }
+  for (const { file, line, code } of chain.flaws) {
+    out.line(`${out.paint("red", "FAIL")}  journal  ${code}: ${file}${line > 0 ? `, line ${line}` : ""}`);
+  }
+  if (!key) err.line("signpipe: The journal's chain was not checked: that needs MASTER_KEY.");
+  out.line();
+  const checked = key ? `the journal's ${chain.lines} lines in ${chain.files} files` : "files";
+  if (isWell) out.line(out.paint("green", `All is well: ${requests.length} requests, and ${checked}.`));
+  else
+    out.line(
+      out.paint(
+        "red",
+        `${bad} of ${requests.length} requests, and ${chain.flaws.length} places of the journal, are not as they should be.`,
+      ),
+    );
+  return isWell ? EXIT.done : EXIT.error;
+}
+
+/** Ids may be shortened, and references work as well. */
+function choose(wanted: string, references: Map<RequestId, string | undefined>): RequestId[] {
+  const ids = [...references.keys()];
+  const found = ids.filter(
+    (id) => id.startsWith(wanted) || id.slice(4).startsWith(wanted) || references.get(id) === wanted,
+  );
+  if (found.length === 1) return found;
+  const hint =
+    found.length === 0 ? "No request here is" : `${found.length} requests here begin with, or have the reference,`;
+  throw new CliError(`${hint} "${wanted}": see signpipe verify --all.`);
+}
+
+function toLine({ id, state, ok, findings, notes, signed_files }: Verified, out: Terminal["out"]): string {
+  const files = signed_files > 0 ? `${signed_files} signed` : "";
+  const says = findings.map(({ code, message }) => `${code}: ${message}`).join("; ");
+  const word = ok ? out.paint("green", "ok  ") : out.paint("red", "FAIL");
+  return [word, id, state, ok ? [files, ...notes].filter(Boolean).join("; ") : says].join("  ").trimEnd();
+}

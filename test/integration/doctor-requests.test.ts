@@ -1,0 +1,187 @@
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Redis } from "ioredis";
+import { expect, onTestFinished, test } from "vitest";
+import { AGE_LIMITS, overAge } from "../../src/core/ages.ts";
+import { PHASES, isEnd } from "../../src/core/status.ts";
+import { codesIn } from "../helpers/codes.ts";
+import { runCommand } from "../helpers/cli-house.ts";
+import { type House, startHouse } from "../helpers/house.ts";
+import { forget, linesOf } from "../helpers/lose.ts";
+import { newId } from "../helpers/toy.ts";
+
+const AUTO = { settings: { APPROVAL: "auto" }, simulator: { humans: { signer: "auto" as const, signerDelayMs: 0 } } };
+const HOUR_MS = 3_600_000;
+
+interface Told {
+  check: string;
+  level: string;
+  says: string;
+  todo?: string;
+}
+
+async function doctor(house: House, ...more: string[]): Promise<Told[]> {
+  const env = {
+    DATA_DIR: house.dataDir,
+    REDIS_URL: house.redisUrl,
+    REDIS_PREFIX: house.app.settings.REDIS_PREFIX,
+    ONESHOT_URL: house.oneshotUrl,
+  };
+  const { out } = await runCommand(["doctor", "--json", ...more], { env });
+  return (JSON.parse(out) as { findings: Told[] }).findings;
+}
+
+const CHECKS = [
+  ...["Requests", "Journal", "Next step", "Overdue", "Jobs", "Failed jobs", "Age", "Documents", "Webhooks"],
+  ...["Signed files", "At the provider"],
+];
+
+/** What is said about requests and is not well. */
+async function trouble(house: House, ...more: string[]): Promise<Told[]> {
+  return (await doctor(house, ...more)).filter(({ check, level, says }) => {
+    return level !== "ok" && (CHECKS.includes(check) || says.includes("belong to no request"));
+  });
+}
+
+/** A house whose workers have stopped, with a request that waits for its code, and one that is done. */
+async function settled() {
+  const house = await startHouse(AUTO);
+  const [waiting, done] = [await house.submit(), await house.submit()];
+  for (const id of [waiting, done]) await house.waits(id, "code");
+  await house.call("POST", `/v1/requests/${done}/code`, { secret: await house.codeFor(done) });
+  await house.reaches(done, "cleanup", "done");
+  await linesOf(house, done);
+  return { house, waiting, done };
+}
+
+test("a healthy pipeline has nothing that needs a look, and doctor leaves its Redis as it is", async () => {
+  const { house } = await settled();
+  const marker = await house.app.redis.get(house.app.keys.instance);
+  expect(await trouble(house, "--provider")).toEqual([]);
+  const well = (await doctor(house, "--provider")).filter(({ check }) => CHECKS.includes(check));
+  expect(well.map(({ check, says }) => `${check}: ${says}`)).toEqual([
+    "Requests: 1 open, 1 of them waiting, 1 done, 0 failed",
+    expect.stringMatching(/^Journal: \d+ lines, whole, and Redis knows them all$/),
+    "At the provider: 1 open requests are there as they should be",
+  ]);
+  expect(await house.app.redis.get(house.app.keys.instance)).toBe(marker);
+  const metrics = await fetch(`${house.api}/metrics`, {
+    headers: { authorization: `Bearer ${house.keyRing.apiKeys[0]?.secret ?? ""}` },
+  });
+  expect(await metrics.text()).toMatch(/^signpipe_requests_without_next_step 0$/m);
+});
+
+test("doctor does not make an unused Redis anybody's", async () => {
+  const house = await startHouse({ work: false });
+  await house.app.close();
+  const redis = new Redis(house.redisUrl);
+  onTestFinished(() => redis.disconnect());
+  await redis.del(house.app.keys.instance);
+  await doctor(house);
+  expect(await redis.exists(house.app.keys.instance)).toBe(0);
+});
+
+test("each thing that does not fit is found, with what to do about it", { timeout: 60_000 }, async () => {
+  const { house, waiting, done } = await settled();
+  const { redis, keys, queues, store } = house.app;
+  const one = async (check: string, about: RegExp, ...more: string[]) => {
+    const found = await trouble(house, ...more);
+    expect(found.map((finding) => finding.check)).toEqual([check]);
+    expect(found[0]?.says).toMatch(about);
+    expect(found[0]?.todo).toMatch(/\w{3}/);
+  };
+  let record = await redis.get(keys.request(waiting));
+  const withUpdated = async (ageMs: number, change: (fields: string[]) => void = () => {}) => {
+    const fields = /^(\d+)\|([^|]*)\|([^|]*)\|(\d+)\|(\d+)\|(.*)$/s.exec(record ?? "")?.slice(1) ?? [];
+    fields[4] = String(Date.now() - ageMs);
+    change(fields);
+    await redis.set(keys.request(waiting), fields.join("|"));
+  };
+
+  // A request without a job; it is not new.
+  await withUpdated(HOUR_MS);
+  await queues.clear(waiting);
+  await one("Next step", /1 request have no job.*such as req-/);
+  expect(await queues.revive("sign", waiting, { now: false })).toBe("missing");
+  await expect.poll(() => queues.stateOf("sign", waiting)).toBe("delayed");
+  await linesOf(house, waiting);
+  record = await redis.get(keys.request(waiting)); // its stage has written that it waits on
+  await redis.zadd(keys.due, Date.now() - 1_000, waiting);
+  await one("Overdue", /not looked at/);
+  await redis.zadd(keys.due, Date.now() + HOUR_MS, waiting);
+
+  // A wait whose time is over, and a step that takes too long.
+  const lateMs = 30 * 24 * HOUR_MS;
+  await withUpdated(0, (fields) => {
+    const json = JSON.parse(fields[5] ?? "") as { waiting: { sinceMs: number; untilMs: number } };
+    json.waiting.untilMs -= lateMs;
+    fields[5] = JSON.stringify(json);
+  });
+  await one("Age", /waiting for code.*SIGN_WITHIN_MS.*the signer's turn/);
+  await withUpdated(2 * HOUR_MS, (fields) => (fields[2] = "running"));
+  await one("Age", /running for longer than 45m \(signpipe's turn; up to 2 h\)/);
+  await redis.set(keys.request(waiting), record ?? "");
+
+  // What webhooks need.
+  await redis.hdel(keys.pks, String((await store.get(waiting)).facts["requestPk"]));
+  await one("Webhooks", /Webhooks do not find 1 request/);
+  await redis.hset(keys.pks, String((await store.get(waiting)).facts["requestPk"]), waiting);
+
+  // Files.
+  const signed = join(house.dataDir, "signed", done, "lease.pdf.signed.pdf");
+  renameSync(signed, `${signed}.away`);
+  await one("Signed files", /1 request are done/);
+  renameSync(`${signed}.away`, signed);
+  const nobodys = join(house.dataDir, ".work", newId());
+  mkdirSync(nobodys);
+  expect(await trouble(house)).toEqual([]); // it may be that of an upload that goes on
+  utimesSync(nobodys, new Date(Date.now() - 2 * HOUR_MS), new Date(Date.now() - 2 * HOUR_MS));
+  await one("Folders", /1 folders in .work belong to no request/);
+  rmSync(nobodys, { recursive: true });
+
+  // The provider.
+  await house.app.provider.cancel((await store.get(waiting)).facts["requestPk"] as never);
+  await one("At the provider", /does not fit.*sign here, CANCELLED there/, "--provider");
+
+  // The journal.
+  await forget(house, done, 2);
+  await one("Journal", /does not know the newest of 1 request/);
+  expect(await house.app.recovery.mend(house.app.readJournalLines, 0)).toBe(1);
+  expect(await trouble(house)).toEqual([]);
+  const file = join(house.dataDir, "journal", readdirSync(join(house.dataDir, "journal"))[0] ?? "");
+  const text = readFileSync(file, "utf8");
+  writeFileSync(file, text.replace('"note":"otp"', '"note":"oto"'));
+  expect((await trouble(house)).map(({ says }) => says)[0]).toMatch(/journal-changed in/);
+});
+
+test("documents that are gone before they were uploaded are told of", async () => {
+  const house = await startHouse({});
+  const id = await house.submit();
+  await house.waits(id, "identification");
+  rmSync(join(house.dataDir, ".work", id), { recursive: true });
+  expect((await trouble(house)).map(({ check }) => check)).toEqual(["Documents"]);
+});
+
+test("a job whose record is gone is told of", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  await house.app.queues.add("upload", newId());
+  expect((await trouble(house)).map(({ check, says }) => [check, says])).toEqual([
+    ["Jobs", expect.stringContaining("have no record")],
+  ]);
+});
+
+test("every state has a limit and somebody whose turn it is: all phases, and all that is waited for", () => {
+  const waits = [...codesIn(new URL("../../src", import.meta.url).pathname)].filter((code) =>
+    code.endsWith("-expired"),
+  );
+  expect(waits.length).toBeGreaterThan(8);
+  const limited = AGE_LIMITS.map((limit) => `${(limit.for ?? "").replaceAll(/[^a-z0-9]+/gi, "-")}-expired`);
+  expect(waits.filter((code) => !limited.includes(code))).toEqual([]);
+  const phases = new Set(AGE_LIMITS.map(({ phase }) => phase));
+  expect(PHASES.filter((phase) => !isEnd(phase) && !phases.has(phase))).toEqual([]);
+  for (const { owner, limit, todo } of AGE_LIMITS)
+    expect([owner, limit, todo].every((text) => text.length > 1)).toBe(true);
+  const at = { phase: "queued", updatedMs: 0 } as Parameters<typeof overAge>[0];
+  expect(overAge(at, HOUR_MS)).toBeUndefined();
+  expect(overAge(at, HOUR_MS + 1)?.limit.owner).toBe("signpipe");
+});

@@ -1,0 +1,218 @@
+import { expect, test } from "vitest";
+import { foldLines } from "../../src/core/journal.ts";
+import { createStore } from "../../src/queues/store.ts";
+import { STAGE_NAMES } from "../../src/workers/index.ts";
+import { type House, samplePdf, SIGNER, startHouse } from "../helpers/house.ts";
+import { forget, linesOf, mend } from "../helpers/lose.ts";
+
+const AUTO = { settings: { APPROVAL: "auto" }, simulator: { humans: { signer: "auto" as const, signerDelayMs: 0 } } };
+
+async function giveCode(house: House, id: string): Promise<void> {
+  await house.waits(id, "code", 30_000);
+  await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
+}
+
+/** Waits until no worker is at anything, and takes the request's job away: it would go on from what is forgotten. */
+async function atRest({ app }: House, id: string): Promise<void> {
+  const active = async () => Object.values(await app.queues.counts()).map((counts) => counts["active"]);
+  await expect.poll(active, { timeout: 10_000, interval: 5 }).toEqual(STAGE_NAMES.map(() => 0));
+  await app.queues.clear(id);
+}
+
+/** A costly call that was made and is never answered; or one that is answered when Redis was mended already. */
+const MOMENTS = [
+  ["create", "createVideoId", "hang-after"],
+  ["approve", "approveVideoId", "hang-after"],
+  ["approve", "approveVideoId", "latency"],
+  ["upload", "uploadDocument", "latency"],
+  ["otp", "generateOtp", "hang-after"],
+  ["otp", "generateOtp", "latency"],
+  ["sign", "sign", "hang-after"],
+  ["sign", "sign", "latency"],
+  ["cleanup", "deleteDocument", "hang-after"],
+] as const;
+
+test.each(MOMENTS)(
+  "a request that Redis forgets while its %s is under way (%s, %s) is put back, and nothing costly is made twice",
+  { timeout: 90_000 },
+  async (stage, operation, kind) => {
+    const patience = { ONESHOT_TIMEOUT_MS: "1000", ONESHOT_SIGN_TIMEOUT_MS: "1500" };
+    const house = await startHouse({ ...AUTO, settings: { ...AUTO.settings, ...(kind === "hang-after" && patience) } });
+    const done: string[] = [];
+    // All of it is lost; all but the beginning; all but what was before the intent.
+    for (const kept of [0, 1, -1]) {
+      const calls = () => house.simulator.calls.get(operation) ?? 0;
+      const before = calls();
+      house.simulator.fault({ operation, kind, ...(kind === "latency" && { ms: 1_000 }) });
+      const id = await house.submit();
+      if (stage === "sign" || stage === "cleanup") await giveCode(house, id);
+      await expect.poll(calls, { timeout: 20_000, interval: 5 }).toBe(before + 1);
+      const lines = await linesOf(house, id);
+      expect(lines.at(-1)).toMatchObject({ stage, event: "intend" });
+      await forget(house, id, kept < 0 ? lines.length - 1 : kept);
+      expect(await mend(house)).toBe(1);
+      expect((await house.app.store.get(id)).intent).toMatchObject({ tries: 1 });
+      if (stage !== "sign" && stage !== "cleanup") await giveCode(house, id);
+      await house.reaches(id, "cleanup", "done", 40_000);
+      done.push(id);
+    }
+    expect(done).toHaveLength(3);
+    expect(["approve", "otp", "sign", "upload"].map(house.effects)).toEqual([3, 3, 3, 3]);
+    // A creation that was never answered leaves an orphan, which is cancelled.
+    expect(house.effects("create") - house.effects("cancel")).toBe(3);
+    expect(house.effects("cancel")).toBe(stage === "create" ? 3 : 0);
+    expect(await mend(house)).toBe(0);
+  },
+);
+
+test("of a request that waits, or is over, any tail may be lost: it is where it was", { timeout: 60_000 }, async () => {
+  const house = await startHouse(AUTO);
+  const id = await house.submit({ reference: "loan-7" });
+  await house.waits(id, "code");
+  for (const phase of ["waiting", "done"]) {
+    if (phase === "done") {
+      await giveCode(house, id);
+      await house.reaches(id, "cleanup", "done");
+    }
+    const whole = await house.app.store.get(id);
+    const history = await house.app.store.history(id);
+    const count = (await linesOf(house, id)).length;
+    for (let kept = 0; kept < count; kept++) {
+      await atRest(house, id);
+      await forget(house, id, kept);
+      expect(await mend(house), `${kept} of ${count} lines kept`).toBe(1);
+      const { mark, updatedMs, ...back } = await house.app.store.get(id);
+      expect([mark, updatedMs]).not.toContain(undefined);
+      expect(whole).toMatchObject(back);
+      const events = (await house.app.store.history(id)).map(({ event, stage }) => `${event} ${stage}`);
+      const wanted = history.filter(({ event }) => event !== "start").map(({ event, stage }) => `${event} ${stage}`);
+      expect(events).toEqual(expect.arrayContaining(wanted));
+    }
+  }
+  expect(["create", "approve", "upload", "otp", "sign", "delete-document"].map(house.effects)).toEqual([
+    1, 1, 1, 1, 1, 1,
+  ]);
+  // What was erased when it ended did not come back with it.
+  expect(await house.app.redis.exists(house.app.keys.vault(id))).toBe(0);
+});
+
+test("with a record come back its signer, its place in the indexes, its request_pk and its reference, at once", async () => {
+  const house = await startHouse(AUTO);
+  const { app } = house;
+  const id = await house.submit({ reference: "loan-8" });
+  await house.waits(id, "code");
+  await app.redis.del(app.keys.reference("loan-8"));
+  await forget(house, id, 0);
+  expect((await house.call("GET", `/v1/requests/${id}`)).status).toBe(404);
+  expect(await mend(house)).toBe(1);
+  const { facts, createdMs } = await app.store.get(id);
+  const [due, index, pk] = await Promise.all([
+    app.redis.zscore(app.keys.due, id),
+    app.redis
+      .zscore(app.keys.index("active"), id)
+      .then(async (at) => at ?? app.redis.zscore(app.keys.index("waiting"), id)),
+    app.redis.hget(app.keys.pks, String(facts["requestPk"])),
+  ]);
+  expect(Number(due)).toBeGreaterThan(createdMs);
+  expect([index, pk]).toEqual([String(createdMs), id]);
+  expect((await app.vault.read(id))?.signer).toMatchObject(SIGNER);
+  const listed = await house.call("GET", "/v1/requests?reference=loan-8");
+  expect((listed.body["items"] as { id: string }[]).map((one) => one.id)).toEqual([id]);
+});
+
+test("the same document for the same signer is still a duplicate after everything was lost", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  const { app } = house;
+  const bytes = await samplePdf();
+  const id = await house.submit({}, [{ name: "a.pdf", bytes }]);
+  const marks = await app.redis.keys(`${app.keys.seen("").replaceAll(/[{}]/g, "[$&]")}*`);
+  expect(marks).toHaveLength(1);
+  await app.redis.del(marks);
+  await forget(house, id, 0);
+  expect(await mend(house)).toBe(1);
+  const first = await app.store.get(id);
+  const again = await app.pipeline.submit({
+    id: `req-${"7".repeat(26)}`,
+    workflow: "videoid",
+    source: "inbox",
+    documents: first.facts["documents"] as never,
+    signer: SIGNER,
+    authentication: { method: "sms" },
+    by: "inbox",
+    refuseDuplicate: true,
+  });
+  expect(again).toMatchObject({ outcome: "duplicate", of: { id } });
+});
+
+test("what somebody wrote after the loss is kept beside what was lost", async () => {
+  const house = await startHouse({ simulator: AUTO.simulator });
+  const id = await house.submit();
+  await house.waits(id, "approval");
+  const lines = await linesOf(house, id);
+  const intended = lines.findIndex(({ event, note }) => event === "intend" && note === "create");
+  await forget(house, id, intended); // without the intent of the creation, and all that followed
+  await house.app.store.change(id, () => ({
+    event: "note",
+    by: "api:test",
+    note: "meanwhile",
+    patch: { facts: { approval: "auto" } },
+  }));
+  expect(await mend(house)).toBe(1);
+  const merged = await house.app.store.get(id);
+  expect(merged).toMatchObject({ stage: "approve", facts: { approval: "auto", requestPk: expect.any(Number) } });
+  expect((await house.app.store.history(id)).map(({ note }) => note)).toEqual(
+    expect.arrayContaining(["create", "meanwhile", "restored from the journal"]),
+  );
+  await house.waits(id, "code");
+  expect(["create", "approve", "otp"].map(house.effects)).toEqual([1, 1, 1]);
+});
+
+test("a Redis that knows more than the journal is left as it is", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  const { app } = house;
+  const id = await house.submit();
+  // The process that wrote this was killed before its line was on disk.
+  const unheard = createStore({
+    redis: app.redis,
+    keys: app.keys,
+    stages: STAGE_NAMES,
+    journal: { append: () => Promise.resolve() },
+  });
+  const note = { event: "note" as const, by: "api:test", note: "unheard", patch: { facts: { approval: "auto" } } };
+  await unheard.change(id, () => note);
+  const before = await app.redis.get(app.keys.request(id));
+  expect(await mend(house)).toBe(0);
+  expect(await app.redis.get(app.keys.request(id))).toBe(before);
+  // The next line that is written makes the gap good: the record can be made from the journal alone.
+  await app.store.change(id, () => ({ event: "note", by: "api:test", note: "heard" }));
+  expect(foldLines(await linesOf(house, id))?.facts).toMatchObject({ approval: "auto" });
+});
+
+test("a request whose beginning is not in the journal is told of, and stops nobody", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  const { app } = house;
+  const [one, other] = [await house.submit(), await house.submit()];
+  const without = async (each: Parameters<typeof app.readJournalLines>[0]) =>
+    await app.readJournalLines((line) => each(line.request === one ? { ...line, first: undefined, patch: {} } : line));
+  await forget(house, one, 0);
+  await forget(house, other, 0);
+  expect(await app.recovery.mend(without, 0)).toBe(1);
+  expect(await app.pipeline.find(one)).toBeUndefined();
+  expect(house.logged()).toMatch(new RegExp(`"requestId":"${one}","code":"journal-incomplete"`));
+});
+
+test("a request that could not be written down was not accepted, and is not taken up", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  const { app } = house;
+  const broken = createStore({
+    redis: app.redis,
+    keys: app.keys,
+    stages: STAGE_NAMES,
+    journal: { append: () => Promise.reject(new Error("the disk is full")) },
+  });
+  const id = `req-${"5".repeat(26)}`;
+  const first = { id, workflow: "videoid" as const, source: "api" as const, facts: {}, createdMs: Date.now() };
+  await expect(broken.add(first, "api:test")).rejects.toThrow("full");
+  expect(await app.store.read(id)).toBeUndefined();
+  expect(await app.redis.zscore(app.keys.due, id)).toBeNull();
+});
