@@ -2,6 +2,7 @@ import { createHash, type Hash, randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { FileBoundary } from "../core/crash-point.ts";
 import { PermanentError, RetryableError } from "../core/errors.ts";
 
 const CHUNK_BYTES = 1 << 20;
@@ -42,12 +43,15 @@ export async function writeDurably({
   source,
   verify,
   maxBytes = Number.POSITIVE_INFINITY,
+  reach = () => {},
 }: {
   dir: string;
   name: string;
   source: AsyncIterable<Uint8Array> | Uint8Array | string;
   verify?: ((path: string) => Promise<unknown>) | undefined;
   maxBytes?: number;
+  /** Told of each boundary, before the next step; for tests that crash there. */
+  reach?: ((boundary: FileBoundary) => void | Promise<void>) | undefined;
 }): Promise<Written> {
   const partial = join(dir, `.${randomBytes(9).toString("base64url")}.part`);
   const final = join(dir, name);
@@ -58,13 +62,18 @@ export async function writeDurably({
     try {
       written = await copyInto(file, source, maxBytes);
       await verify?.(partial);
+      await reach("written");
       await file.sync();
     } finally {
       await file.close();
     }
+    await reach("synced");
     const outcome = await linkOnce(partial, final, written.sha256);
+    await reach("linked");
     await unlink(partial);
+    await reach("unlinked");
     await syncFolder(dir);
+    await reach("named");
     if ((await hashFile(final)).sha256 !== written.sha256) {
       throw new RetryableError(`${name} does not read back as it was written`, { code: "disk-error" });
     }

@@ -2,6 +2,7 @@ import { createReadStream } from "node:fs";
 import { open, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
+import type { CrashPoint, FileBoundary } from "../core/crash-point.ts";
 import { PermanentError } from "../core/errors.ts";
 import { RequestId, type ResultFile } from "../core/request.ts";
 import { hashFile, makeFolder, replaceDurably, writeDurably } from "./durable.ts";
@@ -11,7 +12,7 @@ export type Results = ReturnType<typeof createResults>;
 type Verify = (path: string) => Promise<unknown>;
 
 /** Results: a folder for each request with the signed documents, the contract and the evidence. */
-export function createResults({ dir }: { dir: string }) {
+export function createResults({ dir, crashPoint }: { dir: string; crashPoint?: CrashPoint | undefined }) {
   const folder = (id: RequestId) => join(dir, RequestId.parse(id));
 
   function path(id: RequestId, name: string): string {
@@ -29,7 +30,8 @@ export function createResults({ dir }: { dir: string }) {
     /** Verifies and stores a file for good; it is on disk when this resolves. */
     async store(id: RequestId, name: string, source: AsyncIterable<Uint8Array>, verify: Verify): Promise<ResultFile> {
       path(id, name);
-      const { sizeBytes, sha256 } = await writeDurably({ dir: folder(id), name, source, verify });
+      const reach = crashPoint && ((boundary: FileBoundary) => crashPoint(`${name}:${boundary}`, id));
+      const { sizeBytes, sha256 } = await writeDurably({ dir: folder(id), name, source, verify, reach });
       return { name, sizeBytes, sha256 };
     },
 

@@ -1,4 +1,5 @@
 import { type ConnectionOptions, DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
+import type { CrashPoint, EffectBoundary } from "../core/crash-point.ts";
 import { toMs } from "../core/duration.ts";
 import { type Failure, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
 import { Ended, SentBack, Waiting } from "../core/outcome.ts";
@@ -38,6 +39,7 @@ export interface WorkerDeps<Tools> {
   concurrency?: number;
   now?: () => number;
   random?: () => number;
+  crashPoint?: CrashPoint | undefined;
 }
 
 export interface StageWorker {
@@ -121,7 +123,8 @@ async function runStage<Tools extends object>({
   lost: AbortSignal | undefined;
   deps: WorkerDeps<Tools>;
 }): Promise<void> {
-  const { store, queues, keys, tools, log, stages, handed, gate, now = Date.now, random = Math.random } = deps;
+  const { store, queues, keys, tools, log, stages, handed, gate, crashPoint } = deps;
+  const { now = Date.now, random = Math.random } = deps;
   const { requestId } = StageJob.parse(job.data);
   const isLast = stage.name === stages[stages.length - 1];
   const timeoutMs = toMs(stage.timeout);
@@ -132,6 +135,7 @@ async function runStage<Tools extends object>({
     throw new DelayedError();
   }
   const epoch = gate.epoch();
+  if (crashPoint) await crashPoint(`${stage.name}:taken`, requestId);
 
   const found =
     handed.take(requestId, stage.name, job.timestamp) ?? (await store.begin(requestId, stage.name, timeoutMs));
@@ -146,6 +150,8 @@ async function runStage<Tools extends object>({
 
   /** An earlier call whose outcome is being asked for: not even a call that surely failed meanwhile settles it. */
   let unsettled: SignRequest["intent"];
+  /** The costly call that this attempt has made. */
+  let made: string | undefined;
   let writing: Promise<unknown> = Promise.resolve();
   const mark = setTimeout(() => {
     if (held.request.phase === "queued") write({ event: "start", lookMs: now() + timeoutMs }).catch(() => {});
@@ -203,6 +209,7 @@ async function runStage<Tools extends object>({
   }
 
   async function effect<T>(name: string, call: () => Promise<T>): Promise<T> {
+    await reach("before-intent", name);
     const before = performance.now();
     const begun = (held.request.facts["begun"] ?? {}) as Record<string, number>;
     const earlier = held.request.intent?.effect === name ? held.request.intent : undefined;
@@ -214,6 +221,7 @@ async function runStage<Tools extends object>({
       note: name,
       fence: { lockKey: `${keys.queues}:${stage.name}:${job.id}:lock`, token },
     });
+    await reach("in-journal", name);
     if (held.request.ending && !isLast) throw new Superseded(); // asked to end in the very last moment: not called
     if (gate.epoch() !== epoch || !gate.isOpen()) {
       // The Redis that took the intent may be another one than the one that was asked before.
@@ -224,7 +232,14 @@ async function runStage<Tools extends object>({
         code: "slow-intent",
       });
     }
-    return await call();
+    const result = await call();
+    made = name;
+    await reach("called", name);
+    return result;
+  }
+
+  async function reach(boundary: EffectBoundary, effect = made): Promise<void> {
+    if (crashPoint && effect !== undefined) await crashPoint(`${effect}:${boundary}`, requestId);
   }
 
   /** Writes, taking over what others added meanwhile, as long as the request is still at this stage. One at a time. */
@@ -259,10 +274,13 @@ async function runStage<Tools extends object>({
   }
 
   async function handOn(): Promise<void> {
-    if (held.request.phase !== "queued") return;
-    const addedMs = now();
-    handed.keep(held, addedMs);
-    await queues.add(held.request.stage, requestId, addedMs);
+    await reach("recorded");
+    if (held.request.phase === "queued") {
+      const addedMs = now();
+      handed.keep(held, addedMs);
+      await queues.add(held.request.stage, requestId, addedMs);
+    }
+    await reach("handed-on");
   }
 
   async function sendBack({ to, code, message, facts }: SentBack): Promise<void> {
