@@ -10,7 +10,7 @@ import { listRequests } from "./listing.ts";
 import type { Pipeline, Submission, Submitted } from "./pipeline-types.ts";
 import type { Queues } from "./queues.ts";
 import { fingerprint } from "./seal.ts";
-import type { Change, Store } from "./store.ts";
+import { type Change, Claimed, type Held, type Store } from "./store.ts";
 import type { Strangers } from "./strangers.ts";
 import type { Vault } from "./vault.ts";
 
@@ -19,6 +19,8 @@ const SEEN_MS = 90 * 86_400_000;
 /** The provider sends no second code within a minute. @source docs/provider.md §OTP */
 const OTP_PAUSE_MS = 60_000;
 const OTP_MOST = 3;
+/** Somebody who has claimed a document makes its record within this, or died on the way. */
+const CLAIMING_MS = 2_000;
 
 export interface PipelineParts {
   redis: Redis;
@@ -63,7 +65,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   /** A document for a signer under a profile: the same one again is a duplicate. The name plays no part. */
   function fingerprints({ documents, signer, profile, registration_authority }: Submission): string[] {
     const whose = [signer.email.toLowerCase(), signer.mobile_phone_number, profile ?? "", registration_authority ?? ""];
-    return documents.map(({ sha256 }) => fingerprint(masterKey, [sha256, ...whose]));
+    // In one order for everybody: two requests with the same documents never wait for each other.
+    return documents.map(({ sha256 }) => fingerprint(masterKey, [sha256, ...whose])).sort();
   }
 
   /** The earlier request that stands in the way; its documents are claimed for `id` otherwise. */
@@ -72,11 +75,22 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const key = keys.seen(print);
       if ((await redis.set(key, id, "PX", SEEN_MS, "NX")) === "OK") continue;
       const earlierId = await redis.get(key);
-      const earlier = earlierId && earlierId !== id ? (await store.read(earlierId))?.request : undefined;
+      if (earlierId === id) continue;
+      const earlier = earlierId ? await recordOf(earlierId, refuse ? CLAIMING_MS : 0) : undefined;
       if (refuse && earlier && (earlier.phase === "done" || !isEnd(earlier.phase))) return earlier;
       await redis.set(key, id, "PX", SEEN_MS); // one that ended otherwise is tried again by this one
     }
     return undefined;
+  }
+
+  /** The record behind a claim, which may be on its way. */
+  async function recordOf(id: RequestId, withinMs: number): Promise<SignRequest | undefined> {
+    const untilMs = performance.now() + withinMs;
+    for (;;) {
+      const held = await store.read(id);
+      if (held || performance.now() >= untilMs) return held?.request;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 
   function notNow(request: SignRequest, what: string): PermanentError {
@@ -119,33 +133,44 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       if (trouble) throw new RetryableError(trouble.message, { code: trouble.code, cause: trouble });
       const known = (await store.read(id))?.request;
       if (known) return { outcome: "known", request: known };
-      const earlier = await claimSeen(id, fingerprints(submission), submission.refuseDuplicate ?? false);
+      const prints = fingerprints(submission);
+      const refuse = submission.refuseDuplicate ?? false;
+      const earlier = await claimSeen(id, prints, refuse);
       if (earlier) return { outcome: "duplicate", of: earlier };
 
       const { method } = authentication;
       const external = authentication.method === "external" ? authentication : undefined;
       await vault.keep(id, { signer, ...(external && { unlock: external.value }) });
       if (submission.reference) await redis.sadd(keys.reference(submission.reference), id);
-      const added = await store.add(
-        {
-          id,
-          workflow: submission.workflow,
-          source,
-          ...(submission.reference && { reference: submission.reference }),
-          facts: {
-            documents,
-            authentication: { method, ...(external && { type: external.type }) },
-            ...(submission.profile && { profile: submission.profile }),
-            ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
-            ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
-            ...(submission.approval && { approval: submission.approval }),
-            ...(submission.callback_url && { callbackUrl: submission.callback_url }),
-            ...(submission.retryOf && { retryOf: submission.retryOf }),
+      let added: Held | undefined;
+      try {
+        added = await store.add(
+          {
+            id,
+            workflow: submission.workflow,
+            source,
+            ...(submission.reference && { reference: submission.reference }),
+            facts: {
+              documents,
+              authentication: { method, ...(external && { type: external.type }) },
+              ...(submission.profile && { profile: submission.profile }),
+              ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
+              ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
+              ...(submission.approval && { approval: submission.approval }),
+              ...(submission.callback_url && { callbackUrl: submission.callback_url }),
+              ...(submission.retryOf && { retryOf: submission.retryOf }),
+            },
+            createdMs: now(),
           },
-          createdMs: now(),
-        },
-        by,
-      );
+          by,
+          refuse ? prints.map((print) => keys.seen(print)) : [],
+        );
+      } catch (error) {
+        if (!(error instanceof Claimed)) throw error;
+        // Two of the same came at once, and the other one was first: the next round finds its record.
+        await vault.erase(id);
+        return await this.submit(submission);
+      }
       const request = added?.request ?? (await store.get(id));
       const addedMs = now();
       if (added) handed.keep(added, addedMs);

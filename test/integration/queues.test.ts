@@ -42,12 +42,7 @@ describe("a request", () => {
     expect(seen).toEqual(["one", "two", "three"]);
     expect((await toy.store.get(id)).facts).toMatchObject({ one: 1, two: 1, three: 1 });
     const lines = (await toy.store.history(id)).map(({ event, stage, phase }) => `${event} ${stage} ${phase}`);
-    expect(lines).toEqual([
-      "note one queued",
-      "succeed two queued",
-      "succeed three queued",
-      "succeed three done",
-    ]);
+    expect(lines).toEqual(["note one queued", "succeed two queued", "succeed three queued", "succeed three done"]);
     expect(await toy.redis.zcard(toy.keys.due)).toBe(0);
   });
 
@@ -135,6 +130,16 @@ describe("a request", () => {
       refuseDuplicate: true,
     };
     expect(await toy.pipeline.submit(other)).toMatchObject({ outcome: "accepted" });
+  });
+
+  test("that comes twice at the same moment is made once", async () => {
+    const toy = await startToy([stage("only", nothing)]);
+    for (let n = 0; n < 20; n++) {
+      const first = { ...submission(newId()), refuseDuplicate: true };
+      const twin = { ...first, id: newId() };
+      const answers = await Promise.all([toy.pipeline.submit(first), toy.pipeline.submit(twin)]);
+      expect(answers.map(({ outcome }) => outcome).sort()).toEqual(["accepted", "duplicate"]);
+    }
   });
 
   test("that fails for good is cleaned up, ends failed with its reason, and can be taken up again", async () => {
