@@ -13,6 +13,7 @@ import { createJournal, type Journal, readJournal } from "./files/journal.ts";
 import { createSpare } from "./files/spare.ts";
 import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
+import { createSweeper } from "./files/sweeper.ts";
 import { toApiDocuments } from "./producers/api/document-store.ts";
 import { createApi } from "./producers/api/server.ts";
 import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
@@ -50,6 +51,8 @@ export interface Doubles {
 }
 
 const ORPHAN_SWEEP_MS = 30_000;
+/** A thousand folders each: an hour for a hundred thousand requests, at next to no cost. */
+const FOLDER_SWEEP_MS = 30_000;
 
 /** Folders of a DATA_DIR, one file system: files are moved between them by renaming. */
 export function foldersOf(dataDir: string) {
@@ -119,7 +122,11 @@ export function createApp({
     strangers,
     vault: inside.vault,
     print: (parts) => fingerprint(masterKey, parts),
-    boundPk: async (id) => (await inside.store.read(id))?.request.facts["requestPk"] as number | undefined,
+    async whereabouts(id) {
+      const request = (await inside.store.read(id))?.request;
+      const requestPk = request?.facts["requestPk"] as number | undefined;
+      return { requestPk, isBeingCreated: request !== undefined && request.stage === STAGE_NAMES[0] && !isEnd(request.phase) };
+    },
     log,
   });
   const policy: Policy = {
@@ -279,7 +286,7 @@ export function createApp({
       }
     },
 
-    /** The housekeeping that one process of a deployment does: lost next steps, late orphans, callbacks. */
+    /** The housekeeping that one process of a deployment does: lost next steps, late orphans, callbacks, folders. */
     startKeeping(): void {
       const reconciler = createReconciler({
         redis: patient,
@@ -299,6 +306,7 @@ export function createApp({
         connection: patient,
         keys,
         store: inside.store,
+        masterKey,
         tell: teller.tell,
         log,
       });
@@ -307,9 +315,30 @@ export function createApp({
       const timer = setInterval(() => {
         sweeping = sweeping.then(() => orphans.sweep(AbortSignal.timeout(60_000))).catch(() => {});
       }, ORPHAN_SWEEP_MS);
+      const sweeper = createSweeper({
+        signedDir: folders.signed,
+        archiveDir: folders.archive,
+        documents,
+        readMany: inside.store.readMany,
+      });
+      let tidying = tidy();
+      const tidyTimer = setInterval(() => {
+        tidying = tidying.then(tidy);
+      }, FOLDER_SWEEP_MS);
+      async function tidy(): Promise<void> {
+        try {
+          const swept = await sweeper.round();
+          if (Object.values(swept).some((count) => count > 0)) log.info(swept, "folders tidied");
+        } catch (error) {
+          const { code = "unexpected" } = error as { code?: string };
+          log.warn({ code: "sweep-failed", reason: code }, "folders not tidied");
+        }
+      }
       closers.push(async () => {
         clearInterval(timer);
-        await Promise.all([reconciler.stop(), callbacks.stop(), sweeping]);
+        clearInterval(tidyTimer);
+        await Promise.all([reconciler.stop(), callbacks.stop(), sweeping, tidying]);
+        await sweeper.stop();
         await teller.close();
       });
     },
@@ -321,6 +350,7 @@ export function createApp({
         documents,
         config: {
           settleMs: settings.INBOX_SETTLE_MS,
+          incompleteMs: settings.INBOX_INCOMPLETE_MS,
           settleMaxMs: settings.INBOX_SETTLE_MAX_MS,
           sweepMs: settings.INBOX_SWEEP_MS,
           folderSettleMs: settings.INBOX_FOLDER_SETTLE_MS,

@@ -63,7 +63,10 @@ export const SETTINGS = z.object({
     .describe("Who approves identifications: a RAO, or nobody (auto)."),
   MASTER_KEY: optional.describe("Base64 of 32 bytes; encrypts personal data and codes."),
   INBOX_SETTLE_MS: ms(5_000).describe("A file is taken once it has not changed for this long."),
-  INBOX_SETTLE_MAX_MS: ms(600_000).describe("An incomplete PDF is given up after this."),
+  INBOX_INCOMPLETE_MS: ms(30_000).describe("A PDF without its end is set aside once it has not changed for this long."),
+  INBOX_SETTLE_MAX_MS: ms(600_000).describe(
+    "An empty PDF, and a folder without PDFs or with a file that is still being written, is set aside after this.",
+  ),
   INBOX_SWEEP_MS: ms(15_000).describe("The inbox is listed this often, whatever the watcher says."),
   INBOX_FOLDER_SETTLE_MS: ms(30_000).describe("A dropped folder is taken once nothing in it changed for this long."),
   MAX_DOCUMENT_BYTES: ms(1_073_741_824).describe("Largest PDF that is accepted, in bytes."),
@@ -124,8 +127,14 @@ function readIfThere(path: string): string | undefined {
   }
 }
 
-/** The environment as it is, for programs that are started from here. */
+/** The environment as it is. */
 export const environment: NodeJS.ProcessEnv = process.env;
+
+/** The environment without our settings, some of which are secrets: for programs that need none of them. */
+export function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const isOurs = (name: string) => name.replace(/_FILE$/, "") in SETTINGS.shape;
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !isOurs(name)));
+}
 
 /**
  * The settings from the environment, `.env` in the working directory and `NAME_FILE` variables (the file's content,

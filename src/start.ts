@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import type { Logger } from "pino";
 import { request } from "undici";
 import { type App, createApp, foldersOf } from "./app.ts";
-import { ConfigError, environment, type Settings } from "./config.ts";
+import { ConfigError, environment, type Settings, withoutSettings } from "./config.ts";
 import { findRedis } from "./embedded/redis.ts";
 import { type KeyRing, readKeys } from "./keys.ts";
 import { type Part, PARTS } from "./parts.ts";
@@ -201,7 +201,10 @@ async function startSimulator(
     join(dataDir, "simulator"),
     ...more,
   ];
-  const child: ChildProcess = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
+  const child: ChildProcess = spawn(process.execPath, args, {
+    stdio: ["pipe", "pipe", "inherit"],
+    env: withoutSettings(environment),
+  });
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   const stop = async () => {
     child.kill("SIGTERM");

@@ -73,7 +73,7 @@ function toDemoSettings(given: Settings): Settings {
     APPROVAL: "manual",
     INBOX_SETTLE_MS: 400,
     INBOX_FOLDER_SETTLE_MS: 600,
-    INBOX_SETTLE_MAX_MS: 3_000,
+    INBOX_INCOMPLETE_MS: 3_000,
     INBOX_SWEEP_MS: 500,
     SHUTDOWN_GRACE_MS: 5_000,
   };

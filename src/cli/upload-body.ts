@@ -83,7 +83,7 @@ function sizeOf(path: string): number {
     return stat.size;
   } catch (error) {
     if (error instanceof CliError) throw error;
-    const code = (error as NodeJS.ErrnoException).code ?? "error";
-    throw new CliError(`${visible(path)} cannot be read (${code}): check the name.`);
+    const errno = (error as NodeJS.ErrnoException).code ?? "error";
+    throw new CliError(`${visible(path)} cannot be read (${errno}): check the name.`);
   }
 }

@@ -55,7 +55,20 @@ export class PermanentError extends Error {
 export function toFailure(thrown: unknown): Failure {
   if (thrown instanceof RetryableError || thrown instanceof PermanentError) return thrown;
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-  return new RetryableError(error.message, { code: "unexpected", cause: error, effect: "unknown" });
+  return new RetryableError(withoutPaths(error.message, error), {
+    code: "unexpected",
+    cause: error,
+    effect: "unknown",
+  });
+}
+
+/** What an error of the file system says, without the paths: people name documents after people. */
+export function withoutPaths(text: string, error: object): string {
+  const { path, dest } = error as { path?: unknown; dest?: unknown };
+  return [path, dest].reduce<string>(
+    (rest, one) => (typeof one === "string" && one !== "" ? rest.replaceAll(one, "…") : rest),
+    text,
+  );
 }
 
 export function isFailure(error: unknown, ...codes: string[]): error is Failure {

@@ -15,7 +15,7 @@ export function toRequestId(random: Uint8Array): RequestId {
   for (const byte of random.subarray(0, 16)) bits = (bits << 8n) | BigInt(byte);
   let text = "";
   for (let i = 0; i < 26; i++) {
-    text = (ALPHABET[Number(bits & 31n)] ?? "0") + text;
+    text = ALPHABET.charAt(Number(bits & 31n)) + text;
     bits >>= 5n;
   }
   return `req-${text}`;

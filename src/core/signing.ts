@@ -21,22 +21,36 @@ export const Signer = z.strictObject({
 });
 export type Signer = z.infer<typeof Signer>;
 
+const PLACE = /^\s*(\d{1,5})\s*,\s*(\d{1,5})\s*,\s*(\d{1,5})\s*,\s*(\d{1,5})\s*$/;
+const PLACE_HINT =
+  'must be "x1, y1, x2, y2": the lower left and the upper right corner in whole points, counted from the lower left';
+
+function isPlace(position: string): boolean {
+  const [x1 = 0, y1 = 0, x2 = 0, y2 = 0] = PLACE.exec(position)?.slice(1).map(Number) ?? [];
+  return x1 < x2 && y1 < y2;
+}
+
+function isTimeZone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: name }).format();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /**
- * How the signature looks on the page. Sent to the provider as it is.
- * @source docs/provider.md §Sign
+ * How the signature looks on the page. Sent to the provider as it is. Checked here because the provider says what it
+ * does not like about it at the signing only, when the signer has done everything and the code is used up; it refuses
+ * an appearance without its place.
+ * @source docs/provider.md §Signature appearance
  */
 export const Appearance = z.strictObject({
   text: z.array(z.string().max(500)).max(20).optional(),
   date: z.string().max(100).optional(),
-  timezone: z.string().max(64).optional(),
-  position: z
-    .string()
-    .regex(
-      /^\s*\d+(\.\d+)?(\s*,\s*\d+(\.\d+)?){3}\s*$/,
-      'must be "x1, y1, x2, y2" in points, from the lower left corner',
-    )
-    .optional(),
-  page: z.int().min(0).optional(),
+  timezone: z.string().max(64).refine(isTimeZone, "must be the name of a time zone, like Europe/Madrid").optional(),
+  position: z.string().refine(isPlace, PLACE_HINT).describe('"x1, y1, x2, y2" in points from the lower left corner.'),
+  page: z.int().min(0).default(0).describe("0 is the first page."),
   image: z.string().max(64).optional(),
   horizontal: z.boolean().optional(),
 });

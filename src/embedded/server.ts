@@ -132,10 +132,14 @@ export function writeConf(dir: string, settings: Settings): string {
  * Ends Redis when this process is gone, however it went. The watching shell holds the reading end of a pipe whose only
  * writing end is ours: the system closes it, and `read` returns.
  */
-export function watchUntilWeEnd(command: readonly string[]): ChildProcess {
+export function watchUntilWeEnd(
+  command: readonly string[],
+  { env }: { env?: Record<string, string> } = {},
+): ChildProcess {
   const watchdog = spawn("/bin/sh", ["-c", 'read -r _; exec "$@"', "sh", ...command], {
     stdio: ["pipe", "ignore", "ignore"],
     detached: true,
+    ...(env && { env }),
   });
   watchdog.on("error", () => {});
   watchdog.stdin?.on("error", () => {});
@@ -147,7 +151,7 @@ export function watchUntilWeEnd(command: readonly string[]): ChildProcess {
 
 function watch(child: ChildProcess): ChildProcess | undefined {
   child.unref();
-  return child.pid === undefined ? undefined : watchUntilWeEnd(["kill", "-TERM", String(child.pid)]);
+  return child.pid === undefined ? undefined : watchUntilWeEnd(["kill", "-TERM", String(child.pid)], { env: {} });
 }
 
 async function stop(child: ChildProcess, watchdog: ChildProcess | undefined): Promise<void> {

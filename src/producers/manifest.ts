@@ -67,7 +67,10 @@ export function readManifest(json: unknown): ReadManifest {
   if (forbidden) return { ok: false, problems: [{ field: forbidden, message: "is not a key that is known here" }] };
   const parsed = Manifest.safeParse(read.value);
   if (parsed.success) return { ok: true, manifest: parsed.data };
-  return { ok: false, problems: parsed.error.issues.flatMap(toProblems).slice(0, PROBLEMS_SHOWN) };
+  const problems = parsed.error.issues.flatMap((issue) =>
+    isMissing(read.value, issue) ? { field: toField(issue), message: "is missing" } : toProblems(issue),
+  );
+  return { ok: false, problems: problems.slice(0, PROBLEMS_SHOWN) };
 }
 
 /** The manifest's JSON Schema, in the form in which it is written (draft 2020-12). */
@@ -129,6 +132,19 @@ function findForbidden(value: unknown, path: string[] = []): string | undefined 
 
 type Issue = z.core.$ZodIssue;
 
+function isMissing(value: unknown, { code, path }: Issue): boolean {
+  if (code !== "invalid_type" || path.length === 0) return false;
+  const there = path.reduce<unknown>(
+    (outer, part) => (outer as Record<PropertyKey, unknown> | undefined)?.[part],
+    value,
+  );
+  return there === undefined;
+}
+
+function toField({ path }: Issue): string {
+  return path.map((part) => shown(String(part))).join(".") || "manifest";
+}
+
 function toProblems(issue: Issue): ManifestProblem[] {
   const path = issue.path.map((part) => shown(String(part)));
   if (issue.code === "unrecognized_keys") {
@@ -137,7 +153,7 @@ function toProblems(issue: Issue): ManifestProblem[] {
       message: "is not a key that is known here",
     }));
   }
-  return [{ field: path.join(".") || "manifest", message: toMessage(issue) }];
+  return [{ field: toField(issue), message: toMessage(issue) }];
 }
 
 const KINDS: Record<string, string> = { object: "an object in braces", array: "a list", int: "a whole number" };
@@ -145,7 +161,6 @@ const KINDS: Record<string, string> = { object: "an object in braces", array: "a
 function toMessage(issue: Issue): string {
   switch (issue.code) {
     case "invalid_type":
-      if (issue.input === undefined && issue.message.endsWith("undefined")) return "is missing";
       return issue.message.startsWith("Invalid input")
         ? `must be ${KINDS[issue.expected] ?? `a ${issue.expected}`}`
         : issue.message;

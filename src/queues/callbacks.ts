@@ -6,22 +6,26 @@ import type { SignRequest } from "../core/request.ts";
 import type { Log } from "../core/stage.ts";
 import type { Keys } from "./keys.ts";
 import { quiet, StageJob } from "./queues.ts";
+import { unsealCallback } from "./seal.ts";
 import type { Store } from "./store.ts";
 
 const QUEUE = "callback";
-const ATTEMPTS = 30;
+/** With these pauses the last attempt comes a day and a half to three days after the first, two days mostly. */
+const ATTEMPTS = 45;
 const backoff = exponential("5s", { upTo: "2h" });
 const TAKE_EVERY_MS = 1_000;
+const TAKE_AT_ONCE = 200;
 
 /**
  * Tells callers how their requests stand, at the address they gave: one job for each change that matters, retried for
- * about two days. Each tells the state at the time of telling, so a late one is never wrong.
+ * two days or so. Each tells the state at the time of telling, so a late one is never wrong.
  */
 export function createCallbacks({
   redis,
   connection,
   keys,
   store,
+  masterKey,
   tell,
   log,
 }: {
@@ -29,6 +33,7 @@ export function createCallbacks({
   connection: ConnectionOptions;
   keys: Keys;
   store: Store;
+  masterKey: Uint8Array;
   /** Sends one message. Throws a Failure. */
   tell: (request: SignRequest, url: string, signal: AbortSignal) => Promise<void>;
   log: Log;
@@ -52,12 +57,18 @@ export function createCallbacks({
   let timer: NodeJS.Timeout | undefined;
   let taking: Promise<void> = Promise.resolve();
 
-  /** Turns noted changes into jobs. The note goes only after the job is there, so none is lost in between. */
+  /**
+   * Turns noted changes into jobs. A note is put aside before its job is added and goes after it: neither a crash nor a
+   * change that comes in between is lost.
+   */
   async function take(): Promise<void> {
-    const ids = await redis.srandmember(keys.changed("callback"), 200);
-    for (const id of ids) {
+    const aside = `${keys.changed("callback")}:taken`;
+    const ids = await redis.srandmember(keys.changed("callback"), TAKE_AT_ONCE);
+    for (const id of ids) await redis.smove(keys.changed("callback"), aside, id);
+    const left = await redis.srandmember(aside, TAKE_AT_ONCE);
+    for (const id of new Set([...ids, ...left])) {
       await queue.add(QUEUE, { requestId: id });
-      await redis.srem(keys.changed("callback"), id);
+      await redis.srem(aside, id);
     }
   }
 
@@ -69,10 +80,10 @@ export function createCallbacks({
         async (job) => {
           const { requestId } = StageJob.parse(job.data);
           const request = (await store.read(requestId))?.request;
-          const url = request?.facts["callbackUrl"];
-          if (!request || typeof url !== "string") return;
+          const sealed = request?.facts["callbackUrl"];
+          if (!request || typeof sealed !== "string") return;
           try {
-            await tell(request, url, AbortSignal.timeout(30_000));
+            await tell(request, unsealCallback(masterKey, requestId, sealed), AbortSignal.timeout(30_000));
           } catch (error) {
             const failure = toFailure(error);
             log.warn({ requestId, code: failure.code, attempt: job.attemptsStarted }, "callback failed");

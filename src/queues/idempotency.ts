@@ -54,7 +54,10 @@ export function createIdempotency({
       }
 
       const ours = (await redis.set(claim, token, "PX", claimMs, "NX")) === "OK";
-      const known = await recall();
+      const known = await recall().catch(async (error: unknown) => {
+        if (ours) await act("release").catch(() => false);
+        throw error;
+      });
       if (known?.done) {
         if (ours) await act("release");
         return { state: "done" as const, bound: { bodyHash: known.bodyHash, requestId: known.requestId } };

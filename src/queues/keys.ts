@@ -45,7 +45,9 @@ export function createKeys(prefix: string) {
     /** What an Idempotency-Key stands for. */
     idempotency: (name: string) => `${prefix}:idempotency:${digest(name)}`,
     /** Sorted set: requests whose creation at the provider may have worked unheard, by when that stops to matter. */
-    unheard: `${prefix}:unheard`,
+    suspects: `${prefix}:suspects`,
+    /** Hash: fingerprint of the person that such a request is about. */
+    suspectPrints: `${prefix}:suspect-prints`,
     /** Sorted set: request_pks from webhooks that no request has, by arrival. */
     strangers: `${prefix}:strangers`,
     /** Hash: fingerprint of the person a stranger is about. */

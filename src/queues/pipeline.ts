@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
+import { z } from "zod";
 import { PermanentError, RetryableError } from "../core/errors.ts";
-import type { RequestId, SignRequest, Source } from "../core/request.ts";
+import { type RequestId, type SignRequest, type Source, StoredDocument } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
 import type { Codes } from "./codes.ts";
 import type { Gate } from "./gate.ts";
@@ -9,18 +10,15 @@ import type { Keys } from "./keys.ts";
 import { listRequests } from "./listing.ts";
 import type { Pipeline, Submission, Submitted } from "./pipeline-types.ts";
 import type { Queues } from "./queues.ts";
-import { fingerprint } from "./seal.ts";
-import { type Change, Claimed, type Held, type Store } from "./store.ts";
+import { fingerprint, sealCallback } from "./seal.ts";
+import { createSeen } from "./seen.ts";
+import type { Change, Store } from "./store.ts";
 import type { Strangers } from "./strangers.ts";
 import type { Vault } from "./vault.ts";
 
-/** How long a document counts as seen. */
-const SEEN_MS = 90 * 86_400_000;
 /** The provider sends no second code within a minute. @source docs/provider.md §OTP */
 const OTP_PAUSE_MS = 60_000;
 const OTP_MOST = 3;
-/** Somebody who has claimed a document makes its record within this, or died on the way. */
-const CLAIMING_MS = 2_000;
 
 export interface PipelineParts {
   redis: Redis;
@@ -39,6 +37,18 @@ export interface PipelineParts {
   now?: () => number;
 }
 
+/** What makes a document for a signer the same one again. */
+type Marked = Pick<Submission, "documents" | "signer" | "profile" | "registration_authority">;
+
+/** The same, as the record has it. */
+const FromFacts = z
+  .object({
+    documents: z.array(StoredDocument),
+    profile: z.string().optional(),
+    registrationAuthority: z.string().optional(),
+  })
+  .transform(({ registrationAuthority, ...same }) => ({ ...same, registration_authority: registrationAuthority }));
+
 export function createPipeline(parts: PipelineParts): Pipeline {
   const {
     redis,
@@ -55,6 +65,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     allowAuto,
     now = Date.now,
   } = parts;
+  const seen = createSeen({ redis, keys, store });
   const lastStage = stages.at(-1)?.name;
 
   /** The stage at which a retry takes up a request that failed at `stage`. */
@@ -63,34 +74,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   }
 
   /** A document for a signer under a profile: the same one again is a duplicate. The name plays no part. */
-  function fingerprints({ documents, signer, profile, registration_authority }: Submission): string[] {
+  function fingerprints({ documents, signer, profile, registration_authority }: Marked): string[] {
     const whose = [signer.email.toLowerCase(), signer.mobile_phone_number, profile ?? "", registration_authority ?? ""];
-    // In one order for everybody: two requests with the same documents never wait for each other.
-    return documents.map(({ sha256 }) => fingerprint(masterKey, [sha256, ...whose])).sort();
-  }
-
-  /** The earlier request that stands in the way; its documents are claimed for `id` otherwise. */
-  async function claimSeen(id: RequestId, prints: string[], refuse: boolean): Promise<SignRequest | undefined> {
-    for (const print of prints) {
-      const key = keys.seen(print);
-      if ((await redis.set(key, id, "PX", SEEN_MS, "NX")) === "OK") continue;
-      const earlierId = await redis.get(key);
-      if (earlierId === id) continue;
-      const earlier = earlierId ? await recordOf(earlierId, refuse ? CLAIMING_MS : 0) : undefined;
-      if (refuse && earlier && (earlier.phase === "done" || !isEnd(earlier.phase))) return earlier;
-      await redis.set(key, id, "PX", SEEN_MS); // one that ended otherwise is tried again by this one
-    }
-    return undefined;
-  }
-
-  /** The record behind a claim, which may be on its way. */
-  async function recordOf(id: RequestId, withinMs: number): Promise<SignRequest | undefined> {
-    const untilMs = performance.now() + withinMs;
-    for (;;) {
-      const held = await store.read(id);
-      if (held || performance.now() >= untilMs) return held?.request;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
+    return documents.map(({ sha256 }) => fingerprint(masterKey, [sha256, ...whose]));
   }
 
   function notNow(request: SignRequest, what: string): PermanentError {
@@ -98,6 +84,18 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     return new PermanentError(`Request ${request.id} is ${where}: it cannot be ${what} now`, {
       code: "not-possible-now",
     });
+  }
+
+  /** A file that came back may have been dropped again: then its first request must not be taken up beside it. */
+  async function refuseSecondTry({ id, source, phase, facts }: SignRequest): Promise<void> {
+    if (source !== "inbox" || (phase !== "failed" && phase !== "expired") || facts["signedMs"] !== undefined) return;
+    const person = await vault.read(id);
+    if (!person) return;
+    const marked = FromFacts.parse(facts);
+    const later = await seen.claim(id, fingerprints({ ...marked, signer: person.signer }));
+    if (!later) return;
+    const message = `What request ${id} is about was handed in again: request ${later.id} is ${later.phase}; it is not signed twice`;
+    throw new PermanentError(message, { code: "not-possible-now" });
   }
 
   async function decide(id: RequestId, kind: "approve" | "refuse", by: string): Promise<SignRequest> {
@@ -134,43 +132,33 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const known = (await store.read(id))?.request;
       if (known) return { outcome: "known", request: known };
       const prints = fingerprints(submission);
-      const refuse = submission.refuseDuplicate ?? false;
-      const earlier = await claimSeen(id, prints, refuse);
+      const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);
       if (earlier) return { outcome: "duplicate", of: earlier };
 
       const { method } = authentication;
       const external = authentication.method === "external" ? authentication : undefined;
       await vault.keep(id, { signer, ...(external && { unlock: external.value }) });
       if (submission.reference) await redis.sadd(keys.reference(submission.reference), id);
-      let added: Held | undefined;
-      try {
-        added = await store.add(
-          {
-            id,
-            workflow: submission.workflow,
-            source,
-            ...(submission.reference && { reference: submission.reference }),
-            facts: {
-              documents,
-              authentication: { method, ...(external && { type: external.type }) },
-              ...(submission.profile && { profile: submission.profile }),
-              ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
-              ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
-              ...(submission.approval && { approval: submission.approval }),
-              ...(submission.callback_url && { callbackUrl: submission.callback_url }),
-              ...(submission.retryOf && { retryOf: submission.retryOf }),
-            },
-            createdMs: now(),
+      const added = await store.add(
+        {
+          id,
+          workflow: submission.workflow,
+          source,
+          ...(submission.reference && { reference: submission.reference }),
+          facts: {
+            documents,
+            authentication: { method, ...(external && { type: external.type }) },
+            ...(submission.profile && { profile: submission.profile }),
+            ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
+            ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
+            ...(submission.approval && { approval: submission.approval }),
+            ...(submission.callback_url && { callbackUrl: sealCallback(masterKey, id, submission.callback_url) }),
+            ...(submission.retryOf && { retryOf: submission.retryOf }),
           },
-          by,
-          refuse ? prints.map((print) => keys.seen(print)) : [],
-        );
-      } catch (error) {
-        if (!(error instanceof Claimed)) throw error;
-        // Two of the same came at once, and the other one was first: the next round finds its record.
-        await vault.erase(id);
-        return await this.submit(submission);
-      }
+          createdMs: now(),
+        },
+        by,
+      );
       const request = added?.request ?? (await store.get(id));
       const addedMs = now();
       if (added) handed.keep(added, addedMs);
@@ -262,6 +250,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async retry(id, by) {
+      await refuseSecondTry(await store.get(id));
       const request = await store.change(id, (fresh): Change => {
         if (fresh.phase !== "failed" && fresh.phase !== "expired") throw notNow(fresh, "retried");
         const failedAt = fresh.failure?.stage ?? fresh.stage;
@@ -287,9 +276,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         return true;
       }
       if (!(await strangers.add(requestPk))) return false;
-      for (const unheard of await strangers.unheard()) {
-        const at = await store.nudge(unheard);
-        if (at?.stage === stages[0]?.name && at) await queues.promote(at.stage, unheard);
+      for (const { id: suspect } of await strangers.suspects()) {
+        const at = await store.nudge(suspect);
+        if (at && at.stage === stages[0]?.name) await queues.promote(at.stage, suspect);
       }
       return false;
     },

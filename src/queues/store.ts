@@ -42,11 +42,6 @@ export class Conflict extends Error {
   }
 }
 
-/** Thrown when somebody else claimed a document of a request that was about to begin. */
-export class Claimed extends Error {
-  override readonly name = "Claimed";
-}
-
 /** Enough that no two states of one request have the same. */
 const MARK_BYTES = 6;
 /** How long after its time a request counts as overdue. */
@@ -55,7 +50,7 @@ const STARTABLE = `,${phasesFor("start").join(",")},`;
 
 interface Scripts {
   signpipeBegin(...args: (string | number)[]): Promise<string[] | null>;
-  signpipeTransition(keys: number, ...args: (string | number)[]): Promise<[string, string] | 0 | -1 | -2>;
+  signpipeTransition(keys: number, ...args: (string | number)[]): Promise<[string, string] | 0 | -1>;
   signpipeNudge(...args: (string | number)[]): Promise<[string, string] | null>;
   signpipePark(...args: (string | number)[]): Promise<string | null>;
 }
@@ -113,7 +108,7 @@ export function createStore({
     version: string,
     unmarked: SignRequest,
     change: Change,
-    { floor, claims = [] }: { floor?: number; claims?: string[] } = {},
+    floor?: number,
   ): Promise<Held> {
     const mark = randomBytes(MARK_BYTES).toString("base64url");
     const next = { ...unmarked, mark };
@@ -129,7 +124,6 @@ export function createStore({
       keys.pks,
       change.fence?.lockKey ?? keys.due,
       ...wants,
-      ...claims,
     ];
     const line = { atMs: updatedMs, event: change.event, stage, phase, ...pick(change) };
     const answer = await scripts.signpipeTransition(
@@ -149,9 +143,7 @@ export function createStore({
       pk?.how ?? "",
       change.nudge ? "1" : "",
       floor ?? "",
-      claims.length,
     );
-    if (answer === -2) throw new Claimed("a document of it belongs to another request");
     if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
     if (crashPoint && change.event === "intend") await crashPoint(`${change.note}:in-redis`, id);
     await writeDown(before, next, change, Number(answer[0]), floor !== undefined);
@@ -205,14 +197,10 @@ export function createStore({
   return {
     read,
 
-    /**
-     * Creates the record at the first stage. Undefined when the id is already there: submitting twice is harmless.
-     * Throws Claimed unless all of `claims`, keys in Redis, hold its id at that moment.
-     */
+    /** Creates the record at the first stage. Undefined when the id is already there: submitting twice is harmless. */
     async add(
       request: Omit<SignRequest, "stage" | "phase" | "attempt" | "updatedMs">,
       by: string,
-      claims: string[] = [],
     ): Promise<Held | undefined> {
       const first: SignRequest = {
         ...request,
@@ -223,7 +211,7 @@ export function createStore({
       };
       SignRequest.parse(first);
       try {
-        return await write(undefined, "0", first, { event: "note", by, note: "submitted" }, { claims });
+        return await write(undefined, "0", first, { event: "note", by, note: "submitted" });
       } catch (error) {
         if (error instanceof Conflict) return undefined;
         throw error;
@@ -283,7 +271,7 @@ export function createStore({
         await redis.rpush(keys.history(id), ...lines.map((line) => encodeLine(line, createdMs)));
       }
       const change: Change = { event: "note", by: "recovery", note: "restored from the journal" };
-      return await write(held?.request, held?.version ?? "0", whole, change, { floor: pastVersion });
+      return await write(held?.request, held?.version ?? "0", whole, change, pastVersion);
     },
 
     /**

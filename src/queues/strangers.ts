@@ -31,10 +31,10 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
     },
     async list(): Promise<Stranger[]> {
       const pks = await redis.zrangebyscore(keys.strangers, now() - KEPT_MS, "+inf");
-      if (pks.length === 0) {
-        await redis.del(keys.strangerPrints);
-        return [];
-      }
+      const printed = await redis.hkeys(keys.strangerPrints);
+      const old = printed.filter((pk) => !pks.includes(pk));
+      if (old.length > 0) await redis.hdel(keys.strangerPrints, ...old);
+      if (pks.length === 0) return [];
       const [owners, prints] = await Promise.all([
         redis.hmget(keys.pks, ...pks),
         redis.hmget(keys.strangerPrints, ...pks),
@@ -51,15 +51,28 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
       await redis.zrem(keys.strangers, String(requestPk));
       await redis.hdel(keys.strangerPrints, String(requestPk));
     },
-    /** Remembers that this request may have an orphan, until `untilMs`. */
-    async suspect(id: RequestId, untilMs: number): Promise<void> {
-      await redis.zadd(keys.unheard, untilMs, id);
+    /** Remembers that this request, about the person with this fingerprint, may have an orphan, until `untilMs`. */
+    async suspect(id: RequestId, print: string, untilMs: number): Promise<void> {
+      await forgetOld();
+      await redis.hset(keys.suspectPrints, id, print);
+      await redis.zadd(keys.suspects, untilMs, id);
     },
-    async unheard(): Promise<RequestId[]> {
-      return await redis.zrangebyscore(keys.unheard, now(), "+inf", "LIMIT", 0, 100);
+    /** Requests that may have an orphan, with the fingerprint of their person. */
+    async suspects(): Promise<{ id: RequestId; print: string }[]> {
+      await forgetOld();
+      const prints = await redis.hgetall(keys.suspectPrints);
+      return Object.entries(prints).map(([id, print]) => ({ id, print }));
     },
     async clear(id: RequestId): Promise<void> {
-      await redis.zrem(keys.unheard, id);
+      await redis.zrem(keys.suspects, id);
+      await redis.hdel(keys.suspectPrints, id);
     },
   };
+
+  async function forgetOld(): Promise<void> {
+    const old = await redis.zrangebyscore(keys.suspects, "-inf", now());
+    if (old.length === 0) return;
+    await redis.hdel(keys.suspectPrints, ...old);
+    await redis.zrem(keys.suspects, ...old);
+  }
 }

@@ -15,6 +15,8 @@ const Needs = z.object({
   signed: z.array(Signed).optional(),
   signedMs: z.number().optional(),
   fetchedMs: z.number().optional(),
+  /** A creation was given up whose outcome is not known. */
+  suspectedOrphan: z.number().optional(),
 });
 type Facts = z.infer<typeof Needs>;
 
@@ -63,17 +65,18 @@ async function afterSuccess(run: Run<Tools, Facts>) {
       expires: "failed",
     });
   }
-  for (const { uid, name } of uploaded) {
+  for (const [i, { uid }] of uploaded.entries()) {
     const file = signed.find((one) => one.uid === uid);
     if (!file || !(await results.rehash(requestId, file))) {
       throw new PermanentError(
-        `The signed copy of ${name} is missing or was changed: nothing is deleted at the provider; a retry fetches it again`,
+        `The signed copy of document ${i + 1} is missing or was changed: nothing is deleted at the provider; a retry fetches it again`,
         { code: "signed-file-changed" },
       );
     }
   }
   await effect("delete", async () => {
     for (const { uid } of uploaded) await provider.deleteDocument(requestPk, DocumentUid.parse(uid), { signal });
+    await deleteRest(provider, requestPk, signal);
   });
   const given = { removedMs: now() };
   await writeEvidence(run, given);
@@ -81,9 +84,20 @@ async function afterSuccess(run: Run<Tools, Facts>) {
   return given;
 }
 
+/** Whether deleting a document deletes its signed version is not documented: whatever is left goes as well. */
+async function deleteRest(provider: Tools["provider"], requestPk: RequestPk, signal: AbortSignal): Promise<void> {
+  try {
+    await provider.deleteDocuments(requestPk, { signal });
+  } catch (error) {
+    // Only the newest reference has this call: each document was deleted by its own, or goes when the request does.
+    if (!isFailure(error, "call-unknown")) throw error;
+  }
+}
+
 async function afterAnotherEnd(run: Run<Tools, Facts>) {
   const { requestId, facts, ending, provider, vault, effect, signal, now } = run;
   const { requestPk } = facts;
+  if (facts.suspectedOrphan !== undefined) await run.orphans.suspect(requestId); // before the signer's data goes
   const final = ending === "refused" || ending === "cancelled";
   if (facts.signedMs !== undefined) return { note: "signed: the documents stay at the provider" };
   if (requestPk !== undefined) {
@@ -95,7 +109,7 @@ async function afterAnotherEnd(run: Run<Tools, Facts>) {
     // A failed request that is ready at the provider is worth keeping: a retry sends the documents again.
     const keep = ending === "failed" && (status === "ENROLLREADY" || status === "VIDEOREVIEW" || status === "CREATED");
     await effect("delete", async () => {
-      if (status !== undefined) await provider.deleteDocuments(requestPk, { signal });
+      if (status !== undefined) await deleteRest(provider, requestPk, signal);
       if (!keep && status !== undefined && status !== "CANCELLED") await cancelAt(provider, requestPk, signal);
     });
     if (final) await vault.erase(requestId);

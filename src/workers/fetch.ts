@@ -1,11 +1,14 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { PermanentError, RetryableError } from "../core/errors.ts";
+import { Waiting } from "../core/outcome.ts";
 import { ResultFile } from "../core/request.ts";
 import { RequestPk } from "../core/signing.ts";
 import { signedName } from "../files/names.ts";
-import { verifySignedPdf } from "../files/verify.ts";
+import type { Content } from "../files/content.ts";
+import { verifySigned } from "../files/verify.ts";
 import { writeEvidence } from "./evidence.ts";
+import { waitForFile } from "./late-file.ts";
 import { defineStage } from "./stage.ts";
 import { Uploaded } from "./upload.ts";
 
@@ -40,13 +43,17 @@ export const fetchSigned = defineStage({
     const taken = new Set(["contract.pdf", "evidence.json"]);
     for (const document of facts.uploaded) {
       const name = signedName(document.name, taken);
-      const verify = (signedPath: string) =>
-        verifySignedPdf({ signedPath, original: document, incremental: policy.incremental });
+      const verify = (content: Content) =>
+        verifySigned(content, { original: document, incremental: policy.incremental });
       const fetchIt = async () => {
         const { body } = await provider.signedDocument(facts.requestPk, document.uid, { signal });
         return await results.store(requestId, name, body, verify);
       };
-      const file = (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt));
+      const waitForIt = (error: unknown) =>
+        waitForFile("signed documents", error, { provider, requestPk: facts.requestPk, signal });
+      const file =
+        (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt).catch(waitForIt));
+      if (file instanceof Waiting) return file;
       signed.push({ ...file, uid: document.uid, original: document.name, originalSha256: document.sha256 });
     }
 

@@ -20,7 +20,7 @@ export function createOrphans({
   strangers,
   vault,
   print,
-  boundPk,
+  whereabouts,
   log,
   now = Date.now,
 }: {
@@ -29,8 +29,8 @@ export function createOrphans({
   vault: Vault;
   /** Keyed fingerprint of a person. */
   print: (parts: string[]) => string;
-  /** The request_pk that a request has, when it has one. */
-  boundPk: (id: RequestId) => Promise<number | undefined>;
+  /** The request_pk that a request has, when it has one, and whether it is still being created. */
+  whereabouts: (id: RequestId) => Promise<{ requestPk: number | undefined; isBeingCreated: boolean }>;
   log: Log;
   now?: () => number;
 }) {
@@ -61,7 +61,8 @@ export function createOrphans({
   return {
     /** From now on webhooks for unknown requests are looked into, for this one. */
     async suspect(id: RequestId): Promise<void> {
-      await strangers.suspect(id, now() + SUSPECTED_MS);
+      const print = await personOf(id);
+      if (print !== undefined) await strangers.suspect(id, print, now() + SUSPECTED_MS);
     },
 
     /** The request at the provider that this one's creation made, when its webhook was seen. */
@@ -92,15 +93,16 @@ export function createOrphans({
     /** Cancels orphans that surface after their request was created again. How many. */
     async sweep(signal: AbortSignal): Promise<number> {
       const list = await strangers.list();
-      const suspects = list.length === 0 ? [] : await strangers.unheard();
+      const suspects = list.length === 0 ? [] : await strangers.suspects();
       if (suspects.length === 0) return 0;
       let cancelled = 0;
       for (const stranger of list) {
         const { print: theirs } = await look(stranger, signal);
-        for (const id of suspects) {
-          const bound = await boundPk(id);
-          // Without a request_pk of its own the request is still being settled, and that is the stage's business.
-          if (bound === undefined || bound === stranger.requestPk || (await personOf(id)) !== theirs) continue;
+        for (const { id, print: mine } of suspects) {
+          if (mine !== theirs) continue;
+          const { requestPk, isBeingCreated } = await whereabouts(id);
+          // While the outcome of the creation is open, what becomes of the stranger is the stage's business.
+          if (isBeingCreated || requestPk === stranger.requestPk) continue;
           await this.cancel(stranger.requestPk as ProviderRequest["requestPk"], signal);
           cancelled += 1;
           break;

@@ -1,6 +1,7 @@
 import { execFile, spawnSync } from "node:child_process";
+import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -18,11 +19,16 @@ function commandsOf(document: string): string[] {
 }
 
 /** Runs the blocks of a document one after the other in one shell, as a reader would. What they printed. */
-async function runAsReader(document: string): Promise<{ output: string; blocks: number; folder: string }> {
+async function runAsReader(
+  document: string,
+): Promise<{ output: string; blocks: number; folder: string; masterKey: Uint8Array }> {
   const house = await startHouse();
   const folder = await mkdtemp(join(tmpdir(), "signpipe-docs-"));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
   await writeFile(join(folder, "lease.pdf"), await samplePdf());
+  const { masterKey } = house.keyRing;
+  await mkdir(join(folder, "data", "keys"), { recursive: true });
+  await writeFile(join(folder, "data", "keys", "master-key"), Buffer.from(masterKey).toString("base64"));
   const blocks = commandsOf(document);
   const env = {
     ...process.env,
@@ -38,19 +44,21 @@ async function runAsReader(document: string): Promise<{ output: string; blocks: 
       else resolve(stdout);
     });
   });
-  return { output, blocks: blocks.length, folder };
+  return { output, blocks: blocks.length, folder, masterKey };
 }
 
 test.skipIf(missing.length > 0)(
   "the commands in docs/api.md take a document from submission to its signed PDF",
   async () => {
-    const { output, blocks, folder } = await runAsReader("docs/api.md");
+    const { output, blocks, folder, masterKey } = await runAsReader("docs/api.md");
     expect(blocks).toBeGreaterThanOrEqual(9);
     expect(readFileSync(join(folder, "lease.signed.pdf"), "latin1")).toContain("/ByteRange");
     // The digest the reader computes is the one that the request names.
     const [digest = ""] = /^[0-9a-f]{64}(?= )/m.exec(output) ?? [];
     expect(output.split(digest)).toHaveLength(3);
     expect(output).toContain('"code": "invalid-manifest"');
+    const callbackKey = createHmac("sha256", masterKey).update("callbacks").digest("base64");
+    expect(output).toContain(`whsec_${callbackKey}\n`);
   },
 );
 

@@ -1,35 +1,11 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
-import { findRedis } from "../../src/embedded/redis.ts";
+import { expect, test } from "vitest";
 import { startHouse } from "../helpers/house.ts";
+import { startOwnRedis } from "../helpers/own-redis.ts";
 
 const AUTO = { settings: { APPROVAL: "auto" }, simulator: { humans: { signer: "auto" as const, signerDelayMs: 0 } } };
 
-async function ownRedis() {
-  const dir = await mkdtemp(join(tmpdir(), "signpipe-redis-"));
-  const options = { dir, keep: true, env: process.env, ways: ["path", "debian"] as const };
-  let redis = await findRedis(options);
-  const port = Number(new URL(redis.url).port);
-  onTestFinished(async () => {
-    await redis.stop();
-    await rm(dir, { recursive: true, force: true });
-  });
-  return {
-    url: redis.url,
-    /** Ends it as a power cut would, and starts it again on its data after a while. */
-    async restart(awayMs: number): Promise<void> {
-      if (redis.pid !== undefined) process.kill(redis.pid, "SIGKILL");
-      await redis.stop();
-      await new Promise((resolve) => setTimeout(resolve, awayMs));
-      redis = await findRedis({ ...options, port });
-    },
-  };
-}
-
 test("Redis killed and started again in the middle of everything loses nothing and repeats nothing", async () => {
-  const redis = await ownRedis();
+  const redis = await startOwnRedis();
   const house = await startHouse({ ...AUTO, redisUrl: redis.url });
   house.simulator.set({ latencyMs: 40 });
   const ids: string[] = [];
@@ -53,7 +29,7 @@ test("Redis killed and started again in the middle of everything loses nothing a
 });
 
 test("while Redis is away the API says so at once, and takes requests again when it is back", async () => {
-  const redis = await ownRedis();
+  const redis = await startOwnRedis();
   const house = await startHouse({ ...AUTO, redisUrl: redis.url });
   const down = redis.restart(3_000);
   await expect.poll(async () => (await house.call("GET", "/health/ready")).status, { timeout: 10_000 }).toBe(503);

@@ -121,7 +121,7 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
   };
 }
 
-function memorySpare(): Spare {
+export function memorySpare(): Spare {
   const kept = new Map<string, Record<string, string>>();
   return {
     keep: async (id, sealed) => void kept.set(id, sealed),

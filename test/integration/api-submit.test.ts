@@ -92,6 +92,23 @@ test.each<[string, Part[], number, string, string]>([
     "UTF-8",
   ],
   [
+    "a manifest that names a key twice",
+    [
+      { ...manifestPart(), content: `{"reference":"a","reference":"b","signer":${JSON.stringify(MANIFEST.signer)}}` },
+      filePart(),
+    ],
+    400,
+    "invalid-json",
+    'it must name each key once, but "reference" is there twice',
+  ],
+  [
+    "an appearance without its place",
+    [manifestPart({ ...MANIFEST, signature: { appearance: { page: 1 } } }), filePart()],
+    422,
+    "invalid-manifest",
+    "signature.appearance.position is missing",
+  ],
+  [
     "a manifest with a field missing",
     [manifestPart({ ...MANIFEST, signer: {} }), filePart()],
     422,
@@ -310,7 +327,12 @@ test("a request that was written is accepted although its submission failed afte
 test("a full disk refuses the request and leaves nothing", async () => {
   const full = Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
   const house = await startApiHouse({
-    documents: { receive: () => Promise.reject(full), probe: async () => {}, discard: async () => {} },
+    documents: {
+      receive: () => Promise.reject(full),
+      probe: async () => {},
+      accept: async () => {},
+      discard: async () => {},
+    },
   });
   const answer = await submit(house.app, [manifestPart(), filePart(Buffer.alloc(1_000_000, "%PDF-"))]);
   expect(answer.json()).toMatchObject({ status: 507, code: "disk-full" });

@@ -1,4 +1,4 @@
-import { rename, stat } from "node:fs/promises";
+import { rename, rm, stat } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { makePdf, MANIFEST, startInboxHouse } from "./inbox-house.ts";
 
@@ -138,6 +138,63 @@ test("putting a failed file back is a new attempt that names the old one; its su
   expect(await house.tree("failed")).toEqual([]);
 });
 
+test("a failed folder that is put back is a new attempt as well", async () => {
+  const house = startInboxHouse();
+  await house.take({ f: { "a.pdf": makePdf("a"), "b.pdf": makePdf("b"), "request.json": MANIFEST } });
+  const first = house.only().id;
+  house.pipeline.move(first, { phase: "failed", failure });
+  await house.pass();
+  await rename(house.at("failed", "f"), house.at("inbox", "f"));
+  await house.pass(1_000, 4);
+  expect(house.pipeline.submissions[1]).toMatchObject({ retryOf: first });
+  expect(await house.tree("failed")).toEqual([]);
+});
+
+test("a note goes as soon as its file was put back and taken, and stays when the file is still there", async () => {
+  const house = startInboxHouse();
+  await house.take({ "x.pdf": "no pdf", "y.pdf": "no pdf either" });
+  for (const name of ["x.pdf", "y.pdf"]) await house.drop({ [name]: makePdf(name), [`${name}.json`]: MANIFEST });
+  await rm(house.at("failed", "x.pdf"));
+  await house.pass(1_000, 3);
+  expect(house.pipeline.submissions).toHaveLength(2);
+  expect(await house.tree("failed")).toEqual(["y.pdf", "y.pdf.error.json", "y.pdf.error.txt"]);
+});
+
+test.each([
+  [
+    "failed",
+    /^x\.pdf: The provider refused the profile\. Have the operator retry it \(signpipe retry req-\w{26}\), or /,
+  ],
+  [
+    "expired",
+    /^x\.pdf: The provider refused the profile\. Have the operator retry it \(signpipe retry req-\w{26}\), or /,
+  ],
+  [
+    "refused",
+    /^x\.pdf: The provider refused the profile\. Clear up why, then drop it .* It was request req-\w{26}\.\n$/,
+  ],
+  ["cancelled", /^x\.pdf: The provider refused the profile\. Drop it .* after all\. It was request req-\w{26}\.\n$/],
+] as const)("the note of a %s request says why, and what can be done", async (phase, text) => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  house.pipeline.move(house.only().id, { phase, failure });
+  await house.pass();
+  expect(await house.read("failed", "x.pdf.error.txt")).toMatch(text);
+});
+
+test("what failed after it was signed is not to be dropped again, and is a duplicate when it is", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  house.pipeline.move(house.only().id, { phase: "failed", failure, facts: { signedMs: 1 } });
+  await house.pass();
+  const told =
+    /It is signed already, so do not drop it again: have the operator retry .*\(signpipe retry req-\w{26}\)\.\n$/;
+  expect(await house.read("failed", "x.pdf.error.txt")).toMatch(told);
+  await house.take(PAIR("a"));
+  expect(house.pipeline.submissions).toHaveLength(1);
+  expect(await house.read("duplicates", "x.pdf.duplicate.txt")).toMatch(told);
+});
+
 test("an end never overwrites what is in failed/ already", async () => {
   const house = startInboxHouse();
   await house.put("failed", { "x.pdf": "another", "x (2).pdf": "one more" });
@@ -170,13 +227,39 @@ test.each(["queued", "done"] as const)("a duplicate of a %s request is set aside
   expect(house.inbox().status()).toMatchObject({ duplicates: 1, failed: 0 });
 });
 
-test("a duplicate of a failed request is an attempt of its own", async () => {
+test("the same document for another signer is no duplicate", async () => {
   const house = startInboxHouse();
   await house.take(PAIR("same"));
-  house.pipeline.move(house.only().id, { phase: "failed", failure });
-  await house.take({ "again.pdf": makePdf("same"), "again.pdf.json": MANIFEST });
+  const other = JSON.stringify({ signer: { email: "bob@example.com", mobile_phone_number: "+34699999998" } });
+  await house.take({ "again.pdf": makePdf("same"), "again.pdf.json": other });
   expect(house.pipeline.submissions).toHaveLength(2);
+  expect(await house.tree("duplicates")).toEqual([]);
 });
+
+test("a duplicate never overwrites another one, and is not taken again at a restart", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("same"));
+  for (let n = 0; n < 2; n++) await house.take(PAIR("same"));
+  await house.restart();
+  await house.pass(1_000, 3);
+  expect(house.pipeline.submissions).toHaveLength(1);
+  const names = (await house.tree("duplicates")).filter((name) => !/duplicate/.test(name));
+  expect(names).toEqual(["x (2).pdf", "x (2).pdf.json", "x.pdf", "x.pdf.json"]);
+  expect(await house.read("duplicates", "x (2).pdf.duplicate.txt")).toMatch(
+    /^x \(2\)\.pdf: It was handed in before for the same signer: request req-\w{26} is queued\. /,
+  );
+});
+
+test.each(["failed", "expired", "refused", "cancelled"] as const)(
+  "a duplicate of a request that %s is an attempt of its own",
+  async (phase) => {
+    const house = startInboxHouse();
+    await house.take(PAIR("same"));
+    house.pipeline.move(house.only().id, { phase, failure });
+    await house.take({ "again.pdf": makePdf("same"), "again.pdf.json": MANIFEST });
+    expect(house.pipeline.submissions).toHaveLength(2);
+  },
+);
 
 test("the same name with other content is another request, and each keeps a status", async () => {
   const house = startInboxHouse();

@@ -1,7 +1,9 @@
-import { fork } from "node:child_process";
-import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { execFileSync, fork } from "node:child_process";
+import { appendFile, chmod, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import type { RequestId } from "../../src/core/request.ts";
+import { createDocuments } from "../../src/files/documents.ts";
+import type { InboxDocuments } from "../../src/producers/inbox/intake.ts";
 import { type Claim, createClaims, type Wanted } from "../../src/producers/inbox/claim.ts";
 import type { Submission } from "../../src/queues/pipeline-types.ts";
 import { createFakePipeline, makePdf, MANIFEST, notAllowed, redisAway, startInboxHouse } from "./inbox-house.ts";
@@ -175,7 +177,6 @@ test("a claim with a fault of its own does not keep the others out", async () =>
   const house = startInboxHouse();
   const inspect = house.inbox();
   await inspect.stop();
-  const { createDocuments } = await import("../../src/files/documents.ts");
   const documents = createDocuments({ dir: house.at(".work") });
   house.reopen({
     documents: {
@@ -211,6 +212,109 @@ test("when failed/ cannot be written, the file is kept and tried again without a
   await house.pass(600_000, 2);
   expect(await house.tree("failed")).toContain("bad.pdf");
   expect(house.inbox().status()).toMatchObject({ held: 0 });
+});
+
+/** An inbox whose documents are looked at only after `before` was done to them. */
+function houseWith(before: (house: House, id: RequestId) => Promise<void>): House {
+  const house = startInboxHouse();
+  const documents = createDocuments({ dir: house.at(".work") });
+  const inspect: InboxDocuments["inspect"] = async (id, file, name) => {
+    const document = await documents.inspect(id, file, name);
+    await before(house, id);
+    return document;
+  };
+  house.reopen({ documents: { inspect } });
+  return house;
+}
+
+test("a file that is changed after it was claimed goes back into the inbox, and is taken when it is finished", async () => {
+  const whole = Buffer.concat([PAIR["x.pdf"], Buffer.from(" ")]);
+  let isChanged = false;
+  const house = houseWith(async (the, id) => {
+    if (!isChanged) await writeFile(the.at(".work", id, "1.pdf"), whole);
+    isChanged = true;
+  });
+  await house.drop(PAIR);
+  await house.pass(1_000, 2);
+  expect(house.pipeline.submissions).toEqual([]);
+  expect(await house.tree("inbox")).toEqual(["x.pdf", "x.pdf.json"]);
+  expect(await house.tree(".work")).toEqual([]);
+  await house.pass(1_000, 3);
+  expect(house.only().documents[0]).toMatchObject({ sizeBytes: whole.length });
+  expect(await house.tree("failed")).toEqual([]);
+});
+
+test("a changed file whose name was taken meanwhile is set aside, and the new one is taken", async () => {
+  const fresh = makePdf("fresh");
+  let isChanged = false;
+  const house = houseWith(async (the, id) => {
+    if (!isChanged) {
+      await appendFile(the.at(".work", id, "1.pdf"), " ");
+      await the.drop({ "x.pdf": fresh, "x.pdf.json": MANIFEST });
+    }
+    isChanged = true;
+  });
+  await house.drop(PAIR);
+  await house.pass(1_000, 4);
+  expect(house.only().documents[0]?.sizeBytes).toBe(fresh.length);
+  expect(await house.json("failed", "x.pdf.error.json")).toMatchObject({ code: "file-changed" });
+  expect(await house.tree("failed")).toContain("x.pdf.json");
+});
+
+test("while the disk is full nothing is given up, and everything goes on by itself afterwards", async () => {
+  let isFull = true;
+  const house = houseWith(async () => {
+    if (isFull) throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+  });
+  await house.drop({ ...PAIR, "defaults.json": MANIFEST, "y.pdf": makePdf("y") });
+  await house.pass(1_000, 3);
+  await house.drop({ "z.pdf": makePdf("z") });
+  await house.pass(10_000, 3);
+  expect(house.inbox().check()).toMatchObject({ ok: false, note: expect.stringContaining("paused") });
+  expect(house.logged.filter(({ message }) => message === "intake paused")).toEqual([
+    { level: "warn", fields: { code: "ENOSPC" }, message: "intake paused" },
+  ]);
+  expect(await house.tree("failed")).toEqual([]);
+  isFull = false;
+  await house.pass(60_000, 6);
+  const names = house.pipeline.submissions.map(({ documents: [one] }) => one?.name);
+  expect(names.sort()).toEqual(["x.pdf", "y.pdf", "z.pdf"]);
+});
+
+const NOBODY = 65_534;
+
+/** Root may do everything; the rights of files can be tried by somebody else only. */
+async function asNobody(act: () => Promise<void>): Promise<void> {
+  if (process.getuid?.() !== 0) return await act();
+  process.seteuid?.(NOBODY);
+  try {
+    await act();
+  } finally {
+    process.seteuid?.(0);
+  }
+}
+
+test.each([
+  ["a file may not be read", "x.pdf", 0o000, 0o644],
+  ["the inbox may not be written", ".", 0o555, 0o755],
+])("when %s, it stays, its status says so, and it is taken once that is mended", async (_what, name, barred, open) => {
+  const house = startInboxHouse();
+  await house.pass(0, 0);
+  await house.drop(PAIR);
+  execFileSync("chown", ["-R", `${process.getuid?.() === 0 ? NOBODY : process.getuid?.()}`, house.dataDir]);
+  await chmod(house.at("inbox", name), barred);
+  await asNobody(async () => {
+    await house.pass(30_000, 4);
+    expect(await house.status("x.pdf")).toMatchObject({
+      state: "unusable",
+      failure: { code: "file-busy", message: expect.stringMatching(/^It may not be read, or not be moved out/) },
+    });
+    expect(house.inbox().status()).toMatchObject({ busy: 1, pausedMs: 0 });
+  });
+  await chmod(house.at("inbox", name), open);
+  await asNobody(() => house.pass(60_000, 2));
+  expect(house.only().documents[0]?.name).toBe("x.pdf");
+  expect(await house.status("x.pdf")).toMatchObject({ state: "queued" });
 });
 
 test("an end that cannot be told is tried again, and left to whoever comes next", async () => {

@@ -167,11 +167,171 @@ test("files of other kinds stay where they are, and are reported once", async ()
   await house.pass(30_000, 4);
   expect(await house.tree("inbox")).toEqual(["letter.docx", "orphan.pdf.json", "request.json"]);
   expect(house.inbox().status()).toMatchObject({ unusable: 3, failed: 0 });
-  expect(house.logged.filter(({ message }) => message === "files in the inbox cannot be used")).toHaveLength(1);
+  expect(house.logged.filter(({ message }) => message === "files in the inbox cannot be taken")).toHaveLength(1);
   expect(await house.status("letter.docx")).toMatchObject({ state: "unusable", failure: { code: "unsupported-file" } });
   await rename(house.at("inbox", "letter.docx"), house.at("letter.docx"));
   await house.pass();
   await expect(house.status("letter.docx")).rejects.toThrow("ENOENT");
+});
+
+test("an incomplete PDF is set aside once nothing came for a good while, and not before", async () => {
+  const house = startInboxHouse();
+  const pdf = makePdf("slow");
+  await house.drop({ "x.pdf": pdf.subarray(0, 100), "x.pdf.json": MANIFEST });
+  await house.pass(1_000, 19);
+  expect(await house.tree("inbox")).toContain("x.pdf");
+  await appendFile(house.at("inbox", "x.pdf"), pdf.subarray(100, 110));
+  await house.pass(1_000, 19);
+  expect(await house.tree("inbox")).toContain("x.pdf");
+  await house.pass(1_000, 4);
+  expect(await house.json("failed", "x.pdf.error.json")).toMatchObject({ code: "pdf-incomplete" });
+  expect(await house.tree("failed")).toContain("x.pdf.json");
+});
+
+test("a PDF that cannot be signed and for which nobody is named is told both", async () => {
+  const house = startInboxHouse();
+  await house.drop({ "x.pdf": makePdf("cut").subarray(0, 120) });
+  await house.pass(5_000, 6);
+  expect(await house.read("failed", "x.pdf.error.txt")).toBe(
+    'x.pdf: The PDF is incomplete, its end is missing; copy it anew. Besides, it is not known who signs: put "x.pdf.json" beside it, or a defaults.json into the inbox, then drop it into the inbox again.\n',
+  );
+  expect(await house.json("failed", "x.pdf.error.json")).toMatchObject({ code: "pdf-incomplete" });
+});
+
+test("an empty PDF may still be filled; its status says what it waits for, and until when", async () => {
+  const house = startInboxHouse({ config: { settleMaxMs: 600_000 } });
+  const pdf = makePdf("scanned");
+  await house.drop({ "x.pdf": "", "x.pdf.json": MANIFEST });
+  await house.pass(30_000, 3);
+  expect(await house.status("x.pdf")).toMatchObject({
+    state: "unusable",
+    failure: {
+      code: "file-empty",
+      message: "It is empty so far. It is given time until 2026-01-01 00:10 UTC, and set aside if nothing changes.",
+    },
+  });
+  await writeFile(house.at("inbox", "x.pdf"), pdf);
+  await house.pass(30_000, 4);
+  expect(house.only().documents[0]?.sha256).toBe(sha256(pdf));
+  expect(await house.status("x.pdf")).toMatchObject({ state: "queued" });
+});
+
+test("a folder that is still put together is told what it lacks, and taken when it is there", async () => {
+  const house = startInboxHouse({ config: { settleMaxMs: 600_000 } });
+  await house.drop({ f: { "request.json": MANIFEST }, g: { "a.pdf": makePdf("a"), "b.pdf.part": "" } });
+  await house.pass(30_000, 4);
+  expect(await house.status("f")).toMatchObject({ failure: { code: "no-documents" }, state: "unusable" });
+  expect(await house.status("g")).toMatchObject({ failure: { code: "pdf-incomplete" }, state: "unusable" });
+  await house.put("inbox/f", { "b.pdf": makePdf("b") });
+  await house.pass(30_000, 4);
+  expect(await house.status("f")).toMatchObject({ request_id: house.only().id });
+});
+
+test("a folder with an incomplete PDF comes back once nothing came for a good while", async () => {
+  const house = startInboxHouse();
+  await house.drop({
+    f: { "a.pdf": makePdf("a"), "b.pdf": makePdf("b").subarray(0, 99), "request.json": MANIFEST },
+  });
+  await house.pass(1_000, 18);
+  expect(await house.tree("failed")).toEqual([]);
+  await house.pass(5_000, 4);
+  expect(await house.read("failed", "f.error.txt")).toContain('"b.pdf": The PDF is incomplete');
+});
+
+test("with a defaults.json that cannot be used PDFs wait, say why, and go on when it is mended", async () => {
+  const house = startInboxHouse();
+  const own = { "own.pdf": makePdf("own"), "own.pdf.json": MANIFEST };
+  await house.drop({ "defaults.json": '{"signer":{}}', "x.pdf": makePdf("x"), ...own });
+  await house.pass(10_000, 8);
+  expect(house.only().documents[0]?.name).toBe("own.pdf");
+  expect(await house.tree("failed")).toEqual([]);
+  expect(house.inbox().status()).toMatchObject({ unusable: 1 });
+  expect(await house.status("x.pdf")).toMatchObject({
+    state: "unusable",
+    failure: {
+      code: "invalid-manifest",
+      message:
+        '"defaults.json" cannot be used: signer.email is missing; signer.mobile_phone_number is missing. Correct it; until then PDFs without a JSON file of their own wait in the inbox.',
+    },
+  });
+  await house.drop({ "defaults.json": MANIFEST });
+  await house.pass(30_000, 3);
+  expect(house.pipeline.submissions[1]?.documents[0]?.name).toBe("x.pdf");
+  expect(await house.status("x.pdf")).toMatchObject({ state: "queued" });
+});
+
+test.each([
+  ["\u00e9.pdf", "e\u0301.pdf.json"],
+  ["e\u0301.pdf", "\u00e9.pdf.json"],
+  ["x.PDF", "x.pdf.json"],
+  ["x.pdf", "x.PDF.json"],
+  ["x.pdf", "x.pdf.JSON"],
+])("%j and %j look the same to people, and are a pair", async (pdf, sidecar) => {
+  const house = startInboxHouse();
+  const other = { ...SIGNER, email: "bob@example.com" };
+  await house.take({ "defaults.json": MANIFEST, [pdf]: makePdf("p"), [sidecar]: JSON.stringify({ signer: other }) });
+  expect(house.only().signer).toEqual(other);
+  expect(await house.tree("inbox")).toEqual(["defaults.json"]);
+});
+
+test("a PDF with exactly the sidecar's name has it, and one that only looks like it has not", async () => {
+  const house = startInboxHouse();
+  const other = JSON.stringify({ signer: { ...SIGNER, email: "bob@example.com" } });
+  await house.take({ "defaults.json": MANIFEST, "x.PDF": makePdf("1"), "x.pdf": makePdf("2"), "x.PDF.json": other });
+  const signers = house.pipeline.submissions.map(({ documents, signer }) => [documents[0]?.name, signer.email]);
+  expect(Object.fromEntries(signers)).toEqual({ "x.PDF": "bob@example.com", "x.pdf": "ana@example.com" });
+});
+
+test.each([
+  ["no JSON", "{signer", /must be JSON/],
+  ["a key twice", '{"signer":{},"signer":{}}', /"signer" is there twice/],
+  ["nothing", "", /must not be empty/],
+  ["too much", JSON.stringify({ reference: "x".repeat(70_000) }), /must not be larger than 64 KiB/],
+  ["no UTF-8", Buffer.from([0xff, 0xfe, 0x7b]), /must be text in UTF-8/],
+])("a sidecar that holds %s comes back with its PDF, and with the reason", async (_what, content, message) => {
+  const house = startInboxHouse();
+  await house.take({ "x.pdf": makePdf("x"), "x.pdf.json": content });
+  expect(await house.tree("failed")).toEqual(["x.pdf", "x.pdf.error.json", "x.pdf.error.txt", "x.pdf.json"]);
+  expect(await house.read("failed", "x.pdf.error.txt")).toMatch(message);
+  expect(await house.json("failed", "x.pdf.error.json")).toMatchObject({ code: "invalid-manifest" });
+});
+
+test("a sidecar that comes too late is told which PDF it waits for, and takes it when it comes again", async () => {
+  const house = startInboxHouse();
+  await house.take({ "x.pdf": makePdf("x") });
+  await house.drop({ "x.pdf.json": MANIFEST });
+  await house.pass(30_000, 4);
+  expect(await house.status("x.pdf.json")).toMatchObject({
+    failure: { code: "pdf-missing", message: expect.stringContaining('waits for "x.pdf"') },
+  });
+  await rename(house.at("failed", "x.pdf"), house.at("inbox", "x.pdf"));
+  await house.pass(1_000, 3);
+  expect(house.only().signer).toEqual(SIGNER);
+  expect(await house.tree("failed")).toEqual([]);
+  await expect(house.status("x.pdf.json")).rejects.toThrow("ENOENT");
+});
+
+test("a JSON file under another name is told how it is to be named", async () => {
+  const house = startInboxHouse();
+  await house.drop({ "lease.json": MANIFEST, "lease.pdf.": makePdf("dot"), "lease.pdf ": makePdf("space") });
+  await house.pass(30_000, 4);
+  expect(await house.status("lease.json")).toMatchObject({
+    failure: { code: "unsupported-file", message: expect.stringContaining('"lease.pdf.json"') },
+  });
+  expect(await house.status("lease.pdf.")).toMatchObject({ failure: { code: "unsupported-file" } });
+  expect(await house.tree("inbox")).toHaveLength(3);
+});
+
+test("a note is one line that reads as it is written, whatever the file is called", async () => {
+  const house = startInboxHouse();
+  const names = ['a"b\nc.pdf', "\u202efdp.exe.pdf", "...pdf.pdf", "'; rm -rf ~.pdf"];
+  await house.take(Object.fromEntries(names.map((name) => [name, "no pdf"])));
+  const notes = (await house.tree("failed")).filter((name) => name.endsWith(".error.txt"));
+  // Hidden files are nobody's, so the one that begins with a dot stays.
+  expect(notes).toHaveLength(names.length - 1);
+  const texts = await Promise.all(notes.map((name) => house.read("failed", name)));
+  for (const text of texts) expect(text).toMatch(/^[^\n\u202e]+: The file is named .pdf but is not a PDF[^\n]+\n$/u);
+  expect(await house.tree("inbox")).toEqual(["...pdf.pdf"]);
 });
 
 test("a reported sidecar still finds its PDF", async () => {

@@ -45,8 +45,8 @@ export function createFakePipeline() {
     const prints = submission.documents.map(({ sha256 }) => `${sha256} ${submission.signer.email}`);
     for (const print of prints) {
       const of = records.get(seen.get(print) ?? "");
-      if (of && submission.refuseDuplicate && (of.phase === "done" || !isEnd(of.phase)))
-        return { outcome: "duplicate", of };
+      const isInTheWay = of && (of.phase === "done" || !isEnd(of.phase) || of.facts["signedMs"] !== undefined);
+      if (isInTheWay && submission.refuseDuplicate) return { outcome: "duplicate", of };
       seen.set(print, submission.id);
     }
     submissions.push(submission);
@@ -130,6 +130,7 @@ export function startInboxHouse({
         settleMs: 1_000,
         folderSettleMs: 3_000,
         sidecarWaitMs: 6_000,
+        incompleteMs: 20_000,
         settleMaxMs: 60_000,
         watch: "poll",
         ...config,

@@ -3,6 +3,7 @@ import { mkdir, rename, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
+import { chooseMode } from "../../src/producers/inbox/watch.ts";
 import { makePdf, MANIFEST, startInboxHouse } from "./inbox-house.ts";
 
 const steady = () => performance.timeOrigin + performance.now();
@@ -17,6 +18,7 @@ test("events wake the inbox long before the next listing", async () => {
   await rename(house.at("outside", "f"), house.at("inbox", "f"));
   await vi.waitFor(() => expect(house.pipeline.submissions).toHaveLength(2), { timeout: 15_000, interval: 20 });
   expect(house.inbox().status()).toMatchObject({ mode: "native" });
+  expect(house.inbox().check().note).toBe("watched by events and listings: the configuration says so");
   await vi.waitFor(async () => expect(await house.status("f")).toMatchObject({ state: "queued" }), { timeout: 15_000 });
 });
 
@@ -51,6 +53,21 @@ test("an inbox that was removed and made anew is heard again", async () => {
   await house.drop({ "x.pdf": makePdf("x"), "x.pdf.json": MANIFEST });
   await vi.waitFor(() => expect(house.pipeline.submissions).toHaveLength(1), { timeout: 10_000, interval: 20 });
   expect(house.inbox().check().ok).toBe(true);
+});
+
+const SYSTEM = "/proc";
+
+test.runIf(existsSync(SYSTEM))("where the file system's events can be relied on is told by its kind", async () => {
+  const house = startInboxHouse({ config: { ...FAST, watch: "auto" }, parts: { now: steady } });
+  await house.inbox().start();
+  const { mode, why } = house.inbox().status();
+  expect(house.logged).toContainEqual({ level: "info", fields: { mode, why }, message: "inbox watched" });
+  expect(chooseMode(SYSTEM)).toEqual({ mode: "native", why: "the file system tells of changes" });
+  expect(chooseMode(house.dataDir, () => 0x6969)).toEqual({
+    mode: "poll",
+    why: "the inbox is on NFS, whose events are not reliable",
+  });
+  expect(chooseMode(house.dataDir, () => 0xfe534d42 | 0)).toMatchObject({ mode: "poll" });
 });
 
 const MEMORY = "/dev/shm";

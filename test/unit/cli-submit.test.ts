@@ -50,7 +50,7 @@ test("a broken connection is repeated under the same Idempotency-Key, so that no
     stub.calls.length < 3
       ? stub.calls.length === 1
         ? "destroy"
-        : { status: 503, body: { code: "unavailable" } }
+        : { status: 503, body: { code: "redis-unavailable" } }
       : accepted;
   const { exitCode, err } = await runCommand(["submit", pdf, ...SIGNER], { env });
   expect(exitCode).toBe(0);

@@ -43,6 +43,7 @@ describe("failures", () => {
     const failure = new PermanentError("no", { code: "x" });
     expect(toFailure(failure)).toBe(failure);
     expect(failure).toMatchObject({ kind: "permanent", effect: "none" });
+    expect(new PermanentError("no", { code: "x", cause: failure }).cause).toBe(failure);
     const again = new RetryableError("no", { code: "y", retryAfterMs: 5, effect: "unknown", cause: 1 });
     expect(toFailure(again)).toBe(again);
     expect(again).toMatchObject({ kind: "retryable", retryAfterMs: 5, cause: 1 });

@@ -4,6 +4,10 @@ import { Manifest, MANIFEST_BYTES, manifestJsonSchema, readManifest } from "../.
 
 const signer = { email: "ana@example.com", mobile_phone_number: "+34699999999" };
 
+const PLACE =
+  'must be "x1, y1, x2, y2": the lower left and the upper right corner in whole points, counted from the lower left';
+const placed = (appearance: object) => ({ signer, signature: { appearance } });
+
 function problemsOf(json: unknown) {
   const read = readManifest(json);
   return read.ok ? [] : read.problems;
@@ -37,6 +41,12 @@ test("the registration authority may be a number and is kept as text", () => {
   });
 });
 
+test("an appearance without a page is on the first one", () => {
+  expect(readManifest(placed({ position: "10,20,110,60" }))).toMatchObject({
+    manifest: { signature: { appearance: { position: "10,20,110,60", page: 0 } } },
+  });
+});
+
 test("a byte order mark is no problem", () => {
   expect(readManifest(`\uFEFF${JSON.stringify({ signer })}`).ok).toBe(true);
   expect(readManifest(Buffer.from(`\uFEFF${JSON.stringify({ signer })}`)).ok).toBe(true);
@@ -45,6 +55,7 @@ test("a byte order mark is no problem", () => {
 describe("one clear sentence for each field", () => {
   test.each<[string, unknown, string, string]>([
     ["a missing signer", {}, "signer", "is missing"],
+    ["a missing address", { signer: { mobile_phone_number: "+34699999999" } }, "signer.email", "is missing"],
     ["a missing phone", { signer: { email: signer.email } }, "signer.mobile_phone_number", "is missing"],
     [
       "a wrong address",
@@ -86,6 +97,23 @@ describe("one clear sentence for each field", () => {
       { signer, signature: { appearance: { text: 1 } } },
       "signature.appearance.text",
       "must be a list",
+    ],
+    ["an appearance without a place", placed({ page: 1 }), "signature.appearance.position", "is missing"],
+    ["a place that is none", placed({ position: "10, 20" }), "signature.appearance.position", PLACE],
+    ["a place of fractions", placed({ position: "1.5, 2, 3, 4" }), "signature.appearance.position", PLACE],
+    ["corners the wrong way round", placed({ position: "110, 20, 10, 60" }), "signature.appearance.position", PLACE],
+    ["a flat place", placed({ position: "10, 20, 110, 20" }), "signature.appearance.position", PLACE],
+    [
+      "a page before the first",
+      placed({ position: "1,2,3,4", page: -1 }),
+      "signature.appearance.page",
+      "must be at least 0",
+    ],
+    [
+      "a time zone that is none",
+      placed({ position: "1,2,3,4", timezone: "Madrid" }),
+      "signature.appearance.timezone",
+      "must be the name of a time zone, like Europe/Madrid",
     ],
     ["a list", [], "manifest", "must be an object in braces"],
     ["nothing", "", "manifest", "must not be empty"],

@@ -5,7 +5,7 @@ import cookie from "@fastify/cookie";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type ApiKey, findKey } from "./api-keys.ts";
 import { sendProblem } from "./errors.ts";
-import { html, PAGE_POLICY } from "./html.ts";
+import { html, type Html, PAGE_POLICY } from "./html.ts";
 import { readAsset } from "./pages.ts";
 import type { Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
@@ -40,7 +40,15 @@ export function addBoard(app: Server, { queues, keys, now }: Parts): void {
     queues: queues.map(toAdapter),
     serverAdapter: adapter as unknown as Parameters<typeof createBullBoard>[0]["serverAdapter"],
     options: {
-      uiConfig: { boardTitle: "signpipe queues", hideDocsLink: true, hideRedisDetails: true, showWorkers: true },
+      uiConfig: {
+        boardTitle: "signpipe queues",
+        boardLogo: { path: "/docs/icon.svg", width: 24, height: 24 },
+        favIcon: { default: "/docs/icon.svg", alternative: "/docs/icon.svg" },
+        miscLinks: [{ text: "Log out", url: "/queues/logout" }],
+        hideDocsLink: true,
+        hideRedisDetails: true,
+        showWorkers: true,
+      },
     },
   });
   const style = readAsset("login.css");
@@ -91,7 +99,7 @@ function addLogin(
 ) {
   const page = { hide: true };
 
-  scope.get("/login", { schema: page }, async (_request, reply) => await sendForm(reply, 200));
+  scope.get("/login", { schema: page }, async (_request, reply) => await sendPage(reply, 200, loginForm()));
 
   scope.get("/login.css", { schema: page }, async (_request, reply) => {
     return await reply.header("cache-control", "public, max-age=3600").type("text/css; charset=utf-8").send(style);
@@ -103,13 +111,16 @@ function addLogin(
     const key = findKey(keys, secret.trim());
     if (!key) {
       request.log.warn({}, "board login refused");
-      return await sendForm(reply, 401, "This is not one of the keys.");
+      return await sendPage(reply, 401, loginForm("This is not one of the keys."));
     }
     request.log.info({ key: key.name }, "board login");
     const session = toSession(key, now() + SESSION_MS);
     void reply.setCookie(COOKIE, session, { ...COOKIE_SCOPE, maxAge: SESSION_MS / 1000 });
     return await reply.redirect("/queues", 303);
   });
+
+  // The board can only link, and a link must not log anybody out: it leads to a button.
+  scope.get("/logout", { schema: page }, async (_request, reply) => await sendPage(reply, 200, LOGOUT_FORM));
 
   scope.post("/logout", { schema: page }, async (request, reply) => {
     refuseForeign(request);
@@ -128,36 +139,44 @@ function refuseForeign({ headers }: FastifyRequest): void {
   if (foreignSite || foreignOrigin) throw new ApiError("unauthorized", "The login form must be this server's own.");
 }
 
-async function sendForm(reply: FastifyReply, status: number, wrong?: string): Promise<FastifyReply> {
-  const form = html`<!doctype html>
+function loginForm(wrong?: string): Html {
+  return html`<p>Log in with one of the API keys.</p>
+    <form method="post" action="/queues/login">
+      <label for="key">API key</label>
+      <input id="key" name="key" type="password" autocomplete="current-password" required autofocus />
+      <button>Log in</button>
+      ${wrong && html`<p class="wrong" role="alert">${wrong}</p>`}
+    </form>`;
+}
+
+const LOGOUT_FORM = html`<p>You are leaving the board in this browser.</p>
+  <form method="post" action="/queues/logout"><button>Log out</button></form>
+  <a href="/queues">Back to the board</a>`;
+
+async function sendPage(reply: FastifyReply, status: number, body: Html): Promise<FastifyReply> {
+  const page = html`<!doctype html>
     <html lang="en">
       <head>
         <meta charset="utf-8" />
         <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <title>signpipe queues: log in</title>
+        <title>signpipe queues</title>
         <link rel="icon" type="image/svg+xml" href="/docs/icon.svg" />
         <link rel="stylesheet" href="/queues/login.css" />
       </head>
       <body>
         <main>
           <h1>signpipe queues</h1>
-          <p>Log in with one of the API keys.</p>
-          <form method="post" action="/queues/login">
-            <label for="key">API key</label>
-            <input id="key" name="key" type="password" autocomplete="current-password" required autofocus />
-            <button>Log in</button>
-            ${wrong && html`<p class="wrong" role="alert">${wrong}</p>`}
-          </form>
+          ${body}
         </main>
       </body>
     </html> `;
-  // A form post needs an origin to be told apart from a foreign one, so this page is not in a sandbox.
+  // A form post needs an origin to be told apart from a foreign one, so these pages are not in a sandbox.
   return await reply
     .code(status)
     .header("content-security-policy", PAGE_POLICY)
     .header("referrer-policy", "same-origin")
     .type("text/html; charset=utf-8")
-    .send(form.html);
+    .send(page.html);
 }
 
 function toAdapter(queue: unknown): BullMQAdapter {

@@ -22,7 +22,6 @@ export const PROBLEMS = {
   "no-such-document": { status: 404, title: "The request has no document with this number" },
   "method-not-allowed": { status: 405, title: "The address does not take this method" },
   "not-possible-now": { status: 409, title: "The request is not where this is possible" },
-  "illegal-move": { status: 409, title: "The request is not where this is possible" },
   "already-decided": { status: 409, title: "Somebody decided otherwise before" },
   "too-late": { status: 409, title: "The signature may have been made" },
   contended: { status: 409, title: "Others are changing the request", retryAfterSeconds: 1 },
@@ -40,9 +39,10 @@ export const PROBLEMS = {
   internal: { status: 500, title: "Something went wrong on our side" },
   "record-damaged": { status: 500, title: "Something went wrong on our side" },
   "result-damaged": { status: 500, title: "A stored file is not what was stored" },
-  unavailable: { status: 503, title: "A part of the service is away", retryAfterSeconds: 5 },
   "redis-unavailable": { status: 503, title: "The queue is away", retryAfterSeconds: 5 },
   "too-busy": { status: 503, title: "Too much arrives at once", retryAfterSeconds: 5 },
+  "disk-read-only": { status: 503, title: "The disk takes no documents", retryAfterSeconds: 60 },
+  "disk-error": { status: 503, title: "The disk reports an error", retryAfterSeconds: 60 },
   "disk-full": { status: 507, title: "There is no room for the documents", retryAfterSeconds: 60 },
 } as const satisfies Record<string, { status: number; title: string; retryAfterSeconds?: number }>;
 

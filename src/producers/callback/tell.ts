@@ -1,48 +1,54 @@
 import { createHmac } from "node:crypto";
-import { lookup } from "node:dns";
+import { lookup as lookupHost } from "node:dns";
 import { BlockList, isIP, isIPv4 } from "node:net";
 import { Agent } from "undici";
 import { PermanentError, RetryableError } from "../../core/errors.ts";
 import type { SignRequest } from "../../core/request.ts";
 
-/** Addresses that are not on the public internet. @source RFC 6890, RFC 6598, RFC 4291 §2.5, RFC 4193 */
-const PRIVATE = new BlockList();
-for (const [network, prefix] of [
-  ["0.0.0.0", 8],
-  ["10.0.0.0", 8],
-  ["100.64.0.0", 10],
-  ["127.0.0.0", 8],
-  ["169.254.0.0", 16],
-  ["172.16.0.0", 12],
-  ["192.0.0.0", 24],
-  ["192.0.2.0", 24],
-  ["192.168.0.0", 16],
-  ["198.18.0.0", 15],
-  ["198.51.100.0", 24],
-  ["203.0.113.0", 24],
-  ["224.0.0.0", 3],
-] as const) {
-  PRIVATE.addSubnet(network, prefix, "ipv4");
-}
-for (const [network, prefix] of [
-  ["::", 96],
-  ["::ffff:0:0", 96],
-  ["64:ff9b::", 96],
-  ["100::", 64],
-  ["2001::", 23],
-  ["2001:db8::", 32],
-  ["2002::", 16],
-  ["fc00::", 7],
-  ["fe80::", 10],
-  ["ff00::", 8],
-] as const) {
-  PRIVATE.addSubnet(network, prefix, "ipv6");
+/**
+ * Addresses that are not on the public internet. Of IPv6 only 2000::/3 is, and not all of it: everything else is local,
+ * reserved, or an IPv4 address in another form (mapped, NAT64), which would lead around the list above.
+ * @source IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890), RFC 4291 §2.4
+ */
+const PRIVATE = {
+  // Two lists: one would take every IPv4 address for its mapped IPv6 form.
+  ipv4: toList("ipv4", [
+    ["0.0.0.0", 8],
+    ["10.0.0.0", 8],
+    ["100.64.0.0", 10],
+    ["127.0.0.0", 8],
+    ["169.254.0.0", 16],
+    ["172.16.0.0", 12],
+    ["192.0.0.0", 24],
+    ["192.0.2.0", 24],
+    ["192.168.0.0", 16],
+    ["198.18.0.0", 15],
+    ["198.51.100.0", 24],
+    ["203.0.113.0", 24],
+    ["224.0.0.0", 3],
+  ]),
+  ipv6: toList("ipv6", [
+    ["::", 3],
+    ["2001::", 23],
+    ["2001:db8::", 32],
+    ["2002::", 16],
+    ["3fff::", 20],
+    ["4000::", 2],
+    ["8000::", 1],
+  ]),
+};
+
+function toList(family: "ipv4" | "ipv6", subnets: readonly (readonly [string, number])[]): BlockList {
+  const list = new BlockList();
+  for (const [network, prefix] of subnets) list.addSubnet(network, prefix, family);
+  return list;
 }
 
 /** Whether an address may be called on somebody else's behalf. */
 export function isPublicAddress(address: string): boolean {
-  if (isIP(address) === 0) return false;
-  return !PRIVATE.check(address, isIPv4(address) ? "ipv4" : "ipv6");
+  if (isIP(address) === 0 || address.includes("%")) return false;
+  const family = isIPv4(address) ? "ipv4" : "ipv6";
+  return !PRIVATE[family].check(address, family);
 }
 
 export interface Teller {
@@ -60,11 +66,17 @@ export function createTeller({
   key,
   allowedHosts,
   now = Date.now,
+  lookup = lookupHost,
+  isPublic = isPublicAddress,
 }: {
   /** Signs the messages; receivers know it as whsec_<Base64 of it>. */
   key: Uint8Array;
   allowedHosts: readonly string[];
   now?: () => number;
+  /** How names become addresses. */
+  lookup?: typeof lookupHost;
+  /** Which addresses may be connected to. */
+  isPublic?: (address: string) => boolean;
 }): Teller {
   const open = new Agent({ connect: { timeout: 10_000 } });
   const guarded = new Agent({
@@ -72,7 +84,7 @@ export function createTeller({
       timeout: 10_000,
       lookup(hostname, options, callback) {
         lookup(hostname, { ...options, all: true }, (error, addresses) => {
-          const good = addresses?.filter(({ address }) => isPublicAddress(address)) ?? [];
+          const good = addresses?.filter(({ address }) => isPublic(address)) ?? [];
           const [first] = good;
           if (error || !first) {
             callback(error ?? Object.assign(new Error("not a public address"), { code: "ENOTPUBLIC" }), "", 4);
@@ -91,7 +103,7 @@ export function createTeller({
       const target = new URL(url);
       const allowed = allowedHosts.includes(target.host) || allowedHosts.includes(target.hostname);
       const literal = target.hostname.replace(/^\[|\]$/g, "");
-      if (!allowed && (target.protocol !== "https:" || (isIP(literal) !== 0 && !isPublicAddress(literal)))) {
+      if (!allowed && (target.protocol !== "https:" || (isIP(literal) !== 0 && !isPublic(literal)))) {
         throw notAllowed();
       }
       const id = `msg_${request.id}_${request.updatedMs.toString(36)}`;

@@ -13,11 +13,13 @@ export interface InboxConfig {
   folderSettleMs?: number;
   /** The inbox is listed this often, whatever the watcher says (default 15 s). */
   sweepMs?: number;
-  /** How long an incomplete PDF may stay as it is (default 10 min). */
+  /** How long a PDF without its end may stay as it is (default 30 s; at least twice settleMs). */
+  incompleteMs?: number;
+  /** The same for an empty PDF, and for a folder without a PDF (default 10 min). */
   settleMaxMs?: number;
   /** How long a PDF waits for its sidecar when there is no defaults.json (default six times settleMs). */
   sidecarWaitMs?: number;
-  /** When a file that cannot be used is reported (default 1 min). */
+  /** When the status tells what keeps a file in the inbox (default 1 min). */
   reportMs?: number;
   /** How often changes of requests are looked for (default 1 s). */
   followMs?: number;
@@ -46,7 +48,7 @@ export interface InboxStatus {
   waiting: number;
   settling: number;
   busy: number;
-  /** Files that nobody can use, left where they are. */
+  /** Files that cannot be taken as they are, left where they are; the status of each says why. */
   unusable: number;
   oldestMs: number;
   pending: number;
@@ -66,6 +68,7 @@ export function toPatience({ settleMs = 5_000, ...config }: InboxConfig): Patien
   return {
     settleMs,
     folderSettleMs: config.folderSettleMs ?? 30_000,
+    incompleteMs: config.incompleteMs ?? 30_000,
     settleMaxMs: config.settleMaxMs ?? 600_000,
     sidecarWaitMs: config.sidecarWaitMs ?? 6 * settleMs,
     reportMs: config.reportMs ?? 60_000,
@@ -74,7 +77,7 @@ export function toPatience({ settleMs = 5_000, ...config }: InboxConfig): Patien
 
 /** The status in one sentence and in figures, for health and metrics. No names. */
 export function toCheck(status: InboxStatus, { now, sweepMs }: { now: number; sweepMs: number }): Check {
-  const { isRootGone, lastScanMs, why: _why, mode, ...numbers } = status;
+  const { isRootGone, lastScanMs, why, mode, ...numbers } = status;
   const sinceScanMs = lastScanMs === undefined ? 0 : now - lastScanMs;
   const isLate = sinceScanMs > 3 * sweepMs + 30_000;
   const ok = !isRootGone && status.pausedMs === 0 && !isLate;
@@ -86,6 +89,6 @@ export function toCheck(status: InboxStatus, { now, sweepMs }: { now: number; sw
         ? "the inbox was not listed for a while"
         : status.held > 0
           ? `${status.held} files can be neither taken nor given back; look at the folder failed`
-          : `watched by ${mode === "native" ? "events and listings" : "listings"}`;
+          : `watched by ${mode === "native" ? "events and listings" : "listings"}: ${why}`;
   return { ok, note, figures: { ...numbers, sinceScanMs } };
 }

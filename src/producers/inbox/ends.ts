@@ -1,7 +1,8 @@
 import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { SignRequest } from "../../core/request.ts";
-import { hashFile, syncFolder } from "../../files/durable.ts";
+import { hashFile } from "../../files/content.ts";
+import { syncFolder } from "../../files/durable.ts";
 import { sidecarOf, type SetAside, within } from "./aside.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
 import { errnoOf } from "./look.ts";
@@ -9,13 +10,18 @@ import { toPath, withCounter } from "./names.ts";
 import type { Notes } from "./notes.ts";
 import { find, moveTo, type Path } from "./place.ts";
 
+const RETRY = (id: string) =>
+  `Have the operator retry it (signpipe retry ${id}), or drop it into the inbox again to begin anew.`;
+
 /** What a person can do about an end, by its name. */
-const ADVICE: Record<string, string> = {
-  failed: "Retry the request, or drop the file into the inbox again.",
-  expired: "Retry the request, or drop the file into the inbox again.",
-  refused: "Clear up why, then drop the file into the inbox again.",
-  cancelled: "Drop the file into the inbox again if it is to be signed after all.",
+const ADVICE: Record<string, (id: string) => string> = {
+  failed: RETRY,
+  expired: RETRY,
+  refused: (id) => `Clear up why, then drop it into the inbox again. It was request ${id}.`,
+  cancelled: (id) => `Drop it into the inbox again if it is to be signed after all. It was request ${id}.`,
 };
+
+export type Ends = ReturnType<typeof createEnds>;
 
 /** Moves the originals to where they belong once a request is over. Every step can be repeated. */
 export function createEnds({
@@ -66,7 +72,7 @@ export function createEnds({
   }
 
   /** The notes of an earlier attempt under the same name, whose file the person put back into the inbox. */
-  async function forgetFailure({ raw }: Claim): Promise<void> {
+  async function forgetFailure({ raw }: Pick<Claim, "raw">): Promise<void> {
     if (!notes.read("failed", raw) || (await find(toPath(folders.failed, raw)))) return;
     await rm(toPath(folders.failed, sidecarOf(raw)), { force: true });
     await notes.remove("failed", raw);
@@ -74,6 +80,7 @@ export function createEnds({
 
   return {
     archive,
+    forgetFailure,
 
     /** Gives the files of a request back that ended otherwise. They stay in .work too while it can be retried. */
     async giveBack(claim: Claim, request: SignRequest): Promise<void> {
@@ -83,11 +90,16 @@ export function createEnds({
   };
 }
 
-function toNote({ id, phase, failure, stage, attempt, updatedMs }: SignRequest, retriable: boolean): Note {
+function toNote(request: SignRequest, retriable: boolean): Note {
+  const { id, phase, failure, stage, attempt, facts, updatedMs } = request;
+  const isSigned = facts["signedMs"] !== undefined;
+  const advice = isSigned
+    ? `It is signed already, so do not drop it again: have the operator retry it (signpipe retry ${id}).`
+    : ADVICE[phase]?.(id);
   const why = failure?.message ?? `The request was ${phase}`;
   return {
     code: failure?.code ?? phase,
-    message: `${why.replace(/[.\s]*$/, "")}. ${ADVICE[phase] ?? ""} (Request ${id}.)`,
+    message: `${why.replace(/[.\s]*$/, "")}. ${advice ?? ""}`,
     state: phase,
     stage: failure?.stage ?? stage,
     request_id: id,

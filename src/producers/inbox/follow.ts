@@ -4,7 +4,7 @@ import type { Log } from "../../core/stage.ts";
 import { isEnd } from "../../core/status.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { Claims } from "./claim.ts";
-import type { createEnds } from "./ends.ts";
+import type { Ends } from "./ends.ts";
 import { eachOf } from "./pace.ts";
 import { codeOf } from "./pending.ts";
 import type { StatusFiles } from "./status-file.ts";
@@ -27,7 +27,7 @@ export function createFollow({
   pipeline: Pick<Pipeline, "find" | "takeChanged" | "putBackChanged">;
   claims: Claims;
   statusFiles: StatusFiles;
-  ends: ReturnType<typeof createEnds>;
+  ends: Ends;
   log: Log;
   now: () => number;
 }) {

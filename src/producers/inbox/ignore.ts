@@ -1,4 +1,4 @@
-import { isPdfName, type RawName } from "./names.ts";
+import { isPdfName, isSidecarName, type RawName } from "./names.ts";
 
 /** Takes the place of a sidecar for PDFs that come without one. Never consumed. */
 export const DEFAULTS = "defaults.json";
@@ -45,5 +45,5 @@ export function toKind(entry: Typed): Kind | undefined {
   const special = entry.isSymbolicLink() || entry.isFIFO() || entry.isSocket();
   if (special || entry.isBlockDevice() || entry.isCharacterDevice()) return "special";
   if (isPdfName(name)) return "pdf";
-  return isPdfName(name.replace(/\.json$/, "")) && name.endsWith(".json") ? "sidecar" : "other";
+  return isSidecarName(name) ? "sidecar" : "other";
 }

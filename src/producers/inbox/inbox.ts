@@ -3,7 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { PermanentError } from "../../core/errors.ts";
 import type { RequestId } from "../../core/request.ts";
-import { removeStale } from "../../files/durable.ts";
+import { removeStale } from "../../files/sweeper.ts";
 import { createSetAside } from "./aside.ts";
 import { createClaims, type Wanted } from "./claim.ts";
 import { type InboxParts, type InboxStatus, toCheck, toPatience } from "./config.ts";
@@ -69,6 +69,7 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     setAside,
     statusFiles,
     follow,
+    ends,
     counts,
     log,
     now,
@@ -139,7 +140,7 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     lastScanMs = now();
     scanMs = performance.now() - startedMs;
     if (isRootGone) return;
-    await reports().catch((error: unknown) => log.warn({ code: codeOf(error) }, "unusable files not reported"));
+    await reports().catch((error: unknown) => log.warn({ code: codeOf(error) }, "troubles of files not told"));
   }
 
   function take(ready: readonly Ready[]): void {
@@ -147,10 +148,10 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
       const form = item.kind === "folder" || item.kind === "special" ? item.kind : "file";
       return { form, raw: item.raw, sidecar, mark: form === "file" ? item.mark : undefined };
     });
-    const held = new Set<RawName>();
+    const held = new Map<RawName, unknown>();
     try {
       const taken = claims.takeAll(wanted, ({ raw }, error) => {
-        held.add(raw);
+        held.set(raw, error);
         if (!BUSY.has(errnoOf(error))) pending.fault(error);
       });
       counts.claimed += taken.length;
@@ -160,7 +161,7 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     }
     for (const { item, sidecar } of ready) {
       if (held.has(item.raw)) {
-        tracker.hold(item);
+        tracker.hold(item, held.get(item.raw));
         continue;
       }
       tracker.forget(item.raw);

@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, fsync, lstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fsync, lstatSync, openSync } from "node:fs";
 import { copyFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -9,27 +9,20 @@ import { syncFolder } from "../../files/durable.ts";
 import { probePdf } from "../../files/probe.ts";
 import type { Pipeline, Submitted } from "../../queues/pipeline-types.ts";
 import { toDisplayName } from "../api/names.ts";
-import { type Manifest, MANIFEST_BYTES, readManifest } from "../manifest.ts";
+import type { Manifest } from "../manifest.ts";
 import { type Claim, type Claims, PLACES } from "./claim.ts";
 import { DEFAULTS, REQUEST } from "./ignore.ts";
 import { errnoOf, isSame, lookAtFolder, toMark } from "./look.ts";
 import { type RawName, toPath, toText } from "./names.ts";
 import type { Notes } from "./notes.ts";
-import {
-  badRequest,
-  noRequest,
-  type Reason,
-  refused,
-  requestSpecial,
-  sidecarGone,
-  special,
-  wrongFolder,
-} from "./unusable.ts";
+import { readSmall, toManifest, Unusable } from "./read-request.ts";
+import { both, noRequest, type Reason, refused, sidecarGone, special, wrongFolder } from "./unusable.ts";
 
 /** The provider takes this many documents in one request. @source docs/provider.md §Upload */
 const MOST_DOCUMENTS = 10;
 
 const sync = promisify(fsync);
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** What the inbox needs of the document store. */
 export interface InboxDocuments {
@@ -65,13 +58,9 @@ export function createIntake({
     try {
       if (claim.form === "special") return unusable(special());
       if (claim.form === "folder") await arrange(claim);
+      const found = await checkAll(claim);
+      if (!found) return { outcome: "changed" };
       const manifest = readRequest(claim);
-      const found = [];
-      for (const part of claim.parts) {
-        const document = await check(claim, part, found);
-        if (!document) return { outcome: "changed" };
-        found.push(document);
-      }
       await putOnDisk(claim);
       return { outcome: "submitted", submitted: await submit(claim, manifest, found) };
     } catch (error) {
@@ -103,6 +92,33 @@ export function createIntake({
     }
   }
 
+  /** The documents in order; undefined when one of them changed. The first that cannot be used speaks for all. */
+  async function checkAll(claim: Claim): Promise<StoredDocument[] | undefined> {
+    const found: StoredDocument[] = [];
+    try {
+      for (const part of claim.parts) {
+        const document = await check(claim, part, found);
+        if (!document) return undefined;
+        found.push(document);
+      }
+      return found;
+    } catch (error) {
+      if (!(error instanceof Unusable)) throw error;
+      const other = faultOf(() => readRequest(claim));
+      throw other ? new Unusable(both(error.reason, other)) : error;
+    }
+  }
+
+  function faultOf(act: () => unknown): Reason | undefined {
+    try {
+      act();
+      return undefined;
+    } catch (error) {
+      if (error instanceof Unusable) return error.reason;
+      throw error;
+    }
+  }
+
   function readRequest(claim: Claim): Manifest {
     const { id, form, raw, sidecar } = claim;
     const place = form === "folder" ? join(PLACES.folder, REQUEST) : PLACES.sidecar;
@@ -119,9 +135,7 @@ export function createIntake({
       name = DEFAULTS;
     }
     if (!bytes) throw new Unusable(noRequest(raw, form === "folder" ? "folder" : "file"));
-    const read = readManifest(bytes);
-    if (!read.ok) throw new Unusable(badRequest(name, read.problems));
-    return read.manifest;
+    return toManifest(bytes, name);
   }
 
   /** Checks and hashes a document. Undefined when it changed since it was found settled. */
@@ -195,37 +209,6 @@ export function createIntake({
     const hashes = new Set(found.map(({ sha256 }) => sha256));
     const before = (earlier.facts["documents"] ?? []) as { sha256: string }[];
     return before.some(({ sha256 }) => hashes.has(sha256)) ? earlier.id : undefined;
-  }
-}
-
-/** Carries a reason out of a step. */
-class Unusable extends Error {
-  override readonly name = "Unusable";
-  readonly reason: Reason;
-  constructor(reason: Reason) {
-    super(reason.code);
-    this.reason = reason;
-  }
-}
-
-const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-
-/** The file's bytes, when it is there; cut off behind the limit, which the reader of manifests notices. */
-function readSmall(path: string): Buffer | undefined {
-  let file: number;
-  try {
-    file = openSync(path, READ);
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return undefined;
-    if (errnoOf(error) === "ELOOP" || errnoOf(error) === "ENXIO") throw new Unusable(requestSpecial());
-    throw error;
-  }
-  try {
-    if (!fstatSync(file).isFile()) throw new Unusable(requestSpecial());
-    const buffer = Buffer.allocUnsafe(MANIFEST_BYTES + 1);
-    return Buffer.from(buffer.subarray(0, readSync(file, buffer, 0, buffer.length, 0)));
-  } finally {
-    closeSync(file);
   }
 }
 

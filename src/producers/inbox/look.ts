@@ -41,26 +41,29 @@ function keyOf({ size, mtimeMs, ctimeMs, ino }: Stats): string {
   return `${size}:${mtimeMs}:${ctimeMs}:${ino}`;
 }
 
+/** How much of a PDF is there. "foreign": whatever it is, waiting does not make it a PDF. */
+export type Extent = "whole" | "cut" | "empty" | "foreign";
+
 /**
- * Whether a PDF seems to be there as a whole. "growing": its end, or all of it, is still to come (programs reserve
- * the size first, scanners make an empty file first). "foreign": whatever it is, waiting does not make it a PDF.
- * Opens regular files only; throws what the file system says.
+ * How much of a PDF seems to be there. "cut": it has begun, and its end is still to come. "empty": nothing has come
+ * (programs reserve the size first, scanners make an empty file first). Opens regular files only; throws what the file
+ * system says.
  */
-export function peek(path: string | Buffer): "whole" | "growing" | "foreign" {
+export function peek(path: string | Buffer): Extent {
   const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const stats = fstatSync(file);
     if (!stats.isFile()) return "foreign";
     const head = read(file, 0, Math.min(HEAD_BYTES, stats.size));
     if (!head.includes("%PDF-")) {
-      const isStart = "%PDF-".startsWith(head.toString("latin1")) || head.every((byte) => byte === 0);
-      return isStart ? "growing" : "foreign";
+      if (head.every((byte) => byte === 0)) return "empty";
+      return "%PDF-".startsWith(head.toString("latin1")) ? "cut" : "foreign";
     }
     // A linearised PDF has an end mark near its beginning too; it says how long it will be.
     const [, length] = /\/Linearized\b.{0,200}?\/L\s+(\d+)/s.exec(head.toString("latin1")) ?? [];
-    if (Number(length ?? 0) > stats.size) return "growing";
+    if (Number(length ?? 0) > stats.size) return "cut";
     const tail = stats.size <= HEAD_BYTES ? head : read(file, Math.max(0, stats.size - TAIL_BYTES), TAIL_BYTES);
-    return /startxref\s+\d+\s+%%EOF/.test(tail.toString("latin1")) ? "whole" : "growing";
+    return /startxref\s+\d+\s+%%EOF/.test(tail.toString("latin1")) ? "whole" : "cut";
   } finally {
     closeSync(file);
   }
@@ -111,11 +114,17 @@ export function lookAtFolder(path: string | Buffer): FolderLook | undefined {
   }
 }
 
-/** Whether a PDF of the folder is still growing. */
-export function isGrowing(folder: string | Buffer, pdfs: readonly RawName[]): boolean {
-  return pdfs.some((raw) => {
-    const path = Buffer.concat([Buffer.from(folder), Buffer.from(`/${raw}`, "latin1")]);
-    const look = lookAt(path);
-    return look === undefined || look.mark.sizeBytes === 0 || peek(path) === "growing";
-  });
+/** The first PDF of a folder that is not there as a whole, and how much of it is; undefined when all are. */
+export function findPart(
+  folder: string | Buffer,
+  pdfs: readonly RawName[],
+): { raw: RawName; extent: "cut" | "empty" } | undefined {
+  let cut: RawName | undefined;
+  for (const raw of pdfs) {
+    const extent = peek(Buffer.concat([Buffer.from(folder), Buffer.from(`/${raw}`, "latin1")]));
+    // What has not begun is given more time than what has.
+    if (extent === "empty") return { raw, extent };
+    if (extent === "cut") cut ??= raw;
+  }
+  return cut === undefined ? undefined : { raw: cut, extent: "cut" };
 }

@@ -21,6 +21,11 @@ export function toText(raw: RawName): string {
   return isAscii(raw) ? raw : Buffer.from(raw, "latin1").toString("utf8");
 }
 
+/** The name as it may stand in a sentence: nothing that a person could not see, or that turns the line around. */
+export function toVisible(raw: RawName): string {
+  return toText(raw).replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?");
+}
+
 export function fromText(text: string): RawName {
   return isAscii(text) ? text : Buffer.from(text, "utf8").toString("latin1");
 }
@@ -52,6 +57,16 @@ export function toShortHash(raw: RawName): string {
 
 export function isPdfName(raw: RawName): boolean {
   return /\.pdf$/i.test(raw);
+}
+
+/** Whether it is the sidecar of a PDF, to go by its name: "x.pdf.json". */
+export function isSidecarName(raw: RawName): boolean {
+  return /\.pdf\.json$/i.test(raw);
+}
+
+/** The PDF's name of a sidecar's. */
+export function toPdfName(sidecar: RawName): RawName {
+  return sidecar.slice(0, -".json".length);
 }
 
 function split(raw: RawName): { stem: string; ending: string } {

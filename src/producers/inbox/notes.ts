@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { replaceDurably } from "../../files/durable.ts";
 import type { Claim } from "./claim.ts";
 import { Note } from "./claim.ts";
-import { type RawName, toNoteName, toText } from "./names.ts";
+import { type RawName, toNoteName, toVisible } from "./names.ts";
 
 const ENDINGS = { failed: ".error", duplicates: ".duplicate" } as const;
 type Where = keyof typeof ENDINGS;
@@ -17,7 +17,7 @@ export function createNotes({ folders }: { folders: Record<Where, string> }) {
   return {
     /** Replaces older notes of the same name: what they told of is not there any more. */
     async write({ where, raw, note }: NonNullable<Claim["aside"]>): Promise<void> {
-      await writeFile(path(where, raw, ".txt"), `${toText(raw)}: ${note.message}\n`, { mode: 0o640 });
+      await writeFile(path(where, raw, ".txt"), `${toVisible(raw)}: ${note.message}\n`, { mode: 0o640 });
       await replaceDurably(path(where, raw, ".json"), `${JSON.stringify(note, null, 2)}\n`, { fsync: false });
     },
 

@@ -2,12 +2,13 @@ import type { Log } from "../../core/stage.ts";
 import { toShortHash, type RawName } from "./names.ts";
 import type { StatusFiles } from "./status-file.ts";
 import type { Tracker } from "./tracker.ts";
-import { unsupported } from "./unusable.ts";
+import type { Reason } from "./unusable.ts";
 
 /** More than this get no status of their own: then it is not files that went astray, but a folder that is something else. */
 const MOST_TOLD = 1_000;
+const MOST_NAMED = 10;
 
-/** Tells once of files that lie in the inbox and that nobody can use. They stay where they are. */
+/** Tells of files that lie in the inbox and cannot be taken, each time that what is the matter is another matter. */
 export function createReports({
   tracker,
   statusFiles,
@@ -19,18 +20,28 @@ export function createReports({
   log: Log;
   now: () => number;
 }) {
-  let told = new Set<RawName>();
+  const told = new Map<RawName, Reason>();
 
   return async function report(): Promise<void> {
-    const reported = tracker.reported();
-    if (reported.length === 0 && told.size === 0) return;
-    const still = new Set(reported.map(({ raw }) => raw));
-    const fresh = reported.filter(({ raw }) => !told.has(raw)).slice(0, Math.max(MOST_TOLD - told.size, 0));
-    for (const raw of told) if (!still.has(raw)) await statusFiles.forgetUnusable(raw);
-    for (const { raw, kind } of fresh) await statusFiles.tellUnusable(raw, unsupported(raw, kind), now());
-    told = new Set([...told].filter((raw) => still.has(raw)).concat(fresh.map(({ raw }) => raw)));
-    if (fresh.length === 0) return;
-    const names = fresh.slice(0, 10).map(({ raw }) => toShortHash(raw));
-    log.warn({ code: "unsupported-file", count: reported.length, names }, "files in the inbox cannot be used");
+    const reported = new Map(tracker.reported().map(({ raw, trouble }) => [raw, trouble]));
+    for (const raw of told.keys()) {
+      if (reported.has(raw)) continue;
+      await statusFiles.forgetUnusable(raw);
+      told.delete(raw);
+    }
+    const fresh = [...reported].filter(([raw, { message }]) => told.get(raw)?.message !== message);
+    const codes = new Set<string>();
+    const names: string[] = [];
+    for (const [raw, reason] of fresh) {
+      if (!told.has(raw) && told.size >= MOST_TOLD) continue;
+      if (told.get(raw)?.code !== reason.code) {
+        codes.add(reason.code);
+        if (names.length < MOST_NAMED) names.push(toShortHash(raw));
+      }
+      await statusFiles.tellUnusable(raw, reason, now());
+      told.set(raw, reason);
+    }
+    if (names.length === 0) return;
+    log.warn({ codes: [...codes], count: reported.size, names }, "files in the inbox cannot be taken");
   };
 }

@@ -1,6 +1,7 @@
 import type { Log } from "../../core/stage.ts";
 import type { SetAside } from "./aside.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
+import type { Ends } from "./ends.ts";
 import type { Follow } from "./follow.ts";
 import type { Taken } from "./intake.ts";
 import { toPath, toShortHash, toText } from "./names.ts";
@@ -17,6 +18,7 @@ export function createTaking({
   setAside,
   statusFiles,
   follow,
+  ends,
   counts,
   log,
   now,
@@ -27,6 +29,7 @@ export function createTaking({
   setAside: SetAside;
   statusFiles: StatusFiles;
   follow: Follow;
+  ends: Pick<Ends, "forgetFailure">;
   counts: { failed: number; duplicates: number };
   log: Log;
   now: () => number;
@@ -46,11 +49,17 @@ export function createTaking({
           const { submitted } = taken;
           if (submitted.outcome === "duplicate") {
             const { id, phase } = submitted.of;
-            const message = `It was handed in before for the same signer: request ${id} is ${phase}. It was set aside; nothing is signed twice.`;
+            const before = `It was handed in before for the same signer: request ${id} is ${phase}.`;
+            const message =
+              phase === "failed" || phase === "expired"
+                ? `${before} It is signed already, so do not drop it again: have the operator retry that request (signpipe retry ${id}).`
+                : `${before} It was set aside; nothing is signed twice.`;
             const note = toNote({ code: "duplicate", message }, "duplicate", { request_id: id, state: phase });
             return await giveBack(claim, { where: "duplicates", note });
           }
           log.info({ requestId: claim.id, name: toShortHash(claim.raw) }, "file taken");
+          // A convenience: when the file is delivered, it is done again.
+          await ends.forgetFailure(claim).catch(() => {});
           if (submitted.outcome === "known") await follow.apply(claim.id);
         }
       }

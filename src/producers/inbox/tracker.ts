@@ -1,8 +1,10 @@
 import { type Dir, opendirSync } from "node:fs";
-import { join } from "node:path";
+import { createDefaults } from "./defaults.ts";
 import { DEFAULTS, type Kind, toKind } from "./ignore.ts";
-import { errnoOf, isGrowing, lookAt, lookAtFolder, type Mark, peek } from "./look.ts";
+import { errnoOf, type Extent, findPart, lookAt, lookAtFolder, type Mark, peek } from "./look.ts";
 import { type RawName, toPath } from "./names.ts";
+import { createPairs } from "./pairs.ts";
+import { busy, notWhole, type Reason, unfinished, unsupported } from "./unusable.ts";
 
 /** Lengths of time in milliseconds. */
 export interface Patience {
@@ -10,11 +12,13 @@ export interface Patience {
   settleMs: number;
   /** The same for a dropped folder, into which people go on copying. */
   folderSettleMs: number;
-  /** How long a file that does not change any more may stay incomplete. */
+  /** How long a PDF that has begun, and does not change any more, may be without its end. */
+  incompleteMs: number;
+  /** The same for one that is still empty, and for a folder that people still put together. */
   settleMaxMs: number;
   /** How long a PDF waits for its sidecar when there is no defaults.json. */
   sidecarWaitMs: number;
-  /** After this a file that nobody can use is reported. */
+  /** After this, what is the matter with a file that lies in the inbox is told. */
   reportMs: number;
 }
 
@@ -22,7 +26,9 @@ export interface Patience {
 export interface Tracked {
   raw: RawName;
   kind: Kind;
-  state: "settling" | "waiting" | "busy" | "settled" | "reported";
+  state: "settling" | "waiting" | "busy";
+  /** Why it is not taken although it does not change: somebody has to do something about it. */
+  trouble: Reason | undefined;
   /** What it looked like, and since when it looks so. */
   key: string;
   sinceMs: number;
@@ -52,8 +58,10 @@ export type Tracker = ReturnType<typeof createTracker>;
  * when it is due, so that a hundred thousand files that wait cost a listing and nothing else.
  */
 export function createTracker({ inbox, patience, now }: { inbox: string; patience: Patience; now: () => number }) {
-  const { settleMs, folderSettleMs, settleMaxMs, sidecarWaitMs, reportMs } = patience;
+  const { settleMs, folderSettleMs, incompleteMs, settleMaxMs, sidecarWaitMs, reportMs } = patience;
   const items = new Map<RawName, Tracked>();
+  const pairs = createPairs({ has: (raw) => items.has(raw) });
+  const defaults = createDefaults({ inbox });
   let listing = 0;
   let hasDefaults = false;
 
@@ -74,7 +82,12 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
       folder.closeSync();
     }
     hasDefaults = sawDefaults;
-    for (const item of items.values()) if (item.listing !== listing) items.delete(item.raw);
+    for (const item of items.values()) if (item.listing !== listing) forget(item.raw);
+  }
+
+  function forget(raw: RawName): void {
+    items.delete(raw);
+    pairs.forget(raw);
   }
 
   function see(raw: RawName, kind: Kind | undefined): void {
@@ -89,6 +102,7 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
       raw,
       kind,
       state: "settling",
+      trouble: undefined,
       key: "",
       sinceMs: at,
       mark: undefined,
@@ -98,6 +112,7 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
       listing,
     };
     items.set(raw, fresh);
+    if (kind === "sidecar") pairs.see(raw);
   }
 
   /** Looks at what is due. What may be taken now, the oldest first, at most `room`. */
@@ -111,11 +126,12 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
     for (const item of [...found.filter(isSidecar), ...found.filter((one) => !isSidecar(one))]) {
       if (ready.length >= room && item.key !== "") continue;
       try {
+        item.trouble = undefined;
         const one = look(item, at);
         if (one) ready.push(one);
       } catch (error) {
-        if (errnoOf(error) === "ENOENT") items.delete(item.raw);
-        else hold(item);
+        if (errnoOf(error) === "ENOENT") forget(item.raw);
+        else hold(item, error);
       }
       await breathe();
     }
@@ -127,8 +143,9 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
 
   function look(item: Tracked, at: number): Ready | undefined {
     if (item.kind === "other") {
-      if (at - item.firstMs < reportMs) item.dueMs = item.firstMs + reportMs;
-      else report(item);
+      // What it holds makes no difference, so it is not looked at again.
+      item.trouble = unsupported(item.raw, item.kind);
+      item.dueMs = Number.POSITIVE_INFINITY;
       return undefined;
     }
     return item.kind === "folder" ? lookIntoFolder(item, at) : lookAtFile(item, at);
@@ -138,16 +155,20 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
     const path = toPath(inbox, item.raw);
     const seen = lookAt(path);
     if (!seen) {
-      items.delete(item.raw);
+      forget(item.raw);
       return undefined;
     }
     item.mark = seen.mark;
     if (!isSettled(item, seen.key, settleMs, at)) return undefined;
     if (item.kind === "special") return { item };
     if (item.kind === "sidecar") return settleSidecar(item, at);
-    const isPart = seen.mark.sizeBytes === 0 || peek(path) === "growing";
-    if (isPart && at - item.sinceMs < settleMaxMs) return later(item, at, settleMs);
-    const sidecar = items.get(`${item.raw}.json`);
+    const extent = seen.mark.sizeBytes === 0 ? "empty" : peek(path);
+    const untilMs = item.sinceMs + patienceWith(extent, 2 * settleMs);
+    if (at < untilMs) {
+      if (extent === "cut" || extent === "empty") item.trouble = notWhole(extent, untilMs);
+      return later(item, at, { firstMs: settleMs, untilMs });
+    }
+    const sidecar = items.get(pairs.sidecarOf(item.raw) ?? "");
     if (sidecar) {
       const isStill = lookAt(toPath(inbox, sidecar.raw))?.key === sidecar.key;
       if (isStill && at - sidecar.sinceMs >= settleMs) return { item, sidecar: sidecar.raw };
@@ -156,32 +177,46 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
     }
     const windowMs = hasDefaults ? 2 * settleMs : Math.max(2 * settleMs, sidecarWaitMs);
     if (at - item.sinceMs < windowMs) return waitUntil(item, item.sinceMs + windowMs);
+    item.trouble = hasDefaults ? defaults.fault() : undefined;
+    if (item.trouble) return later(item, at, { firstMs: settleMs, untilMs: Number.POSITIVE_INFINITY });
     return { item };
+  }
+
+  /** How long something of this extent may stay as it is; `leastMs` where it may not be judged earlier. */
+  function patienceWith(extent: Extent, leastMs: number): number {
+    if (extent === "empty") return settleMaxMs;
+    return extent === "cut" ? Math.max(incompleteMs, leastMs) : 0;
   }
 
   /** A settled sidecar calls its PDF; one without a PDF is reported after a while. */
   function settleSidecar(item: Tracked, at: number): undefined {
-    if (item.state !== "reported") item.state = "settled";
-    const pdf = items.get(item.raw.slice(0, -".json".length));
+    const pdf = items.get(pairs.pdfOf(item.raw));
     if (pdf) pdf.dueMs = Math.min(pdf.dueMs, at);
-    else if (at - item.firstMs >= reportMs) report(item);
-    if (item.state !== "reported") item.dueMs = Math.max(item.firstMs + reportMs, at + settleMs);
+    else item.trouble = unsupported(item.raw, item.kind);
+    waitUntil(item, at + Math.max(reportMs, settleMs));
   }
 
   function lookIntoFolder(item: Tracked, at: number): Ready | undefined {
     const path = toPath(inbox, item.raw);
     const seen = lookAtFolder(path);
     if (!seen) {
-      items.delete(item.raw);
+      forget(item.raw);
       return undefined;
     }
     if (!isSettled(item, seen.key, seen.isReady ? settleMs : folderSettleMs, at)) return undefined;
     const quietMs = at - item.sinceMs;
     if (quietMs >= settleMaxMs) return { item };
-    if (seen.pdfs.length === 0 || seen.isUnfinished) return later(item, at, folderSettleMs);
+    const untilMs = item.sinceMs + settleMaxMs;
+    if (seen.pdfs.length === 0 || seen.isUnfinished) {
+      item.trouble = unfinished(seen.isUnfinished, untilMs);
+      return later(item, at, { firstMs: folderSettleMs, untilMs });
+    }
     if (!seen.hasRequest && quietMs < sidecarWaitMs) return waitUntil(item, item.sinceMs + sidecarWaitMs);
-    if (isGrowing(path, seen.pdfs)) return later(item, at, folderSettleMs);
-    return { item };
+    const part = findPart(path, seen.pdfs);
+    const partMs = part ? item.sinceMs + patienceWith(part.extent, folderSettleMs) : 0;
+    if (!part || at >= partMs) return { item };
+    item.trouble = notWhole(part.extent, partMs, part.raw);
+    return later(item, at, { firstMs: folderSettleMs, untilMs: partMs });
   }
 
   /** Two looks that agree, far enough apart. Compares what was seen, never the clocks of two machines. */
@@ -196,10 +231,10 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
   }
 
   /** Looks again after a pause that grows, at the latest when patience ends. */
-  function later(item: Tracked, at: number, firstMs: number): undefined {
+  function later(item: Tracked, at: number, { firstMs, untilMs }: { firstMs: number; untilMs: number }): undefined {
     item.tries += 1;
     const pauseMs = Math.min(firstMs * 2 ** Math.min(item.tries - 1, 20), GROW_MOST_MS);
-    item.dueMs = Math.min(at + pauseMs, Math.max(item.sinceMs + settleMaxMs, at + 1));
+    item.dueMs = Math.min(at + pauseMs, Math.max(untilMs, at + 1));
     item.state = "settling";
   }
 
@@ -208,27 +243,28 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
     item.dueMs = dueMs;
   }
 
-  function report(item: Tracked): void {
-    item.state = "reported";
-    item.dueMs = Number.POSITIVE_INFINITY;
-  }
-
   /** Somebody else has it open, or we may not touch it: tried again for ever, ever more rarely. */
-  function hold(item: Tracked): void {
+  function hold(item: Tracked, error: unknown): void {
     item.tries += 1;
     item.state = "busy";
+    item.trouble = busy(errnoOf(error));
     item.dueMs = now() + Math.min(Math.max(settleMs, 1_000) * 2 ** Math.min(item.tries - 1, 20), GROW_MOST_MS);
+  }
+
+  /** Whether a person should hear of it: not of what may be over in a moment. */
+  function isReported({ trouble, sinceMs }: Tracked): boolean {
+    return trouble !== undefined && now() - sinceMs >= reportMs;
   }
 
   return {
     list,
     due,
     hold,
-    forget: (raw: RawName) => void items.delete(raw),
-    hasDefaults: () => hasDefaults,
+    forget,
     size: () => items.size,
-    /** Entries that nobody can use, for the report. */
-    reported: () => [...items.values()].filter(({ state }) => state === "reported"),
+    /** Entries that are not taken, and why. */
+    reported: () =>
+      [...items.values()].filter(isReported).map(({ raw, trouble }) => ({ raw, trouble: trouble as Reason })),
     /** When the next entry is due. */
     nextMs(): number {
       let next = Number.POSITIVE_INFINITY;
@@ -238,12 +274,13 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
     figures() {
       const counts = { waiting: 0, settling: 0, busy: 0, unusable: 0 };
       let oldestMs = 0;
-      for (const { state, firstMs } of items.values()) {
-        counts[state === "reported" ? "unusable" : state === "settled" ? "waiting" : state] += 1;
-        if (state !== "reported") oldestMs = Math.max(oldestMs, now() - firstMs);
+      for (const item of items.values()) {
+        const is = item.state !== "busy" && isReported(item) ? "unusable" : item.state;
+        counts[is] += 1;
+        if (is !== "unusable") oldestMs = Math.max(oldestMs, now() - item.firstMs);
       }
       return { ...counts, oldestMs };
     },
-    defaultsPath: join(inbox, DEFAULTS),
+    defaultsPath: defaults.path,
   };
 }

@@ -1,7 +1,7 @@
 import type { Failure } from "../../core/errors.ts";
 import type { ManifestProblem } from "../manifest.ts";
 import { DEFAULTS, REQUEST } from "./ignore.ts";
-import { type RawName, toText } from "./names.ts";
+import { type RawName, toPdfName, toVisible } from "./names.ts";
 
 /** Why a file cannot be used: a code, and one sentence that says what to do. */
 export interface Reason {
@@ -61,6 +61,48 @@ export function badRequest(file: RawName, problems: readonly ManifestProblem[]):
   return { code: "invalid-manifest", message: `${quote(file)} cannot be used: ${list}. Correct it, ${AGAIN}.` };
 }
 
+/** The same for the file that speaks for many: the PDFs need not be dropped again. */
+export function brokenDefaults({ code, message }: Reason): Reason {
+  const what = message.slice(0, message.lastIndexOf(`, ${AGAIN}`));
+  return { code, message: `${what}; until then PDFs without a JSON file of their own wait in the inbox.` };
+}
+
+/** Two things that are the matter with the same file, so that nobody has to come twice. */
+export function both(first: Reason, second: Reason): Reason {
+  const besides = second.message.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
+  return { code: first.code, message: `${first.message.replace(`, ${AGAIN}`, "")} Besides, ${besides}` };
+}
+
+/** A PDF that is not there as a whole, and does not change. `name` says which one, in a folder. */
+export function notWhole(extent: "cut" | "empty", untilMs: number, name?: RawName): Reason {
+  const file = name === undefined ? "It" : quote(name);
+  const what = extent === "empty" ? `${file} is empty so far` : `${file} is incomplete so far: its end is missing`;
+  return { code: extent === "empty" ? "file-empty" : "pdf-incomplete", message: `${what}. ${waitsUntil(untilMs)}` };
+}
+
+/** A folder that somebody seems to be putting together. */
+export function unfinished(isUnfinished: boolean, untilMs: number): Reason {
+  return isUnfinished
+    ? {
+        code: "pdf-incomplete",
+        message: `A file in the folder has a name that says it is still being written (.part, .tmp, …). ${waitsUntil(untilMs)}`,
+      }
+    : { code: "no-documents", message: `The folder has no PDF yet. ${waitsUntil(untilMs)}` };
+}
+
+function waitsUntil(untilMs: number): string {
+  return `It is given time until ${new Date(untilMs).toISOString().slice(0, 16).replace("T", " ")} UTC, and set aside if nothing changes.`;
+}
+
+/** Somebody has it open, or we may not touch it. */
+export function busy(errno: string): Reason {
+  const isDenied = errno === "EACCES" || errno === "EPERM";
+  const message = isDenied
+    ? "It may not be read, or not be moved out of the inbox: allow that to the user under whom signpipe runs. It is tried again by itself."
+    : `It cannot be read at the moment (${errno}): close it where it is open. It is tried again by itself.`;
+  return { code: "file-busy", message };
+}
+
 export function wrongFolder(pdfs: readonly RawName[], strangers: readonly RawName[], most: number): Reason | undefined {
   if (strangers.length > 0) {
     const named = strangers.slice(0, MOST_NAMED).map(quote).join(", ");
@@ -79,7 +121,7 @@ export function wrongFolder(pdfs: readonly RawName[], strangers: readonly RawNam
 
 export function unsupported(raw: RawName, kind: string): Reason {
   if (kind === "sidecar") {
-    const pdf = quote(raw.slice(0, -".json".length));
+    const pdf = quote(toPdfName(raw));
     return {
       code: "pdf-missing",
       message: `It waits for ${pdf}: put that PDF beside it, or take it out of the inbox.`,
@@ -89,6 +131,11 @@ export function unsupported(raw: RawName, kind: string): Reason {
     const message = `${REQUEST} belongs into a folder together with its PDFs; for single PDFs rename it to ${DEFAULTS}.`;
     return { code: "unsupported-file", message };
   }
+  if (/\.json$/i.test(raw)) {
+    const pdf = quote(raw.replace(/\.json$/i, ".pdf.json"));
+    const message = `A JSON file belongs to the PDF that it is named after: if it says who signs, rename it, for instance to ${pdf}.`;
+    return { code: "unsupported-file", message };
+  }
   return {
     code: "unsupported-file",
     message:
@@ -96,9 +143,8 @@ export function unsupported(raw: RawName, kind: string): Reason {
   };
 }
 
-/** A name between quotes, without anything that a person could not see. */
 function quote(raw: RawName): string {
-  return `"${toText(raw).replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?")}"`;
+  return `"${toVisible(raw)}"`;
 }
 
 function endSentence(text: string): string {

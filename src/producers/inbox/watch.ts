@@ -19,8 +19,12 @@ const SILENT: Record<number, string> = {
 const DEBOUNCE_MS = 100;
 
 /** Whether to watch a folder or only to list it, and why. */
-export function chooseMode(folder: string): { mode: Mode; why: string } {
-  const name = SILENT[statfsSync(folder).type >>> 0];
+export function chooseMode(
+  folder: string,
+  typeOf: (folder: string) => number = (path) => statfsSync(path).type,
+): { mode: Mode; why: string } {
+  // Some systems give it with its sign.
+  const name = SILENT[typeOf(folder) >>> 0];
   return name
     ? { mode: "poll", why: `the inbox is on ${name}, whose events are not reliable` }
     : { mode: "native", why: "the file system tells of changes" };

@@ -1,20 +1,15 @@
 -- Writes a request only if nobody wrote it since we read it, with its history line, its place in the indexes and the
 -- wish to be looked at, in one step. Optionally only while this worker still holds its job (the fence).
--- KEYS: request, history, due, index it leaves, index it enters, pks, BullMQ lock, then sets that want to know, then
---       keys that must hold this id
+-- KEYS: request, history, due, index it leaves, index it enters, pks, BullMQ lock, then sets that want to know
 -- ARGV: id, version we read, stage, phase, now, json, history line, due ("" = none), created,
 --       lock token ("" = no fence), request_pk ("" = none), "set" or "drop" the request_pk, "1" = nudge,
---       version to get past ("" = none), how many keys must hold this id
--- Returns {version, nudged}; 0 when somebody else wrote; -1 when the lock is not ours; -2 when a key holds another id.
+--       version to get past ("" = none)
+-- Returns {version, nudged}; 0 when somebody else wrote; -1 when the lock is not ours.
 local value = redis.call('GET', KEYS[1])
 local version, nudged = '0', '0'
 if value then version, nudged = string.match(value, '^(%d+)|[^|]*|[^|]*|(%d+)|') end
 if version ~= ARGV[2] then return 0 end
 if ARGV[10] ~= '' and redis.call('GET', KEYS[7]) ~= ARGV[10] then return -1 end
-local claims = #KEYS - tonumber(ARGV[15])
-for i = claims + 1, #KEYS do
-  if redis.call('GET', KEYS[i]) ~= ARGV[1] then return -2 end
-end
 version = tostring(math.max(tonumber(version), tonumber(ARGV[14]) or 0) + 1)
 if ARGV[13] == '1' then nudged = string.format('%.0f', math.max(tonumber(nudged) + 1, tonumber(ARGV[5]))) end
 redis.call('SET', KEYS[1], table.concat({version, ARGV[3], ARGV[4], nudged, ARGV[5], ARGV[6]}, '|'))
@@ -25,5 +20,5 @@ if KEYS[4] ~= KEYS[5] or ARGV[2] == '0' then redis.call('ZADD', KEYS[5], ARGV[9]
 if ARGV[11] ~= '' then
   if ARGV[12] == 'set' then redis.call('HSET', KEYS[6], ARGV[11], ARGV[1]) else redis.call('HDEL', KEYS[6], ARGV[11]) end
 end
-for i = 8, claims do redis.call('SADD', KEYS[i], ARGV[1]) end
+for i = 8, #KEYS do redis.call('SADD', KEYS[i], ARGV[1]) end
 return {version, nudged}

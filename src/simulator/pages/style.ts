@@ -41,11 +41,12 @@ h1 { margin: 0 0 .35rem; font-size: 1.55rem; line-height: 1.25; letter-spacing: 
 h2 { margin: 2rem 0 .6rem; font-size: 1.05rem; font-weight: 650; }
 p { margin: 0 0 1rem; }
 .faint { color: var(--faint); }
+code { overflow-wrap: anywhere; }
 .small { font-size: .875rem; }
 a { color: var(--accent); text-underline-offset: 3px; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 14px; padding: 1.25rem; margin: 1.1rem 0; }
 .card > :last-child { margin-bottom: 0; }
-.nav { display: flex; gap: 1.2rem; margin: 0 0 1.4rem; font-size: .925rem; }
+.nav { display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; margin: 0 0 1.4rem; font-size: .925rem; }
 .nav a { text-decoration: none; }
 .nav a:hover { text-decoration: underline; }
 dl { display: grid; grid-template-columns: auto 1fr; gap: .45rem 1.1rem; margin: 0; font-size: .925rem; }

@@ -1,0 +1,43 @@
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { type Manifest, MANIFEST_BYTES, readManifest } from "../manifest.ts";
+import { errnoOf } from "./look.ts";
+import type { RawName } from "./names.ts";
+import { badRequest, type Reason, requestSpecial } from "./unusable.ts";
+
+/** Carries a reason out of a step. */
+export class Unusable extends Error {
+  override readonly name = "Unusable";
+  readonly reason: Reason;
+  constructor(reason: Reason) {
+    super(reason.code);
+    this.reason = reason;
+  }
+}
+
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** The file's bytes, when it is there; cut off behind the limit, which the reader of manifests notices. */
+export function readSmall(path: string): Buffer | undefined {
+  let file: number;
+  try {
+    file = openSync(path, READ);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return undefined;
+    if (errnoOf(error) === "ELOOP" || errnoOf(error) === "ENXIO") throw new Unusable(requestSpecial());
+    throw error;
+  }
+  try {
+    if (!fstatSync(file).isFile()) throw new Unusable(requestSpecial());
+    const buffer = Buffer.allocUnsafe(MANIFEST_BYTES + 1);
+    return Buffer.from(buffer.subarray(0, readSync(file, buffer, 0, buffer.length, 0)));
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** The manifest in a file that is called `name`. Throws Unusable, with each field that is wrong. */
+export function toManifest(bytes: Buffer, name: RawName): Manifest {
+  const read = readManifest(bytes);
+  if (!read.ok) throw new Unusable(badRequest(name, read.problems));
+  return read.manifest;
+}

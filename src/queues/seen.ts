@@ -1,0 +1,68 @@
+import type { Redis } from "ioredis";
+import { readFileSync } from "node:fs";
+import { setTimeout as pause } from "node:timers/promises";
+import { RetryableError } from "../core/errors.ts";
+import type { RequestId, SignRequest } from "../core/request.ts";
+import { isEnd } from "../core/status.ts";
+import type { Keys } from "./keys.ts";
+import type { Store } from "./store.ts";
+
+/** How long a document counts as seen. */
+const SEEN_MS = 90 * 86_400_000;
+/** Between a mark and the record of its request lie milliseconds. After this its process must be dead. */
+const IN_FLIGHT_MS = 10_000;
+const LOOK_AGAIN_MS = 25;
+const GIVE_UP_MS = 2 * IN_FLIGHT_MS;
+
+interface Scripts {
+  signpipeTakeOver(key: string, seen: string, id: string, lifeMs: number): Promise<0 | 1>;
+}
+
+/** Marks that tell which request has a document for a signer, so that it is not signed twice. */
+export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; store: Pick<Store, "read"> }) {
+  const lua = readFileSync(new URL("./scripts/take-over.lua", import.meta.url), "utf8");
+  redis.defineCommand("signpipeTakeOver", { numberOfKeys: 1, lua });
+  const scripts = redis as unknown as Scripts;
+
+  /** Marks one document for `id`. The request that has it otherwise. */
+  async function claimOne(id: RequestId, key: string): Promise<SignRequest | undefined> {
+    const untilMs = performance.now() + GIVE_UP_MS;
+    while (performance.now() < untilMs) {
+      if ((await redis.set(key, id, "PX", SEEN_MS, "NX")) === "OK") return undefined;
+      const [other, leftMs] = await Promise.all([redis.get(key), redis.pttl(key)]);
+      if (other === null) continue;
+      const earlier = other === id ? undefined : (await store.read(other))?.request;
+      if (earlier && isInTheWay(earlier)) return earlier;
+      // Its record is about to be written: whether this is a duplicate shows in a moment.
+      const isInFlight = other !== id && !earlier && SEEN_MS - leftMs < IN_FLIGHT_MS;
+      if (isInFlight) await pause(LOOK_AGAIN_MS);
+      else if ((await scripts.signpipeTakeOver(key, other, id, SEEN_MS)) === 1) return undefined;
+    }
+    throw new RetryableError("Many hand in the same document at once; try again", { code: "contended" });
+  }
+
+  return {
+    /**
+     * Claims documents, by their fingerprints, for `id`. The earlier request that has one of them, if there is: then
+     * `id` is a duplicate of it. Throws RetryableError "contended".
+     */
+    async claim(id: RequestId, prints: readonly string[]): Promise<SignRequest | undefined> {
+      // All in one order: two requests that share two documents would otherwise wait for each other.
+      for (const print of [...prints].sort()) {
+        const earlier = await claimOne(id, keys.seen(print));
+        if (earlier) return earlier;
+      }
+      return undefined;
+    },
+
+    /** Marks documents for `id` whoever has them: the caller asked for it. */
+    async mark(id: RequestId, prints: readonly string[]): Promise<void> {
+      for (const print of prints) await redis.set(keys.seen(print), id, "PX", SEEN_MS);
+    },
+  };
+}
+
+/** Open, done, or signed and failed on the way back: a new attempt would sign it twice. */
+function isInTheWay({ phase, facts }: SignRequest): boolean {
+  return phase === "done" || !isEnd(phase) || facts["signedMs"] !== undefined;
+}

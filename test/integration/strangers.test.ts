@@ -1,0 +1,102 @@
+import { expect, test } from "vitest";
+import { z } from "zod";
+import type { AnyStage } from "../../src/core/stage.ts";
+import { newId, startToy } from "../helpers/toy.ts";
+
+const HALF_AN_HOUR_MS = 30 * 60_000;
+
+async function startStrangers() {
+  const clock = { atMs: Date.UTC(2026, 10, 24, 9) };
+  const stage: AnyStage<object> = {
+    name: "create",
+    title: "create",
+    needs: z.object({}),
+    gives: z.object({}).loose(),
+    attempts: 1,
+    backoff: () => 10,
+    timeout: "5s",
+    concurrency: 1,
+    retryFrom: "create",
+    afterSilence: "repeat",
+    run: () => Promise.resolve({}),
+  };
+  return { clock, ...(await startToy([stage], { now: () => clock.atMs })) };
+}
+
+test("a request_pk that is nobody's is kept with the print of its person, once, and dropped when it is settled", async () => {
+  const { strangers, redis, keys } = await startStrangers();
+  expect(await strangers.add(4711)).toBe(true);
+  expect(await strangers.add(4711)).toBe(false);
+  expect(await strangers.add(4712)).toBe(true);
+  await strangers.keepPrint(4711, "print-of-ana");
+  expect(await strangers.list()).toEqual([
+    { requestPk: 4711, print: "print-of-ana" },
+    { requestPk: 4712, print: undefined },
+  ]);
+  await strangers.drop(4711);
+  expect(await strangers.list()).toEqual([{ requestPk: 4712, print: undefined }]);
+  expect(await redis.hlen(keys.strangerPrints)).toBe(0);
+});
+
+test("one that turns out to be a request's own is no stranger any more", async () => {
+  const { strangers, redis, keys } = await startStrangers();
+  await strangers.add(4711);
+  await redis.hset(keys.pks, "4711", newId());
+  expect(await strangers.list()).toEqual([]);
+});
+
+test("strangers are forgotten after half an hour, their prints with them, whether or not others come after", async () => {
+  const { clock, strangers, redis, keys } = await startStrangers();
+  await strangers.add(1);
+  await strangers.keepPrint(1, "print-of-ana");
+  clock.atMs += HALF_AN_HOUR_MS - 1;
+  expect(await strangers.list()).toHaveLength(1);
+  await strangers.add(2);
+  await strangers.keepPrint(2, "print-of-eva");
+  clock.atMs += 2;
+  expect(await strangers.list()).toEqual([{ requestPk: 2, print: "print-of-eva" }]);
+  expect(await redis.hgetall(keys.strangerPrints)).toEqual({ "2": "print-of-eva" });
+  await strangers.add(3);
+  expect(await redis.zrange(keys.strangers, 0, "-1")).toEqual(["2", "3"]);
+  clock.atMs += HALF_AN_HOUR_MS + 1;
+  expect(await strangers.list()).toEqual([]);
+  expect(await redis.exists(keys.strangerPrints)).toBe(0);
+});
+
+test("a flood of strangers fills a bounded list, and there is room again when they lapse", async () => {
+  const { clock, strangers, redis, keys } = await startStrangers();
+  const added = await Promise.all(Array.from({ length: 999 }, (_, i) => strangers.add(i + 1)));
+  expect(added.every(Boolean)).toBe(true);
+  expect(await strangers.add(1_000)).toBe(true);
+  expect(await strangers.add(1_001)).toBe(false);
+  expect(await redis.zcard(keys.strangers)).toBe(1_000);
+  clock.atMs += HALF_AN_HOUR_MS;
+  expect(await strangers.add(1_001)).toBe(true);
+  expect(await redis.zcard(keys.strangers)).toBe(1);
+});
+
+test("requests that may have an orphan are remembered until their time is over, or it was found", async () => {
+  const { clock, strangers, redis, keys } = await startStrangers();
+  const [found, open, late] = [newId(), newId(), newId()];
+  await strangers.suspect(found, "print-of-ana", clock.atMs + 60_000);
+  await strangers.suspect(open, "print-of-eva", clock.atMs + 60_000);
+  expect((await strangers.suspects()).map(({ id }) => id).sort()).toEqual([found, open].sort());
+  await strangers.clear(found);
+  expect(await strangers.suspects()).toEqual([{ id: open, print: "print-of-eva" }]);
+  clock.atMs += 60_001;
+  expect(await strangers.suspects()).toEqual([]);
+  await strangers.suspect(late, "print-of-ana", clock.atMs + 60_000);
+  expect(await redis.zrange(keys.suspects, 0, "-1")).toEqual([late]);
+});
+
+test("a webhook about nobody's request makes the ones with an unheard creation look at once, and the others not", async () => {
+  const { clock, pipeline, store, strangers, submit } = await startStrangers();
+  const [unheard, other] = [await submit(), await submit()];
+  await strangers.suspect(unheard, "print-of-ana", clock.atMs + 60_000);
+  expect(await pipeline.nudge(4711)).toBe(false);
+  const nudged = async (id: string) => (await store.read(id))?.nudgedMs;
+  expect([await nudged(unheard), await nudged(other)]).toEqual([clock.atMs, 0]);
+  clock.atMs += 1_000;
+  expect(await pipeline.nudge(4711)).toBe(false); // known by now: nothing new to look for
+  expect(await nudged(unheard)).toBe(clock.atMs - 1_000);
+});
