@@ -43,10 +43,10 @@ export function makeWishes(count: number, random: Random, { newOtp }: { newOtp: 
       phoneSha256: sha256(phone),
       email: `canary.${n}.${random.between(1000, 9999)}@example.com`,
       approval,
-      authentication: random.next() < 0.2 ? "external" : "sms",
-      decision: approval === "manual" && random.next() < 0.06 ? "refuse" : "approve",
+      authentication: random.next() < 0.2 && n >= newOtp ? "external" : "sms",
+      decision: approval === "manual" && random.next() < 0.06 && n >= newOtp ? "refuse" : "approve",
       wrongCodes: n < newOtp ? 3 : random.next() < 0.06 ? random.between(1, 2) : 0,
-      cancelAt: roll < 0.04 ? random.pick(["identification", "approval", "code"] as const) : undefined,
+      cancelAt: roll < 0.04 && n >= newOtp ? random.pick(["identification", "approval", "code"] as const) : undefined,
     };
   });
 }

@@ -213,7 +213,8 @@ export async function runChaos(options: Options): Promise<Outcome> {
     switch (mishap.kind) {
       case "kill": {
         const member = memberAt(mishap.member);
-        if (mishap.atBoundary === undefined) return void (await member.end("SIGKILL"));
+        // The process at the doors has no costly calls, and so no boundary to die at.
+        if (mishap.atBoundary === undefined || mishap.member === 0) return void (await member.end("SIGKILL"));
         const gone = untilGone(fleet, member.name);
         member.order({ kind: "die-at-boundary", after: mishap.atBoundary });
         await Promise.race([gone, pause(8_000)]);
