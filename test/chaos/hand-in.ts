@@ -21,11 +21,15 @@ export interface Wish extends HandedIn {
 const sha256 = (data: Buffer | string) => createHash("sha256").update(data).digest("hex");
 
 /** The requests of a run, all of them different. */
-export function makeWishes(count: number, random: Random, { newOtp }: { newOtp: number }): Wish[] {
+export function makeWishes(
+  count: number,
+  random: Random,
+  { newOtp = 0, unusable = 0.01 }: { newOtp?: number; unusable?: number } = {},
+): Wish[] {
   return Array.from({ length: count }, (_, n) => {
     const name = `case-${String(n).padStart(5, "0")}`;
     const roll = random.next();
-    const usable = random.next() >= 0.01;
+    const usable = random.next() >= unusable;
     const documents = usable && random.next() < 0.15 ? random.between(2, 4) : 1;
     const bytes = Array.from({ length: documents }, (_, i) => makePdf(`${name} ${i} ${random.next()}`));
     if (!usable) bytes[0] = bytes[0]?.subarray(0, 200) ?? Buffer.alloc(0);
@@ -106,8 +110,12 @@ export async function drop(wish: Wish, inbox: string, stage: string): Promise<vo
   }
 }
 
-/** Posts a request until it is accepted, with one Idempotency-Key. */
-export async function post(wish: Wish, api: { url: string; key: string }, isOver: () => boolean): Promise<void> {
+/** Posts a request until it is accepted, with one Idempotency-Key. Its id; undefined when it is over before. */
+export async function post(
+  wish: Wish,
+  api: { url: string; key: string },
+  isOver: () => boolean,
+): Promise<string | undefined> {
   while (!isOver()) {
     const form = new FormData();
     form.set("manifest", manifestOf(wish));
@@ -121,7 +129,7 @@ export async function post(wish: Wish, api: { url: string; key: string }, isOver
         body: form,
         signal: AbortSignal.timeout(15_000),
       });
-      if (answer.status === 202) return void (await answer.body?.cancel());
+      if (answer.status === 202) return ((await answer.json()) as { id: string }).id;
       if (answer.status < 500 && answer.status !== 409 && answer.status !== 429) {
         throw new Error(`${wish.name} was answered ${answer.status}: ${await answer.text()}`);
       }
@@ -131,4 +139,5 @@ export async function post(wish: Wish, api: { url: string; key: string }, isOver
     }
     await pause(300);
   }
+  return undefined;
 }

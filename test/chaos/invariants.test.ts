@@ -150,7 +150,7 @@ test("an orphan that was cancelled, or is known as one, breaks nothing", () => {
   orphan(cancelled, "cancel");
   const known = good();
   orphan(known);
-  known.dump.set("{chaos}:unheard", { type: "zset", value: [[ID, T0]] });
+  known.dump.set("{chaos}:suspects", { type: "zset", value: [[ID, T0]] });
   for (const evidence of [cancelled, known]) {
     evidence.journal.lines.splice(2, 0, { ...(evidence.journal.lines[1] as JournalEntry), version: 2, atMs: T0 + 600 });
     expect(findViolations(evidence).filter(({ invariant }) => invariant !== "I8")).toEqual([]);

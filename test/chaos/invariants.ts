@@ -131,7 +131,11 @@ const CHECKS: Record<string, Check> = {
         if (own.length > (usable ? (way === "api" ? copies : 1) : 0)) {
           yield `${name}/${document} has ${own.length} records (${own.map(({ id }) => id).join(", ")})`;
         }
-        if (own.length > 0 && !files.some((file) => file.sha256 === sha256 && !file.path.startsWith("inbox/"))) {
+        // Senders by API keep what they sent: of what was refused or cancelled, the copy here goes.
+        const mustBe = own.filter(
+          ({ source, phase }) => source === "inbox" || !["refused", "cancelled"].includes(phase),
+        );
+        if (mustBe.length > 0 && !files.some((file) => file.sha256 === sha256 && !file.path.startsWith("inbox/"))) {
           yield `${name}/${document} has a record, and its bytes are nowhere`;
         }
       }
@@ -140,7 +144,7 @@ const CHECKS: Record<string, Check> = {
 
   *I2({ cases, linesOf, records, dump }) {
     const suspects = new Set(
-      [...dump].filter(([key]) => key.endsWith(":unheard")).flatMap(([, { value }]) => membersOf(value)),
+      [...dump].filter(([key]) => key.endsWith(":suspects")).flatMap(([, { value }]) => membersOf(value)),
     );
     for (const one of cases.filter(({ isBound }) => !isBound)) {
       const { entries, record } = one;

@@ -9,6 +9,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: "1" },
     workers: { type: "string", default: "3" },
     span: { type: "string" },
+    lock: { type: "string", default: "15000" },
     naive: { type: "boolean", default: false },
     keep: { type: "boolean", default: false },
   },
@@ -18,6 +19,7 @@ const outcome = await runChaos({
   seed: number("seed", values.seed),
   workers: number("workers", values.workers),
   ...(values.span !== undefined && { spanMs: number("span", values.span) * 1_000 }),
+  lockMs: number("lock", values.lock),
   naive: values.naive,
   say: (line) => void process.stderr.write(`${line}\n`),
 });

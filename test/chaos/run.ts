@@ -1,17 +1,12 @@
-import { createWriteStream, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { Redis } from "ioredis";
-import { startSimulator } from "../../src/simulator/index.ts";
-import { check } from "./checker.ts";
-import { type HandedIn, recordsOf, type DumpedKey } from "./evidence.ts";
-import { type Fleet, type Member, startFleet } from "./fleet.ts";
+import type { Redis } from "ioredis";
+import { ENDS, PREFIX, readDump, readRecords, type Rough, startDeployment } from "./deployment.ts";
+import { recordsOf } from "./evidence.ts";
+import type { Fleet, Member } from "./fleet.ts";
 import { drop, makeWishes, post, type Wish } from "./hand-in.ts";
 import type { Violation } from "./invariants.ts";
 import { startPeople } from "./people.ts";
 import { randomFrom } from "./random.ts";
-import { freePort, startRedisServer } from "./redis-server.ts";
 import { type Amounts, amountsFor, makeSchedule, type Mishap } from "./schedule.ts";
 
 export interface Options {
@@ -23,6 +18,8 @@ export interface Options {
   spanMs?: number;
   /** How long everything may take to come to rest afterwards, in milliseconds. */
   restWithinMs?: number;
+  /** A silent worker is taken over from after this, in milliseconds. */
+  lockMs?: number;
   /** Without intents and journal: must go wrong. */
   naive?: boolean;
   amounts?: Partial<Amounts>;
@@ -43,86 +40,28 @@ export interface Outcome {
   remove(): void;
 }
 
-const PREFIX = "{chaos}";
-const LOCK_MS = 4_000;
-const SECRETS = { billing: "canary-billing-7b1e", rao: "canary-rao-91ac", pin: "canary-pin-5d20" };
-const RUNNING_ENDS = ["done", "refused", "cancelled", "expired", "failed"];
-
 /** One run: a deployment, its people, its misfortunes, and what the checker says of it. The seed decides what happens. */
 export async function runChaos(options: Options): Promise<Outcome> {
-  const { requests, seed, workers = 3, naive = false, say = () => {} } = options;
+  const { requests, seed, workers = 3, lockMs = 4_000, naive = false, say = () => {} } = options;
   const spanMs = options.spanMs ?? Math.max(40_000, requests * 100);
   const restWithinMs = options.restWithinMs ?? Math.min(Math.max(180_000, requests * 60), 600_000);
   const random = randomFrom(seed);
-  const amounts = { ...amountsFor(requests, { members: workers + 1, spanMs, lockMs: LOCK_MS }), ...options.amounts };
+  const amounts = { ...amountsFor(requests, { members: workers + 1, spanMs, lockMs }), ...options.amounts };
   const schedule = makeSchedule(amounts, random.fork("schedule"));
   const wishes = makeWishes(requests, random.fork("wishes"), { newOtp: requests >= 100 && !naive ? 1 : 0 });
   const startedMs = Date.now();
 
-  const dir = mkdtempSync(join(tmpdir(), "signpipe-chaos-"));
-  const dataDir = join(dir, "data");
-  const stageDir = join(dir, "stage");
-  for (const folder of [join(dataDir, "inbox"), stageDir]) mkdirSync(folder, { recursive: true });
-  const redisServer = await startRedisServer(join(dir, "redis"));
-  const simulator = await startSimulator({
-    dataDir: join(dir, "simulator"),
-    humans: { signer: "auto", signerDelayMs: 300 },
-    webhooks: { timeoutMs: 2_000 },
-  });
-  const apiPort = await freePort();
-  const api = { url: `http://127.0.0.1:${apiPort}`, key: "canary-api-key-3f9c2b7e" };
-  const webhookSecret = "canary-webhook-secret-0c41d5";
-  simulator.set({ webhookUrl: `${api.url}/webhooks/oneshot/${webhookSecret}` });
+  const deployment = await startDeployment({ lockMs });
+  const { api, redis, redisServer, simulator, dir } = deployment;
   for (const fault of schedule.faults) simulator.fault(fault);
-  const settings = {
-    DATA_DIR: dataDir,
-    REDIS_PREFIX: PREFIX,
-    API_PORT: String(apiPort),
-    API_KEYS: `chaos:${api.key}`,
-    WEBHOOK_SECRET: webhookSecret,
-    ONESHOT_REGISTRATION_AUTHORITY: "1000",
-    ONESHOT_PROFILE: "PFnubeQAFCiudadano",
-    ONESHOT_BILLING_USERNAME: "billing",
-    ONESHOT_BILLING_PASSWORD: SECRETS.billing,
-    ONESHOT_RAO: "1400",
-    ONESHOT_RAO_USERNAME: "1000001",
-    ONESHOT_RAO_PASSWORD: SECRETS.rao,
-    ONESHOT_RAO_PIN: SECRETS.pin,
-    APPROVAL: "manual",
-    INBOX_SETTLE_MS: "300",
-    INBOX_SWEEP_MS: "1000",
-    INBOX_FOLDER_SETTLE_MS: "500",
-    LOCK_MS: String(LOCK_MS),
-    ONESHOT_TIMEOUT_MS: "3000",
-    ONESHOT_SIGN_TIMEOUT_MS: "5000",
-    SETTLE_MS: "4000",
-    SIGN_SETTLE_MS: "6000",
-    CREATE_GRACE_MS: "8000",
-    RECONCILE_MS: "5000",
-    SHUTDOWN_GRACE_MS: "10000",
-    LOG_LEVEL: "debug",
-  };
-  // Requests may ask to be approved without a RAO; those that do not are decided by one.
-  const forAll = { ...settings, APPROVAL: "auto" };
-  const fleet = await startFleet({
-    dir: join(dir, "logs"),
-    redisPort: redisServer.port,
-    providerUrl: new URL(simulator.url),
-    members: [
-      { name: "front", start: { parts: ["api", "inbox"], settings: forAll, naive } },
-      ...Array.from({ length: workers }, (_, i) => ({
-        name: `worker-${i + 1}`,
-        start: {
-          parts: i === 0 ? (["workers", "keeping"] as const).slice() : (["workers"] as const).slice(),
-          settings: forAll,
-          naive,
-        },
-      })),
-    ],
-  });
-  const redis = new Redis(redisServer.port, "127.0.0.1", { maxRetriesPerRequest: 1 });
-  redis.on("error", () => {});
-
+  const fleet = await deployment.start([
+    { name: "front", parts: ["api", "inbox"], naive },
+    ...Array.from({ length: workers }, (_, i) => ({
+      name: `worker-${i + 1}`,
+      parts: i === 0 ? (["workers", "keeping"] as const) : (["workers"] as const),
+      naive,
+    })),
+  ]);
   const recovery = watchRecovery(fleet, redis);
   const sigtermMs: number[] = [];
   const done: Record<string, number> = {};
@@ -135,7 +74,12 @@ export async function runChaos(options: Options): Promise<Outcome> {
       api,
       codesOf: (phone) => simulator.outbox.filter((message) => message.phone === phone).map(({ code }) => code),
     });
-    const handing = handIn(wishes, { api, inbox: join(dataDir, "inbox"), stageDir, overMs: spanMs * 0.75 });
+    const handing = handIn(wishes, {
+      api,
+      inbox: deployment.inbox,
+      stageDir: deployment.stageDir,
+      overMs: spanMs * 0.75,
+    });
     const playing = play();
     await Promise.all([handing, playing]);
     const lastMs = Date.now();
@@ -144,30 +88,8 @@ export async function runChaos(options: Options): Promise<Outcome> {
     say(`last misfortune after ${seconds(lastMs - startedMs)}; waiting for rest`);
     const restMs = await untilRest(lastMs);
     await people.stop();
-    sigtermMs.push(...(await fleet.stop()));
-    writeFileSync(join(dir, "exits.json"), JSON.stringify(fleet.exits));
-    writeFileSync(join(dir, "handed-in.json"), JSON.stringify(wishes.map(toHandedIn)));
-    writeFileSync(
-      join(dir, "canaries.json"),
-      JSON.stringify(
-        canaries(
-          wishes,
-          simulator.outbox.map(({ code }) => code),
-        ),
-      ),
-    );
-    await dumpRedis(redis, join(dir, "dump.jsonl"));
-    const places = {
-      dataDir,
-      ledgerPath: join(dir, "simulator", "ledger.jsonl"),
-      dumpPath: join(dir, "dump.jsonl"),
-      handedInPath: join(dir, "handed-in.json"),
-      exitsPath: join(dir, "exits.json"),
-      canariesPath: join(dir, "canaries.json"),
-      searched: [...fleet.logs, ...redisServer.files()],
-      redisPrefix: PREFIX,
-    };
-    const violations = check(places);
+    sigtermMs.push(...(await deployment.stop()));
+    const violations = await deployment.check(wishes);
     if (restMs === undefined) {
       violations.push({ invariant: "I9", text: `I9: not everything had come to rest after ${seconds(restWithinMs)}` });
     }
@@ -182,14 +104,11 @@ export async function runChaos(options: Options): Promise<Outcome> {
       durationMs: Date.now() - startedMs,
       restMs,
       dir,
-      remove: () => rmSync(dir, { recursive: true, force: true }),
+      remove: deployment.remove,
     };
   } finally {
     await people?.stop();
-    await fleet.kill();
-    redis.disconnect();
-    await simulator.close();
-    await redisServer.stop();
+    await deployment.close();
   }
 
   async function play(): Promise<void> {
@@ -268,7 +187,7 @@ export async function runChaos(options: Options): Promise<Outcome> {
       await pause(500);
       const records = await readRecords(redis).catch(() => undefined);
       if (!records) continue;
-      const open = records.filter(({ phase }) => !RUNNING_ENDS.includes(phase));
+      const open = records.filter(({ phase }) => !ENDS.includes(phase));
       const toTell = await redis.scard(`${PREFIX}:changed:inbox`).catch(() => 1);
       quiet = open.length === 0 && records.length >= expected && toTell === 0 ? quiet + 1 : 0;
       if (quiet === 4) return Date.now() - sinceMs;
@@ -279,29 +198,6 @@ export async function runChaos(options: Options): Promise<Outcome> {
     }
     return undefined;
   }
-}
-
-interface Rough {
-  id: string;
-  stage: string;
-  phase: string;
-  waitsFor: string;
-}
-
-async function readRecords(redis: Redis): Promise<Rough[]> {
-  const found: Rough[] = [];
-  let cursor = "0";
-  do {
-    const [next, keys] = await redis.scan(cursor, "MATCH", `[{]chaos}:request:*`, "COUNT", 2_000);
-    cursor = next;
-    const values = keys.length === 0 ? [] : await redis.mget(keys);
-    for (const [i, value] of values.entries()) {
-      const [, stage = "", phase = ""] = (value ?? "").split("|", 3);
-      const waitsFor = phase === "waiting" ? (/"waiting":\{"for":"([^"]*)"/.exec(value ?? "")?.[1] ?? "") : "";
-      found.push({ id: keys[i]?.split(":").at(-1) ?? "", stage, phase, waitsFor });
-    }
-  } while (cursor !== "0");
-  return found;
 }
 
 function describe(open: readonly Rough[]): string {
@@ -363,69 +259,13 @@ async function handIn(
   }: { api: { url: string; key: string }; inbox: string; stageDir: string; overMs: number },
 ): Promise<void> {
   const sinceMs = Date.now();
-  const posting: Promise<void>[] = [];
+  const posting: Promise<unknown>[] = [];
   for (const [n, wish] of wishes.entries()) {
     await pause(Math.max(sinceMs + (overMs * n) / wishes.length - Date.now(), 0));
     if (wish.way === "inbox") await drop(wish, inbox, stageDir);
     else posting.push(post(wish, api, () => Date.now() - sinceMs > overMs + 120_000));
   }
   await Promise.all(posting);
-}
-
-function toHandedIn({ name, way, copies, usable, documents, phoneSha256, approval }: Wish): HandedIn {
-  return { name, way, copies, usable, documents, phoneSha256, approval };
-}
-
-function canaries(wishes: readonly Wish[], codes: readonly string[]): { what: string; word: string }[] {
-  return [
-    ...wishes.map(({ email }) => ({ what: "an e-mail address", word: email })),
-    ...wishes.map(({ phone }) => ({ what: "a phone number", word: phone })),
-    ...wishes
-      .filter(({ authentication }) => authentication === "external")
-      .map(({ name }) => ({ what: "an external authentication", word: `op-${name}` })),
-    ...codes.map((code) => ({ what: "a code", word: code })),
-    ...Object.entries(SECRETS).map(([name, word]) => ({ what: `the ${name} secret`, word })),
-    { what: "the billing secret", word: Buffer.from(SECRETS.billing).toString("base64") },
-  ];
-}
-
-async function readDump(redis: Redis): Promise<Map<string, DumpedKey>> {
-  const dump = new Map<string, DumpedKey>();
-  let cursor = "0";
-  do {
-    const [next, keys] = await redis.scan(cursor, "MATCH", "*", "COUNT", 5_000);
-    cursor = next;
-    for (const key of keys) dump.set(key, await readKey(redis, key));
-  } while (cursor !== "0");
-  return dump;
-}
-
-async function readKey(redis: Redis, key: string): Promise<DumpedKey> {
-  const type = await redis.type(key);
-  switch (type) {
-    case "string":
-      return { type, value: (await redis.get(key)) ?? "" };
-    case "hash":
-      return { type, value: await redis.hgetall(key) };
-    case "list":
-      return { type, value: await redis.lrange(key, 0, -1) };
-    case "set":
-      return { type, value: await redis.smembers(key) };
-    case "zset": {
-      const flat = await redis.zrange(key, "0", "-1", "WITHSCORES");
-      const pairs: [string, number][] = [];
-      for (let i = 0; i + 1 < flat.length; i += 2) pairs.push([flat[i] ?? "", Number(flat[i + 1])]);
-      return { type, value: pairs };
-    }
-    default:
-      return { type: "other", value: null };
-  }
-}
-
-async function dumpRedis(redis: Redis, path: string): Promise<void> {
-  const out = createWriteStream(path, { mode: 0o600 });
-  for (const [key, value] of await readDump(redis)) out.write(`${JSON.stringify({ key, ...value })}\n`);
-  await new Promise<void>((resolve) => out.end(resolve));
 }
 
 async function unknownOtps(redis: Redis): Promise<Record<string, number>> {

@@ -17,9 +17,11 @@ const pointsPath = start.pointsPath;
 const hitsPath = start.hitsPath ?? "";
 let left = Number.POSITIVE_INFINITY;
 let dying: NodeJS.Timeout | undefined;
+let dyingSinceMs: number | undefined;
 
-/** Requests that reach their point within this time go down together. */
-const TOGETHER_MS = 250;
+/** Requests that reach their points one soon after the other go down together: others are in nobody's way by then. */
+const QUIET_MS = 1_200;
+const TOGETHER_MOST_MS = 6_000;
 
 function tell(report: Report): void {
   if (process.connected) process.send?.(report);
@@ -47,7 +49,10 @@ async function crashPoint(name: string, id: string): Promise<void> {
   if (point === undefined || !name.endsWith(point) || wasHit(id, point)) return;
   appendFileSync(hitsPath, `${id} ${point}\n`);
   plan.delete(id);
-  dying ??= setTimeout(() => process.kill(process.pid, "SIGKILL"), TOGETHER_MS);
+  dyingSinceMs ??= performance.now();
+  const leftMs = dyingSinceMs + TOGETHER_MOST_MS - performance.now();
+  clearTimeout(dying);
+  dying = setTimeout(() => process.kill(process.pid, "SIGKILL"), Math.min(QUIET_MS, leftMs));
   await new Promise(() => {}); // held here until the process is gone
 }
 
