@@ -91,7 +91,7 @@ test(`a worker killed at any of ${POINTS.length} crash points, ${TIMES} times ea
     const hits = readFileSync(at("hits"), "utf8").trim().split("\n");
     const times = Map.groupBy(hits, (line) => line.split(" ")[1] ?? "");
     expect(POINTS.filter((point) => (times.get(point)?.length ?? 0) < TIMES)).toEqual([]);
-    expect(fleet.exits.filter(({ signal }) => signal === "SIGKILL").length).toBeGreaterThan(3);
+    expect(fleet.exits.filter(({ signal }) => signal === "SIGKILL").length).toBeGreaterThanOrEqual(3);
     const announced = new Set(readFileSync(at("points"), "utf8").trim().split("\n"));
     const isAnnounced = (point: string) => [...announced].some((name) => name.endsWith(point));
     expect(POINTS.filter((point) => !isAnnounced(point))).toEqual([]);
