@@ -151,8 +151,8 @@ export function createStore({
   }
 
   /**
-   * A request's beginning and the intent of a costly call are on disk before anything follows from them. The rest may
-   * come a moment later: a state that the journal does not know yet is one that Redis knows.
+   * A request's beginning, the intent of a costly call and what somebody outside has decided are on disk before anything
+   * follows from them. The rest may come a moment later: a state that the journal does not know yet is one that Redis knows.
    */
   async function writeDown(
     before: SignRequest | undefined,
@@ -162,7 +162,7 @@ export function createStore({
     isWhole: boolean,
   ): Promise<void> {
     const { id, stage, phase, updatedMs, mark = "" } = next;
-    const durable = before === undefined || isWhole || event === "intend";
+    const durable = before === undefined || isWhole || event === "intend" || by !== undefined;
     const written = journal.append(
       {
         atMs: updatedMs,

@@ -208,7 +208,7 @@ async function runStage<Tools extends object>({
     return stage.gives.parse(result);
   }
 
-  async function effect<T>(name: string, call: () => Promise<T>): Promise<T> {
+  async function effect<T>(name: string, call: () => Promise<T>, grounds: Record<string, unknown> = {}): Promise<T> {
     await reach("before-intent", name);
     const before = performance.now();
     const begun = (held.request.facts["begun"] ?? {}) as Record<string, number>;
@@ -216,7 +216,7 @@ async function runStage<Tools extends object>({
     const intent = { effect: name, atMs: now(), firstMs: earlier?.firstMs ?? now(), tries: (earlier?.tries ?? 0) + 1 };
     await write({
       event: "intend",
-      patch: { intent, facts: { begun: { ...begun, [name]: (begun[name] ?? 0) + 1 } } },
+      patch: { intent, facts: { ...grounds, begun: { ...begun, [name]: (begun[name] ?? 0) + 1 } } },
       lookMs: now() + timeoutMs,
       note: name,
       fence: { lockKey: `${keys.queues}:${stage.name}:${job.id}:lock`, token },

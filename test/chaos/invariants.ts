@@ -220,7 +220,7 @@ const CHECKS: Record<string, Check> = {
       let isSigned = false;
       const signed = signedHashes(one.entries);
       const fetched = (linesOf.get(one.record?.id ?? "") ?? []).filter(
-        ({ event, patch }) => event === "succeed" && patch?.facts?.["signed"],
+        ({ event, patch }) => ["succeed", "intend"].includes(event) && patch?.facts?.["signed"],
       );
       replay(one.entries, (entry, there) => {
         const { effect, document_uid: uid = "" } = entry;

@@ -346,6 +346,28 @@ describe("a costly call", () => {
     expect(calls).toEqual(["pay", "ask about pay, tried 1"]);
   });
 
+  test("stands in the journal with what justifies it, and so does what a person has decided", async () => {
+    const toy = await startToy([
+      stage("one", async ({ effect }) => {
+        await effect("pay", () => Promise.resolve(), { approvedFor: 7 });
+        return waitFor("nobody", { whose: "signer", within: "1h" });
+      }),
+      stage("last", nothing),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "one", "waiting");
+    await toy.pipeline.cancel(id, "api:anna");
+    const kept = toy.journal
+      .filter(({ isDurable }) => isDurable)
+      .map(({ event, by, patch }) => ({ event, by, facts: patch?.["facts"] }));
+    expect(kept).toEqual([
+      { event: "note", by: "api:test", facts: undefined },
+      { event: "intend", by: undefined, facts: { approvedFor: 7, begun: { pay: 1 } } },
+      { event: "end", by: "api:anna", facts: undefined },
+    ]);
+  });
+
   test("that was surely refused is not asked about", async () => {
     let calls = 0;
     const toy = await startToy([
