@@ -259,9 +259,11 @@ async function runStage<Tools extends object>({
         return;
       } catch (error) {
         if (!(error instanceof Conflict) || tries > 20) throw error;
-        if (error.lockLost) throw new RetryableError("Another worker took this request over", { code: "lost-lease" });
+        if (error.lockLost) throw takenOver();
         const fresh = await store.read(requestId);
         if (!fresh || fresh.request.stage !== stage.name || isEnd(fresh.request.phase)) throw new Superseded();
+        // Somebody else has begun a call, or settled ours: what we would write over it is not ours to say.
+        if (!isSame(fresh.request.intent, held.request.intent)) throw takenOver();
         held = fresh;
       }
     }
@@ -386,6 +388,14 @@ async function runStage<Tools extends object>({
     if (nudgedMs > seenNudgeMs) await queues.promote(stage.name, requestId);
     throw new DelayedError();
   }
+}
+
+function takenOver(): RetryableError {
+  return new RetryableError("Another worker took this request over", { code: "lost-lease" });
+}
+
+function isSame(one: SignRequest["intent"], other: SignRequest["intent"]): boolean {
+  return one?.effect === other?.effect && one?.atMs === other?.atMs && one?.tries === other?.tries;
 }
 
 function retryDelayMs(stage: AnyStage, n: number, error: unknown, random: () => number): number {

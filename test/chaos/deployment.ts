@@ -11,7 +11,6 @@ import type { Violation } from "./invariants.ts";
 import type { Start } from "./protocol.ts";
 import { freePort, startRedisServer } from "./redis-server.ts";
 
-export type Deployment = Awaited<ReturnType<typeof startDeployment>>;
 type Wanted = { name: string; parts: readonly Start["parts"][number][] } & Pick<
   Start,
   "naive" | "planPath" | "hitsPath" | "pointsPath"

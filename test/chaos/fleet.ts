@@ -82,6 +82,7 @@ export async function startFleet({
         stdio: ["ignore", log, log, "ipc"],
       });
       closeSync(log);
+      now.on("error", () => {});
       child = now;
       const own = (taken = new Map<string, string>());
       isReady = new Promise((resolve) => {
@@ -112,7 +113,8 @@ export async function startFleet({
       pid: () => child.pid,
       order: (order) => {
         planned.add(child);
-        if (child.connected) child.send(order);
+        // It may be ending at this very moment: then there is nothing left to order.
+        if (child.connected) child.send(order, () => {});
       },
       async end(signal) {
         const ending = child;

@@ -42,10 +42,14 @@ export async function startRedisServer(dir: string): Promise<RedisServer> {
   let child: ChildProcess | undefined;
 
   async function start(): Promise<void> {
-    child = spawn("redis-server", [conf], { stdio: "ignore" });
+    const started = spawn("redis-server", [conf], { stdio: "ignore" });
+    child = started;
+    const endWithUs = () => started.kill("SIGKILL");
+    process.once("exit", endWithUs);
+    started.once("exit", () => process.off("exit", endWithUs));
     const redis = new Redis(port, "127.0.0.1", { maxRetriesPerRequest: null, retryStrategy: () => 50 });
     redis.on("error", () => {});
-    const gone = once(child, "exit").then(() => "gone");
+    const gone = once(started, "exit").then(() => "gone");
     const how = await Promise.race([redis.ping(), gone]);
     redis.disconnect();
     if (how !== "PONG")
