@@ -88,7 +88,6 @@ export async function startFleet({
       isReady = new Promise((resolve) => {
         now.on("message", (report: Report) => {
           if (report.kind === "ready") resolve();
-          if (report.kind === "dying") planned.add(now);
           if (report.kind !== "taken") return;
           own.set(report.id, report.stage);
           for (const listener of takenListeners) listener(report.id, report.stage, report.atMs);
@@ -112,7 +111,7 @@ export async function startFleet({
       },
       pid: () => child.pid,
       order: (order) => {
-        planned.add(child);
+        if (order.signal === "SIGKILL") planned.add(child);
         // It may be ending at this very moment: then there is nothing left to order.
         if (child.connected) child.send(order, () => {});
       },

@@ -15,14 +15,14 @@ export interface Start {
 
 /** What the harness tells it. */
 export interface Order {
-  kind: "die-at-boundary";
+  kind: "at-boundary";
+  signal: "SIGKILL" | "SIGSTOP";
   /** At the how-manieth crash point from now. */
   after: number;
 }
 
 /** What it tells the harness. */
-export type Report =
-  { kind: "ready" } | { kind: "taken"; id: string; stage: string; atMs: number } | { kind: "dying"; atMs: number };
+export type Report = { kind: "ready" } | { kind: "taken"; id: string; stage: string; atMs: number };
 
 /** Redis could not be reached when it started: whoever runs it starts it again. */
 export const EXIT_NOT_READY = 3;

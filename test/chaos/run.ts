@@ -54,6 +54,8 @@ export async function runChaos(options: Options): Promise<Outcome> {
   const deployment = await startDeployment({ lockMs });
   const { api, redis, redisServer, simulator, dir } = deployment;
   for (const fault of schedule.faults) simulator.fault(fault);
+  // The provider's own guard only puts a second code off, by a minute that nobody wants to wait here.
+  if (naive) simulator.set({ otpGuardMs: 0 });
   const fleet = await deployment.start([
     { name: "front", parts: ["api", "inbox"], naive },
     ...Array.from({ length: workers }, (_, i) => ({
@@ -135,7 +137,7 @@ export async function runChaos(options: Options): Promise<Outcome> {
         // The process at the doors has no costly calls, and so no boundary to die at.
         if (mishap.atBoundary === undefined || mishap.member === 0) return void (await member.end("SIGKILL"));
         const gone = untilGone(fleet, member.name);
-        member.order({ kind: "die-at-boundary", after: mishap.atBoundary });
+        member.order({ kind: "at-boundary", signal: "SIGKILL", after: mishap.atBoundary });
         await Promise.race([gone, pause(8_000)]);
         return;
       }
@@ -144,7 +146,8 @@ export async function runChaos(options: Options): Promise<Outcome> {
       case "freeze": {
         const member = memberAt(mishap.member);
         const pid = member.pid();
-        member.signal("SIGSTOP");
+        if (mishap.atBoundary === undefined || mishap.member === 0) member.signal("SIGSTOP");
+        else member.order({ kind: "at-boundary", signal: "SIGSTOP", after: mishap.atBoundary });
         await pause(mishap.forMs);
         if (pid === member.pid()) member.signal("SIGCONT");
         return;

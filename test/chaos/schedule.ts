@@ -6,7 +6,7 @@ import type { Random } from "./random.ts";
 export type Mishap =
   | { kind: "kill"; member: number; atBoundary: number | undefined }
   | { kind: "term"; member: number }
-  | { kind: "freeze"; member: number; forMs: number }
+  | { kind: "freeze"; member: number; atBoundary: number | undefined; forMs: number }
   | { kind: "partition"; member: number; from: "redis" | "provider"; weather: Weather; forMs: number }
   | { kind: "redis-kill"; awayMs: number }
   | { kind: "aof-cut"; bytes: number; awayMs: number }
@@ -73,14 +73,20 @@ export function makeSchedule(amounts: Amounts, random: Random): Schedule {
   const add = (count: number, make: () => Mishap, untilMs = spanMs) => {
     for (let i = 0; i < count; i++) mishaps.push({ atMs: random.between(spanMs * 0.05, untilMs), mishap: make() });
   };
+  const boundary = () => (random.next() < 0.5 ? random.between(1, 60) : undefined);
   const member = () => random.between(0, members - 1);
   add(amounts.kills, () => ({
     kind: "kill",
     member: member(),
-    atBoundary: random.next() < 0.5 ? random.between(1, 60) : undefined,
+    atBoundary: boundary(),
   }));
   add(amounts.terms, () => ({ kind: "term", member: member() }));
-  add(amounts.freezes, () => ({ kind: "freeze", member: member(), forMs: Math.round(lockMs * (1.5 + random.next())) }));
+  add(amounts.freezes, () => ({
+    kind: "freeze",
+    member: member(),
+    atBoundary: boundary(),
+    forMs: Math.round(lockMs * (1.5 + random.next())),
+  }));
   add(amounts.partitions, () => ({
     kind: "partition",
     member: member(),

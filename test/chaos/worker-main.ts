@@ -15,7 +15,7 @@ const plan = new Map(start.planPath === undefined ? [] : Object.entries(readPlan
 const announced = new Set<string>();
 const pointsPath = start.pointsPath;
 const hitsPath = start.hitsPath ?? "";
-let left = Number.POSITIVE_INFINITY;
+let order: Order | undefined;
 let dying: NodeJS.Timeout | undefined;
 let dyingSinceMs: number | undefined;
 
@@ -41,9 +41,10 @@ async function crashPoint(name: string, id: string): Promise<void> {
     announced.add(name);
     appendFileSync(pointsPath, `${name}\n`);
   }
-  if (--left <= 0) {
-    tell({ kind: "dying", atMs: Date.now() });
-    process.kill(process.pid, "SIGKILL");
+  if (order && --order.after <= 0) {
+    const { signal } = order;
+    order = undefined;
+    process.kill(process.pid, signal);
   }
   const point = plan.get(id);
   if (point === undefined || !name.endsWith(point) || wasHit(id, point)) return;
@@ -78,8 +79,8 @@ const app = createApp({
   log: createLog("info"),
   doubles,
 });
-process.on("message", (order: Order) => {
-  if (order.kind === "die-at-boundary") left = order.after;
+process.on("message", (given: Order) => {
+  order = given;
 });
 process.on("disconnect", () => process.exit(0));
 let isStopping = false;
