@@ -11,6 +11,7 @@ const PROJECTS = [
   { name: "e2e", testTimeout: 90_000, globalSetup: [REDIS] },
   { name: "foreign", testTimeout: 60_000, globalSetup: [REDIS] },
   { name: "fault", testTimeout: 120_000, globalSetup: [REDIS] },
+  { name: "chaos", testTimeout: 240_000, globalSetup: [] },
   { name: "browser", testTimeout: 90_000, globalSetup: [REDIS] },
 ];
 

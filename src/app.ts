@@ -3,11 +3,12 @@ import { join } from "node:path";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import type { Settings } from "./config.ts";
+import type { CrashPoint } from "./core/crash-point.ts";
 import { PermanentError } from "./core/errors.ts";
 import { isEnd } from "./core/status.ts";
 import { deriveKey, type KeyRing } from "./keys.ts";
 import { createInstance } from "./files/instance.ts";
-import { createJournal, readJournal } from "./files/journal.ts";
+import { createJournal, type Journal, readJournal } from "./files/journal.ts";
 import { createSpare } from "./files/spare.ts";
 import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
@@ -41,12 +42,19 @@ import { createStrangers } from "./queues/strangers.ts";
 import { createTrail } from "./queues/trail.ts";
 import { createVault } from "./queues/vault.ts";
 import { type StageWorker, startWorker } from "./queues/worker.ts";
-import { STAGE_NAMES, type StageName, stages } from "./workers/index.ts";
+import { STAGE_NAMES, type StageName, stages as realStages } from "./workers/index.ts";
 import { createOrphans } from "./workers/orphans.ts";
 import { createSeal } from "./workers/seal.ts";
 import type { Policy, Tools } from "./workers/stage.ts";
 
 export type App = ReturnType<typeof createApp>;
+
+/** Parts that tests replace, to crash at a chosen point or to show that a run without a part goes wrong. */
+export interface Doubles {
+  crashPoint?: CrashPoint;
+  journal?: Journal;
+  stages?: typeof realStages;
+}
 
 const ORPHAN_SWEEP_MS = 30_000;
 const PROBE_MS = 10_000;
@@ -80,6 +88,7 @@ export function createApp({
   log,
   version = "0.0.0",
   giveUp,
+  doubles: { stages = realStages, crashPoint, ...doubles } = {},
 }: {
   settings: Settings;
   keyRing: KeyRing;
@@ -89,6 +98,8 @@ export function createApp({
   version?: string;
   /** Called when only a new process helps. */
   giveUp?: (why: string) => void;
+  /** What a test of crashes puts in the place of parts. */
+  doubles?: Doubles;
 }) {
   const { masterKey, apiKeys, webhookSecret } = keyRing;
   const folders = foldersOf(settings.DATA_DIR);
@@ -102,7 +113,7 @@ export function createApp({
 
   const handed = createHanded();
   const journalKey = deriveKey(masterKey, "journal");
-  const journal = createJournal({ dir: folders.journal, key: journalKey, log });
+  const journal = doubles.journal ?? createJournal({ dir: folders.journal, key: journalKey, log });
   const trail = createTrail(journal);
   const flawsTold = new Set<string>();
   const readJournalLines: ReadLines = async (each) => {
@@ -139,7 +150,7 @@ export function createApp({
     log,
   });
   const documents = createDocuments({ dir: folders.work });
-  const results = createResults({ dir: folders.signed });
+  const results = createResults({ dir: folders.signed, crashPoint });
   const orphans = createOrphans({
     provider,
     strangers,
@@ -231,7 +242,7 @@ export function createApp({
 
   function createCore(redis: Redis) {
     return {
-      store: createStore({ redis, keys, stages: STAGE_NAMES, journal: trail }),
+      store: createStore({ redis, keys, stages: STAGE_NAMES, journal: trail, crashPoint }),
       queues: createQueues({ stages: STAGE_NAMES, connection: redis, keys }),
       vault: createVault({ redis, keys, masterKey, spare }),
       codes: createCodes({ redis, keys, masterKey }),
@@ -318,6 +329,7 @@ export function createApp({
             connection: patient,
             stages: STAGE_NAMES,
             lockMs: settings.LOCK_MS,
+            crashPoint,
             ...(settings.CONCURRENCY !== undefined && { concurrency: settings.CONCURRENCY }),
           }),
         );

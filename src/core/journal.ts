@@ -65,6 +65,9 @@ function strip(object: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined && value !== null));
 }
 
+/** Who restores a record: such a line holds all that was known by then, and is past every version there was. */
+export const RESTORER = "recovery";
+
 const inOrder = (a: JournalLine, b: JournalLine) => a.version - b.version || a.atMs - b.atMs;
 
 /**
@@ -104,8 +107,9 @@ export function isRestored({ first, patch }: Pick<JournalLine, "first" | "patch"
  * Lines that a record in Redis does not know of: it is older than the journal, because Redis lost what was written
  * last. `mark` and `version` are the record's; both are undefined when there is none.
  *
- * Walks back from the record's mark. Where a line on the way is missing, because a process died before it was on
- * disk, everything older is taken as known: a request is then looked at by its stage, which asks the provider.
+ * Walks back from the record's mark, to its beginning or to where it was restored last, which took all older lines in.
+ * Where a line on the way is missing, because a process died before it was on disk, everything older is taken as
+ * known: a request is then looked at by its stage, which asks the provider.
  */
 export function unknownLines(
   lines: readonly JournalLine[],

@@ -38,9 +38,10 @@ export type Run<Tools, Facts> = Tools & {
   /**
    * Makes the stage's costly call. The intent is written first, under the lock of this job; if the outcome is never
    * recorded, the next attempt starts with `afterSilence`. Throws RetryableError "lost-lease" when another worker
-   * took the request over.
+   * took the request over. `grounds` are facts that justify the call: they stand in the journal with the intent, even
+   * if the line that first told them was lost with its process.
    */
-  effect<T>(name: string, call: () => Promise<T>): Promise<T>;
+  effect<T>(name: string, call: () => Promise<T>, grounds?: Record<string, unknown>): Promise<T>;
 };
 
 /** The answer to "did it work?" after silence: the facts it gave, a wait until we can know, or "repeat" when it did not. */

@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Redis } from "ioredis";
+import type { CrashPoint } from "../core/crash-point.ts";
 import { PermanentError } from "../core/errors.ts";
 import { decodeLine, encodeLine, type HistoryLine } from "../core/history.ts";
-import { changed, type Patch } from "../core/journal.ts";
+import { changed, type Patch, RESTORER } from "../core/journal.ts";
 import { type RequestId, SignRequest } from "../core/request.ts";
 import { type Event, isEnd, move, phasesFor } from "../core/status.ts";
 import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
@@ -64,6 +65,7 @@ export function createStore({
   stages,
   journal,
   now = Date.now,
+  crashPoint,
 }: {
   redis: Redis;
   keys: Keys;
@@ -72,6 +74,7 @@ export function createStore({
   /** Where every change is written down, apart from Redis. */
   journal: Trail;
   now?: () => number;
+  crashPoint?: CrashPoint | undefined;
 }) {
   const script = (name: string) => readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), "utf8");
   redis.defineCommand("signpipeBegin", { numberOfKeys: 3, lua: script("begin") });
@@ -139,13 +142,14 @@ export function createStore({
       floor ?? "",
     );
     if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
+    if (crashPoint && change.event === "intend") await crashPoint(`${change.note}:in-redis`, id);
     await writeDown(before, next, change, Number(answer[0]), floor !== undefined);
     return { request: next, version: answer[0], nudgedMs: Number(answer[1]) };
   }
 
   /**
-   * A request's beginning and the intent of a costly call are on disk before anything follows from them. The rest may
-   * come a moment later: a state that the journal does not know yet is one that Redis knows.
+   * A request's beginning, the intent of a costly call and what somebody outside has decided are on disk before anything
+   * follows from them. The rest may come a moment later: a state that the journal does not know yet is one that Redis knows.
    */
   async function writeDown(
     before: SignRequest | undefined,
@@ -155,7 +159,7 @@ export function createStore({
     isWhole: boolean,
   ): Promise<void> {
     const { id, stage, phase, updatedMs, mark = "" } = next;
-    const durable = before === undefined || isWhole || event === "intend";
+    const durable = before === undefined || isWhole || event === "intend" || by !== undefined;
     const written = journal.append(
       {
         atMs: updatedMs,
@@ -287,7 +291,7 @@ export function createStore({
       lines: HistoryLine[],
     ): Promise<Held> {
       await restoreHistory(whole, lines);
-      const change: Change = { event: "note", by: "recovery", note: "restored from the journal" };
+      const change: Change = { event: "note", by: RESTORER, note: "restored from the journal" };
       return await write(held?.request, held?.version ?? "0", whole, change, pastVersion);
     },
 

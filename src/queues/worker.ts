@@ -1,5 +1,6 @@
 import { DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
+import type { CrashPoint, EffectBoundary } from "../core/crash-point.ts";
 import { toMs } from "../core/duration.ts";
 import { type Failure, type Pause, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
 import { Ended, SentBack, Waiting, waitFor } from "../core/outcome.ts";
@@ -60,6 +61,7 @@ export interface WorkerDeps<Tools> {
   concurrency?: number;
   now?: () => number;
   random?: () => number;
+  crashPoint?: CrashPoint | undefined;
 }
 
 export interface StageWorker {
@@ -170,7 +172,8 @@ async function runStage<Tools extends object>({
   lost: AbortSignal | undefined;
   deps: WorkerDeps<Tools>;
 }): Promise<void> {
-  const { store, queues, keys, tools, log, stages, handed, gate, now = Date.now, random = Math.random } = deps;
+  const { store, queues, keys, tools, log, stages, handed, gate, crashPoint } = deps;
+  const { now = Date.now, random = Math.random } = deps;
   const { requestId } = StageJob.parse(job.data);
   const isLast = stage.name === stages[stages.length - 1];
   const timeoutMs = toMs(stage.timeout);
@@ -189,6 +192,7 @@ async function runStage<Tools extends object>({
     await job.moveToDelayed(lookMs, token);
     throw new DelayedError();
   }
+  if (crashPoint) await crashPoint(`${stage.name}:taken`, requestId);
 
   const found =
     handed.take(requestId, stage.name, job.timestamp) ?? (await store.begin(requestId, stage.name, timeoutMs));
@@ -203,6 +207,8 @@ async function runStage<Tools extends object>({
 
   /** An earlier call whose outcome is being asked for: not even a call that surely failed meanwhile settles it. */
   let unsettled: SignRequest["intent"];
+  /** The costly call that this attempt has made. */
+  let made: string | undefined;
   let writing: Promise<unknown> = Promise.resolve();
   const mark = setTimeout(() => {
     if (held.request.phase === "queued") write({ event: "start", lookMs: now() + timeoutMs }).catch(() => {});
@@ -259,18 +265,20 @@ async function runStage<Tools extends object>({
     return stage.gives.parse(result);
   }
 
-  async function effect<T>(name: string, call: () => Promise<T>): Promise<T> {
+  async function effect<T>(name: string, call: () => Promise<T>, grounds: Record<string, unknown> = {}): Promise<T> {
+    await reach("before-intent", name);
     const before = performance.now();
     const begun = (held.request.facts["begun"] ?? {}) as Record<string, number>;
     const earlier = held.request.intent?.effect === name ? held.request.intent : undefined;
     const intent = { effect: name, atMs: now(), firstMs: earlier?.firstMs ?? now(), tries: (earlier?.tries ?? 0) + 1 };
     await write({
       event: "intend",
-      patch: { intent, facts: { begun: { ...begun, [name]: (begun[name] ?? 0) + 1 } } },
+      patch: { intent, facts: { ...grounds, begun: { ...begun, [name]: (begun[name] ?? 0) + 1 } } },
       lookMs: now() + timeoutMs,
       note: name,
       fence: { lockKey: `${keys.queues}:${stage.name}:${job.id}:lock`, token },
     });
+    await reach("in-journal", name);
     if (held.request.ending && !isLast) throw new Superseded(); // asked to end in the very last moment: not called
     if (gate.epoch() !== epoch || !gate.isOpen()) {
       // The Redis that took the intent may be another one than the one that was asked before.
@@ -281,7 +289,14 @@ async function runStage<Tools extends object>({
         code: "slow-intent",
       });
     }
-    return await call();
+    const result = await call();
+    made = name;
+    await reach("called", name);
+    return result;
+  }
+
+  async function reach(boundary: EffectBoundary, effect = made): Promise<void> {
+    if (crashPoint && effect !== undefined) await crashPoint(`${effect}:${boundary}`, requestId);
   }
 
   /** Writes, taking over what others added meanwhile, as long as the request is still at this stage. One at a time. */
@@ -309,9 +324,11 @@ async function runStage<Tools extends object>({
           throw new RetryableError(full, { code: "redis-full", cause: error, retryAfterMs: FULL_AGAIN_MS, pause: {} });
         }
         if (!(error instanceof Conflict) || tries > 20) throw error;
-        if (error.lockLost) throw new RetryableError("Another worker took this request over", { code: "lost-lease" });
+        if (error.lockLost) throw takenOver();
         const fresh = await store.read(requestId);
         if (!fresh || fresh.request.stage !== stage.name || isEnd(fresh.request.phase)) throw new Superseded();
+        // Somebody else has begun a call, or settled ours: what we would write over it is not ours to say.
+        if (!isSame(fresh.request.intent, held.request.intent)) throw takenOver();
         held = fresh;
       }
     }
@@ -343,10 +360,13 @@ async function runStage<Tools extends object>({
   }
 
   async function handOn(): Promise<void> {
-    if (held.request.phase !== "queued") return;
-    const addedMs = now();
-    handed.keep(held, addedMs);
-    await onceThereIsRoom(() => queues.add(held.request.stage, requestId, addedMs));
+    await reach("recorded");
+    if (held.request.phase === "queued") {
+      const addedMs = now();
+      handed.keep(held, addedMs);
+      await onceThereIsRoom(() => queues.add(held.request.stage, requestId, addedMs));
+    }
+    await reach("handed-on");
   }
 
   async function sendBack({ to, code, message, facts }: SentBack): Promise<void> {
@@ -468,6 +488,14 @@ async function runStage<Tools extends object>({
 
 function spread(ms: number, random: () => number): number {
   return Math.round(ms + random() * Math.max(ms * SPREAD, SPREAD_LEAST_MS));
+}
+
+function takenOver(): RetryableError {
+  return new RetryableError("Another worker took this request over", { code: "lost-lease" });
+}
+
+function isSame(one: SignRequest["intent"], other: SignRequest["intent"]): boolean {
+  return one?.effect === other?.effect && one?.atMs === other?.atMs && one?.tries === other?.tries;
 }
 
 function retryDelayMs(stage: AnyStage, n: number, error: unknown, random: () => number): number {

@@ -77,10 +77,12 @@ export const approve = defineStage({
     try {
       if (decision?.kind === "refuse") {
         const reason = (await vault.readNote(requestId, "reason")) ?? "Refused";
-        await effect("refuse", () => provider.refuse(facts.videoidPk, rao, reason, { signal }));
+        await effect("refuse", () => provider.refuse(facts.videoidPk, rao, reason, { signal }), { decision });
         return refused(decision.by);
       }
-      await effect("approve", () => provider.approve(facts.videoidPk, rao, { signal }));
+      await effect("approve", () => provider.approve(facts.videoidPk, rao, { signal }), {
+        ...(decision && { decision }),
+      });
       return { approvedMs: now(), approvedBy: decision?.by ?? "policy:auto" };
     } catch (error) {
       if (!isFailure(error, "wrong-state")) throw error;

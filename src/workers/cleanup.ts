@@ -76,10 +76,14 @@ async function afterSuccess(run: Run<Tools, Facts>) {
       );
     }
   }
-  await effect("delete", async () => {
-    for (const { uid } of uploaded) await provider.deleteDocument(requestPk, DocumentUid.parse(uid), { signal });
-    await deleteRest(provider, requestPk, signal);
-  });
+  await effect(
+    "delete",
+    async () => {
+      for (const { uid } of uploaded) await provider.deleteDocument(requestPk, DocumentUid.parse(uid), { signal });
+      await deleteRest(provider, requestPk, signal);
+    },
+    { signed },
+  );
   const given = { removedMs: now() };
   await writeEvidence(run, given);
   await vault.erase(requestId);

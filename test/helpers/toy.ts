@@ -38,12 +38,12 @@ export async function startToy(
   const keys = createKeys(`{test-${randomBytes(6).toString("hex")}}`);
   const masterKey = randomBytes(32);
   const names = stages.map(({ name }) => name);
-  const journal: JournalLine[] = [];
+  const journal: (JournalLine & { isDurable: boolean })[] = [];
   const store = createStore({
     redis,
     keys,
     stages: names,
-    journal: createTrail({ append: async (line) => void journal.push(line) }),
+    journal: createTrail({ append: async (line, { durable }) => void journal.push({ ...line, isDurable: durable }) }),
     now,
   });
   const queues = createQueues({ stages: names, connection: redis, keys });

@@ -346,6 +346,28 @@ describe("a costly call", () => {
     expect(calls).toEqual(["pay", "ask about pay, tried 1"]);
   });
 
+  test("stands in the journal with what justifies it, and so does what a person has decided", async () => {
+    const toy = await startToy([
+      stage("one", async ({ effect }) => {
+        await effect("pay", () => Promise.resolve(), { approvedFor: 7 });
+        return waitFor("nobody", { whose: "signer", within: "1h" });
+      }),
+      stage("last", nothing),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "one", "waiting");
+    await toy.pipeline.cancel(id, "api:anna");
+    const kept = toy.journal
+      .filter(({ isDurable }) => isDurable)
+      .map(({ event, by, patch }) => ({ event, by, facts: patch?.["facts"] }));
+    expect(kept).toEqual([
+      { event: "note", by: "api:test", facts: undefined },
+      { event: "intend", by: undefined, facts: { approvedFor: 7, begun: { pay: 1 } } },
+      { event: "end", by: "api:anna", facts: undefined },
+    ]);
+  });
+
   test("that was surely refused is not asked about", async () => {
     let calls = 0;
     const toy = await startToy([
@@ -362,6 +384,48 @@ describe("a costly call", () => {
     const id = await toy.submit();
     await toy.reaches(id, "one", "done");
     expect(calls).toBe(2);
+  });
+
+  test("keeps its intent when a worker that was taken over from comes back with a failure of its own", async () => {
+    const open = <T>() => Promise.withResolvers<T>();
+    const [frozen, called] = [open<void>(), open<void>()];
+    let looks = 0;
+    const toy = await startToy([
+      stage(
+        "one",
+        async ({ effect }) => {
+          looks += 1;
+          if (looks === 1) {
+            await frozen.promise;
+            throw new RetryableError("the look was not answered", { code: "no-answer" });
+          }
+          await effect("pay", () => called.promise);
+          return {};
+        },
+        { attempts: 10, afterSilence: () => Promise.resolve("repeat") },
+      ),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await expect.poll(() => looks, { timeout: 10_000 }).toBe(1);
+    // Its lock lapses while it is frozen: the job is given to somebody else, who makes the call.
+    const lock = `${toy.keys.queues}:one:${id}:lock`;
+    await expect
+      .poll(
+        async () => {
+          await toy.redis.set(lock, "nobody", "PX", 1);
+          return looks;
+        },
+        { timeout: 20_000, interval: 20 },
+      )
+      .toBe(2);
+    await expect.poll(async () => (await toy.store.get(id)).intent?.effect, { timeout: 10_000 }).toBe("pay");
+    const { intent } = await toy.store.get(id);
+    frozen.resolve();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect((await toy.store.get(id)).intent).toEqual(intent);
+    called.resolve();
+    await toy.reaches(id, "one", "done");
   });
 
   test("is not made by a worker that lost its job", async () => {
