@@ -14,6 +14,7 @@ import { readKeys } from "../src/keys.ts";
 import { createLog } from "../src/log.ts";
 import type { Submission } from "../src/queues/pipeline-types.ts";
 import { startSimulator } from "../src/simulator/index.ts";
+import { writeBigPdf } from "./big.ts";
 
 const undo: (() => unknown)[] = [];
 
@@ -84,8 +85,14 @@ export async function startProvider(
   { signed, contract, original }: { signed: string; contract: string; original: string },
   latencyMs = 0,
 ): Promise<string> {
-  const args = [new URL("./provider.ts", import.meta.url).pathname, signed, contract, original, String(latencyMs)];
-  const child: ChildProcess = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
+  const { port } = await startServer("./provider.ts", [signed, contract, original, String(latencyMs)]);
+  return `http://127.0.0.1:${port}/oneshot/api/v1`;
+}
+
+/** Starts a script of this folder that says where it listens; ended with the benchmark. */
+export async function startServer(script: string, args: string[]): Promise<Server> {
+  const command = [new URL(script, import.meta.url).pathname, ...args];
+  const child: ChildProcess = spawn(process.execPath, command, { stdio: ["pipe", "pipe", "inherit"] });
   undo.push(async () => {
     const gone = new Promise((resolve) => child.once("exit", resolve));
     child.stdin?.end();
@@ -93,9 +100,36 @@ export async function startProvider(
   });
   const line = await new Promise<string>((resolve, reject) => {
     if (child.stdout) createInterface({ input: child.stdout }).once("line", resolve);
-    child.once("exit", () => reject(new Error("the provider ended")));
+    child.once("exit", () => reject(new Error(`${script} ended`)));
   });
-  return `http://127.0.0.1:${(JSON.parse(line) as { port: number }).port}/oneshot/api/v1`;
+  return { ...(JSON.parse(line) as Omit<Server, "pid">), pid: child.pid ?? 0 };
+}
+
+/** A script of this folder that listens; what else it said of itself. */
+interface Server {
+  port: number;
+  pid: number;
+  secret?: string;
+  prefix?: string;
+}
+
+/** Runs a program to its end, and fails when it does. */
+export async function run(program: string, args: string[]): Promise<void> {
+  const child = spawn(program, args, { stdio: ["ignore", "ignore", "inherit"] });
+  const code = await new Promise((resolve) => child.once("exit", resolve));
+  if (code !== 0) throw new Error(`${program} ended with ${String(code)}`);
+}
+
+/** A PDF of so many MiB, the same signed by the simulator, and a contract. */
+export async function bigSample(dir: string, mebibytes: number): Promise<ReturnType<typeof namesIn>> {
+  const names = namesIn(dir);
+  writeBigPdf(names.original, mebibytes);
+  await run(process.execPath, [new URL("./sign.ts", import.meta.url).pathname, dir, names.original]);
+  return names;
+}
+
+function namesIn(dir: string) {
+  return { original: join(dir, "original.pdf"), signed: join(dir, "signed.pdf"), contract: join(dir, "contract.pdf") };
 }
 
 /** The pipeline as it is deployed, with every queue and worker in this process. */

@@ -12,6 +12,7 @@ import { createJournal, readJournal } from "./files/journal.ts";
 import { createSpare } from "./files/spare.ts";
 import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
+import { createSweeper } from "./files/sweeper.ts";
 import { toApiDocuments } from "./producers/api/document-store.ts";
 import { createApi } from "./producers/api/server.ts";
 import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
@@ -42,6 +43,8 @@ import type { Policy, Tools } from "./workers/stage.ts";
 export type App = ReturnType<typeof createApp>;
 
 const ORPHAN_SWEEP_MS = 30_000;
+/** A thousand folders each: an hour for a hundred thousand requests, at next to no cost. */
+const FOLDER_SWEEP_MS = 30_000;
 
 /** Folders of a DATA_DIR, one file system: files are moved between them by renaming. */
 export function foldersOf(dataDir: string) {
@@ -271,7 +274,7 @@ export function createApp({
       }
     },
 
-    /** The housekeeping that one process of a deployment does: lost next steps, late orphans, callbacks. */
+    /** The housekeeping that one process of a deployment does: lost next steps, late orphans, callbacks, folders. */
     startKeeping(): void {
       const reconciler = createReconciler({
         redis: patient,
@@ -300,9 +303,30 @@ export function createApp({
       const timer = setInterval(() => {
         sweeping = sweeping.then(() => orphans.sweep(AbortSignal.timeout(60_000))).catch(() => {});
       }, ORPHAN_SWEEP_MS);
+      const sweeper = createSweeper({
+        signedDir: folders.signed,
+        archiveDir: folders.archive,
+        documents,
+        readMany: inside.store.readMany,
+      });
+      let tidying = tidy();
+      const tidyTimer = setInterval(() => {
+        tidying = tidying.then(tidy);
+      }, FOLDER_SWEEP_MS);
+      async function tidy(): Promise<void> {
+        try {
+          const swept = await sweeper.round();
+          if (Object.values(swept).some((count) => count > 0)) log.info(swept, "folders tidied");
+        } catch (error) {
+          const { code = "unexpected" } = error as { code?: string };
+          log.warn({ code: "sweep-failed", reason: code }, "folders not tidied");
+        }
+      }
       closers.push(async () => {
         clearInterval(timer);
-        await Promise.all([reconciler.stop(), callbacks.stop(), sweeping]);
+        clearInterval(tidyTimer);
+        await Promise.all([reconciler.stop(), callbacks.stop(), sweeping, tidying]);
+        await sweeper.stop();
         await teller.close();
       });
     },

@@ -1,5 +1,5 @@
-import { constants, type KeyObject, verify, X509Certificate } from "node:crypto";
-import { type BaseBlock, Constructed, fromBER, ObjectIdentifier, OctetString, Sequence, Set as Asn1Set } from "asn1js";
+import { constants, createHash, verify } from "node:crypto";
+import { BadDer, type Element, elementsOf, readElement, readOid, TAG } from "./der.ts";
 
 /** Digests that a qualified signature may use. @source ETSI TS 119 312 §5 */
 const DIGESTS: Record<string, string> = {
@@ -7,19 +7,26 @@ const DIGESTS: Record<string, string> = {
   "2.16.840.1.101.3.4.2.2": "sha384",
   "2.16.840.1.101.3.4.2.3": "sha512",
 };
-/** @source RFC 5652 §11, RFC 8017 Appendix C, RFC 3161 Appendix A */
+/** @source RFC 5652 §11, RFC 8017 Appendix C, RFC 3161 Appendix A, RFC 5035 §3, RFC 5280 §4.2.1.2 */
 const OID = {
   signedData: "1.2.840.113549.1.7.2",
   messageDigest: "1.2.840.113549.1.9.4",
   rsaPss: "1.2.840.113549.1.1.10",
   timestamp: "1.2.840.113549.1.9.16.2.14",
+  signingCertificateV2: "1.2.840.113549.1.9.16.2.47",
+  subjectKeyIdentifier: "2.5.29.14",
 };
+/** Context-specific tags, constructed and not. */
+const CONTEXT_0 = 0xa0;
+const CONTEXT_3 = 0xa3;
+const KEY_ID = 0x80;
 
 /** What a CMS signature says of itself. */
 export interface Cms {
   digestAlgorithm: string;
   messageDigest: Buffer;
-  certificate: X509Certificate;
+  /** The signer's certificate, in DER. */
+  certificate: Buffer;
   hasTimestamp: boolean;
 }
 
@@ -29,48 +36,124 @@ export class BadCms extends Error {
 }
 
 /**
- * Reads a detached CMS signature and verifies the signer's signature over the signed attributes with the signer's
- * certificate in it. Whether that certificate is to be trusted is not asked. Throws BadCms.
+ * Reads a detached CMS signature, which zeros may follow, and verifies the signer's signature over the signed
+ * attributes with the certificate that it names as the signer's. Whether that certificate is to be trusted is not
+ * asked. Throws BadCms.
  * @source RFC 5652 §5.3, §5.4, §5.6
  */
-export function readCms(der: Buffer): Cms {
-  const top = fromBER(der);
-  if (top.offset < 0) throw new BadCms("not ASN.1");
-  const [type, content] = children(top.result);
-  if (oidOf(type) !== OID.signedData) throw new BadCms("not SignedData");
-  const parts = children(children(content)[0]);
-  const certificates = parts.filter((part) => tagOf(part) === 0).flatMap((part) => children(part).map(rawOf));
-  const signerInfos = parts.at(-1);
-  if (!(signerInfos instanceof Asn1Set)) throw new BadCms("no signer");
-  const signer = children(children(signerInfos)[0]);
-  const sid = signer[1];
-  const digestAlgorithm = DIGESTS[oidOf(children(signer[2])[0])];
+export function readCms(padded: Buffer): Cms {
+  try {
+    const top = readElement(padded);
+    if (padded.subarray(top.raw.length).some((byte) => byte !== 0)) throw new BadCms("more than zeros behind it");
+    return read(top);
+  } catch (error) {
+    throw error instanceof BadDer ? new BadCms(error.message) : error;
+  }
+}
+
+function read(top: Element): Cms {
+  const [type, content] = elementsOf(expect(top, TAG.sequence, "not a CMS structure"));
+  if (!type || readOid(type) !== OID.signedData) throw new BadCms("not SignedData");
+  const [signedData] = elementsOf(expect(content, CONTEXT_0, "no content"));
+  const parts = elementsOf(expect(signedData, TAG.sequence, "no content"));
+  const certificates = parts.filter(({ tag }) => tag === CONTEXT_0).flatMap(elementsOf);
+  const [signer] = elementsOf(expect(parts.at(-1), TAG.set, "no signer"));
+  const [, sid, digestInfo, attributes, algorithmInfo, signature, unsigned] = elementsOf(
+    expect(signer, TAG.sequence, "no signer"),
+  );
+
+  const digestAlgorithm = DIGESTS[algorithmOf(digestInfo)];
   if (!digestAlgorithm) throw new BadCms("digest algorithm not allowed");
-  const attributes = signer[3];
-  if (!attributes || tagOf(attributes) !== 0) throw new BadCms("no signed attributes");
-  const algorithm = oidOf(children(signer[4])[0]);
-  const signature = octetsOf(signer[5]);
-  const unsigned = signer[6] ? children(signer[6]) : [];
+  const { signed, values } = readSigned(expect(attributes, CONTEXT_0, "no signed attributes"));
+  const messageDigest = expect(values.get(OID.messageDigest), TAG.octets, "no message digest").body;
+  const proof = { algorithm: algorithmOf(algorithmInfo), digestAlgorithm, signed };
 
-  const digest = children(attributes).find((one) => oidOf(children(one)[0]) === OID.messageDigest);
-  if (!digest) throw new BadCms("no message digest");
-  const messageDigest = octetsOf(children(children(digest)[1])[0]);
-
-  // The signature is over the attributes as a SET, while they are tagged [0] where they stand.
-  const signed = Buffer.from(rawOf(attributes));
-  signed[0] = 0x31;
-  const certificate = certificates
-    .map((raw) => toCertificate(raw))
-    .filter((one): one is X509Certificate => one !== undefined)
-    .sort((a, b) => Number(isNamed(b, sid)) - Number(isNamed(a, sid)))
-    .find((one) => verifies(one.publicKey, { algorithm, digestAlgorithm, signed, signature }));
+  const candidates = namedBy(expect(sid, sid?.tag === KEY_ID ? KEY_ID : TAG.sequence, "no signer"), certificates);
+  const { body } = expect(signature, TAG.octets, "no signature");
+  const certificate = candidates.find(({ key }) => verifies(key, { ...proof, signature: body }));
   if (!certificate) throw new BadCms("the signature does not verify");
-  const hasTimestamp = unsigned.some((one) => oidOf(children(one)[0]) === OID.timestamp);
-  return { digestAlgorithm, messageDigest, certificate, hasTimestamp };
+  checkNamed(certificate.raw, values.get(OID.signingCertificateV2));
+  const hasTimestamp = unsigned !== undefined && elementsOf(unsigned).some((one) => nameOf(one) === OID.timestamp);
+  return { digestAlgorithm, messageDigest, certificate: certificate.raw, hasTimestamp };
+}
+
+/** What is signed, and the first value of each attribute by its name. */
+function readSigned(attributes: Element): { signed: Buffer; values: Map<string, Element | undefined> } {
+  const values = new Map<string, Element | undefined>();
+  for (const attribute of elementsOf(attributes)) {
+    const name = nameOf(attribute);
+    if (values.has(name)) throw new BadCms("an attribute that is there twice");
+    values.set(name, elementsOf(expect(elementsOf(attribute)[1], TAG.set, "an attribute without a value"))[0]);
+  }
+  // The signature is over the attributes as a SET, while they are tagged [0] where they stand.
+  const signed = Buffer.from(attributes.raw);
+  signed[0] = TAG.set;
+  return { signed, values };
+}
+
+function nameOf(attribute: Element): string {
+  const [name] = elementsOf(attribute);
+  return name ? readOid(name) : "";
+}
+
+interface Certificate {
+  raw: Buffer;
+  serial: Buffer;
+  issuer: Buffer;
+  /** SubjectPublicKeyInfo. */
+  key: Buffer;
+  extensions: Element | undefined;
+}
+
+/**
+ * The certificates that a signer identifier names: by issuer and serial number, or by the identifier of their key. An
+ * issuer's name can be encoded in two ways; where none is the same byte by byte, the serial number decides.
+ */
+function namedBy(sid: Element, certificates: Element[]): Certificate[] {
+  const readable = certificates.flatMap((one) => readCertificate(one) ?? []);
+  if (sid.tag === KEY_ID) return readable.filter(({ extensions }) => readKeyId(extensions)?.equals(sid.body));
+  const [issuer, serial] = elementsOf(sid);
+  const same = readable.filter((one) => serial?.raw.equals(one.serial));
+  const exact = same.filter((one) => issuer?.raw.equals(one.issuer));
+  return exact.length > 0 ? exact : same;
+}
+
+/** Undefined for what is not a certificate. @source RFC 5280 §4.1 */
+function readCertificate(one: Element): Certificate | undefined {
+  try {
+    const [body] = elementsOf(expect(one, TAG.sequence, "no certificate"));
+    const fields = elementsOf(expect(body, TAG.sequence, "no certificate"));
+    const [serial, , issuer, , , key] = fields[0]?.tag === CONTEXT_0 ? fields.slice(1) : fields;
+    if (!serial || !issuer || !key) return undefined;
+    const extensions = fields.find(({ tag }) => tag === CONTEXT_3);
+    return { raw: one.raw, serial: serial.raw, issuer: issuer.raw, key: key.raw, extensions };
+  } catch {
+    return undefined;
+  }
+}
+
+function readKeyId(extensions: Element | undefined): Buffer | undefined {
+  const [list] = extensions ? elementsOf(extensions) : [];
+  const extension = list && elementsOf(list).find((one) => nameOf(one) === OID.subjectKeyIdentifier);
+  const value = extension && elementsOf(extension).at(-1);
+  return value && readElement(value.body).body;
+}
+
+/** The certificate that the signer named in what was signed must be this one. @source RFC 5035 §3, §4 */
+function checkNamed(certificate: Buffer, attribute: Element | undefined): void {
+  if (!attribute) return;
+  const [list] = elementsOf(attribute);
+  const [first] = list ? elementsOf(list) : [];
+  const [start, next] = first ? elementsOf(first) : [];
+  const algorithm = start?.tag === TAG.sequence ? DIGESTS[algorithmOf(start)] : "sha256";
+  const digest = start?.tag === TAG.sequence ? next : start;
+  if (!algorithm || !digest?.body.equals(createHash(algorithm).update(certificate).digest())) {
+    throw new BadCms("the signer named another certificate");
+  }
 }
 
 function verifies(
-  key: KeyObject,
+  spki: Buffer,
   {
     algorithm,
     digestAlgorithm,
@@ -79,49 +162,20 @@ function verifies(
   }: { algorithm: string; digestAlgorithm: string; signed: Buffer; signature: Buffer },
 ): boolean {
   const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_AUTO };
+  const key = { key: spki, format: "der", type: "spki", ...(algorithm === OID.rsaPss && pss) } as const;
   try {
-    return verify(digestAlgorithm, signed, { key, ...(algorithm === OID.rsaPss && pss) }, signature);
+    return verify(digestAlgorithm, signed, key, signature);
   } catch {
+    // A key of a kind that is not known, or one that does not fit the signature.
     return false;
   }
 }
 
-/** Whether the signer identifier (issuer and serial number) names this certificate. */
-function isNamed(certificate: X509Certificate, sid: BaseBlock | undefined): boolean {
-  if (!(sid instanceof Sequence)) return false;
-  const serial = sid.valueBlock.value[1];
-  if (!serial) return false;
-  const hex = Buffer.from(rawOf(serial)).toString("hex").toUpperCase();
-  return hex.endsWith(certificate.serialNumber);
+function algorithmOf(info: Element | undefined): string {
+  return nameOf(expect(info, TAG.sequence, "an algorithm is missing"));
 }
 
-function toCertificate(raw: Uint8Array): X509Certificate | undefined {
-  try {
-    return new X509Certificate(raw);
-  } catch {
-    return undefined;
-  }
-}
-
-function children(block: BaseBlock | undefined): BaseBlock[] {
-  return block instanceof Constructed || block instanceof Sequence || block instanceof Asn1Set
-    ? block.valueBlock.value
-    : [];
-}
-
-function oidOf(block: BaseBlock | undefined): string {
-  return block instanceof ObjectIdentifier ? block.valueBlock.toString() : "";
-}
-
-function octetsOf(block: BaseBlock | undefined): Buffer {
-  if (!(block instanceof OctetString)) throw new BadCms("an octet string is missing");
-  return Buffer.from(block.getValue());
-}
-
-function tagOf(block: BaseBlock): number | undefined {
-  return block.idBlock.tagClass === 3 ? block.idBlock.tagNumber : undefined;
-}
-
-function rawOf(block: BaseBlock): Uint8Array {
-  return block.valueBeforeDecodeView;
+function expect(element: Element | undefined, tag: number, otherwise: string): Element {
+  if (element?.tag !== tag) throw new BadCms(otherwise);
+  return element;
 }

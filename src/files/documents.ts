@@ -1,15 +1,17 @@
-import { createReadStream } from "node:fs";
-import { constants } from "node:fs";
-import { mkdir, open, rm } from "node:fs/promises";
+import { type FileHandle, link, mkdir, rm, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Readable } from "node:stream";
 import { PermanentError } from "../core/errors.ts";
 import { RequestId, type StoredDocument } from "../core/request.ts";
-import { hashFile } from "./durable.ts";
+import { hashFile, openRegular } from "./content.ts";
+import { makeFolder, syncFolder } from "./durable.ts";
+import { passedOn } from "./garbage.ts";
+import { archivedName } from "./names.ts";
 
 export type Documents = ReturnType<typeof createDocuments>;
 
 const BLOCK_BYTES = 1 << 20;
+/** In the folder of an upload until it is accepted: what has it, and no record, was never anybody's request. */
+const UPLOADING = ".uploading";
 
 /**
  * The store of what was handed in: a folder for each request. Records hold references ("<request id>/<file>"), never
@@ -30,11 +32,29 @@ export function createDocuments({ dir }: { dir: string }) {
     path,
     folder: (id: RequestId): string => join(dir, RequestId.parse(id)),
 
-    /** Makes the request's folder. */
-    async newFolder(id: RequestId): Promise<string> {
+    /** Makes the folder of a request that may never come about. It is on disk when this resolves. */
+    async beginUpload(id: RequestId): Promise<string> {
       const folder = join(dir, RequestId.parse(id));
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await makeFolder(folder);
+      await writeFile(join(folder, UPLOADING), "", { mode: 0o600 });
       return folder;
+    },
+
+    /** The upload has become a request. */
+    async endUpload(id: RequestId): Promise<void> {
+      await rm(join(dir, RequestId.parse(id), UPLOADING), { force: true });
+    },
+
+    /** Since when a folder holds an upload that nobody has accepted, in milliseconds; undefined when it holds none. */
+    async uploadingSince(id: RequestId): Promise<number | undefined> {
+      const folder = join(dir, RequestId.parse(id));
+      try {
+        const [mark, whole] = await Promise.all([stat(join(folder, UPLOADING)), stat(folder)]);
+        return Math.max(mark.mtimeMs, whole.mtimeMs);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+        throw error;
+      }
     },
 
     /** The reference of a file that is in the request's folder. Throws "not-a-regular-file", "file-empty". */
@@ -45,18 +65,30 @@ export function createDocuments({ dir }: { dir: string }) {
       return { id: reference, name: name.normalize("NFC"), sizeBytes, sha256 };
     },
 
-    /** Its bytes. The stream fails with PermanentError "document-gone" when they are not there. */
-    open(document: StoredDocument): Readable {
-      const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
-      return Readable.from(
-        (async function* () {
-          const file = await open(path(document), flags).catch((cause: unknown) => {
-            throw new PermanentError("A document is not in the store any more", { code: "document-gone", cause });
-          });
-          yield* createReadStream("", { fd: file, highWaterMark: BLOCK_BYTES }) as AsyncIterable<Buffer>;
-        })(),
-        { objectMode: false, highWaterMark: BLOCK_BYTES },
-      );
+    /** Its bytes, in blocks of 1 MiB. Throws PermanentError "document-gone" when they are not there. */
+    async *open(document: StoredDocument): AsyncGenerator<Buffer, void, undefined> {
+      const { file, sizeBytes } = await openRegular(path(document)).catch((cause: unknown) => {
+        throw new PermanentError("A document is not in the store any more", { code: "document-gone", cause });
+      });
+      try {
+        yield* blocksOf(file, sizeBytes);
+      } finally {
+        await file.close();
+      }
+    },
+
+    /**
+     * Moves the documents of a request that is done to its folder in `archive`, which is on the same file system, under
+     * the names people gave them; what else there was goes. Never overwrites; safe to repeat after a crash in between.
+     */
+    async archive(id: RequestId, stored: readonly StoredDocument[], archive: string): Promise<void> {
+      const from = join(dir, RequestId.parse(id));
+      const to = join(archive, id);
+      await mkdir(to, { recursive: true, mode: 0o700 });
+      for (const document of stored) await moveOnce(path(document), to, document.name);
+      await syncFolder(to);
+      await syncFolder(archive);
+      await rm(from, { recursive: true, force: true });
     },
 
     /** Removes everything of a request. Nothing there is fine. */
@@ -64,4 +96,48 @@ export function createDocuments({ dir }: { dir: string }) {
       await rm(join(dir, RequestId.parse(id)), { recursive: true, force: true });
     },
   };
+}
+
+/** The next block is read while the one before is at work; each is its own, since nobody says when he is done with it. */
+async function* blocksOf(file: FileHandle, sizeBytes: number): AsyncGenerator<Buffer, void, undefined> {
+  const read = (at: number) => {
+    const buffer = Buffer.allocUnsafe(Math.min(BLOCK_BYTES, sizeBytes - at));
+    return file.read(buffer, 0, buffer.length, at);
+  };
+  let next: ReturnType<typeof read> | undefined;
+  try {
+    for (let at = 0; at < sizeBytes;) {
+      const { bytesRead, buffer } = await (next ?? read(at));
+      at += bytesRead;
+      next = at < sizeBytes && bytesRead > 0 ? read(at) : undefined;
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+      passedOn(bytesRead);
+    }
+  } finally {
+    // Whoever stops in between closes the file, which must not be under the feet of a read.
+    await next?.catch(() => {});
+  }
+}
+
+/** Moves a file to a name of that kind which is free. One that is gone was moved before. */
+async function moveOnce(from: string, folder: string, name: string): Promise<void> {
+  for (let n = 1; ; n++) {
+    const to = join(folder, archivedName(name, n));
+    try {
+      await link(from, to);
+      return await unlink(from);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT") return;
+      if (code !== "EEXIST") throw error;
+      if (await isSameFile(from, to)) return await unlink(from);
+    }
+  }
+}
+
+/** Whether a crash came between the link and the removal of the old name. */
+async function isSameFile(a: string, b: string): Promise<boolean> {
+  const [one, other] = await Promise.all([stat(a), stat(b)]);
+  return one.ino === other.ino && one.dev === other.dev;
 }

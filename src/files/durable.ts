@@ -1,12 +1,15 @@
-import { createHash, type Hash, randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { type FileHandle, link, mkdir, open, rename, unlink } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { PermanentError, RetryableError } from "../core/errors.ts";
+import { type Content, fill, hashContent, hashFile, inMemory, onDisk, SMALL_BYTES } from "./content.ts";
+import { passedOn } from "./garbage.ts";
 
-const CHUNK_BYTES = 1 << 20;
-/** A partial file is nobody's after this, in milliseconds. */
-const STALE_MS = 24 * 3_600_000;
+/** What is written at once: enough for the disk, little enough for memory. */
+const WAITING_BYTES = 1 << 20;
 
 /** What the file system says of itself, not of the file. */
 const DISK_CODES: Record<string, string> = {
@@ -30,52 +33,144 @@ export interface Written {
   outcome: "written" | "already-there";
 }
 
+/** Throws when a file must not be kept. What it gives back may name the `sha256` of all the bytes, if it read them. */
+export type Check = (content: Content) => Promise<object>;
+
 /**
- * Writes a file so that it is whole and on disk, or not there at all: a temporary file in the same folder, `verify`,
- * fsync, a hard link to the final name (which never overwrites), fsync of the folder, and the final file hashed anew.
- * A file of that name with the same content is "already-there". Throws PermanentError "name-taken" for another one,
- * RetryableError "disk-full", "disk-read-only" or "disk-error", and what `source` and `verify` throw.
+ * Writes a file so that it is whole and on disk, or not there at all: a temporary file in the same folder, fsync,
+ * `check`, the file read back and hashed anew, a hard link to the final name (which never overwrites), fsync of the
+ * folder. The folder is made when it is missing. A file of that name with the same content is "already-there".
+ *
+ * With `readBack: false` the size on disk is compared instead: for what can be asked for again.
+ *
+ * Throws PermanentError "name-taken" for another file of that name, "file-too-large" above `maxBytes`; RetryableError
+ * "disk-full", "disk-read-only" or "disk-error"; and what `source` and `check` throw.
  */
 export async function writeDurably({
   dir,
   name,
   source,
-  verify,
+  check,
+  readBack = true,
   maxBytes = Number.POSITIVE_INFINITY,
 }: {
   dir: string;
   name: string;
-  source: AsyncIterable<Uint8Array> | Uint8Array | string;
-  verify?: ((path: string) => Promise<unknown>) | undefined;
+  source: AsyncIterable<Uint8Array>;
+  check?: Check;
+  readBack?: boolean;
   maxBytes?: number;
 }): Promise<Written> {
   const partial = join(dir, `.${randomBytes(9).toString("base64url")}.part`);
   const final = join(dir, name);
+  let file: FileHandle | undefined;
   try {
-    await makeFolder(dir);
-    const file = await open(partial, "wx", 0o600);
-    let written: { sizeBytes: number; sha256: string };
-    try {
-      written = await copyInto(file, source, maxBytes);
-      await verify?.(partial);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    const outcome = await linkOnce(partial, final, written.sha256);
-    await unlink(partial);
-    await syncFolder(dir);
-    if ((await hashFile(final)).sha256 !== written.sha256) {
+    const inflow = createInflow(async () => (file = await create(partial)), maxBytes);
+    await pipeline(source, inflow.writable);
+    const { bytes, sizeBytes, sha256 } = inflow.end();
+    // What is in memory as a whole is checked there, before the disk has any work with it.
+    let seen = bytes && check && (await check(inMemory(bytes)));
+    file ??= await create(partial);
+    if (bytes) await writeAll(file, [bytes]);
+    await file.sync();
+    if (!bytes && check) seen = await check(onDisk(file, sizeBytes));
+    if (!(await isOnDisk(file, { bytes, sizeBytes, sha256, readBack, seen }))) {
       throw new RetryableError("A file does not read back as it was written", { code: "disk-error" });
     }
-    return { ...written, outcome };
+    const outcome = await linkOnce(partial, final, sha256);
+    await unlink(partial);
+    await syncFolder(dir);
+    return { sizeBytes, sha256, outcome };
   } catch (error) {
     await unlink(partial).catch(() => {});
     throw toDiskFailure(error);
+  } finally {
+    await file?.close();
   }
 }
 
-async function linkOnce(partial: string, final: string, sha256: string): Promise<"written" | "already-there"> {
+/** A new file; its folder is made when it turns out to be missing. */
+async function create(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, "wx+", 0o600);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    await makeFolder(dirname(path));
+    return await open(path, "wx+", 0o600);
+  }
+}
+
+/**
+ * Takes a stream in and hashes it on the way. What is small stays in memory; for what is not, `begin` opens a file, and
+ * whatever has come while the disk was busy is written at once.
+ */
+function createInflow(begin: () => Promise<FileHandle>, maxBytes: number) {
+  const hash = createHash("sha256");
+  let held: Buffer[] | undefined = [];
+  let sizeBytes = 0;
+  let file: FileHandle | undefined;
+
+  async function take(chunks: Buffer[]): Promise<void> {
+    for (const chunk of chunks) {
+      sizeBytes += chunk.length;
+      hash.update(chunk);
+    }
+    if (sizeBytes > maxBytes) throw new PermanentError(`More than ${maxBytes} bytes`, { code: "file-too-large" });
+    held?.push(...chunks);
+    if (held && sizeBytes <= SMALL_BYTES) return;
+    file ??= await begin();
+    await writeAll(file, held ?? chunks);
+    passedOn(held ? sizeBytes : chunks.reduce((sum, { length }) => sum + length, 0));
+    held = undefined;
+  }
+
+  return {
+    writable: new Writable({
+      highWaterMark: WAITING_BYTES,
+      write: (chunk: Buffer, _encoding, done) => void take([chunk]).then(() => done(), done),
+      writev: (chunks, done) => void take(chunks.map(({ chunk }) => chunk as Buffer)).then(() => done(), done),
+    }),
+    end: () => ({ bytes: held && Buffer.concat(held), sizeBytes, sha256: hash.digest("hex") }),
+  };
+}
+
+async function writeAll(file: FileHandle, chunks: Buffer[]): Promise<void> {
+  let rest = chunks.filter(({ length }) => length > 0);
+  while (rest.length > 0) {
+    let { bytesWritten } = await file.writev(rest);
+    rest = rest.flatMap((chunk) => {
+      const done = Math.min(bytesWritten, chunk.length);
+      bytesWritten -= done;
+      return done < chunk.length ? [chunk.subarray(done)] : [];
+    });
+  }
+}
+
+/** Whether the disk has what was written, as far as that is to be looked at. */
+async function isOnDisk(
+  file: FileHandle,
+  {
+    bytes,
+    sizeBytes,
+    sha256,
+    readBack,
+    seen,
+  }: Pick<Written, "sizeBytes" | "sha256"> & {
+    bytes: Buffer | undefined;
+    readBack: boolean;
+    seen: object | undefined;
+  },
+): Promise<boolean> {
+  if (!readBack) return (await file.stat()).size === sizeBytes;
+  if (bytes) {
+    const back = Buffer.allocUnsafe(sizeBytes + 1);
+    return bytes.equals(back.subarray(0, await fill(file, back, 0)));
+  }
+  const read: { sha256?: unknown } = seen ?? {};
+  return (read.sha256 ?? (await hashContent(onDisk(file, sizeBytes))).sha256) === sha256;
+}
+
+async function linkOnce(partial: string, final: string, sha256: string): Promise<Written["outcome"]> {
   try {
     await link(partial, final);
     return "written";
@@ -87,25 +182,6 @@ async function linkOnce(partial: string, final: string, sha256: string): Promise
       cause: error,
     });
   }
-}
-
-async function copyInto(
-  file: FileHandle,
-  source: AsyncIterable<Uint8Array> | Uint8Array | string,
-  maxBytes: number,
-): Promise<{ sizeBytes: number; sha256: string }> {
-  const hash = createHash("sha256");
-  let sizeBytes = 0;
-  const put = async (chunk: Uint8Array) => {
-    sizeBytes += chunk.length;
-    if (sizeBytes > maxBytes) throw new PermanentError(`More than ${maxBytes} bytes`, { code: "file-too-large" });
-    hash.update(chunk);
-    for (let at = 0; at < chunk.length;) at += (await file.write(chunk, at)).bytesWritten;
-  };
-  if (typeof source === "string") await put(Buffer.from(source));
-  else if (source instanceof Uint8Array) await put(source);
-  else for await (const chunk of source) await put(chunk);
-  return { sizeBytes, sha256: hash.digest("hex") };
 }
 
 /** Replaces a small file as a whole: readers see the old one or the new one. */
@@ -134,7 +210,9 @@ export async function replaceDurably(
 /** Makes a folder and its parents; what was made is on disk. */
 export async function makeFolder(dir: string): Promise<void> {
   const first = await mkdir(dir, { recursive: true, mode: 0o700 });
-  if (first !== undefined) await syncFolder(dirname(first));
+  if (first === undefined) return;
+  const top = resolve(first);
+  for (let made = resolve(dir); made.length >= top.length; made = dirname(made)) await syncFolder(dirname(made));
 }
 
 /** Makes the names in a folder durable. */
@@ -145,52 +223,4 @@ export async function syncFolder(dir: string): Promise<void> {
   } finally {
     await folder.close();
   }
-}
-
-/** Opens a regular file and nothing else: no link is followed, and a pipe does not block. */
-export async function openRegular(path: string): Promise<{ file: FileHandle; sizeBytes: number }> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  const found = await file.stat();
-  if (!found.isFile()) {
-    await file.close();
-    throw new PermanentError("It is not a regular file", { code: "not-a-regular-file" });
-  }
-  return { file, sizeBytes: found.size };
-}
-
-/** Size and SHA-256 of a regular file. Reads it in pieces, whatever its size. */
-export async function hashFile(path: string): Promise<{ sizeBytes: number; sha256: string }> {
-  const { file, sizeBytes } = await openRegular(path);
-  try {
-    const hash = createHash("sha256");
-    await hashInto(hash, file, 0, sizeBytes);
-    return { sizeBytes, sha256: hash.digest("hex") };
-  } finally {
-    await file.close();
-  }
-}
-
-/** Feeds a part of a file into a hash. */
-export async function hashInto(hash: Hash, file: FileHandle, from: number, to: number): Promise<void> {
-  const buffer = Buffer.allocUnsafe(Math.max(Math.min(CHUNK_BYTES, to - from), 1));
-  for (let at = from; at < to;) {
-    const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, to - at), at);
-    if (bytesRead === 0)
-      throw new PermanentError("The file became shorter while it was read", { code: "file-changed" });
-    hash.update(buffer.subarray(0, bytesRead));
-    at += bytesRead;
-  }
-}
-
-/** Removes partial files that a crash left in a folder. How many. */
-export async function removeStale(dir: string, now = Date.now()): Promise<number> {
-  let removed = 0;
-  for (const name of await readdir(dir).catch(() => [])) {
-    if (!/^\.[\w-]{12}\.part$/.test(name)) continue;
-    const found = await stat(join(dir, name)).catch(() => undefined);
-    if (!found || now - found.mtimeMs < STALE_MS) continue;
-    await unlink(join(dir, name)).catch(() => {});
-    removed += 1;
-  }
-  return removed;
 }

@@ -25,6 +25,12 @@ export function toFileName(name: string): string {
   return /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i.test(safe) || safe === "" ? `_${safe}` : safe;
 }
 
+/** The n-th name for the original of a document: what people called it, with a counter from the second on. */
+export function archivedName(original: string, n: number): string {
+  const ending = n === 1 ? ".pdf" : `.${n}.pdf`;
+  return cutToBytes(toFileName(original).replace(/\.pdf$/i, ""), MOST_BYTES - ending.length) + ending;
+}
+
 /**
  * The name of a signed document: the original's with ".signed.pdf" behind it. `taken` holds names that are in use (in
  * lower case, for file systems that do not tell them apart) and gets the new one; a counter tells twins apart.

@@ -1,6 +1,5 @@
-import type { FileHandle } from "node:fs/promises";
 import { PermanentError } from "../core/errors.ts";
-import { openRegular } from "./durable.ts";
+import { type Content, withContent } from "./content.ts";
 import { readDictionary } from "./pdf-syntax.ts";
 
 /** Readers look for the header and for the end mark within this many bytes. @source ISO 32000-2 Annex I.2 */
@@ -10,6 +9,8 @@ const WINDOW_BYTES = 64 * 1_024;
 /** A cross-reference table is looked through this far for its trailer. */
 const TABLE_BYTES = 256 * 1_024 * 1_024;
 const SECTIONS_MOST = 1_000;
+/** Where the chain of sections cannot be followed, trailers are looked for; this many, from the end. */
+const TRAILERS_MOST = 32;
 
 export interface Probed {
   sizeBytes: number;
@@ -18,55 +19,71 @@ export interface Probed {
 }
 
 /**
- * Tells whether a file is a whole PDF that can be signed, reading a few kilobytes of it whatever its size. Throws
- * PermanentError: "not-a-regular-file", "file-empty", "file-too-large", "not-a-pdf", "pdf-incomplete" (cut off, or
- * still being written), "pdf-encrypted".
- *
- * A cross-reference that cannot be followed is forgiven with a warning, since readers and the provider rebuild it, and
- * turning a good customer's file away is the worse mistake. A missing end is not: signing half a file is worse.
+ * Tells whether a file is a whole PDF that can be signed; see probe. Throws also PermanentError "not-a-regular-file",
+ * "file-changed", and "file-too-large" above `maxBytes`.
  */
 export async function probePdf(path: string, { maxBytes = Number.POSITIVE_INFINITY } = {}): Promise<Probed> {
-  const { file, sizeBytes } = await openRegular(path);
-  try {
-    if (sizeBytes === 0) throw new PermanentError("The file is empty.", { code: "file-empty" });
-    if (sizeBytes > maxBytes) {
+  return await withContent(path, async (content) => {
+    if (content.sizeBytes > maxBytes) {
       throw new PermanentError(`The file has more than ${maxBytes} bytes, which is the most.`, {
         code: "file-too-large",
       });
     }
-    const head = await readAt(file, 0, EDGE_BYTES);
-    const start = head.indexOf("%PDF-");
-    if (start < 0) throw new PermanentError("The file is not a PDF.", { code: "not-a-pdf" });
-    checkLength(head, sizeBytes);
-    const tailAt = Math.max(0, sizeBytes - TAIL_BYTES);
-    const tail = await readAt(file, tailAt, TAIL_BYTES);
-    const end = tail.lastIndexOf("%%EOF");
-    if (end < 0 || sizeBytes - (tailAt + end) > EDGE_BYTES + 5) throw incomplete();
-    const xref = /startxref\s+(\d+)\s*$/.exec(tail.slice(0, end));
-    if (!xref) throw incomplete();
-    const warnings = start > 0 ? ["bytes before the header"] : [];
-    const trailers = await readTrailers(file, Number(xref[1]), start, sizeBytes);
-    if (!trailers) warnings.push("cross-reference cannot be followed");
-    const found = trailers ?? (await findTrailers(file, tailAt));
-    if (found.some((trailer) => trailer.has("Encrypt"))) {
-      throw new PermanentError("The PDF is encrypted or protected by a password; remove the protection.", {
-        code: "pdf-encrypted",
-      });
-    }
-    return { sizeBytes, warnings };
-  } finally {
-    await file.close();
+    return await probe(content);
+  });
+}
+
+/**
+ * Tells whether these are the bytes of a whole PDF that can be signed, reading a few kilobytes whatever their number.
+ * Throws PermanentError: "file-empty", "not-a-pdf", "pdf-incomplete" (cut off, or still being written),
+ * "pdf-encrypted".
+ *
+ * A cross-reference that cannot be followed is forgiven with a warning, since readers and the provider rebuild it, and
+ * turning a good customer's file away is the worse mistake. A missing end is not: signing half a file is worse.
+ *
+ * A PDF with updates, cut right behind the end of an earlier state, is that state, whole: nothing in it tells that
+ * there was more.
+ */
+export async function probe(content: Content): Promise<Probed> {
+  const { sizeBytes } = content;
+  if (sizeBytes === 0) throw new PermanentError("The file is empty.", { code: "file-empty" });
+  const head = await readText(content, 0, EDGE_BYTES);
+  const start = head.indexOf("%PDF-");
+  if (start < 0) throw new PermanentError("The file is not a PDF.", { code: "not-a-pdf" });
+  checkLength(head, sizeBytes);
+  const tailAt = Math.max(0, sizeBytes - TAIL_BYTES);
+  const tail = await readText(content, tailAt, TAIL_BYTES);
+  const end = tail.lastIndexOf("%%EOF");
+  if (end < 0 || sizeBytes - (tailAt + end) > EDGE_BYTES + 5) throw incomplete();
+  const behind = tail.slice(end + 5).replaceAll(/^[\0\s]+/g, "");
+  if (isMorePdf(behind)) throw incomplete();
+  const xref = /startxref\s+(\d+)\s*$/.exec(tail.slice(0, end));
+  if (!xref) throw incomplete();
+  const warnings = start > 0 ? ["bytes before the header"] : [];
+  if (behind !== "") warnings.push("bytes behind the end");
+  const isEncrypted = await followSections(content, Number(xref[1]), start);
+  if (isEncrypted === undefined) warnings.push("cross-reference cannot be followed");
+  if (isEncrypted ?? (await hasEncryptedTrailer(content, tailAt))) {
+    throw new PermanentError("The PDF is encrypted or protected by a password; remove the protection.", {
+      code: "pdf-encrypted",
+    });
   }
+  return { sizeBytes, warnings };
 }
 
 function incomplete(): PermanentError {
   return new PermanentError("The PDF is cut off: its end is missing. Copy it again.", { code: "pdf-incomplete" });
 }
 
-async function readAt(file: FileHandle, at: number, length: number): Promise<string> {
-  const buffer = Buffer.alloc(length);
-  const { bytesRead } = await file.read(buffer, 0, length, at);
-  return buffer.toString("latin1", 0, bytesRead);
+/** Whether what stands behind an end mark goes on as a PDF does, and so is an update, or a stream, that was cut off. */
+function isMorePdf(behind: string): boolean {
+  if (/^\d/.test(behind)) return true;
+  const words = ["xref", "trailer", "startxref", "endstream", "endobj", "%%EOF"];
+  return behind !== "" && words.some((word) => behind.startsWith(word) || word.startsWith(behind));
+}
+
+async function readText(content: Content, at: number, length: number): Promise<string> {
+  return (await content.read(at, length)).toString("latin1");
 }
 
 /** A linearised file says how long it is. It may have grown by updates since; it cannot have shrunk. */
@@ -77,39 +94,33 @@ function checkLength(head: string, sizeBytes: number): void {
   if (Number(first.get("L")) > sizeBytes) throw incomplete();
 }
 
-/** The trailers of all sections, newest first; undefined when the chain breaks at its first link. */
-async function readTrailers(
-  file: FileHandle,
-  startxref: number,
-  shift: number,
-  sizeBytes: number,
-): Promise<Map<string, string>[] | undefined> {
+/**
+ * Goes through the sections from the newest on. Whether one of them is encrypted; undefined when the chain breaks at
+ * its first link. Offsets may be counted from the header, `shift` bytes into the file.
+ */
+async function followSections(content: Content, startxref: number, shift: number): Promise<boolean | undefined> {
   const seen = new Set<number>();
-  const trailers: Map<string, string>[] = [];
   const open = [startxref];
+  let isAny = false;
   for (let at = open.shift(); at !== undefined && seen.size < SECTIONS_MOST; at = open.shift()) {
-    if (seen.has(at)) continue;
+    if (seen.has(at) || at >= content.sizeBytes) continue;
     seen.add(at);
     const trailer =
-      at < sizeBytes
-        ? ((await readSection(file, at)) ?? (shift > 0 ? await readSection(file, at + shift) : undefined))
-        : undefined;
-    if (!trailer) {
-      if (trailers.length === 0) return undefined;
-      continue;
-    }
-    trailers.push(trailer);
+      (await readSection(content, at)) ?? (shift > 0 ? await readSection(content, at + shift) : undefined);
+    if (!trailer) continue;
+    if (trailer.has("Encrypt")) return true;
+    isAny = true;
     for (const link of ["XRefStm", "Prev"]) {
       const to = Number(trailer.get(link));
       if (Number.isSafeInteger(to) && to > 0) open.push(to);
     }
   }
-  return trailers;
+  return isAny ? false : undefined;
 }
 
 /** The dictionary of a cross-reference stream, or of the trailer behind a table. @source ISO 32000-2 §7.5.4, §7.5.8 */
-async function readSection(file: FileHandle, at: number): Promise<Map<string, string> | undefined> {
-  const window = await readAt(file, at, WINDOW_BYTES);
+async function readSection(content: Content, at: number): Promise<Map<string, string> | undefined> {
+  const window = await readText(content, at, WINDOW_BYTES);
   const stream = /^\s*\d+\s+\d+\s+obj\s*/.exec(window);
   if (stream) {
     const dictionary = readDictionary(window, stream[0].length);
@@ -117,10 +128,10 @@ async function readSection(file: FileHandle, at: number): Promise<Map<string, st
   }
   if (!/^\s*xref\b/.test(window)) return undefined;
   for (let from = at; from < at + TABLE_BYTES; from += WINDOW_BYTES - 16) {
-    const text = await readAt(file, from, WINDOW_BYTES);
+    const text = await readText(content, from, WINDOW_BYTES);
     const found = text.indexOf("trailer");
     if (found >= 0) {
-      const behind = await readAt(file, from + found + 7, WINDOW_BYTES);
+      const behind = await readText(content, from + found + 7, WINDOW_BYTES);
       const open = behind.indexOf("<<");
       return open >= 0 && behind.slice(0, open).trim() === "" ? readDictionary(behind, open) : undefined;
     }
@@ -129,11 +140,13 @@ async function readSection(file: FileHandle, at: number): Promise<Map<string, st
   return undefined;
 }
 
-/** Trailers near the end, where the chain cannot be followed. */
-async function findTrailers(file: FileHandle, tailAt: number): Promise<Map<string, string>[]> {
-  const text = await readAt(file, Math.max(0, tailAt - WINDOW_BYTES), WINDOW_BYTES + TAIL_BYTES);
-  return [...text.matchAll(/trailer\s*(?=<<)|\bobj\s*(?=<<)/g)].flatMap((match) => {
-    const dictionary = readDictionary(text, match.index + match[0].length);
-    return dictionary && (dictionary.has("Root") || dictionary.get("Type") === "/XRef") ? [dictionary] : [];
+/** Whether a trailer near the end is encrypted, where the chain cannot be followed. */
+async function hasEncryptedTrailer(content: Content, tailAt: number): Promise<boolean> {
+  const text = await readText(content, Math.max(0, tailAt - WINDOW_BYTES), WINDOW_BYTES + TAIL_BYTES);
+  const places = [...text.matchAll(/(?:trailer|\bobj)(?=\s{0,16}<<)/g)].slice(-TRAILERS_MOST);
+  return places.some(({ index }) => {
+    const dictionary = readDictionary(text, text.indexOf("<<", index));
+    const isTrailer = dictionary?.has("Root") || dictionary?.get("Type") === "/XRef";
+    return isTrailer && dictionary?.has("Encrypt");
   });
 }

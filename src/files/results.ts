@@ -1,14 +1,17 @@
 import { createReadStream } from "node:fs";
-import { open, readFile, rename } from "node:fs/promises";
+import { readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { PermanentError } from "../core/errors.ts";
 import { RequestId, type ResultFile } from "../core/request.ts";
-import { hashFile, makeFolder, replaceDurably, writeDurably } from "./durable.ts";
+import { type Content, hashContent, hashFile, openRegular, withContent } from "./content.ts";
+import { cutToBytes } from "./names.ts";
+import { makeFolder, replaceDurably, writeDurably } from "./durable.ts";
 
 export type Results = ReturnType<typeof createResults>;
 
-type Verify = (path: string) => Promise<unknown>;
+/** Throws PermanentError for bytes that are not what they should be. May tell the `sha256` of all that it has read. */
+type Verify = (content: Content) => Promise<object>;
 
 /** Results: a folder for each request with the signed documents, the contract and the evidence. */
 export function createResults({ dir }: { dir: string }) {
@@ -29,7 +32,7 @@ export function createResults({ dir }: { dir: string }) {
     /** Verifies and stores a file for good; it is on disk when this resolves. */
     async store(id: RequestId, name: string, source: AsyncIterable<Uint8Array>, verify: Verify): Promise<ResultFile> {
       path(id, name);
-      const { sizeBytes, sha256 } = await writeDurably({ dir: folder(id), name, source, verify });
+      const { sizeBytes, sha256 } = await writeDurably({ dir: folder(id), name, source, check: verify });
       return { name, sizeBytes, sha256 };
     },
 
@@ -40,13 +43,14 @@ export function createResults({ dir }: { dir: string }) {
     async existing(id: RequestId, name: string, verify: Verify): Promise<ResultFile | undefined> {
       const at = path(id, name);
       try {
-        const { sizeBytes, sha256 } = await hashFile(at);
-        await verify(at);
-        return { name, sizeBytes, sha256 };
+        return await withContent(at, async (content) => {
+          await verify(content);
+          return { name, ...(await hashContent(content)) };
+        });
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
         if (!(error instanceof PermanentError)) throw error;
-        await rename(at, join(folder(id), `${Date.now().toString(36)}.damaged.${name}`.slice(0, 200)));
+        await rename(at, join(folder(id), cutToBytes(`${Date.now().toString(36)}.damaged.${name}`, 200)));
         return undefined;
       }
     },
@@ -63,15 +67,18 @@ export function createResults({ dir }: { dir: string }) {
 
     /** Opens a stored file for reading. Throws an error with code ENOENT when it is not there. */
     async open(id: RequestId, name: string): Promise<{ content: Readable; sizeBytes: number }> {
-      const file = await open(path(id, name), "r");
-      const { size } = await file.stat();
-      return { content: createReadStream("", { fd: file, highWaterMark: 1 << 20 }), sizeBytes: size };
+      const { file, sizeBytes } = await openRegular(path(id, name));
+      return { content: createReadStream("", { fd: file, highWaterMark: 1 << 20 }), sizeBytes };
     },
 
     /** Writes evidence.json anew; it is on disk when this resolves. */
     async writeEvidence(id: RequestId, evidence: object): Promise<void> {
-      await makeFolder(folder(id));
-      await replaceDurably(join(folder(id), "evidence.json"), `${JSON.stringify(evidence, null, 2)}\n`);
+      const write = () => replaceDurably(join(folder(id), "evidence.json"), `${JSON.stringify(evidence, null, 2)}\n`);
+      await write().catch(async (error: unknown) => {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+        await makeFolder(folder(id));
+        await write();
+      });
     },
 
     async readEvidence(id: RequestId): Promise<unknown> {

@@ -1,133 +1,145 @@
-import { createHash } from "node:crypto";
-import type { FileHandle } from "node:fs/promises";
+import { createHash, type Hash } from "node:crypto";
 import { PermanentError } from "../core/errors.ts";
 import { BadCms, type Cms, readCms } from "./cms.ts";
-import { hashInto, openRegular } from "./durable.ts";
-import { probePdf, type Probed } from "./probe.ts";
+import { type Content, withContent } from "./content.ts";
+import { probe } from "./probe.ts";
 
 const WINDOW_BYTES = 1 << 20;
 /** A /ByteRange and its four numbers fit into this. */
-const OVERLAP_BYTES = 256;
+const RANGE_BYTES = 512;
 /** The largest signature container that is read; real ones have some ten kilobytes. */
 const CONTENTS_MOST = 8 << 20;
 
 export interface VerifiedSignature {
-  subject: string;
-  issuer: string;
-  serialNumber: string;
   digestAlgorithm: string;
   hasTimestamp: boolean;
+  /** The signer's certificate, in DER. */
+  certificate: Buffer;
+  /** Of the whole file, as it was read. */
+  sha256: string;
 }
 
-/** Checks that a PDF is whole. Throws PermanentError, see probePdf. */
-export async function verifyPdf(path: string): Promise<Probed> {
-  return await probePdf(path);
+interface Expected {
+  original?: { sizeBytes: number; sha256: string } | undefined;
+  incremental: boolean;
 }
 
 /**
  * Checks a signed PDF: it is whole; one signature covers all of it but the signature itself; the digest in its CMS is
- * the digest of those bytes; the signature verifies with the certificate in it; and, when `original` is given and
- * `incremental` is set, it begins with the original, byte by byte. Bounded memory whatever the size.
+ * the digest of those bytes; the signature verifies with the signer's certificate in it; and, when `original` is given
+ * and `incremental` is set, it begins with the original, byte by byte. Reads it once; bounded memory whatever the size.
  *
  * Whether the certificate is to be trusted is not asked: the provider's authority differs by environment.
  * Throws PermanentError "signature-missing", "signature-partial", "signature-invalid", "signature-other-document",
- * and the codes of probePdf.
+ * and the codes of probe.
  * @source ISO 32000-2 §12.8.1, ETSI EN 319 142-1 §5
  */
-export async function verifySignedPdf({
-  signedPath,
-  original,
-  incremental,
-}: {
-  signedPath: string;
-  original?: { sizeBytes: number; sha256: string } | undefined;
-  incremental: boolean;
-}): Promise<VerifiedSignature> {
-  await probePdf(signedPath);
-  const { file, sizeBytes } = await openRegular(signedPath);
-  try {
-    if (original && incremental) await checkPrefix(file, sizeBytes, original);
-    const ranges = await findByteRanges(file, sizeBytes);
-    if (ranges.length === 0) throw new PermanentError("The PDF has no signature", { code: "signature-missing" });
-    const whole = ranges.find(([from, , to, length]) => from === 0 && to + length === sizeBytes);
-    if (!whole) {
-      throw new PermanentError("No signature covers the whole PDF", { code: "signature-partial" });
-    }
-    const [, before, after] = whole;
-    const cms = await readContents(file, before, after);
-    const hash = createHash(cms.digestAlgorithm);
-    await hashInto(hash, file, 0, before);
-    await hashInto(hash, file, after, sizeBytes);
-    if (!hash.digest().equals(cms.messageDigest)) {
-      throw new PermanentError("The PDF was changed after it was signed", { code: "signature-invalid" });
-    }
-    const { subject, issuer, serialNumber } = cms.certificate;
-    const { digestAlgorithm, hasTimestamp } = cms;
-    return { subject, issuer, serialNumber, digestAlgorithm, hasTimestamp };
-  } finally {
-    await file.close();
+export async function verifySigned(content: Content, { original, incremental }: Expected): Promise<VerifiedSignature> {
+  await probe(content);
+  const { sizeBytes } = content;
+  const ranges = await findByteRanges(content);
+  if (ranges.length === 0) throw new PermanentError("The PDF has no signature", { code: "signature-missing" });
+  const whole = ranges.find((range) => isWhole(range, sizeBytes));
+  if (!whole) throw new PermanentError("No signature covers the whole PDF", { code: "signature-partial" });
+  const [, before, after] = whole;
+  const { digestAlgorithm, messageDigest, hasTimestamp, certificate } = await readContents(content, before, after);
+  const prefix = incremental ? original : undefined;
+  if (prefix && prefix.sizeBytes >= sizeBytes) throw otherDocument();
+  const digests = await digestOnce(content, { before, after, digestAlgorithm, prefixBytes: prefix?.sizeBytes });
+  if (prefix && digests.prefix !== prefix.sha256) throw otherDocument();
+  if (!digests.covered.equals(messageDigest)) {
+    throw new PermanentError("The PDF was changed after it was signed", { code: "signature-invalid" });
   }
+  return { digestAlgorithm, hasTimestamp, certificate, sha256: digests.sha256 };
 }
 
-async function checkPrefix(
-  file: FileHandle,
-  sizeBytes: number,
-  original: { sizeBytes: number; sha256: string },
-): Promise<void> {
-  const hash = createHash("sha256");
-  if (sizeBytes > original.sizeBytes) await hashInto(hash, file, 0, original.sizeBytes);
-  if (sizeBytes <= original.sizeBytes || hash.digest("hex") !== original.sha256) {
-    throw new PermanentError(
-      "The signed PDF does not continue the original byte by byte: it is another document, or the provider rewrites PDFs (ONESHOT_INCREMENTAL)",
-      { code: "signature-other-document" },
-    );
+/** The same for a file. Throws also what withContent throws. */
+export async function verifySignedPdf({ signedPath, ...expected }: Expected & { signedPath: string }) {
+  return await withContent(signedPath, (content) => verifySigned(content, expected));
+}
+
+/**
+ * All digests in one reading. What comes before the signature is the same for the whole file, for the original and,
+ * mostly, for what is covered: one hash is kept for them and copied where they part.
+ */
+async function digestOnce(
+  content: Content,
+  {
+    before,
+    after,
+    digestAlgorithm,
+    prefixBytes,
+  }: { before: number; after: number; digestAlgorithm: string; prefixBytes: number | undefined },
+): Promise<{ sha256: string; prefix: string | undefined; covered: Buffer }> {
+  const whole = createHash("sha256");
+  let covered: Hash | undefined = digestAlgorithm === "sha256" ? undefined : createHash(digestAlgorithm);
+  let prefix: string | undefined;
+  const stops = [...new Set([prefixBytes ?? 0, before, after, content.sizeBytes])].sort((a, b) => a - b);
+  let at = 0;
+  for (const stop of stops) {
+    const isCovered = stop <= before || at >= after;
+    await content.feed(at, stop, isCovered && covered ? [whole, covered] : [whole]);
+    if (stop === before) covered ??= whole.copy();
+    if (stop === prefixBytes) prefix = whole.copy().digest("hex");
+    at = stop;
   }
+  return { sha256: whole.digest("hex"), prefix, covered: covered?.digest() ?? Buffer.alloc(0) };
 }
 
 type ByteRange = [from: number, before: number, after: number, length: number];
 
-/** All byte ranges, from the end of the file backwards until one that covers the whole of it is among them. */
-async function findByteRanges(file: FileHandle, sizeBytes: number): Promise<ByteRange[]> {
+function isWhole([from, , after, length]: ByteRange, sizeBytes: number): boolean {
+  return from === 0 && after + length === sizeBytes;
+}
+
+/** The byte ranges, from the end of the file backwards, until one that covers the whole of it is among them. */
+async function findByteRanges(content: Content): Promise<ByteRange[]> {
+  const { sizeBytes } = content;
   const found: ByteRange[] = [];
   for (let end = sizeBytes; end > 0;) {
     const start = Math.max(0, end - WINDOW_BYTES);
-    const buffer = Buffer.allocUnsafe(Math.min(end + OVERLAP_BYTES, sizeBytes) - start);
-    await file.read(buffer, 0, buffer.length, start);
-    const text = buffer.toString("latin1");
-    for (const match of text.matchAll(/\/ByteRange\s*\[\s*(\d{1,15})\s+(\d{1,15})\s+(\d{1,15})\s+(\d{1,15})\s*\]/g)) {
-      const [, from, before, after, length] = match.map(Number);
-      const range: ByteRange = [from ?? 0, before ?? 0, after ?? 0, length ?? 0];
-      if (range[1] < range[2] && range[2] + range[3] <= sizeBytes) found.push(range);
+    const window = await content.read(start, end + RANGE_BYTES - start);
+    for (
+      let at = window.lastIndexOf("/ByteRange");
+      at >= 0;
+      at = at > 0 ? window.lastIndexOf("/ByteRange", at - 1) : -1
+    ) {
+      const range = readByteRange(window.toString("latin1", at, at + RANGE_BYTES), sizeBytes);
+      if (!range) continue;
+      if (isWhole(range, sizeBytes)) return [range];
+      // One is enough to tell "not the whole" from "none at all".
+      if (found.length === 0) found.push(range);
     }
-    if (found.some(([from, , after, length]) => from === 0 && after + length === sizeBytes)) break;
     end = start;
   }
   return found;
 }
 
+function readByteRange(text: string, sizeBytes: number): ByteRange | undefined {
+  const match = /^\/ByteRange\s*\[\s*(\d{1,15})\s+(\d{1,15})\s+(\d{1,15})\s+(\d{1,15})\s*\]/.exec(text);
+  if (!match) return undefined;
+  const [from = 0, before = 0, after = 0, length = 0] = match.slice(1).map(Number);
+  return before < after && after + length <= sizeBytes ? [from, before, after, length] : undefined;
+}
+
 /** The CMS in the gap between the two ranges, which must hold nothing but its hexadecimal string. */
-async function readContents(file: FileHandle, before: number, after: number): Promise<Cms> {
-  const length = after - before;
-  if (length > CONTENTS_MOST) throw invalid("the signature is larger than any real one");
-  const gap = Buffer.alloc(length);
-  await file.read(gap, 0, length, before);
-  const text = gap.toString("latin1");
-  if (!/^<[0-9A-Fa-f\s]*>$/.test(text)) throw invalid("more than the signature is left out of what it covers");
+async function readContents(content: Content, before: number, after: number): Promise<Cms> {
+  if (after - before > CONTENTS_MOST) throw invalid("the signature is larger than any real one");
+  const text = (await content.read(before, after - before)).toString("latin1");
+  if (!/^<[0-9A-Fa-f\0\t\n\f\r ]*>$/.test(text)) throw invalid("more than the signature is left out of what it covers");
   try {
-    return readCms(trimDer(Buffer.from(text.slice(1, -1).replaceAll(/\s/g, ""), "hex")));
+    return readCms(Buffer.from(text.slice(1, -1).replaceAll(/[\0\t\n\f\r ]+/g, ""), "hex"));
   } catch (error) {
     if (error instanceof BadCms) throw invalid(error.message);
     throw error;
   }
 }
 
-/** The structure without the zeros that fill its place. @source ITU-T X.690 §8.1.3 */
-function trimDer(padded: Buffer): Buffer {
-  const first = padded[1] ?? 0;
-  if (first < 0x80) return padded.subarray(0, 2 + first);
-  const count = first & 0x7f;
-  if (count === 0 || count > 6) return padded; // indefinite length: the reader finds the end
-  return padded.subarray(0, 2 + count + padded.readUIntBE(2, count));
+function otherDocument(): PermanentError {
+  return new PermanentError(
+    "The signed PDF does not continue the original byte by byte: it is another document, or the provider rewrites PDFs (ONESHOT_INCREMENTAL)",
+    { code: "signature-other-document" },
+  );
 }
 
 function invalid(why: string): PermanentError {

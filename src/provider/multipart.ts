@@ -1,5 +1,4 @@
 import { createHash, randomUUID } from "node:crypto";
-import type { Readable } from "node:stream";
 import { type Failure, PermanentError, RetryableError } from "../core/errors.ts";
 import { nameOf } from "./calls.ts";
 
@@ -10,8 +9,8 @@ export interface UploadFile {
   sizeBytes: number;
   /** Lower-case hex. When given, other bytes are not let through to the end of the upload. */
   sha256?: string | undefined;
-  /** The bytes; blocks of 1 MiB are sent as they come. */
-  open(): Readable;
+  /** The bytes; blocks of 1 MiB are sent as they come. Let go of, as a `for await` does, when it is not read to its end. */
+  open(): AsyncIterable<Buffer>;
 }
 
 export interface Multipart {
@@ -81,17 +80,12 @@ export function toMultipart(files: readonly UploadFile[]): Multipart {
  */
 async function* bytesOf(file: UploadFile, index: number): AsyncGenerator<Buffer, void, undefined> {
   const hash = file.sha256 === undefined ? undefined : createHash("sha256");
-  const stream = file.open();
   let sentBytes = 0;
-  try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
-      sentBytes += chunk.length;
-      if (sentBytes > file.sizeBytes) throw changed(index, "grew");
-      hash?.update(chunk);
-      yield chunk;
-    }
-  } finally {
-    stream.destroy();
+  for await (const chunk of file.open()) {
+    sentBytes += chunk.length;
+    if (sentBytes > file.sizeBytes) throw changed(index, "grew");
+    hash?.update(chunk);
+    yield chunk;
   }
   if (sentBytes !== file.sizeBytes) throw changed(index, "shrank");
   if (hash && hash.digest("hex") !== file.sha256?.toLowerCase()) throw changed(index, "is not what it was");

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { ResultFile } from "../core/request.ts";
 import { RequestPk } from "../core/signing.ts";
-import { verifyPdf } from "../files/verify.ts";
+import { probe } from "../files/probe.ts";
 import { defineStage } from "./stage.ts";
 
 /**
@@ -25,9 +25,9 @@ export const contract = defineStage({
 
   async run({ requestId, facts, provider, results, signal }) {
     const name = "contract.pdf";
-    const kept = await results.existing(requestId, name, (path) => verifyPdf(path));
+    const kept = await results.existing(requestId, name, probe);
     if (kept) return { contract: kept };
     const { body } = await provider.contract(facts.requestPk, { signal });
-    return { contract: await results.store(requestId, name, body, (path) => verifyPdf(path)) };
+    return { contract: await results.store(requestId, name, body, probe) };
   },
 });

@@ -4,7 +4,8 @@ import { PermanentError, RetryableError } from "../core/errors.ts";
 import { ResultFile } from "../core/request.ts";
 import { RequestPk } from "../core/signing.ts";
 import { signedName } from "../files/names.ts";
-import { verifySignedPdf } from "../files/verify.ts";
+import type { Content } from "../files/content.ts";
+import { verifySigned } from "../files/verify.ts";
 import { writeEvidence } from "./evidence.ts";
 import { defineStage } from "./stage.ts";
 import { Uploaded } from "./upload.ts";
@@ -40,8 +41,8 @@ export const fetchSigned = defineStage({
     const taken = new Set(["contract.pdf", "evidence.json"]);
     for (const document of facts.uploaded) {
       const name = signedName(document.name, taken);
-      const verify = (signedPath: string) =>
-        verifySignedPdf({ signedPath, original: document, incremental: policy.incremental });
+      const verify = (content: Content) =>
+        verifySigned(content, { original: document, incremental: policy.incremental });
       const fetchIt = async () => {
         const { body } = await provider.signedDocument(facts.requestPk, document.uid, { signal });
         return await results.store(requestId, name, body, verify);

@@ -327,7 +327,12 @@ test("a request that was written is accepted although its submission failed afte
 test("a full disk refuses the request and leaves nothing", async () => {
   const full = Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
   const house = await startApiHouse({
-    documents: { receive: () => Promise.reject(full), probe: async () => {}, discard: async () => {} },
+    documents: {
+      receive: () => Promise.reject(full),
+      probe: async () => {},
+      accept: async () => {},
+      discard: async () => {},
+    },
   });
   const answer = await submit(house.app, [manifestPart(), filePart(Buffer.alloc(1_000_000, "%PDF-"))]);
   expect(answer.json()).toMatchObject({ status: 507, code: "disk-full" });

@@ -11,15 +11,16 @@ import type { DocumentStore } from "./ports.ts";
 export function toApiDocuments(documents: Documents, maxBytes: number): DocumentStore {
   return {
     async receive(id, n, name, content) {
-      const dir = await documents.newFolder(id);
+      const dir = n === 1 ? await documents.beginUpload(id) : documents.folder(id);
       const file = `${n}.pdf`;
-      const { sizeBytes, sha256 } = await writeDurably({ dir, name: file, source: content, maxBytes });
+      const { sizeBytes, sha256 } = await writeDurably({ dir, name: file, source: content, maxBytes, readBack: false });
       if (sizeBytes === 0) throw new PermanentError("The file is empty.", { code: "file-empty" });
       return { id: `${id}/${file}`, name, sizeBytes, sha256 };
     },
     async probe(document) {
       await probePdf(documents.path(document));
     },
+    accept: (id) => documents.endUpload(id),
     discard: (id) => documents.remove(id),
   };
 }

@@ -15,6 +15,8 @@ export interface DocumentStore {
   receive(id: RequestId, n: number, name: string, content: Readable): Promise<StoredDocument>;
   /** Throws PermanentError when the stored document is not a PDF that can be signed; its message says why. */
   probe(document: StoredDocument): Promise<void>;
+  /** The request is there: its documents are no longer those of an upload that may have been given up. */
+  accept(id: RequestId): Promise<void>;
   /** Removes everything that was received for the request. Nothing there is fine. */
   discard(id: RequestId): Promise<void>;
 }

@@ -133,6 +133,9 @@ async function accept(
     }
     request.log.warn({ requestId: id, err: error }, "request accepted although its submission did not finish");
   }
+  await documents
+    .accept(id)
+    .catch((error: unknown) => request.log.warn({ requestId: id, err: error }, "upload not marked as accepted"));
   // Accepted is accepted: when only the memory of the key fails, the next call finds the bound request by itself.
   await key?.claim
     .finish()

@@ -1,7 +1,8 @@
 import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { SignRequest } from "../../core/request.ts";
-import { hashFile, syncFolder } from "../../files/durable.ts";
+import { hashFile } from "../../files/content.ts";
+import { syncFolder } from "../../files/durable.ts";
 import { sidecarOf, type SetAside, within } from "./aside.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
 import { errnoOf } from "./look.ts";

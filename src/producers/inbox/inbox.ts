@@ -3,7 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { PermanentError } from "../../core/errors.ts";
 import type { RequestId } from "../../core/request.ts";
-import { removeStale } from "../../files/durable.ts";
+import { removeStale } from "../../files/sweeper.ts";
 import { createSetAside } from "./aside.ts";
 import { createClaims, type Wanted } from "./claim.ts";
 import { type InboxParts, type InboxStatus, toCheck, toPatience } from "./config.ts";
