@@ -23,13 +23,16 @@ import { type Account, createProvider } from "./provider/client.ts";
 import { createCallbacks } from "./queues/callbacks.ts";
 import { createCodes } from "./queues/codes.ts";
 import { createGate } from "./queues/gate.ts";
+import { createGuard } from "./queues/guard.ts";
 import { createHanded } from "./queues/handed.ts";
 import { createIdempotency } from "./queues/idempotency.ts";
 import { createKeys } from "./queues/keys.ts";
+import { createLanes } from "./queues/lanes.ts";
 import { createPipeline } from "./queues/pipeline.ts";
 import { createQueues } from "./queues/queues.ts";
 import { createRecovery, type ReadLines } from "./queues/recovery.ts";
 import { createReconciler } from "./queues/reconciler.ts";
+import { createRedisWatch } from "./queues/redis-watch.ts";
 import { fingerprint } from "./queues/seal.ts";
 import { createStore } from "./queues/store.ts";
 import { createStrangers } from "./queues/strangers.ts";
@@ -45,6 +48,9 @@ export type App = ReturnType<typeof createApp>;
 const ORPHAN_SWEEP_MS = 30_000;
 /** A thousand folders each: an hour for a hundred thousand requests, at next to no cost. */
 const FOLDER_SWEEP_MS = 30_000;
+const PROBE_MS = 10_000;
+/** What stands before a provider says this in its place. @source RFC 9110 §15.6.3 to §15.6.5 */
+const AWAY = [502, 503, 504];
 
 /** Folders of a DATA_DIR, one file system: files are moved between them by renaming. */
 export function foldersOf(dataDir: string) {
@@ -95,8 +101,20 @@ export function createApp({
   const inside = createCore(patient);
   const outside = createCore(prompt);
   const strangers = createStrangers({ redis: patient, keys });
+  const guard = createGuard({
+    redis: patient,
+    keys,
+    print: (parts) => fingerprint(masterKey, parts),
+    probe: async () => {
+      const ping = await provider.ping({ signal: AbortSignal.timeout(PROBE_MS) });
+      return ping.reachable && !AWAY.includes(ping.status);
+    },
+    perSecond: settings.ONESHOT_RATE,
+    log,
+  });
   const provider = createProvider({
     url: oneshotUrl,
+    guard,
     env: settings.ONESHOT_ENV,
     connections: settings.ONESHOT_CONNECTIONS,
     retrieval: settings.ONESHOT_RETRIEVAL,
@@ -148,6 +166,7 @@ export function createApp({
     restoreVault: inside.vault.restore,
     log,
   });
+  const redisWatch = createRedisWatch({ redis: prompt, log });
   const gate = createGate({
     redis: patient,
     keys,
@@ -162,8 +181,10 @@ export function createApp({
       return [...open.values()].filter((one) => one.open).length;
     },
     mend: (sinceMs) => recovery.mend(readJournalLines, sinceMs),
+    unfit: redisWatch.unfit,
     log,
   });
+  const lanes = createLanes({ redis: prompt, keys });
   const pipeline = createPipeline({
     ...outside,
     redis: prompt,
@@ -171,6 +192,8 @@ export function createApp({
     strangers: createStrangers({ redis: prompt, keys }),
     handed,
     gate,
+    lanes,
+    full: redisWatch.full,
     masterKey,
     stages,
     allowAuto: settings.APPROVAL === "auto",
@@ -205,8 +228,8 @@ export function createApp({
 
   async function redisCheck(): Promise<Check> {
     try {
-      await prompt.ping();
-      return { ok: true };
+      const note = gate.trouble()?.message ?? (await redisWatch.full());
+      return note === undefined ? { ok: true } : { ok: false, note };
     } catch {
       return { ok: false, note: "Redis does not answer" };
     }
@@ -219,7 +242,11 @@ export function createApp({
       const check = ping.reachable ? { ok: true } : { ok: false, note: "the provider cannot be reached" };
       providerSeen = { atMs: Date.now(), check };
     }
-    return providerSeen.check;
+    const standing = await lanes.list().catch(() => []);
+    const figures = { standstills: standing.length, paused: standing.filter(({ lane }) => lane === "all").length };
+    const [first] = standing;
+    if (!first) return { ...providerSeen.check, figures };
+    return { ok: false, note: `stands still: ${standing.map(({ reason }) => reason).join(" ")}`, figures };
   }
 
   async function status(): Promise<Status> {
@@ -251,6 +278,7 @@ export function createApp({
       await Promise.race([patient.ping(), late]);
       if (!(await gate.whenOpen(withinMs)))
         throw gate.trouble() ?? new Error("Redis could not be compared with the journal in time.");
+      await redisWatch.warn().catch(() => {});
     },
 
     startWorkers(names: readonly StageName[] = STAGE_NAMES): void {
@@ -262,6 +290,7 @@ export function createApp({
             queues: inside.queues,
             handed,
             gate,
+            heldMs: guard.heldMs,
             keys,
             tools,
             log,
@@ -381,6 +410,7 @@ export function createApp({
       for (const close of closers) await close().catch(() => {});
       await Promise.all(workers.map((worker) => worker.stop(graceMs)));
       await bounded(Promise.all([inside.queues.close(), outside.queues.close()]), 2_000);
+      guard.close();
       await provider.close();
       gate.close();
       await journal.close().catch(() => {});

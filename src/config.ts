@@ -45,6 +45,14 @@ export const SETTINGS = z.object({
     .default("auto")
     .describe("Form of the call for signed documents; auto finds out."),
   ONESHOT_CONNECTIONS: z.coerce.number().int().min(1).max(1000).default(100).describe("Calls in flight at the most."),
+  ONESHOT_RATE: z.coerce
+    .number()
+    .min(0)
+    .max(10_000)
+    .default(0)
+    .describe(
+      "Calls a second, of all processes together; 0 for no bound. Set it to what was agreed with the provider.",
+    ),
   ONESHOT_TIMEOUT_MS: ms(30_000).describe("Bound on a call; signing has its own."),
   ONESHOT_SIGN_TIMEOUT_MS: ms(180_000).describe("Bound on a sign call."),
   ONESHOT_INCREMENTAL: flag

@@ -10,6 +10,14 @@ export type Failure = RetryableError | PermanentError;
  */
 export type Effect = "none" | "unknown";
 
+/**
+ * Calls stand still for a reason that is not the request's: the attempt does not count. `until` is for an operator, in
+ * words, who must bring it before they go on; left out when it passes by itself.
+ */
+export interface Pause {
+  until?: string;
+}
+
 interface Details {
   /** Kebab-case; every code is listed in docs/operations.md with what to do about it. */
   code: string;
@@ -25,12 +33,17 @@ export class RetryableError extends Error {
   readonly effect: Effect;
   /** The earliest useful moment for the next attempt, in milliseconds from now, when the other side told us. */
   readonly retryAfterMs: number | undefined;
+  readonly pause: Pause | undefined;
 
-  constructor(message: string, { code, cause, effect = "none", retryAfterMs }: Details & { retryAfterMs?: number }) {
+  constructor(
+    message: string,
+    { code, cause, effect = "none", retryAfterMs, pause }: Details & { retryAfterMs?: number; pause?: Pause },
+  ) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
     this.effect = effect;
     this.retryAfterMs = retryAfterMs;
+    this.pause = pause;
   }
 }
 

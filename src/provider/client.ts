@@ -4,6 +4,7 @@ import type { Log } from "../core/stage.ts";
 import { type CallName, nameOf, type PathIds } from "./calls.ts";
 import { type Download, download } from "./download.ts";
 import { unexpected } from "./errors.ts";
+import type { Guard } from "./guard.ts";
 import { createHttp, type Sending } from "./http.ts";
 import { toMultipart, type UploadFile } from "./multipart.ts";
 import type { CallOptions, Provider, Rao } from "./provider.ts";
@@ -24,6 +25,8 @@ export interface ProviderOptions {
   /** Which of the two published paths of a document is used; "auto" finds out and remembers. */
   retrieval?: "auto" | "seed" | "reference" | undefined;
   maxDocumentBytes?: number | undefined;
+  /** Asked before each call; none when left out. */
+  guard?: Guard | undefined;
   log?: Log | undefined;
 }
 
@@ -52,7 +55,8 @@ const RETRIEVAL = {
 export function createProvider(options: ProviderOptions): Provider {
   const { env, retrieval = "auto", maxDocumentBytes = MAX_DOCUMENT_BYTES, log } = options;
   const timeoutsMs = { ...TIMEOUTS_MS, ...options.timeoutsMs };
-  const http = createHttp({ url: new URL(options.url), connections: options.connections ?? 100, log });
+  const { connections = 100, guard } = options;
+  const http = createHttp({ url: new URL(options.url), connections, guard, log });
 
   function ask(call: CallName, sending: Omit<Sending, "call" | "totalMs"> & { totalMs?: number }) {
     return http.ask({ call, totalMs: timeoutsMs.call, ...sending });
@@ -112,6 +116,7 @@ export function createProvider(options: ProviderOptions): Provider {
         secrets: [email, mobile_phone_number, billingUsername, billingPassword, billing_password].filter(
           (value) => value !== undefined,
         ),
+        credentials: { lane: "billing", secrets: [billingUsername ?? "", billingPassword ?? ""] },
         signal,
       });
       const created = readCreated(body);
@@ -135,7 +140,9 @@ export function createProvider(options: ProviderOptions): Provider {
     },
 
     async approve(videoidPk, rao, { signal } = {}) {
-      await ask("approve", { ids: { videoid_pk: videoidPk }, json: toRaoBody(rao), secrets: secretsOf(rao), signal });
+      const secrets = secretsOf(rao);
+      const credentials = { lane: "rao" as const, secrets: [rao.rao, ...secrets] };
+      await ask("approve", { ids: { videoid_pk: videoidPk }, json: toRaoBody(rao), secrets, credentials, signal });
     },
 
     async refuse(videoidPk, rao, reason, { signal } = {}) {
@@ -144,7 +151,9 @@ export function createProvider(options: ProviderOptions): Provider {
       }
       // The reason is a person's free text and may name the signer.
       const secrets = [...secretsOf(rao), reason];
-      await ask("refuse", { ids: { videoid_pk: videoidPk }, json: { ...toRaoBody(rao), reason }, secrets, signal });
+      const credentials = { lane: "rao" as const, secrets: [rao.rao, ...secretsOf(rao)] };
+      const json = { ...toRaoBody(rao), reason };
+      await ask("refuse", { ids: { videoid_pk: videoidPk }, json, secrets, credentials, signal });
     },
 
     async cancel(requestPk, { signal } = {}) {
@@ -187,6 +196,7 @@ export function createProvider(options: ProviderOptions): Provider {
           ids: { request_pk: 0 },
           totalMs: timeoutsMs.call,
           signal,
+          isProbe: true,
         });
         opened.close();
         opened.body.on("error", () => {}).destroy();

@@ -3,7 +3,9 @@ import type { Readable } from "node:stream";
 import { type Dispatcher, Pool } from "undici";
 import type { Log } from "../core/stage.ts";
 import { CALLS, type CallName, nameOf, type PathIds, pathOf } from "./calls.ts";
-import { fromAnswer, fromSilence, unexpected } from "./errors.ts";
+import { type Failure, RetryableError } from "../core/errors.ts";
+import { fromAnswer, fromSilence, toRetryAfterMs, unexpected } from "./errors.ts";
+import { type Credentials, type Guard, type Heard, UNGUARDED } from "./guard.ts";
 import { type Body, isErrorBody, toBody } from "./wire.ts";
 
 const LONGEST_JSON_BYTES = 1024 * 1024;
@@ -17,11 +19,17 @@ export interface Sending {
   ids?: PathIds | undefined;
   /** Sent as JSON. */
   json?: object | undefined;
-  /** Sent as it comes, with the length told beforehand. */
-  stream?: { contentType: string; contentLength: number; body: AsyncIterable<Buffer> } | undefined;
+  /** Sent as it comes, with the length told beforehand. `failure` is why it broke off, when that was here. */
+  stream?:
+    | { contentType: string; contentLength: number; body: AsyncIterable<Buffer>; failure?(): Error | undefined }
+    | undefined;
   /** Everything secret or personal that is sent; it is cut out of whatever the provider says. */
   secrets?: readonly string[] | undefined;
   signal?: AbortSignal | undefined;
+  /** The credentials among what is sent. */
+  credentials?: Credentials | undefined;
+  /** A look whether the provider answers at all: the guard is not asked, because it is the one that asks. */
+  isProbe?: boolean | undefined;
   /** Bound on the whole call, the body of the answer included. */
   totalMs: number;
   /** Longest silence in between; the whole time when left out. */
@@ -57,6 +65,7 @@ export interface Http {
 export interface HttpOptions {
   url: URL;
   connections: number;
+  guard?: Guard | undefined;
   log?: Log | undefined;
 }
 
@@ -95,7 +104,7 @@ function bound(handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandler 
  * The one connection pool to the provider. It repeats nothing by itself, follows no redirect, checks certificates, and
  * sets every timeout. Calls beyond `connections` wait their turn, and that wait is known not to have left.
  */
-export function createHttp({ url, connections, log }: HttpOptions): Http {
+export function createHttp({ url, connections, guard = UNGUARDED, log }: HttpOptions): Http {
   const basePath = url.pathname.replace(/\/+$/, "");
   const pool = new Pool(url.origin, {
     connections,
@@ -106,8 +115,40 @@ export function createHttp({ url, connections, log }: HttpOptions): Http {
     keepAliveMaxTimeout: KEEP_ALIVE_MS,
   });
   const dispatcher = pool.compose(noteBegin);
+  const stillQueued = new WeakSet<Error>();
+
+  /** Asks the guard, sends the call, and tells the guard when nothing came back. */
+  async function send(sending: Sending): Promise<Opened> {
+    if (sending.isProbe) return await dispatch(sending);
+    const { call, signal } = sending;
+    if (signal?.aborted) throw fromSilence(call, signal.reason, { begun: false, aborted: true });
+    await guard.admit(sending);
+    try {
+      return await dispatch(sending);
+    } catch (error) {
+      throw (await guard.heard(sending, silenceOf(sending, error))) ?? error;
+    }
+  }
+
+  /** Silence says something about the provider, unless we stopped the call, or it still waited for a connection. */
+  function silenceOf({ signal, stream }: Sending, error: unknown): Heard {
+    const isOurs = signal?.aborted || stream?.failure?.() !== undefined || stillQueued.has(error as Error);
+    return isOurs || !(error instanceof RetryableError) ? { kind: "nothing" } : { kind: "fault" };
+  }
 
   async function open(sending: Sending): Promise<Opened> {
+    const opened = await send(sending);
+    // Whoever opens reads a success by itself, and hands everything else to `refuse`.
+    if (!sending.isProbe && opened.status < 300) await guard.heard(sending, { kind: "answer" });
+    return opened;
+  }
+
+  /** Tells the guard of a failure that was read in an answer. The failure to throw. */
+  async function told(sending: Sending, failure: Failure, opened: Opened): Promise<Failure> {
+    return (await guard.heard(sending, heardIn(failure, opened))) ?? failure;
+  }
+
+  async function dispatch(sending: Sending): Promise<Opened> {
     const { call, json, stream, signal, totalMs, idleMs = totalMs } = sending;
     const path = basePath + pathOf(call, sending.ids);
     const stop = new AbortController();
@@ -143,12 +184,14 @@ export function createHttp({ url, connections, log }: HttpOptions): Http {
     } catch (error) {
       close();
       const failure = broken(error);
+      if (stop.signal.aborted && !progress.begun) stillQueued.add(failure);
       log?.debug({ call: nameOf(call), code: failure.code, durationMs: durationMs(startedMs) }, "provider not heard");
       throw failure;
     }
   }
 
-  async function readBody({ call }: Sending, { body, close, broken }: Opened, first?: Buffer): Promise<Body> {
+  async function readBody(sending: Sending, { body, close, broken }: Opened, first?: Buffer): Promise<Body> {
+    const { call } = sending;
     const chunks: Buffer[] = first ? [first] : [];
     let sizeBytes = first?.length ?? 0;
     try {
@@ -158,7 +201,9 @@ export function createHttp({ url, connections, log }: HttpOptions): Http {
         chunks.push(chunk);
       }
     } catch (error) {
-      throw sizeBytes > LONGEST_JSON_BYTES ? error : broken(error);
+      if (sizeBytes > LONGEST_JSON_BYTES) throw error;
+      const failure = broken(error);
+      throw (await guard.heard(sending, silenceOf(sending, failure))) ?? failure;
     } finally {
       close();
     }
@@ -169,23 +214,34 @@ export function createHttp({ url, connections, log }: HttpOptions): Http {
     const body = await readBody(sending, opened, first);
     const retryAfter = one(opened.headers["retry-after"]);
     const { call, secrets } = sending;
-    if (opened.status >= 300 || isErrorBody(body))
-      throw fromAnswer(call, { status: opened.status, body, retryAfter }, secrets);
+    if (opened.status >= 300 || isErrorBody(body)) {
+      throw await told(sending, fromAnswer(call, { status: opened.status, body, retryAfter }, secrets), opened);
+    }
     throw unexpected(call, body.kind === "empty" ? "an empty body" : describe(body));
   }
 
   async function ask(sending: Sending): Promise<Answer> {
-    const opened = await open(sending);
+    const opened = await send(sending);
     const body = await readBody(sending, opened);
     const { status } = opened;
     if (status < 200 || status >= 300 || isErrorBody(body)) {
-      throw fromAnswer(sending.call, { status, body, retryAfter: one(opened.headers["retry-after"]) }, sending.secrets);
+      const retryAfter = one(opened.headers["retry-after"]);
+      throw await told(sending, fromAnswer(sending.call, { status, body, retryAfter }, sending.secrets), opened);
     }
+    await guard.heard(sending, { kind: "answer" });
     if (body.kind === "html" || body.kind === "text") throw unexpected(sending.call, describe(body));
     return { status, body };
   }
 
   return { open, ask, refuse, close: () => pool.destroy() };
+}
+
+function heardIn(failure: Failure, { status, headers }: Opened): Heard {
+  const waitMs = status === 429 || status === 503 ? toRetryAfterMs(one(headers["retry-after"])) : undefined;
+  const isGeneral = failure.code === "rate-limited" || failure.code === "provider-error";
+  if (waitMs !== undefined && isGeneral) return { kind: "busy", waitMs, failure };
+  const isFault = failure.code === "provider-error" && (status >= 500 || status === 408);
+  return isFault ? { kind: "fault" } : { kind: "answer", failure };
 }
 
 /** Rejects when a queueing call is stopped; undici by itself would say so only when the call's turn comes. */

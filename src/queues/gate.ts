@@ -8,11 +8,13 @@ const LOOK_BACK_MS = { start: 24 * 3_600_000, restart: 3_600_000 };
 const AGAIN_MS = 5_000;
 /** How soon it is noticed that Redis was emptied under us. */
 const WATCH_MS = 10_000;
+/** Somebody may change Redis' settings while it runs. */
+const SETTINGS_MS = 5 * 60_000;
 
-/** Thrown when the Redis at hand is not the one that belongs to this DATA_DIR. */
+/** Thrown when the Redis at hand is not the one that belongs to this DATA_DIR, or cannot be relied on. */
 export class WrongRedis extends Error {
   override readonly name = "WrongRedis";
-  readonly code: "redis-empty" | "redis-foreign";
+  readonly code: "redis-empty" | "redis-foreign" | "redis-evicts";
   constructor(code: WrongRedis["code"], message: string) {
     super(message);
     this.code = code;
@@ -32,6 +34,8 @@ export function createGate({
   instance,
   openRequests,
   mend,
+  unfit,
+  settingsMs = SETTINGS_MS,
   log,
 }: {
   redis: Redis;
@@ -42,6 +46,9 @@ export function createGate({
   openRequests: () => Promise<number>;
   /** Puts back what Redis lost since `sinceMs`. How many requests. */
   mend: (sinceMs: number) => Promise<number>;
+  /** Why this Redis must not be used whatever is in it; undefined when it may. */
+  unfit: () => Promise<string | undefined>;
+  settingsMs?: number;
   log: Log;
 }) {
   let epoch = 0;
@@ -62,15 +69,28 @@ export function createGate({
     if (openFor !== epoch || looking) return;
     Promise.all([redis.get(keys.instance), instance.read()]).then(
       ([there, here]) => {
-        if (there === here) return;
-        verifiedRun = undefined;
-        openFor = undefined;
-        look();
+        if (there !== here) standStill();
       },
       () => {}, // away: the connection says so
     );
   }, WATCH_MS);
   watch.unref();
+  const settingsWatch = setInterval(() => {
+    if (openFor !== epoch || looking) return;
+    unfit().then(
+      (why) => {
+        if (why !== undefined) standStill();
+      },
+      () => {},
+    );
+  }, settingsMs);
+  settingsWatch.unref();
+
+  function standStill(): void {
+    verifiedRun = undefined;
+    openFor = undefined;
+    look();
+  }
 
   function look(): void {
     if (isClosed) return;
@@ -85,6 +105,8 @@ export function createGate({
     try {
       const run = /run_id:(\w+)/.exec(await redis.info("server"))?.[1];
       if (run === undefined || run !== verifiedRun) {
+        const why = await unfit();
+        if (why !== undefined) throw new WrongRedis("redis-evicts", why);
         await checkInstance();
         const lookBackMs = verifiedRun === undefined ? LOOK_BACK_MS.start : LOOK_BACK_MS.restart;
         const restored = await mend(Date.now() - lookBackMs);
@@ -167,6 +189,7 @@ export function createGate({
     close(): void {
       isClosed = true;
       clearInterval(watch);
+      clearInterval(settingsWatch);
       clearTimeout(again);
       for (const wake of waiters) wake();
       waiters.clear();

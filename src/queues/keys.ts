@@ -52,6 +52,14 @@ export function createKeys(prefix: string) {
     strangers: `${prefix}:strangers`,
     /** Hash: fingerprint of the person a stranger is about. */
     strangerPrints: `${prefix}:stranger-prints`,
+    /** Hash: what every process must know about calling the provider (guard.ts). */
+    guard: `${prefix}:guard`,
+    /** Held by the call that finds out whether credentials are accepted. */
+    trial: (print: string) => `${prefix}:guard-trial:${print}`,
+    /** Held by the process that finds out whether the provider is back. */
+    probe: `${prefix}:guard-probe`,
+    /** When the next call may leave, in milliseconds of Redis' clock. */
+    pace: `${prefix}:guard-pace`,
     /** Which DATA_DIR this Redis belongs to. */
     instance: `${prefix}:instance`,
     /** Held by the process that reconciles. */

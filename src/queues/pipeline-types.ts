@@ -1,6 +1,7 @@
 import type { HistoryLine } from "../core/history.ts";
 import type { RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
 import type { Appearance, Approval, Authentication, Signer } from "../core/signing.ts";
+import type { Standstill } from "./lanes.ts";
 
 /** What a producer hands in: one signer, one to ten documents that are already in the document store. */
 export interface Submission {
@@ -41,6 +42,8 @@ export interface Page {
  * throws PermanentError "no-such-request" when there is none, and "not-possible-now" when the request is elsewhere.
  */
 export interface Pipeline {
+  /** Throws RetryableError with the reason while nothing new can be taken in: "redis-full", "redis-empty", … */
+  mayTake(): Promise<void>;
   /** Accepts a request: the record is durable and the first job is queued when this resolves. */
   submit(submission: Submission): Promise<Submitted>;
   get(id: RequestId): Promise<SignRequest>;
@@ -64,6 +67,10 @@ export interface Pipeline {
   takeChanged(source: Source, limit: number): Promise<RequestId[]>;
   /** Puts ids back that could not be dealt with. */
   putBackChanged(source: Source, ids: RequestId[]): Promise<void>;
+  /** Calls to the provider that stand still, and why. Empty when all goes. */
+  standstills(): Promise<Standstill[]>;
+  /** Lets them go on. What stood still. */
+  resume(): Promise<Standstill[]>;
   /** Requests by state, jobs by queue and BullMQ state, and how many requests are overdue. */
   counts(): Promise<{
     states: Record<string, number>;

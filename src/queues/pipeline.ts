@@ -7,6 +7,7 @@ import type { Codes } from "./codes.ts";
 import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
 import type { Keys } from "./keys.ts";
+import type { Lanes } from "./lanes.ts";
 import { listRequests } from "./listing.ts";
 import type { Pipeline, Submission, Submitted } from "./pipeline-types.ts";
 import type { Queues } from "./queues.ts";
@@ -19,6 +20,8 @@ import type { Vault } from "./vault.ts";
 /** The provider sends no second code within a minute. @source docs/provider.md §OTP */
 const OTP_PAUSE_MS = 60_000;
 const OTP_MOST = 3;
+/** Memory is not freed in a moment. */
+const FULL_AGAIN_MS = 30_000;
 
 export interface PipelineParts {
   redis: Redis;
@@ -30,6 +33,9 @@ export interface PipelineParts {
   strangers: Strangers;
   handed: Handed;
   gate: Pick<Gate, "trouble">;
+  lanes: Pick<Lanes, "list" | "resume">;
+  /** Why nothing new may be taken in; undefined when there is room. */
+  full: () => Promise<string | undefined>;
   masterKey: Uint8Array;
   stages: readonly { name: string; retryFrom: string }[];
   /** Whether a request may ask to be approved without a RAO's decision. */
@@ -60,6 +66,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     strangers,
     handed,
     gate,
+    lanes,
+    full,
     masterKey,
     stages,
     allowAuto,
@@ -71,6 +79,13 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   /** The stage at which a retry takes up a request that failed at `stage`. */
   function retryFrom(stage: string): string {
     return stages.find(({ name }) => name === stage)?.retryFrom ?? stage;
+  }
+
+  async function mayTake(): Promise<void> {
+    const trouble = gate.trouble();
+    if (trouble) throw new RetryableError(trouble.message, { code: trouble.code, cause: trouble });
+    const why = await full();
+    if (why !== undefined) throw new RetryableError(why, { code: "redis-full", retryAfterMs: FULL_AGAIN_MS });
   }
 
   /** A document for a signer under a profile: the same one again is a duplicate. The name plays no part. */
@@ -119,6 +134,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   }
 
   return {
+    mayTake,
+
     async submit(submission): Promise<Submitted> {
       const { id, by, source, documents, signer, authentication } = submission;
       if (submission.approval === "auto" && !allowAuto) {
@@ -127,10 +144,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           { code: "auto-approval-not-allowed" },
         );
       }
-      const trouble = gate.trouble();
-      if (trouble) throw new RetryableError(trouble.message, { code: trouble.code, cause: trouble });
       const known = (await store.read(id))?.request;
       if (known) return { outcome: "known", request: known };
+      await mayTake();
       const prints = fingerprints(submission);
       const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);
       if (earlier) return { outcome: "duplicate", of: earlier };
@@ -282,6 +298,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       }
       return false;
     },
+
+    standstills: lanes.list,
+    resume: lanes.resume,
 
     takeChanged: (source: Source, limit) => redis.spop(keys.changed(source), limit),
     async putBackChanged(source, ids) {

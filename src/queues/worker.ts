@@ -1,7 +1,8 @@
 import { type ConnectionOptions, DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
 import { toMs } from "../core/duration.ts";
-import { type Failure, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
-import { Ended, SentBack, Waiting } from "../core/outcome.ts";
+import { type Failure, type Pause, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
+import { Ended, SentBack, Waiting, waitFor } from "../core/outcome.ts";
+import { growing } from "../core/backoff.ts";
 import type { SignRequest } from "../core/request.ts";
 import type { AnyStage, Log, Run } from "../core/stage.ts";
 import { isEnd } from "../core/status.ts";
@@ -17,6 +18,12 @@ const STALLED_CHECK_MS = 5_000;
 /** How long a job waits for the gate to open before it makes room, and when it tries again. */
 const GATE_WITHIN_MS = 2_000;
 const GATE_AGAIN_MS = 5_000;
+/** Calls that were kept back together do not come back together. */
+const SPREAD = 0.2;
+const SPREAD_LEAST_MS = 500;
+/** As long as it takes: an operator must bring something, and no request fails for it. */
+const STANDSTILL_MS = 365 * 86_400_000;
+const STANDSTILL_LOOK = growing("5s", { upTo: "1m" });
 /** A stage that is over sooner is not marked as running: its result is one write. */
 const MARK_AFTER_MS = 1_000;
 /** An intent whose writing took longer than this may have lost its lock meanwhile: the call is not made. */
@@ -32,6 +39,8 @@ export interface WorkerDeps<Tools> {
   /** Shared by the workers of one process. */
   handed: Handed;
   gate: Pick<Gate, "epoch" | "isOpen" | "whenOpen">;
+  /** For how many milliseconds no call may leave (guard.ts). */
+  heldMs?: () => Promise<number>;
   /** Names of all stages, in order. */
   stages: readonly string[];
   lockMs?: number;
@@ -132,6 +141,14 @@ async function runStage<Tools extends object>({
     throw new DelayedError();
   }
   const epoch = gate.epoch();
+  const heldMs = (await deps.heldMs?.()) ?? 0;
+  if (heldMs > 0) {
+    // The record is left as it is: that calls pause is no matter of this request's.
+    const lookMs = now() + spread(heldMs, random);
+    await store.park(requestId, lookMs);
+    await job.moveToDelayed(lookMs, token);
+    throw new DelayedError();
+  }
 
   const found =
     handed.take(requestId, stage.name, job.timestamp) ?? (await store.begin(requestId, stage.name, timeoutMs));
@@ -294,6 +311,7 @@ async function runStage<Tools extends object>({
       await job.moveToDelayed(now(), token);
       throw new DelayedError();
     }
+    if (failure.kind === "retryable" && failure.pause) return await stepAside(failure, failure.pause);
     const attempt = held.request.attempt + 1;
     const intent = failure.effect === "unknown" ? {} : { intent: unsettled ?? null };
     if (failure.kind === "retryable" && attempt < stage.attempts) {
@@ -324,6 +342,23 @@ async function runStage<Tools extends object>({
       await handOn();
     }
     throw new UnrecoverableError(code);
+  }
+
+  /** Calls stand still: the request waits with the rest, and the attempt does not count. */
+  async function stepAside({ code, message, retryAfterMs = 1_000 }: RetryableError, { until }: Pause): Promise<void> {
+    if (until !== undefined) {
+      const wait = waitFor(until, { whose: "operator", poll: STANDSTILL_LOOK, within: STANDSTILL_MS, detail: message });
+      return await park(wait, unsettled);
+    }
+    const lookMs = now() + spread(retryAfterMs, random);
+    if (held.request.phase === "waiting" && !held.request.intent) await store.park(requestId, lookMs);
+    else {
+      const failure = { code, message, stage: stage.name };
+      await write({ event: "retry", patch: { failure, intent: unsettled ?? null }, lookMs, note: code });
+      if (held.request.stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
+    }
+    await job.moveToDelayed(lookMs, token);
+    throw new DelayedError();
   }
 
   /** `open` is the call whose outcome is waited for; any other is settled by now. */
@@ -365,6 +400,10 @@ async function runStage<Tools extends object>({
     if (nudgedMs > seenNudgeMs) await queues.promote(stage.name, requestId);
     throw new DelayedError();
   }
+}
+
+function spread(ms: number, random: () => number): number {
+  return Math.round(ms + random() * Math.max(ms * SPREAD, SPREAD_LEAST_MS));
 }
 
 function retryDelayMs(stage: AnyStage, n: number, error: unknown, random: () => number): number {

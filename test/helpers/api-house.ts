@@ -14,6 +14,7 @@ import { toApiDocuments } from "../../src/producers/api/document-store.ts";
 import type { Begun, Bound, Idempotency } from "../../src/producers/api/idempotency-types.ts";
 import type { ApiParts } from "../../src/producers/api/ports.ts";
 import { createApi } from "../../src/producers/api/server.ts";
+import type { Standstill } from "../../src/queues/lanes.ts";
 import type { Pipeline, Submission } from "../../src/queues/pipeline-types.ts";
 
 export const KEY = { name: "crm", secret: "canary-key-2f7e9d31aa" };
@@ -34,6 +35,7 @@ export function fakePipeline() {
   const submissions: Submission[] = [];
   const calls: unknown[][] = [];
   const failures = new Map<string, unknown>();
+  const standstills: Standstill[] = [];
   let clockMs = Date.UTC(2026, 0, 15, 8, 20);
 
   const called = (...call: unknown[]) => {
@@ -59,6 +61,17 @@ export function fakePipeline() {
     };
 
   const pipeline: Pipeline = {
+    async mayTake() {
+      called("mayTake");
+    },
+    async standstills() {
+      called("standstills");
+      return standstills;
+    },
+    async resume() {
+      called("resume");
+      return standstills.splice(0);
+    },
     async submit(submission) {
       called("submit", submission.id);
       submissions.push(submission);
@@ -114,7 +127,7 @@ export function fakePipeline() {
       return { states: { waiting: 2, done: 5 }, queues: { create: { waiting: 1, active: 0 } }, overdue: 3 };
     },
   };
-  return { pipeline, records, submissions, calls, failures };
+  return { pipeline, records, submissions, calls, failures, standstills };
 }
 
 /** A record as it is right after its submission, with what the test wants otherwise. */

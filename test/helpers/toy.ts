@@ -7,6 +7,7 @@ import type { AnyStage, Log } from "../../src/core/stage.ts";
 import { createCodes } from "../../src/queues/codes.ts";
 import { createHanded } from "../../src/queues/handed.ts";
 import { createKeys } from "../../src/queues/keys.ts";
+import { createLanes } from "../../src/queues/lanes.ts";
 import { createPipeline } from "../../src/queues/pipeline.ts";
 import type { Submission } from "../../src/queues/pipeline-types.ts";
 import { createQueues } from "../../src/queues/queues.ts";
@@ -23,7 +24,14 @@ export function newId(): string {
 }
 
 /** The queues without a provider: real Redis, stages made up by the test. Cleaned up with the test that asked. */
-export async function startToy(stages: AnyStage<object>[], { now = Date.now, lockMs = 2_000 } = {}) {
+export async function startToy(
+  stages: AnyStage<object>[],
+  {
+    now = Date.now,
+    lockMs = 2_000,
+    heldMs = () => Promise.resolve(0),
+  }: { now?: () => number; lockMs?: number; heldMs?: () => Promise<number> } = {},
+) {
   const redis = new Redis(inject("redisUrl"), { maxRetriesPerRequest: null });
   const keys = createKeys(`{test-${randomBytes(6).toString("hex")}}`);
   const masterKey = randomBytes(32);
@@ -45,6 +53,8 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
     redis,
     handed,
     gate: { trouble: () => undefined },
+    lanes: createLanes({ redis, keys, now }),
+    full: () => Promise.resolve(undefined),
     keys,
     store,
     queues,
@@ -91,6 +101,7 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
             log: silent,
             connection: redis,
             stages: names,
+            heldMs,
             now,
             lockMs,
           }),

@@ -1,0 +1,297 @@
+import { readFileSync } from "node:fs";
+import type { Redis } from "ioredis";
+import { type Failure, RetryableError } from "../core/errors.ts";
+import type { Log } from "../core/stage.ts";
+import type { Keys } from "./keys.ts";
+import {
+  type Breaker,
+  BRING,
+  createLanes,
+  LANE,
+  type Lane,
+  type LaneState,
+  reasonFor,
+  toLaneState,
+  toPauses,
+} from "./lanes.ts";
+import { createPace, within } from "./pace.ts";
+
+/** How old the view of what all processes know may be. */
+const VIEW_MS = 1_000;
+/** Redis is not waited for longer than this: a costly call's intent is written by then. */
+const ANSWER_MS = 500;
+/** The breaker opens after this many faults among the last calls, when they are at least half of these. */
+const FAULTS = 5;
+const REMEMBERED = 20;
+const REMEMBERED_MS = 5 * 60_000;
+const OPEN_MS = { first: 5_000, most: 5 * 60_000 };
+/** After this long without trouble an outage is a new one, and the breaker begins with its first pause. */
+const QUIET_MS = 10 * 60_000;
+const PROBE_MS = 20_000;
+/** As long as the provider may ask for (Retry-After). */
+const BUSY_MOST_MS = 15 * 60_000;
+/** A call that tries credentials is over by then, or its process is. */
+const TRIAL_MS = 60_000;
+const TRIAL_WAIT_MS = 1_000;
+
+const REJECTED = { rao: "rao-rejected", billing: "billing-rejected" } as const;
+
+/** What calls look like from here; the provider layer has the same in its own words. */
+interface Leaving {
+  credentials?: { lane: Lane; secrets: readonly string[] } | undefined;
+}
+type Heard =
+  | { kind: "answer"; failure?: Failure }
+  | { kind: "fault" }
+  | { kind: "busy"; waitMs: number; failure: Failure }
+  | { kind: "nothing" };
+
+interface View {
+  breaker: Breaker;
+  busyUntilMs: number;
+  lanes: Map<string, LaneState>;
+}
+
+interface Scripts {
+  signpipeTrip(...args: (string | number)[]): Promise<number>;
+}
+
+export type CallGuard = ReturnType<typeof createGuard>;
+
+/**
+ * What all processes know about calling the provider: a breaker for when it is away, the pause it asked for, credentials
+ * it rejected, and a pace. It is kept in Redis and read once a second at the most; no call costs a command of its own,
+ * beyond a share of the pace's.
+ *
+ * An open breaker is closed by a probe, a call without any effect, and never by somebody's signature.
+ */
+export function createGuard({
+  redis,
+  keys,
+  print,
+  probe,
+  perSecond = 0,
+  openMs = OPEN_MS,
+  log,
+  now = Date.now,
+  random = Math.random,
+}: {
+  redis: Redis;
+  keys: Keys;
+  /** Keyed fingerprint of credentials. */
+  print: (parts: string[]) => string;
+  /** Whether the provider answers, by a call without effect. */
+  probe: () => Promise<boolean>;
+  /** Calls a second, of all processes together; 0 for no bound. */
+  perSecond?: number;
+  openMs?: { first: number; most: number };
+  log: Log;
+  now?: () => number;
+  random?: () => number;
+}) {
+  redis.defineCommand("signpipeTrip", {
+    numberOfKeys: 1,
+    lua: readFileSync(new URL("./scripts/trip.lua", import.meta.url), "utf8"),
+  });
+  const scripts = redis as unknown as Scripts;
+  const lanes = createLanes({ redis, keys, now });
+  const pace = perSecond > 0 ? createPace({ redis, keys, perSecond }) : undefined;
+  let view = toView({});
+  let lookedMs = -Infinity;
+  let looking: Promise<void> | undefined;
+  let recent: { atMs: number; isFault: boolean }[] = [];
+  const trials = new WeakMap<Leaving, string>();
+  const tried = new Map<string, Promise<void>>();
+  const ends = new WeakMap<Leaving, () => void>();
+  let alarm: NodeJS.Timeout | undefined;
+  let isClosed = false;
+
+  async function read(): Promise<void> {
+    view = toView(await redis.hgetall(keys.guard));
+    if (view.breaker.isOpen && !alarm && !isClosed) arm(view.breaker.untilMs - now() + random() * 250);
+  }
+
+  /** The view, renewed when it is old. When Redis does not answer, the last one holds. */
+  async function look({ anew = false } = {}): Promise<View> {
+    if (!anew && now() - lookedMs < VIEW_MS) return view;
+    lookedMs = now();
+    looking ??= read().finally(() => (looking = undefined));
+    await within(looking, ANSWER_MS).catch(() => {});
+    return view;
+  }
+
+  function arm(inMs: number): void {
+    alarm = setTimeout(
+      () => {
+        alarm = undefined;
+        void tryProbe();
+      },
+      Math.min(Math.max(inMs, 50), openMs.most * 2),
+    );
+    alarm.unref();
+  }
+
+  /** One process at a time asks whether the provider is back. */
+  async function tryProbe(): Promise<void> {
+    try {
+      const { breaker } = await look({ anew: true });
+      if (!breaker.isOpen || isClosed || alarm) return;
+      if ((await within(redis.set(keys.probe, "1", "PX", PROBE_MS, "NX"), ANSWER_MS)) !== "OK") return arm(VIEW_MS);
+      const isBack = await probe().catch(() => false);
+      if (isBack) {
+        await within(
+          redis.hset(keys.guard, "breaker", `closed|${now()}|${breaker.trips}|${breaker.sinceMs}`),
+          ANSWER_MS,
+        );
+        log.info({ durationMs: now() - breaker.sinceMs }, "provider answers again");
+      } else await trip();
+      await redis.del(keys.probe);
+      await look({ anew: true });
+    } catch {
+      if (!alarm && !isClosed) arm(VIEW_MS); // Redis is away: later
+    }
+  }
+
+  async function trip(): Promise<void> {
+    const { first, most } = openMs;
+    const opened = await within(
+      scripts.signpipeTrip(keys.guard, now(), first, most, random(), QUIET_MS),
+      ANSWER_MS,
+    ).catch(() => 0);
+    await look({ anew: true });
+    if (opened !== 1) return;
+    const pauseMs = Math.max(view.breaker.untilMs - now(), 0);
+    log.warn({ code: "provider-paused", pauseMs, times: view.breaker.trips }, "provider does not answer: calls pause");
+  }
+
+  async function note(isFault: boolean): Promise<void> {
+    const atMs = now();
+    recent = [...recent.filter((one) => atMs - one.atMs < REMEMBERED_MS).slice(1 - REMEMBERED), { atMs, isFault }];
+    const faults = recent.filter((one) => one.isFault).length;
+    if (!isFault || faults < FAULTS || faults * 2 < recent.length) return;
+    recent = [];
+    await trip();
+  }
+
+  function heldIn({ breaker, busyUntilMs }: View): number {
+    const at = now();
+    const openForMs = breaker.isOpen ? Math.max(Math.min(breaker.untilMs - at, openMs.most * 1.25), VIEW_MS) : 0;
+    return Math.max(openForMs, Math.min(busyUntilMs - at, BUSY_MOST_MS), 0);
+  }
+
+  function paused(retryAfterMs: number, why: string): RetryableError {
+    return new RetryableError(why, { code: "provider-paused", retryAfterMs, pause: {} });
+  }
+
+  function standstill(lane: Lane, code: string): RetryableError {
+    return new RetryableError(reasonFor(lane), { code, pause: { until: BRING[lane] } });
+  }
+
+  /** Lets a call with untried credentials leave alone: were they wrong, a thousand at once could lock the account. */
+  async function admitLane(leaving: Leaving, { lane, secrets }: NonNullable<Leaving["credentials"]>): Promise<void> {
+    const name = print([lane, ...secrets]);
+    const lateMs = now() + TRIAL_WAIT_MS;
+    for (;;) {
+      const state = (await look()).lanes.get(name);
+      if (state === "proven") return;
+      if (typeof state === "object") throw standstill(lane, state.code);
+      const other = tried.get(name);
+      if (
+        !other &&
+        (await within(redis.set(keys.trial(name), "1", "PX", TRIAL_MS, "NX"), ANSWER_MS).catch(() => null))
+      ) {
+        trials.set(leaving, name);
+        tried.set(name, new Promise((resolve) => ends.set(leaving, resolve)));
+        return;
+      }
+      if (!other || now() >= lateMs) throw paused(VIEW_MS, "Another call tries the provider's account first");
+      await within(other, Math.max(lateMs - now(), 1)).catch(() => {});
+    }
+  }
+
+  async function endTrial(leaving: Leaving, name: string): Promise<void> {
+    trials.delete(leaving);
+    await within(redis.del(keys.trial(name)), ANSWER_MS).catch(() => {});
+    tried.delete(name);
+    ends.get(leaving)?.();
+  }
+
+  /** What an answer says of the credentials that the call had. */
+  async function judge(leaving: Leaving, failure: Failure | undefined): Promise<Failure | undefined> {
+    if (!leaving.credentials) return undefined;
+    const { lane, secrets } = leaving.credentials;
+    const name = print([lane, ...secrets]);
+    if (failure?.code === REJECTED[lane]) {
+      const isNews = typeof view.lanes.get(name) !== "object";
+      view.lanes.set(name, { lane, code: failure.code, reason: reasonFor(lane), sinceMs: now() });
+      if (isNews) {
+        await within(lanes.close(name, lane, failure.code), ANSWER_MS).catch(() => {});
+        log.error({ code: failure.code, said: failure.message }, reasonFor(lane));
+      }
+      return standstill(lane, failure.code);
+    }
+    if (failure === undefined && trials.has(leaving)) {
+      view.lanes.set(name, "proven");
+      await within(lanes.prove(name, lane), ANSWER_MS).catch(() => {});
+    }
+    return undefined;
+  }
+
+  async function listen(leaving: Leaving, how: Heard): Promise<Failure | undefined> {
+    switch (how.kind) {
+      case "answer":
+        await note(false);
+        return await judge(leaving, how.failure);
+      case "fault":
+        await note(true);
+        return undefined;
+      case "busy": {
+        const { waitMs, failure } = how;
+        view.busyUntilMs = Math.max(view.busyUntilMs, now() + waitMs);
+        await within(redis.hset(keys.guard, "busy", String(view.busyUntilMs)), ANSWER_MS).catch(() => {});
+        log.warn({ code: "provider-paused", pauseMs: waitMs }, "provider asks for a pause: calls wait");
+        return failure.effect === "none" ? paused(waitMs, failure.message) : undefined;
+      }
+      case "nothing":
+        return undefined;
+    }
+  }
+
+  return {
+    async admit(leaving: Leaving): Promise<void> {
+      const heldMs = heldIn(await look());
+      if (heldMs > 0) throw paused(heldMs, "The provider is away, or asked for a pause: calls wait");
+      if (leaving.credentials) await admitLane(leaving, leaving.credentials);
+      const againMs = (await pace?.turn()) ?? 0;
+      if (againMs <= 0) return;
+      const name = trials.get(leaving);
+      if (name !== undefined) await endTrial(leaving, name);
+      throw paused(againMs, "Calls wait their turn (ONESHOT_RATE)");
+    },
+
+    async heard(leaving: Leaving, how: Heard): Promise<Failure | undefined> {
+      try {
+        return await listen(leaving, how);
+      } finally {
+        const name = trials.get(leaving);
+        if (name !== undefined) await endTrial(leaving, name);
+      }
+    },
+
+    /** For how many milliseconds no call may leave; 0 when calls go. Asked before a step is begun. */
+    heldMs: async (): Promise<number> => heldIn(await look()),
+
+    close(): void {
+      isClosed = true;
+      clearTimeout(alarm);
+    },
+  };
+}
+
+function toView(fields: Record<string, string>): View {
+  const found = Object.entries(fields).filter(([field]) => field.startsWith(LANE));
+  return {
+    ...toPauses(fields),
+    lanes: new Map(found.map(([field, value]) => [field.slice(LANE.length), toLaneState(value)])),
+  };
+}

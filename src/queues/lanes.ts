@@ -1,0 +1,125 @@
+import type { Redis } from "ioredis";
+import { z } from "zod";
+import type { Keys } from "./keys.ts";
+
+/** Calls with one kind of credentials. */
+export type Lane = "rao" | "billing";
+
+/** Calls that stand still. */
+export interface Standstill {
+  /** Those with these credentials, because the provider rejected them; or all, because it does not answer. */
+  lane: Lane | "all";
+  code: string;
+  /** One sentence: what stands still, and what to do. */
+  reason: string;
+  /** In milliseconds since the epoch. */
+  sinceMs: number;
+}
+
+const Closed = z.object({ lane: z.enum(["rao", "billing"]), code: z.string(), sinceMs: z.number() });
+const PROVEN = "proven";
+
+/** What an operator must bring, in the words of `waiting.for`. */
+export const BRING = { rao: "accepted RAO credentials", billing: "an accepted billing account" } as const;
+
+const REASONS = {
+  rao: "Approvals and refusals stand still: the provider rejected the RAO's credentials. Correct ONESHOT_RAO* and restart, or run: signpipe resume",
+  billing:
+    "Creations stand still: the provider rejected the billing account. Correct ONESHOT_BILLING_* and restart, or have it topped up and run: signpipe resume",
+} as const;
+
+export function reasonFor(lane: Lane): string {
+  return REASONS[lane];
+}
+
+/** How a lane is, by its field in the hash of the guard. */
+export type LaneState = "untried" | "proven" | (Standstill & { lane: Lane });
+
+export function toLaneState(value: string | undefined): LaneState {
+  if (value === undefined) return "untried";
+  if (value === PROVEN) return "proven";
+  const closed = Closed.parse(JSON.parse(value));
+  return { ...closed, reason: reasonFor(closed.lane) };
+}
+
+export const LANE = "lane:";
+
+export interface Breaker {
+  isOpen: boolean;
+  /** When a probe decides whether it closes. */
+  untilMs: number;
+  /** How often it opened, without a longer quiet in between. */
+  trips: number;
+  sinceMs: number;
+}
+
+/** The breaker, and until when the provider asked to be left alone, as they are in the hash of the guard. */
+export function toPauses(fields: Record<string, string>): { breaker: Breaker; busyUntilMs: number } {
+  const [word, untilMs = "0", trips = "0", sinceMs = "0"] = (fields["breaker"] ?? "closed").split("|");
+  return {
+    breaker: { isOpen: word === "open", untilMs: Number(untilMs), trips: Number(trips), sinceMs: Number(sinceMs) },
+    busyUntilMs: Number(fields["busy"] ?? 0),
+  };
+}
+
+export type Lanes = ReturnType<typeof createLanes>;
+
+/**
+ * One lane for each set of credentials, named by their keyed fingerprint: other credentials are another lane, so a
+ * restart with corrected ones goes on by itself.
+ */
+export function createLanes({ redis, keys, now = Date.now }: { redis: Redis; keys: Keys; now?: () => number }) {
+  const closed = (fields: Record<string, string>) =>
+    Object.entries(fields).flatMap(([field, value]) => {
+      const state = field.startsWith(LANE) ? toLaneState(value) : "untried";
+      return typeof state === "object" ? [{ field, state }] : [];
+    });
+
+  const pausesIn = (fields: Record<string, string>): Standstill[] => {
+    const { breaker, busyUntilMs } = toPauses(fields);
+    const all = { lane: "all", code: "provider-paused" } as const;
+    if (breaker.isOpen) {
+      const reason = "All calls pause: the provider does not answer, or answers with faults. They go on by themselves";
+      return [{ ...all, reason, sinceMs: breaker.sinceMs }];
+    }
+    const isBusy = busyUntilMs > now();
+    return isBusy
+      ? [
+          {
+            ...all,
+            reason: `All calls pause: the provider asked for it, until ${new Date(busyUntilMs).toISOString()}`,
+            sinceMs: now(),
+          },
+        ]
+      : [];
+  };
+
+  return {
+    async close(print: string, lane: Lane, code: string): Promise<void> {
+      await redis.hset(keys.guard, LANE + print, JSON.stringify({ lane, code, sinceMs: now() }));
+    },
+    /** These credentials were accepted: those that were rejected before them are no longer used. */
+    async prove(print: string, lane: Lane): Promise<void> {
+      const old = closed(await redis.hgetall(keys.guard)).filter(({ state }) => state.lane === lane);
+      if (old.length > 0) await redis.hdel(keys.guard, ...old.map(({ field }) => field));
+      await redis.hset(keys.guard, LANE + print, PROVEN);
+    },
+    /** All that stands still. */
+    async list(): Promise<Standstill[]> {
+      const fields = await redis.hgetall(keys.guard);
+      return [...closed(fields).map(({ state }) => state), ...pausesIn(fields)];
+    },
+    /**
+     * Lets calls go on: one through each lane that stands still, and when it is accepted, the rest follows; all of them
+     * when the breaker is open. A pause that the provider asked for is kept. What stood still.
+     */
+    async resume(): Promise<Standstill[]> {
+      const fields = await redis.hgetall(keys.guard);
+      const lanes = closed(fields);
+      const isOpen = toPauses(fields).breaker.isOpen;
+      const gone = [...lanes.map(({ field }) => field), ...(isOpen ? ["breaker"] : [])];
+      if (gone.length > 0) await redis.hdel(keys.guard, ...gone);
+      return [...lanes.map(({ state }) => state), ...(isOpen ? pausesIn(fields) : [])];
+    },
+  };
+}
