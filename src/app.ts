@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { Redis, type RedisOptions } from "ioredis";
 import type { Logger } from "pino";
 import type { Settings } from "./config.ts";
+import type { CrashPoint } from "./core/crash-point.ts";
 import { PermanentError } from "./core/errors.ts";
 import { isEnd } from "./core/status.ts";
 import type { KeyRing } from "./keys.ts";
 import { createInstance } from "./files/instance.ts";
-import { createJournal, readJournal } from "./files/journal.ts";
+import { createJournal, type Journal, readJournal } from "./files/journal.ts";
 import { createSpare } from "./files/spare.ts";
 import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
@@ -38,12 +39,19 @@ import { createStore } from "./queues/store.ts";
 import { createStrangers } from "./queues/strangers.ts";
 import { createVault } from "./queues/vault.ts";
 import { type StageWorker, startWorker } from "./queues/worker.ts";
-import { STAGE_NAMES, type StageName, stages } from "./workers/index.ts";
+import { STAGE_NAMES, type StageName, stages as realStages } from "./workers/index.ts";
 import { createOrphans } from "./workers/orphans.ts";
 import { createSeal } from "./workers/seal.ts";
 import type { Policy, Tools } from "./workers/stage.ts";
 
 export type App = ReturnType<typeof createApp>;
+
+/** Parts that tests replace, to crash at a chosen point or to show that a run without a part goes wrong. */
+export interface Doubles {
+  crashPoint?: CrashPoint;
+  journal?: Journal;
+  stages?: typeof realStages;
+}
 
 const ORPHAN_SWEEP_MS = 30_000;
 /** A thousand folders each: an hour for a hundred thousand requests, at next to no cost. */
@@ -76,6 +84,7 @@ export function createApp({
   oneshotUrl,
   log,
   version = "0.0.0",
+  doubles: { stages = realStages, crashPoint, ...doubles } = {},
 }: {
   settings: Settings;
   keyRing: KeyRing;
@@ -83,6 +92,8 @@ export function createApp({
   oneshotUrl: string;
   log: Logger;
   version?: string;
+  /** What a test of crashes puts in the place of parts. */
+  doubles?: Doubles;
 }) {
   const { masterKey, apiKeys, webhookSecret } = keyRing;
   const folders = foldersOf(settings.DATA_DIR);
@@ -95,7 +106,7 @@ export function createApp({
 
   const handed = createHanded();
   const journalKey = derive(masterKey, "journal");
-  const journal = createJournal({ dir: folders.journal, key: journalKey, log });
+  const journal = doubles.journal ?? createJournal({ dir: folders.journal, key: journalKey, log });
   const readJournalLines: ReadLines = (each) => readJournal({ dir: folders.journal, key: journalKey, each });
   const spare = createSpare({ dir: folders.work });
   const inside = createCore(patient);
@@ -123,7 +134,7 @@ export function createApp({
     log,
   });
   const documents = createDocuments({ dir: folders.work });
-  const results = createResults({ dir: folders.signed });
+  const results = createResults({ dir: folders.signed, crashPoint });
   const orphans = createOrphans({
     provider,
     strangers,
@@ -205,7 +216,7 @@ export function createApp({
 
   function createCore(redis: Redis) {
     return {
-      store: createStore({ redis, keys, stages: STAGE_NAMES, journal }),
+      store: createStore({ redis, keys, stages: STAGE_NAMES, journal, crashPoint }),
       queues: createQueues({ stages: STAGE_NAMES, connection: redis, keys }),
       vault: createVault({ redis, keys, masterKey, spare }),
       codes: createCodes({ redis, keys, masterKey }),
@@ -297,6 +308,7 @@ export function createApp({
             connection: patient,
             stages: STAGE_NAMES,
             lockMs: settings.LOCK_MS,
+            crashPoint,
             ...(settings.CONCURRENCY !== undefined && { concurrency: settings.CONCURRENCY }),
           }),
         );

@@ -4,6 +4,7 @@ import { type FileHandle, link, mkdir, open, rename, unlink } from "node:fs/prom
 import { dirname, join, resolve } from "node:path";
 import { Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import type { FileBoundary } from "../core/crash-point.ts";
 import { PermanentError, RetryableError } from "../core/errors.ts";
 import { type Content, fill, hashContent, hashFile, inMemory, onDisk, SMALL_BYTES } from "./content.ts";
 import { passedOn } from "./garbage.ts";
@@ -53,6 +54,7 @@ export async function writeDurably({
   check,
   readBack = true,
   maxBytes = Number.POSITIVE_INFINITY,
+  reach = () => {},
 }: {
   dir: string;
   name: string;
@@ -60,6 +62,8 @@ export async function writeDurably({
   check?: Check;
   readBack?: boolean;
   maxBytes?: number;
+  /** Told of each boundary, before the next step; for tests that crash there. */
+  reach?: ((boundary: FileBoundary) => void | Promise<void>) | undefined;
 }): Promise<Written> {
   const partial = join(dir, `.${randomBytes(9).toString("base64url")}.part`);
   const final = join(dir, name);
@@ -72,14 +76,19 @@ export async function writeDurably({
     let seen = bytes && check && (await check(inMemory(bytes)));
     file ??= await create(partial);
     if (bytes) await writeAll(file, [bytes]);
+    await reach("written");
     await file.sync();
     if (!bytes && check) seen = await check(onDisk(file, sizeBytes));
     if (!(await isOnDisk(file, { bytes, sizeBytes, sha256, readBack, seen }))) {
       throw new RetryableError("A file does not read back as it was written", { code: "disk-error" });
     }
+    await reach("synced");
     const outcome = await linkOnce(partial, final, sha256);
+    await reach("linked");
     await unlink(partial);
+    await reach("unlinked");
     await syncFolder(dir);
+    await reach("named");
     return { sizeBytes, sha256, outcome };
   } catch (error) {
     await unlink(partial).catch(() => {});

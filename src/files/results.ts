@@ -2,6 +2,7 @@ import { createReadStream } from "node:fs";
 import { readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
+import type { CrashPoint, FileBoundary } from "../core/crash-point.ts";
 import { PermanentError } from "../core/errors.ts";
 import { RequestId, type ResultFile } from "../core/request.ts";
 import { type Content, hashContent, hashFile, openRegular, withContent } from "./content.ts";
@@ -14,7 +15,7 @@ export type Results = ReturnType<typeof createResults>;
 type Verify = (content: Content) => Promise<object>;
 
 /** Results: a folder for each request with the signed documents, the contract and the evidence. */
-export function createResults({ dir }: { dir: string }) {
+export function createResults({ dir, crashPoint }: { dir: string; crashPoint?: CrashPoint | undefined }) {
   const folder = (id: RequestId) => join(dir, RequestId.parse(id));
 
   function path(id: RequestId, name: string): string {
@@ -32,7 +33,8 @@ export function createResults({ dir }: { dir: string }) {
     /** Verifies and stores a file for good; it is on disk when this resolves. */
     async store(id: RequestId, name: string, source: AsyncIterable<Uint8Array>, verify: Verify): Promise<ResultFile> {
       path(id, name);
-      const { sizeBytes, sha256 } = await writeDurably({ dir: folder(id), name, source, check: verify });
+      const reach = crashPoint && ((boundary: FileBoundary) => crashPoint(`${name}:${boundary}`, id));
+      const { sizeBytes, sha256 } = await writeDurably({ dir: folder(id), name, source, check: verify, reach });
       return { name, sizeBytes, sha256 };
     },
 

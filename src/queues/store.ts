@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Redis } from "ioredis";
+import type { CrashPoint } from "../core/crash-point.ts";
 import { PermanentError } from "../core/errors.ts";
 import { decodeLine, encodeLine, type HistoryLine } from "../core/history.ts";
 import { changed, type JournalLine, type Patch } from "../core/journal.ts";
@@ -68,6 +69,7 @@ export function createStore({
   stages,
   journal,
   now = Date.now,
+  crashPoint,
 }: {
   redis: Redis;
   keys: Keys;
@@ -75,6 +77,7 @@ export function createStore({
   stages: readonly string[];
   journal: Journal;
   now?: () => number;
+  crashPoint?: CrashPoint | undefined;
 }) {
   const script = (name: string) => readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), "utf8");
   redis.defineCommand("signpipeBegin", { numberOfKeys: 3, lua: script("begin") });
@@ -142,6 +145,7 @@ export function createStore({
       floor ?? "",
     );
     if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
+    if (crashPoint && change.event === "intend") await crashPoint(`${change.note}:in-redis`, id);
     await writeDown(before, next, change, Number(answer[0]), floor !== undefined);
     return { request: next, version: answer[0], nudgedMs: Number(answer[1]) };
   }

@@ -1,4 +1,5 @@
 import { type ConnectionOptions, DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
+import type { CrashPoint, EffectBoundary } from "../core/crash-point.ts";
 import { toMs } from "../core/duration.ts";
 import { type Failure, type Pause, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
 import { Ended, SentBack, Waiting, waitFor } from "../core/outcome.ts";
@@ -47,6 +48,7 @@ export interface WorkerDeps<Tools> {
   concurrency?: number;
   now?: () => number;
   random?: () => number;
+  crashPoint?: CrashPoint | undefined;
 }
 
 export interface StageWorker {
@@ -130,7 +132,8 @@ async function runStage<Tools extends object>({
   lost: AbortSignal | undefined;
   deps: WorkerDeps<Tools>;
 }): Promise<void> {
-  const { store, queues, keys, tools, log, stages, handed, gate, now = Date.now, random = Math.random } = deps;
+  const { store, queues, keys, tools, log, stages, handed, gate, crashPoint } = deps;
+  const { now = Date.now, random = Math.random } = deps;
   const { requestId } = StageJob.parse(job.data);
   const isLast = stage.name === stages[stages.length - 1];
   const timeoutMs = toMs(stage.timeout);
@@ -149,6 +152,7 @@ async function runStage<Tools extends object>({
     await job.moveToDelayed(lookMs, token);
     throw new DelayedError();
   }
+  if (crashPoint) await crashPoint(`${stage.name}:taken`, requestId);
 
   const found =
     handed.take(requestId, stage.name, job.timestamp) ?? (await store.begin(requestId, stage.name, timeoutMs));
@@ -163,6 +167,8 @@ async function runStage<Tools extends object>({
 
   /** An earlier call whose outcome is being asked for: not even a call that surely failed meanwhile settles it. */
   let unsettled: SignRequest["intent"];
+  /** The costly call that this attempt has made. */
+  let made: string | undefined;
   let writing: Promise<unknown> = Promise.resolve();
   const mark = setTimeout(() => {
     if (held.request.phase === "queued") write({ event: "start", lookMs: now() + timeoutMs }).catch(() => {});
@@ -220,6 +226,7 @@ async function runStage<Tools extends object>({
   }
 
   async function effect<T>(name: string, call: () => Promise<T>): Promise<T> {
+    await reach("before-intent", name);
     const before = performance.now();
     const begun = (held.request.facts["begun"] ?? {}) as Record<string, number>;
     const earlier = held.request.intent?.effect === name ? held.request.intent : undefined;
@@ -231,6 +238,7 @@ async function runStage<Tools extends object>({
       note: name,
       fence: { lockKey: `${keys.queues}:${stage.name}:${job.id}:lock`, token },
     });
+    await reach("in-journal", name);
     if (held.request.ending && !isLast) throw new Superseded(); // asked to end in the very last moment: not called
     if (gate.epoch() !== epoch || !gate.isOpen()) {
       // The Redis that took the intent may be another one than the one that was asked before.
@@ -241,7 +249,14 @@ async function runStage<Tools extends object>({
         code: "slow-intent",
       });
     }
-    return await call();
+    const result = await call();
+    made = name;
+    await reach("called", name);
+    return result;
+  }
+
+  async function reach(boundary: EffectBoundary, effect = made): Promise<void> {
+    if (crashPoint && effect !== undefined) await crashPoint(`${effect}:${boundary}`, requestId);
   }
 
   /** Writes, taking over what others added meanwhile, as long as the request is still at this stage. One at a time. */
@@ -276,10 +291,13 @@ async function runStage<Tools extends object>({
   }
 
   async function handOn(): Promise<void> {
-    if (held.request.phase !== "queued") return;
-    const addedMs = now();
-    handed.keep(held, addedMs);
-    await queues.add(held.request.stage, requestId, addedMs);
+    await reach("recorded");
+    if (held.request.phase === "queued") {
+      const addedMs = now();
+      handed.keep(held, addedMs);
+      await queues.add(held.request.stage, requestId, addedMs);
+    }
+    await reach("handed-on");
   }
 
   async function sendBack({ to, code, message, facts }: SentBack): Promise<void> {
