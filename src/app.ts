@@ -1,4 +1,3 @@
-import { createHmac } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { Redis, type RedisOptions } from "ioredis";
@@ -7,7 +6,7 @@ import type { Settings } from "./config.ts";
 import type { CrashPoint } from "./core/crash-point.ts";
 import { PermanentError } from "./core/errors.ts";
 import { isEnd } from "./core/status.ts";
-import type { KeyRing } from "./keys.ts";
+import { deriveKey, type KeyRing } from "./keys.ts";
 import { createInstance } from "./files/instance.ts";
 import { createJournal, type Journal, readJournal } from "./files/journal.ts";
 import { createSpare } from "./files/spare.ts";
@@ -37,6 +36,7 @@ import { createRedisWatch } from "./queues/redis-watch.ts";
 import { fingerprint } from "./queues/seal.ts";
 import { createStore } from "./queues/store.ts";
 import { createStrangers } from "./queues/strangers.ts";
+import { createTrail } from "./queues/trail.ts";
 import { createVault } from "./queues/vault.ts";
 import { type StageWorker, startWorker } from "./queues/worker.ts";
 import { STAGE_NAMES, type StageName, stages as realStages } from "./workers/index.ts";
@@ -105,9 +105,18 @@ export function createApp({
   const prompt = connect(redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000, enableOfflineQueue: true });
 
   const handed = createHanded();
-  const journalKey = derive(masterKey, "journal");
+  const journalKey = deriveKey(masterKey, "journal");
   const journal = doubles.journal ?? createJournal({ dir: folders.journal, key: journalKey, log });
-  const readJournalLines: ReadLines = (each) => readJournal({ dir: folders.journal, key: journalKey, each });
+  const trail = createTrail(journal);
+  const flawsTold = new Set<string>();
+  const readJournalLines: ReadLines = async (each) => {
+    const { flaws } = await readJournal({ dir: folders.journal, key: journalKey, each });
+    for (const { file, line, code } of flaws) {
+      if (flawsTold.has(`${file}:${line}`)) continue;
+      flawsTold.add(`${file}:${line}`);
+      log.error({ file, line, code }, "the journal is not whole; see signpipe verify --all");
+    }
+  };
   const spare = createSpare({ dir: folders.work });
   const inside = createCore(patient);
   const outside = createCore(prompt);
@@ -143,7 +152,10 @@ export function createApp({
     async whereabouts(id) {
       const request = (await inside.store.read(id))?.request;
       const requestPk = request?.facts["requestPk"] as number | undefined;
-      return { requestPk, isBeingCreated: request !== undefined && request.stage === STAGE_NAMES[0] && !isEnd(request.phase) };
+      return {
+        requestPk,
+        isBeingCreated: request !== undefined && request.stage === STAGE_NAMES[0] && !isEnd(request.phase),
+      };
     },
     log,
   });
@@ -216,7 +228,7 @@ export function createApp({
 
   function createCore(redis: Redis) {
     return {
-      store: createStore({ redis, keys, stages: STAGE_NAMES, journal, crashPoint }),
+      store: createStore({ redis, keys, stages: STAGE_NAMES, journal: trail, crashPoint }),
       queues: createQueues({ stages: STAGE_NAMES, connection: redis, keys }),
       vault: createVault({ redis, keys, masterKey, spare }),
       codes: createCodes({ redis, keys, masterKey }),
@@ -327,7 +339,7 @@ export function createApp({
       });
       reconciler.start();
       const teller = createTeller({
-        key: derive(masterKey, "callbacks"),
+        key: deriveKey(masterKey, "callbacks"),
         allowedHosts: (settings.CALLBACK_HOSTS ?? "").split(",").map((host) => host.trim()),
       });
       const callbacks = createCallbacks({
@@ -430,11 +442,6 @@ export function createApp({
       prompt.disconnect();
     },
   };
-}
-
-/** A key for one purpose. */
-function derive(masterKey: Uint8Array, purpose: string): Buffer {
-  return createHmac("sha256", masterKey).update(purpose).digest();
 }
 
 async function bounded(work: Promise<unknown>, withinMs: number): Promise<void> {

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import {
   closeSync,
   existsSync,
@@ -56,6 +56,11 @@ export function readKeys(settings: Settings, { forApi = true } = {}): KeyRing {
     throw new ConfigError("MASTER_KEY is not the Base64 of 32 bytes; make one with: openssl rand -base64 32");
   }
   return { apiKeys, webhookSecret, masterKey, keptIn };
+}
+
+/** A key for one purpose, from the master key. */
+export function deriveKey(masterKey: Uint8Array, purpose: "journal" | "callbacks"): Buffer {
+  return createHmac("sha256", masterKey).update(purpose).digest();
 }
 
 function secret(): string {

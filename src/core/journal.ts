@@ -27,7 +27,10 @@ export const JournalLine = z.object({
   event: z.string(),
   stage: z.string(),
   phase: z.enum(PHASES),
-  /** The whole record: where the request begins, and where it was restored. */
+  /**
+   * The whole record: where the request begins, where it was restored (then there is no `patch`), and where the line
+   * before may be missing.
+   */
   first: SignRequest.optional(),
   patch: z.record(z.string(), z.unknown()).optional(),
   by: z.string().optional(),
@@ -64,11 +67,18 @@ function strip(object: Record<string, unknown>): Record<string, unknown> {
 
 const inOrder = (a: JournalLine, b: JournalLine) => a.version - b.version || a.atMs - b.atMs;
 
-/** A request's record from its lines, in any order. Undefined when its beginning is not among them. */
+/**
+ * A request's record from its lines, in any order. Undefined when it cannot be told: its beginning is not among them,
+ * and no later line has the whole of it.
+ */
 export function foldLines(lines: readonly JournalLine[]): SignRequest | undefined {
+  const marks = new Set(lines.map(({ mark }) => mark));
   let request: SignRequest | undefined;
   for (const line of [...lines].sort(inOrder)) {
-    if (line.first) request = line.first;
+    // A line whose predecessor is here is applied to what was folded so far: that may know of lines which whoever
+    // wrote this one did not, because Redis had lost them.
+    const follows = line.patch !== undefined && line.before !== undefined && marks.has(line.before);
+    if (line.first && !(request && follows)) request = line.first;
     else if (request) request = { ...changed(request, { ...line, patch: line.patch as Patch }), mark: line.mark };
   }
   return request;

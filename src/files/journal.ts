@@ -1,6 +1,6 @@
 import { createHmac, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { type FileHandle, open, readdir } from "node:fs/promises";
+import { type FileHandle, open, readdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { RetryableError } from "../core/errors.ts";
@@ -44,12 +44,14 @@ export function createJournal({
   dir,
   key,
   log,
+  fullBytes = FULL_BYTES,
   now = Date.now,
 }: {
   dir: string;
   /** Key of the HMAC. */
   key: Uint8Array;
   log: Log;
+  fullBytes?: number;
   now?: () => number;
 }) {
   let file: FileHandle | undefined;
@@ -69,8 +71,14 @@ export function createJournal({
     file = await open(join(dir, name), "ax", 0o600);
     sizeBytes = 0;
     mac = "";
-    await write([{ format: FORMAT, atMs: now(), after } satisfies Opening]);
-    await syncFolder(dir);
+    try {
+      await write([{ format: FORMAT, atMs: now(), after } satisfies Opening]);
+      await syncFolder(dir);
+    } catch (error) {
+      await letGo();
+      await unlink(join(dir, name)).catch(() => {}); // one without its first line is read as empty
+      throw toDiskFailure(error);
+    }
   }
 
   async function write(entries: object[]): Promise<void> {
@@ -95,15 +103,19 @@ export function createJournal({
     mac = last;
   }
 
-  /** Takes back a part of a line. Where even that fails, the next line begins a new file: this one ends torn. */
+  /**
+   * Takes back what was not written whole. The next line begins a new file: after a failed fsync nobody knows what of
+   * this one is on disk, and asking again gives no answer. Where even taking back fails, the file ends torn.
+   */
   async function undo(): Promise<void> {
-    try {
-      await file?.truncate(sizeBytes);
-    } catch {
-      const torn = file;
-      file = undefined;
-      await torn?.close().catch(() => {});
-    }
+    await file?.truncate(sizeBytes).catch(() => {});
+    await letGo();
+  }
+
+  async function letGo(): Promise<void> {
+    const last = file;
+    file = undefined;
+    await last?.close().catch(() => {});
   }
 
   async function flush(): Promise<void> {
@@ -111,16 +123,15 @@ export function createJournal({
       const batch = pending;
       pending = [];
       try {
-        if (!file || sizeBytes > FULL_BYTES) {
-          await file?.close();
-          await begin();
-        }
+        if (sizeBytes > fullBytes) await letGo();
+        if (!file) await begin();
         await write(batch.map(({ entry }) => entry));
         for (const { done } of batch) done();
       } catch (error) {
         const { code = "disk-error" } = error as { code?: string };
         log.error({ code, lines: batch.length }, "the journal cannot be written");
-        for (const { done } of batch) done(error as Error);
+        // Lines keep their order: what came meanwhile may follow from what is not written.
+        for (const { done } of [...batch, ...pending.splice(0)]) done(error as Error);
       }
     }
     writing = undefined;
@@ -183,6 +194,7 @@ async function ends(dir: string): Promise<Opening["after"]> {
   for (const file of await filesIn(dir)) {
     const handle = await open(join(dir, file), "r");
     try {
+      await handle.datasync(); // what is named here must not be less durable than the name
       const { size } = await handle.stat();
       const head = await slice(handle, 0, Math.min(size, OPENING_MOST));
       const tail = await slice(handle, Math.max(size - LINE_MOST, 0), size);
@@ -216,7 +228,7 @@ export interface Flaw {
  * Reads all files of a journal, oldest first. `each` gets every line whose HMAC is right. Returns what is wrong:
  * "journal-changed" (a line was changed, removed or put in; the rest of that file is not read), "journal-cut" (a file
  * is shorter than another one says), "journal-file-missing", "journal-unreadable". A file's torn last line is what a
- * crash leaves, and no flaw. `only` chooses files by name.
+ * crash leaves, and no flaw. `only` chooses files by name. Without `key` lines are taken as they are.
  */
 export async function readJournal({
   dir,
@@ -225,7 +237,7 @@ export async function readJournal({
   only,
 }: {
   dir: string;
-  key: Uint8Array;
+  key: Uint8Array | undefined;
   each: (line: JournalLine, place: { file: string; line: number }) => void;
   only?: (name: string) => boolean;
 }): Promise<{ flaws: Flaw[]; files: number; lines: number }> {
@@ -246,16 +258,16 @@ export async function readJournal({
       if (bad > 0) break;
       const found = /^(.*),"mac":"([\w-]{43})"\}$/s.exec(text);
       const json = found ? `${found[1]}}` : "";
-      if (!found || macOf(key, before, json) !== found[2]) {
+      const value = found && parse(json);
+      if (!found || !value || (key && macOf(key, before, json) !== found[2])) {
         bad = number;
         continue; // the last line may be torn; anything after it makes it a flaw
       }
       before = found[2] ?? "";
       seen.add(before);
       count += 1;
-      const value = JSON.parse(json) as object;
-      if (number === 1) {
-        const { after = [] } = value as Partial<Opening>;
+      const { format, after = [] } = value as Partial<Opening>;
+      if (number === 1 && format === FORMAT) {
         named.push(...after);
         continue;
       }
@@ -276,6 +288,14 @@ export async function readJournal({
     }
   }
   return { flaws: unique(flaws), files: wanted.length, lines: count };
+}
+
+function parse(json: string): object | undefined {
+  try {
+    return JSON.parse(json) as object;
+  } catch {
+    return undefined;
+  }
 }
 
 async function endsWithNewline(path: string): Promise<boolean> {

@@ -5,9 +5,11 @@ import type { Keys } from "./keys.ts";
 
 /** Lines of the journal that are compared with Redis: at the start, and when a Redis came back as a new process. */
 const LOOK_BACK_MS = { start: 24 * 3_600_000, restart: 3_600_000 };
+/** Clocks of our machines are no further apart than this. */
+const SKEW_MS = 10 * 60_000;
 const AGAIN_MS = 5_000;
 /** How soon it is noticed that Redis was emptied under us. */
-const WATCH_MS = 10_000;
+const WATCH_MS = 8_000;
 /** Somebody may change Redis' settings while it runs. */
 const SETTINGS_MS = 5 * 60_000;
 
@@ -19,6 +21,29 @@ export class WrongRedis extends Error {
     super(message);
     this.code = code;
   }
+}
+
+/** Makes the Redis at hand the one that belongs to this DATA_DIR, after its records were restored. */
+export async function adopt({ redis, keys, instance }: Pick<GateParts, "redis" | "keys" | "instance">): Promise<void> {
+  const id = (await instance.read()) ?? randomUUID();
+  await instance.write(id);
+  await redis.mset(keys.instance, id, keys.alive, Date.now());
+}
+
+interface GateParts {
+  redis: Redis;
+  keys: Keys;
+  /** The id on the data volume: read, and written where there is none. */
+  instance: { read(): Promise<string | undefined>; write(id: string): Promise<void> };
+  /** How many requests the journal knows to be under way. */
+  openRequests: () => Promise<number>;
+  /** Puts back what Redis lost since `sinceMs`. How many requests. */
+  mend: (sinceMs: number) => Promise<number>;
+  /** Why this Redis must not be used whatever is in it; undefined when it may. */
+  unfit: () => Promise<string | undefined>;
+  settingsMs?: number;
+  log: Log;
+  watchMs?: number;
 }
 
 export type Gate = ReturnType<typeof createGate>;
@@ -37,20 +62,8 @@ export function createGate({
   unfit,
   settingsMs = SETTINGS_MS,
   log,
-}: {
-  redis: Redis;
-  keys: Keys;
-  /** The id on the data volume: read, and written where there is none. */
-  instance: { read(): Promise<string | undefined>; write(id: string): Promise<void> };
-  /** How many requests the journal knows to be under way. */
-  openRequests: () => Promise<number>;
-  /** Puts back what Redis lost since `sinceMs`. How many requests. */
-  mend: (sinceMs: number) => Promise<number>;
-  /** Why this Redis must not be used whatever is in it; undefined when it may. */
-  unfit: () => Promise<string | undefined>;
-  settingsMs?: number;
-  log: Log;
-}) {
+  watchMs = WATCH_MS,
+}: GateParts) {
   let epoch = 0;
   let openFor: number | undefined;
   let trouble: WrongRedis | undefined;
@@ -67,13 +80,8 @@ export function createGate({
   if (redis.status === "ready") look();
   const watch = setInterval(() => {
     if (openFor !== epoch || looking) return;
-    Promise.all([redis.get(keys.instance), instance.read()]).then(
-      ([there, here]) => {
-        if (there !== here) standStill();
-      },
-      () => {}, // away: the connection says so
-    );
-  }, WATCH_MS);
+    watched().catch(() => {}); // away: the connection says so
+  }, watchMs);
   watch.unref();
   const settingsWatch = setInterval(() => {
     if (openFor !== epoch || looking) return;
@@ -92,6 +100,15 @@ export function createGate({
     look();
   }
 
+  async function watched(): Promise<void> {
+    const [there, here] = await Promise.all([redis.get(keys.instance), instance.read()]);
+    if (there === here) {
+      await redis.set(keys.alive, Date.now());
+      return;
+    }
+    standStill();
+  }
+
   function look(): void {
     if (isClosed) return;
     clearTimeout(again);
@@ -108,11 +125,11 @@ export function createGate({
         const why = await unfit();
         if (why !== undefined) throw new WrongRedis("redis-evicts", why);
         await checkInstance();
-        const lookBackMs = verifiedRun === undefined ? LOOK_BACK_MS.start : LOOK_BACK_MS.restart;
-        const restored = await mend(Date.now() - lookBackMs);
+        const restored = await mend(await since(LOOK_BACK_MS[verifiedRun === undefined ? "start" : "restart"]));
         if (restored > 0)
           log.error({ code: "redis-lost-writes", restored }, "Redis had lost writes; they were restored");
         verifiedRun = run;
+        await redis.set(keys.alive, Date.now());
       }
       trouble = undefined;
       openFor = forEpoch;
@@ -125,6 +142,15 @@ export function createGate({
       again = setTimeout(look, AGAIN_MS);
     }
     if (forEpoch !== epoch && redis.status === "ready" && !isClosed) again = setTimeout(look, 0);
+  }
+
+  /**
+   * From when on Redis has to be compared with the journal: `lookBackMs`, or further where Redis itself was last known
+   * to be alive before that. It may have come back from an old backup.
+   */
+  async function since(lookBackMs: number): Promise<number> {
+    const aliveMs = Number((await redis.get(keys.alive)) ?? 0);
+    return Math.max(Math.min(Date.now() - lookBackMs, aliveMs - SKEW_MS), 0);
   }
 
   async function checkInstance(): Promise<void> {
@@ -144,7 +170,7 @@ export function createGate({
           : "Redis belongs to another DATA_DIR than this one. Set REDIS_URL, REDIS_PREFIX or DATA_DIR so that they belong together.",
       );
     }
-    const open = here === undefined ? 0 : await openRequests();
+    const open = await openRequests();
     if (open > 0) {
       throw new WrongRedis(
         "redis-empty",
@@ -178,13 +204,6 @@ export function createGate({
         waiters.add(done);
       });
       return openFor === epoch;
-    },
-    /** Makes the Redis at hand this pipeline's own, after its records were restored. */
-    async adopt(): Promise<void> {
-      const id = (await instance.read()) ?? randomUUID();
-      await redis.set(keys.instance, id);
-      await instance.write(id);
-      look();
     },
     close(): void {
       isClosed = true;

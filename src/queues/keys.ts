@@ -62,6 +62,8 @@ export function createKeys(prefix: string) {
     pace: `${prefix}:guard-pace`,
     /** Which DATA_DIR this Redis belongs to. */
     instance: `${prefix}:instance`,
+    /** When a process last found this Redis to be the right one, in milliseconds since the epoch. */
+    alive: `${prefix}:alive`,
     /** Held by the process that reconciles. */
     leader: (what: string) => `${prefix}:leader:${what}`,
   };

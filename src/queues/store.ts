@@ -4,10 +4,11 @@ import type { Redis } from "ioredis";
 import type { CrashPoint } from "../core/crash-point.ts";
 import { PermanentError } from "../core/errors.ts";
 import { decodeLine, encodeLine, type HistoryLine } from "../core/history.ts";
-import { changed, type JournalLine, type Patch } from "../core/journal.ts";
+import { changed, type Patch } from "../core/journal.ts";
 import { type RequestId, SignRequest } from "../core/request.ts";
 import { type Event, isEnd, move, phasesFor } from "../core/status.ts";
 import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
+import type { Trail } from "./trail.ts";
 
 /** A record as it was read, with what is needed to write it again. */
 export interface Held {
@@ -55,11 +56,6 @@ interface Scripts {
   signpipePark(...args: (string | number)[]): Promise<string | null>;
 }
 
-/** Where every change is written down, apart from Redis. */
-export interface Journal {
-  append(line: JournalLine, options: { durable: boolean }): Promise<void>;
-}
-
 export type Store = ReturnType<typeof createStore>;
 
 /** Request records in Redis. The only writer of status: every change is one compare-and-set with its history line. */
@@ -75,7 +71,8 @@ export function createStore({
   keys: Keys;
   /** The stages of the workflow, in order. */
   stages: readonly string[];
-  journal: Journal;
+  /** Where every change is written down, apart from Redis. */
+  journal: Trail;
   now?: () => number;
   crashPoint?: CrashPoint | undefined;
 }) {
@@ -173,14 +170,26 @@ export function createStore({
         event,
         stage,
         phase,
-        ...(before && !isWhole ? patch && { patch: { ...patch } } : { first: next }),
+        ...(isWhole ? { first: next } : { patch: { ...patch } }),
         ...(by && { by }),
         ...(note && { note }),
       },
-      { durable },
+      { durable, whole: next },
     );
     if (durable) await written;
     else written.catch(() => {}); // the journal has said so, and refuses the next intent
+  }
+
+  /** What could not be written down was not accepted: nobody is to find it, and take it up, after the caller was told. */
+  async function withdraw({ id, phase, source }: SignRequest): Promise<void> {
+    await redis
+      .multi()
+      .del(keys.request(id), keys.history(id))
+      .zrem(keys.due, id)
+      .zrem(keys.index(groupOf(phase)), id)
+      .srem(keys.changed(source), id)
+      .exec()
+      .catch(() => {});
   }
 
   async function get(id: RequestId): Promise<SignRequest> {
@@ -192,6 +201,21 @@ export function createStore({
   async function historyOf({ id, createdMs }: SignRequest): Promise<HistoryLine[]> {
     const lines = await redis.lrange(keys.history(id), 0, -1);
     return lines.map((line) => (line.startsWith("@") ? decodeLine(line.slice(1), 0) : decodeLine(line, createdMs)));
+  }
+
+  /** The history that is there together with `lines`, each once. Safe to repeat. */
+  async function restoreHistory(request: SignRequest, lines: HistoryLine[]): Promise<void> {
+    const { id, createdMs } = request;
+    const there = await historyOf(request);
+    const known = new Set(there.map((line) => encodeLine(line, createdMs)));
+    const missing = lines.filter((line) => !known.has(encodeLine(line, createdMs)));
+    if (missing.length === 0) return;
+    const all = [...there, ...missing].sort((a, b) => a.atMs - b.atMs);
+    await redis
+      .multi()
+      .del(keys.history(id))
+      .rpush(keys.history(id), ...all.map((line) => encodeLine(line, createdMs)))
+      .exec();
   }
 
   return {
@@ -214,6 +238,7 @@ export function createStore({
         return await write(undefined, "0", first, { event: "note", by, note: "submitted" });
       } catch (error) {
         if (error instanceof Conflict) return undefined;
+        await withdraw(first);
         throw error;
       }
     },
@@ -265,11 +290,7 @@ export function createStore({
       pastVersion: number,
       lines: HistoryLine[],
     ): Promise<Held> {
-      const { id, createdMs } = whole;
-      if (!held && lines.length > 0) {
-        await redis.del(keys.history(id));
-        await redis.rpush(keys.history(id), ...lines.map((line) => encodeLine(line, createdMs)));
-      }
+      await restoreHistory(whole, lines);
       const change: Change = { event: "note", by: "recovery", note: "restored from the journal" };
       return await write(held?.request, held?.version ?? "0", whole, change, pastVersion);
     },

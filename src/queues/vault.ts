@@ -69,9 +69,11 @@ export function createVault({
     },
     /** Keeps a sentence that a person wrote, such as the reason of a refusal. */
     async keepNote(id: RequestId, name: "reason", text: string): Promise<void> {
-      const wrapped = await redis.hget(keys.vault(id), "key");
-      if (!wrapped) return;
-      await redis.hset(keys.vault(id), name, seal(open(id, wrapped), text, `${id}:${name}`));
+      const there = await redis.hgetall(keys.vault(id));
+      if (!there["key"]) return;
+      const sealed = seal(open(id, there["key"]), text, `${id}:${name}`);
+      await spare.keep(id, { ...there, [name]: sealed });
+      await redis.hset(keys.vault(id), name, sealed);
     },
     async readNote(id: RequestId, name: "reason"): Promise<string | undefined> {
       return await field(id, name);

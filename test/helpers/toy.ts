@@ -13,6 +13,7 @@ import type { Submission } from "../../src/queues/pipeline-types.ts";
 import { createQueues } from "../../src/queues/queues.ts";
 import { createReconciler } from "../../src/queues/reconciler.ts";
 import { createStore } from "../../src/queues/store.ts";
+import { createTrail } from "../../src/queues/trail.ts";
 import { createStrangers } from "../../src/queues/strangers.ts";
 import { createVault, type Spare } from "../../src/queues/vault.ts";
 import { startWorker, type StageWorker } from "../../src/queues/worker.ts";
@@ -41,7 +42,7 @@ export async function startToy(
     redis,
     keys,
     stages: names,
-    journal: { append: async (line) => void journal.push(line) },
+    journal: createTrail({ append: async (line) => void journal.push(line) }),
     now,
   });
   const queues = createQueues({ stages: names, connection: redis, keys });
