@@ -27,6 +27,8 @@ const STANDSTILL_MS = 365 * 86_400_000;
 const STANDSTILL_LOOK = growing("5s", { upTo: "1m" });
 /** A stage that is over sooner is not marked as running: its result is one write. */
 const MARK_AFTER_MS = 1_000;
+/** How long what was interrupted at a stop has to be written down. */
+const RECORD_MS = 2_000;
 /** An intent whose writing took longer than this may have lost its lock meanwhile: the call is not made. */
 const SLOW_INTENT_MS = 2_000;
 
@@ -92,7 +94,7 @@ export function startWorker<Tools extends object>(stage: AnyStage<Tools>, deps: 
     async stop(graceMs = 20_000) {
       const closed = worker.close();
       const interrupt = setTimeout(() => stopping.abort(), graceMs);
-      const late = AbortSignal.timeout(graceMs + 3_000);
+      const late = AbortSignal.timeout(graceMs + RECORD_MS);
       const gaveUp = new Promise<"late">((resolve) => late.addEventListener("abort", () => resolve("late")));
       const how = await Promise.race([closed.then(() => "closed" as const), gaveUp]);
       clearTimeout(interrupt);

@@ -7,6 +7,7 @@ import { signedName } from "../files/names.ts";
 import type { Content } from "../files/content.ts";
 import { verifySigned } from "../files/verify.ts";
 import { writeEvidence } from "./evidence.ts";
+import { roomFor } from "./room.ts";
 import { defineStage } from "./stage.ts";
 import { Uploaded } from "./upload.ts";
 
@@ -36,7 +37,7 @@ export const fetchSigned = defineStage({
   afterSilence: "repeat",
 
   async run(run) {
-    const { requestId, facts, provider, results, policy, attempt, signal, now } = run;
+    const { requestId, facts, provider, results, space, policy, attempt, signal, now } = run;
     const signed: Signed[] = [];
     const taken = new Set(["contract.pdf", "evidence.json"]);
     for (const document of facts.uploaded) {
@@ -44,8 +45,14 @@ export const fetchSigned = defineStage({
       const verify = (content: Content) =>
         verifySigned(content, { original: document, incremental: policy.incremental });
       const fetchIt = async () => {
-        const { body } = await provider.signedDocument(facts.requestPk, document.uid, { signal });
-        return await results.store(requestId, name, body, verify);
+        // What is signed comes home first: it may use what intake and new signatures must leave free.
+        const booking = await space.book(roomFor([document]), { mayUseReserve: true });
+        try {
+          const { body } = await provider.signedDocument(facts.requestPk, document.uid, { signal });
+          return await results.store(requestId, name, body, verify);
+        } finally {
+          booking.release();
+        }
       };
       const file = (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt));
       signed.push({ ...file, uid: document.uid, original: document.name, originalSha256: document.sha256 });

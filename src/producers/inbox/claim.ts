@@ -83,7 +83,12 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
     mkdirSync(gate, { recursive: true, mode: 0o700 });
     const path = join(gate, `${toRequestId(randomBytes(16))}.list`);
     const lines = claims.map((claim) => `${JSON.stringify(claim)}\n`).join("");
-    writeFileSync(path, lines, { mode: 0o600, flush: true });
+    try {
+      writeFileSync(path, lines, { mode: 0o600, flush: true });
+    } catch (error) {
+      rmSync(path, { force: true }); // nothing on it was taken
+      throw error;
+    }
     const open = new Set<RequestId>();
     const taken = claims.filter((claim, i) => {
       try {

@@ -35,6 +35,8 @@ export interface InboxParts {
   dataDir: string;
   pipeline: Pick<Pipeline, "submit" | "find" | "takeChanged" | "putBackChanged">;
   documents: InboxDocuments;
+  /** Throws RetryableError "disk-full" while nothing may be taken in. */
+  room?: () => Promise<void>;
   config?: InboxConfig;
   log: Log;
   /** Milliseconds since the epoch. The default never jumps, whatever is done to the machine's clock. */
@@ -56,6 +58,8 @@ export interface InboxStatus {
   /** Requests whose status or files could not be brought up to date yet. */
   behind: number;
   pausedMs: number;
+  /** The code of the fault that intake is paused for. */
+  pausedFor: string | undefined;
   claimed: number;
   failed: number;
   duplicates: number;
@@ -75,16 +79,23 @@ export function toPatience({ settleMs = 5_000, ...config }: InboxConfig): Patien
   };
 }
 
+const PAUSED_FOR: Record<string, string> = {
+  "disk-full": "the disk of DATA_DIR is full, or has less room than DISK_RESERVE_BYTES",
+  "disk-read-only": "the disk of DATA_DIR is read-only",
+  "disk-error": "the disk of DATA_DIR reports an error",
+  "redis-full": "Redis is nearly full",
+};
+
 /** The status in one sentence and in figures, for health and metrics. No names. */
 export function toCheck(status: InboxStatus, { now, sweepMs }: { now: number; sweepMs: number }): Check {
-  const { isRootGone, lastScanMs, why, mode, ...numbers } = status;
+  const { isRootGone, lastScanMs, why, mode, pausedFor, ...numbers } = status;
   const sinceScanMs = lastScanMs === undefined ? 0 : now - lastScanMs;
   const isLate = sinceScanMs > 3 * sweepMs + 30_000;
   const ok = !isRootGone && status.pausedMs === 0 && !isLate;
   const note = isRootGone
     ? "the inbox cannot be listed"
     : status.pausedMs > 0
-      ? "intake is paused: Redis or the disk does not take anything"
+      ? `intake is paused: ${PAUSED_FOR[pausedFor ?? ""] ?? "Redis or the disk does not take anything"}`
       : isLate
         ? "the inbox was not listed for a while"
         : status.held > 0

@@ -1,5 +1,6 @@
 import { exponential } from "../../core/backoff.ts";
 import type { Log } from "../../core/stage.ts";
+import { toDiskFailure } from "../../files/durable.ts";
 import type { Claim } from "./claim.ts";
 import { errnoOf } from "./look.ts";
 
@@ -48,6 +49,7 @@ export function createPending({
   const running = new Set<Promise<void>>();
   let faults = 0;
   let faultSinceMs: number | undefined;
+  let faultCode: string | undefined;
   let pausedUntilMs = 0;
   let timer: NodeJS.Timeout | undefined;
   let isStopped = false;
@@ -57,9 +59,10 @@ export function createPending({
   function fault(error: unknown): void {
     faults += 1;
     pausedUntilMs = now() + PAUSE(faults);
+    faultCode = codeOf(error);
     if (faultSinceMs !== undefined) return;
     faultSinceMs = now();
-    log.warn({ code: codeOf(error) }, "intake paused");
+    log.warn({ code: faultCode }, "intake paused");
   }
 
   function well(): void {
@@ -129,6 +132,9 @@ export function createPending({
       return now() >= pausedUntilMs && size() < MOST_WHILE_AT_FAULT ? 1 : 0;
     },
 
+    /** The code of the fault, while there is one. */
+    pausedFor: () => (faultSinceMs === undefined ? undefined : faultCode),
+
     /** When taking may be tried again, in milliseconds since the epoch; 0 when it may be now. */
     pausedUntilMs: () => (faultSinceMs === undefined ? 0 : pausedUntilMs),
 
@@ -152,5 +158,5 @@ export function createPending({
 }
 
 export function codeOf(error: unknown): string {
-  return errnoOf(error) || "unexpected";
+  return errnoOf(toDiskFailure(error)) || "unexpected";
 }
