@@ -20,8 +20,9 @@ const DISK_CODES: Record<string, string> = {
   EIO: "disk-error",
 };
 
-/** How soon a disk that took nothing is tried again, in milliseconds. */
-export const DISK_AGAIN_MS = 10_000;
+/** What requests wait for while the disk takes nothing: for an operator, in words. */
+export const ROOM = "room on the disk";
+const WRITABLE = "a disk that can be written to";
 
 /**
  * A fault of the disk as a failure that passes; anything else unchanged. A full or read-only disk is full for everybody:
@@ -31,8 +32,8 @@ export function toDiskFailure(error: unknown): unknown {
   const code = DISK_CODES[(error as NodeJS.ErrnoException | undefined)?.code ?? ""];
   if (!code) return error;
   const what = { "disk-full": "is full", "disk-read-only": "is read-only", "disk-error": "reports an error" }[code];
-  const again = code === "disk-error" ? {} : { retryAfterMs: DISK_AGAIN_MS, pause: {} };
-  return new RetryableError(`The disk of DATA_DIR ${what}`, { code, cause: error, ...again });
+  const pause = code === "disk-error" ? {} : { pause: { until: code === "disk-full" ? ROOM : WRITABLE } };
+  return new RetryableError(`The disk of DATA_DIR ${what}`, { code, cause: error, ...pause });
 }
 
 /** Whether the file system could not do what was asked, whatever the file. */

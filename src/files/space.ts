@@ -1,6 +1,6 @@
 import { statfs } from "node:fs/promises";
 import { RetryableError } from "../core/errors.ts";
-import { DISK_AGAIN_MS, toDiskFailure } from "./durable.ts";
+import { ROOM, toDiskFailure } from "./durable.ts";
 
 const LOOK_MS = 1_000;
 /** A file that takes no more names is as full as one without room. */
@@ -60,7 +60,7 @@ export function createSpace({
     const leftBytes = await free();
     if (leftBytes >= bytes + keptBytes) return;
     const message = tooLittle(leftBytes, bytes, keptBytes);
-    throw new RetryableError(message, { code: "disk-full", retryAfterMs: DISK_AGAIN_MS, pause: {} });
+    throw new RetryableError(message, { code: "disk-full", pause: { until: ROOM } });
   }
 
   return {
