@@ -235,11 +235,11 @@ export async function writeOnce(path: string, content: string): Promise<void> {
 export async function replaceDurably(
   path: string,
   content: string | Uint8Array,
-  { fsync = true }: { fsync?: boolean } = {},
+  { fsync = true, mode = 0o600 }: { fsync?: boolean; mode?: number } = {},
 ): Promise<void> {
   const partial = join(dirname(path), `.${randomBytes(9).toString("base64url")}.part`);
   try {
-    const file = await open(partial, "wx", 0o600);
+    const file = await open(partial, "wx", mode);
     try {
       await file.writeFile(content);
       if (fsync) await file.sync();
@@ -257,7 +257,12 @@ export async function replaceDurably(
 /** Makes a folder and its parents; what was made is on disk. Throws what writeDurably throws of the disk. */
 export async function makeFolder(dir: string): Promise<void> {
   await withDisk(async () => {
-    const first = await mkdir(dir, { recursive: true, mode: 0o700 });
+    const first = await mkdir(dir, { recursive: true, mode: 0o700 }).catch(async (error: NodeJS.ErrnoException) => {
+      // What Node says of a disk that is read-only; the plain call says why.
+      if (error.code !== "ENOENT") throw error;
+      await mkdir(dir, { mode: 0o700 });
+      return dir;
+    });
     if (first === undefined) return;
     const top = resolve(first);
     for (let made = resolve(dir); made.length >= top.length; made = dirname(made)) await syncFolder(dirname(made));

@@ -272,7 +272,7 @@ test("while the disk is full nothing is given up, and everything goes on by itse
   await house.pass(10_000, 3);
   expect(house.inbox().check()).toMatchObject({ ok: false, note: expect.stringContaining("paused") });
   expect(house.logged.filter(({ message }) => message === "intake paused")).toEqual([
-    { level: "warn", fields: { code: "ENOSPC" }, message: "intake paused" },
+    { level: "warn", fields: { code: "disk-full" }, message: "intake paused" },
   ]);
   expect(await house.tree("failed")).toEqual([]);
   isFull = false;

@@ -80,7 +80,7 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
    */
   function takeAll(wanted: readonly Wanted[], failed: (wanted: Wanted, error: unknown) => void): Claim[] {
     const claims = wanted.map((one) => toClaim(one));
-    mkdirSync(gate, { recursive: true, mode: 0o700 });
+    makeGate();
     const path = join(gate, `${toRequestId(randomBytes(16))}.list`);
     const lines = claims.map((claim) => `${JSON.stringify(claim)}\n`).join("");
     try {
@@ -108,6 +108,15 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
     });
     if (taken.length === 0) rmSync(path, { force: true });
     return taken;
+  }
+
+  /** Not with its parents: that would say "not there" of a disk that is read-only. */
+  function makeGate(): void {
+    try {
+      mkdirSync(gate, { mode: 0o700 });
+    } catch (error) {
+      if (errnoOf(error) !== "EEXIST") throw error;
+    }
   }
 
   function toClaim({ form, raw, sidecar, mark }: Wanted): Claim {
