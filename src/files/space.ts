@@ -34,6 +34,7 @@ export function createSpace({
   let bookedBytes = 0;
   let lookedMs = Number.NEGATIVE_INFINITY;
   let looking: Promise<void> | undefined;
+  let trouble: unknown;
 
   async function measure(): Promise<void> {
     const { bsize, blocks, bavail, files, ffree } = await ask(dir);
@@ -45,13 +46,13 @@ export function createSpace({
   async function free(): Promise<number> {
     if (!looking && now() - lookedMs >= LOOK_MS) {
       lookedMs = now();
-      looking = measure().finally(() => (looking = undefined));
+      looking = measure()
+        .then(() => (trouble = undefined))
+        .catch((error: unknown) => (trouble = error))
+        .then(() => (looking = undefined));
     }
-    try {
-      await looking;
-    } catch (error) {
-      throw toDiskFailure(error);
-    }
+    await looking;
+    if (trouble !== undefined) throw toDiskFailure(trouble);
     return freeBytes - bookedBytes;
   }
 
