@@ -9,7 +9,9 @@ const PROJECTS = [
   { name: "simulator", testTimeout: 20_000, globalSetup: [] },
   { name: "integration", testTimeout: 30_000, globalSetup: [REDIS] },
   { name: "e2e", testTimeout: 90_000, globalSetup: [REDIS] },
+  { name: "foreign", testTimeout: 60_000, globalSetup: [REDIS] },
   { name: "fault", testTimeout: 120_000, globalSetup: [REDIS] },
+  { name: "chaos", testTimeout: 240_000, globalSetup: [] },
   { name: "browser", testTimeout: 90_000, globalSetup: [REDIS] },
 ];
 

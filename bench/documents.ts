@@ -15,9 +15,10 @@ const MEGABYTES = Number(process.env["BENCH_MEGABYTES"] ?? 300);
 const ROUNDS = Number(process.env["BENCH_ROUNDS"] ?? 3);
 
 const dir = scratch();
-const { original, ...signed } = await bigSample(dir, Math.round((MEGABYTES * 1e6) / (1 << 20)));
+const sample = await bigSample(dir, Math.round((MEGABYTES * 1e6) / (1 << 20)));
+const { original } = sample;
 const redis = await startRedis();
-const oneshotUrl = await startProvider({ ...signed, original });
+const oneshotUrl = await startProvider(sample);
 const sink = `http://127.0.0.1:${(await startServer("./sink.ts", [join(dir, "sink")])).port}`;
 const received = join(dir, "received.pdf");
 

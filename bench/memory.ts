@@ -9,9 +9,10 @@ import { report } from "./report.ts";
  */
 async function measure(megabytes: number): Promise<{ before: number; peak: number; seconds: number }> {
   const dir = scratch();
-  const { original, ...signed } = await bigSample(dir, Math.max(1, Math.round((megabytes * 1e6) / (1 << 20))));
+  const sample = await bigSample(dir, Math.max(1, Math.round((megabytes * 1e6) / (1 << 20))));
+  const { original } = sample;
   const redis = await startRedis();
-  const oneshotUrl = await startProvider({ ...signed, original });
+  const oneshotUrl = await startProvider(sample);
   const { port, pid, secret } = await startServer("./app.ts", [redis.url, oneshotUrl, scratch(), "with-workers"]);
   const api = `http://127.0.0.1:${port}/v1/requests`;
   const bearer = `Authorization: Bearer ${secret}`;

@@ -13,7 +13,7 @@ const latencyMs = Number(latency);
 const signedBytes = statSync(signedPath).size;
 const small = signedBytes < 10_000_000 ? readFileSync(signedPath) : undefined;
 const contract = readFileSync(contractPath);
-const original = readFileSync(originalPath);
+const originalBytes = statSync(originalPath).size;
 const states = new Map<number, string>();
 let nextPk = 1_000_000;
 let deleted = 0;
@@ -52,7 +52,8 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
       return json(response, { status: "success", message: "Documents correctly signed" });
     case "GET document": {
       if (more === "original" || request.url?.endsWith("document_type=original")) {
-        return void response.writeHead(200, { "content-length": original.length }).end(original);
+        response.writeHead(200, { "content-length": originalBytes });
+        return void createReadStream(originalPath, { highWaterMark: 1 << 20 }).pipe(response);
       }
       response.writeHead(200, { "content-length": signedBytes });
       if (small) response.end(small);

@@ -26,6 +26,7 @@ const COMMANDS = {
   check: { dev: true, args: [join(ROOT, "scripts", "check.mjs")] },
   docs: { dev: true, args: [join(ROOT, "scripts", "write-docs.ts")] },
   bench: { dev: true, args: [join(ROOT, "bench", "run.ts")] },
+  chaos: { dev: true, args: [join(ROOT, "test", "chaos", "main.ts")] },
   run: { dev: true, args: [] },
 };
 

@@ -65,6 +65,9 @@ function strip(object: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined && value !== null));
 }
 
+/** Who restores a record: such a line holds all that was known by then, and is past every version there was. */
+export const RESTORER = "recovery";
+
 const inOrder = (a: JournalLine, b: JournalLine) => a.version - b.version || a.atMs - b.atMs;
 
 /**
@@ -88,8 +91,9 @@ export function foldLines(lines: readonly JournalLine[]): SignRequest | undefine
  * Lines that a record in Redis does not know of: it is older than the journal, because Redis lost what was written
  * last. `mark` and `version` are the record's; both are undefined when there is none.
  *
- * Walks back from the record's mark. Where a line on the way is missing, because a process died before it was on
- * disk, everything older is taken as known: a request is then looked at by its stage, which asks the provider.
+ * Walks back from the record's mark, to its beginning or to where it was restored last, which took all older lines in.
+ * Where a line on the way is missing, because a process died before it was on disk, everything older is taken as
+ * known: a request is then looked at by its stage, which asks the provider.
  */
 export function unknownLines(
   lines: readonly JournalLine[],
@@ -103,6 +107,7 @@ export function unknownLines(
   for (let line = byMark.get(mark ?? ""); line && !known.has(line.mark); line = byMark.get(mark ?? "")) {
     known.add(line.mark);
     olderThan = line.version;
+    if (line.by === RESTORER) return lines.filter(({ mark, version }) => !known.has(mark) && version >= olderThan);
     mark = line.before;
   }
   return lines.filter((line) => !known.has(line.mark) && (mark === undefined || line.version >= olderThan));

@@ -100,6 +100,7 @@ export async function writeDurably({
     if (bytes) await writeAll(file, [bytes]);
     await reach("written");
     await file.sync();
+    await reach("synced");
     if (!bytes && check) seen = await check(onDisk(file, sizeBytes));
     if (!(await isOnDisk(file, { bytes, sizeBytes, sha256, readBack, seen }))) {
       throw new RetryableError("A file does not read back as it was written", { code: "disk-error" });

@@ -3,13 +3,15 @@ import { PermanentError, RetryableError } from "../core/errors.ts";
 import { nameOf } from "./calls.ts";
 import type { Http, Opened, Sending } from "./http.ts";
 
-const MAGIC = Buffer.from("%PDF-");
+const MAGIC = "%PDF-";
+/** Readers look for the header within this many bytes; a signed document keeps what its original had before it. */
+const HEADER_WITHIN_BYTES = 1_024;
 const READ_AHEAD_BYTES = 1024 * 1024;
 
 /** A PDF on its way in. The stream must be read to its end or destroyed. */
 export interface Download {
   /**
-   * Starts with `%PDF-`. Errors with RetryableError "truncated" when it ends early, "no-answer" when the provider falls
+   * Has `%PDF-` within its first kilobyte. Errors with RetryableError "truncated" when it ends early, "no-answer" when the provider falls
    * silent, and PermanentError "too-large" beyond the limit. A body without a declared length that is cut short cannot
    * be told from a whole one here: the reader must look for the end of the PDF.
    */
@@ -33,16 +35,22 @@ export async function download(http: Http, sending: Sending, maxBytes: number): 
   }
   const chunks = opened.body.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer, undefined>;
   const first = await head(chunks, opened);
-  if (!first.subarray(0, MAGIC.length).equals(MAGIC)) return http.refuse(sending, opened, first);
+  if (!looksLikePdf(first)) return http.refuse(sending, opened, first);
   const body = checked(first, { sending, opened, chunks, declaredBytes, maxBytes });
   return { body, ...(declaredBytes !== undefined && { declaredBytes }) };
 }
 
-/** At least as many bytes as the magic has, or all there are. */
+/** An error's JSON or HTML may well speak of "%PDF-": only at the very start is that beyond doubt. */
+function looksLikePdf(first: Buffer): boolean {
+  const text = first.toString("latin1", 0, HEADER_WITHIN_BYTES);
+  return text.startsWith(MAGIC) || (text.includes(MAGIC) && !/^(\xEF\xBB\xBF)?\s*[{[<"]/.test(text));
+}
+
+/** The bytes in which the header has to be: up to it, or as many as it may be away, or all there are. */
 async function head(chunks: AsyncIterator<Buffer, undefined>, { close, broken }: Opened): Promise<Buffer> {
   let first: Buffer = Buffer.alloc(0);
   try {
-    while (first.length < MAGIC.length) {
+    while (first.length < HEADER_WITHIN_BYTES && !first.includes(MAGIC)) {
       const chunk = await take(chunks);
       if (!chunk) return first;
       first = first.length === 0 ? chunk : Buffer.concat([first, chunk]);

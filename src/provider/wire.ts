@@ -194,15 +194,18 @@ function given<T extends object>(fields: T): Given<T> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Given<T>;
 }
 
-/** One stored document in an upload's answer. A uid that could not stand in a path is no uid. */
+/** A uid that could not stand in a path is no uid. */
+const Uid = z
+  .union([z.string(), z.number()])
+  .transform(String)
+  .pipe(z.string().regex(/^[\w-][\w.-]*$/))
+  .pipe(DocumentUid)
+  .optional()
+  .catch(undefined);
+
+/** One stored document in an upload's answer. */
 const UploadEntry = z.object({
-  uid: z
-    .union([z.string(), z.number()])
-    .transform(String)
-    .pipe(z.string().regex(/^[\w-][\w.-]*$/))
-    .pipe(DocumentUid)
-    .optional()
-    .catch(undefined),
+  uid: Uid,
   name: Word,
   key: Word,
   filename: Word,
@@ -217,7 +220,9 @@ export function readUpload(body: Body): UploadEntry[] | undefined {
   if (body.kind !== "json") return undefined;
   const value = inner(body.value);
   const items: readonly unknown[] = Array.isArray(value) ? value : [value];
-  const entries = items.map((item) => UploadEntry.safeParse(isFields(item) ? item : { uid: item }).data);
+  // The contract calls the identifier document_uid everywhere but in this answer.
+  const named = (item: Fields) => (isGiven(item.uid) ? item : { ...item, uid: item.document_uid });
+  const entries = items.map((item) => UploadEntry.safeParse(isFields(item) ? named(item) : { uid: item }).data);
   return entries.length > 0 && entries.every((entry) => entry !== undefined) ? entries : undefined;
 }
 

@@ -46,8 +46,8 @@ export function createRecovery({
     const recent = new Map<RequestId, JournalLine[]>();
     await readLines((line) => {
       if (line.atMs < sinceMs) return;
-      const { request, version, mark, before, atMs, event, stage, phase } = line;
-      const short = { request, version, mark, atMs, event, stage, phase, ...(before && { before }) };
+      const { request, version, mark, before, atMs, event, stage, phase, by } = line;
+      const short = { request, version, mark, atMs, event, stage, phase, ...(before && { before }), ...(by && { by }) };
       const lines = recent.get(request);
       if (lines) lines.push(short);
       else recent.set(request, [short]);

@@ -4,7 +4,7 @@ import type { Redis } from "ioredis";
 import type { CrashPoint } from "../core/crash-point.ts";
 import { PermanentError } from "../core/errors.ts";
 import { decodeLine, encodeLine, type HistoryLine } from "../core/history.ts";
-import { changed, type Patch } from "../core/journal.ts";
+import { changed, type Patch, RESTORER } from "../core/journal.ts";
 import { type RequestId, SignRequest } from "../core/request.ts";
 import { type Event, isEnd, move, phasesFor } from "../core/status.ts";
 import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
@@ -291,7 +291,7 @@ export function createStore({
       lines: HistoryLine[],
     ): Promise<Held> {
       await restoreHistory(whole, lines);
-      const change: Change = { event: "note", by: "recovery", note: "restored from the journal" };
+      const change: Change = { event: "note", by: RESTORER, note: "restored from the journal" };
       return await write(held?.request, held?.version ?? "0", whole, change, pastVersion);
     },
 

@@ -272,8 +272,9 @@ async function runStage<Tools extends object>({
     for (let tries = 0; ; tries++) {
       const diverted = held.request.ending && !isLast && !KEEP_COURSE.includes(change.event);
       try {
-        const patch = { ...change.patch, ...(change.event !== "succeed" && orphaned()), waiting: null };
-        held = await store.write(held, diverted ? { ...change, event: "end", patch } : change);
+        const patch = { ...change.patch, ...decided() };
+        const onTheWay = { ...patch, ...(change.event !== "succeed" && orphaned()), waiting: null };
+        held = await store.write(held, diverted ? { ...change, event: "end", patch: onTheWay } : { ...change, patch });
         return;
       } catch (error) {
         if (!(error instanceof Conflict) || tries > 20) throw error;
@@ -285,8 +286,14 @@ async function runStage<Tools extends object>({
     }
   }
 
+  /** Why a request is to end is said once: what goes wrong on the way there stands in the history alone. */
+  function decided(): Pick<SignRequest, "failure"> {
+    const { ending, failure } = held.request;
+    return ending && failure ? { failure } : {};
+  }
+
   async function succeed(facts: Record<string, unknown>): Promise<void> {
-    await write({ event: "succeed", patch: { facts, intent: null, waiting: null, ...(!isLast && { failure: null }) } });
+    await write({ event: "succeed", patch: { facts, intent: null, waiting: null, failure: null } });
     await handOn();
     const durationMs = Math.round(performance.now() - startedMs);
     log.info({ requestId, stage: stage.name, attempt: held.request.attempt + 1, durationMs }, "stage done");
@@ -310,7 +317,7 @@ async function runStage<Tools extends object>({
   }
 
   async function end({ ending, code, message }: Ended): Promise<void> {
-    const failure = held.request.failure ?? { code, message, stage: stage.name };
+    const failure = { code, message, stage: stage.name };
     await write({ event: "end", patch: { ending, failure, waiting: null, ...orphaned() }, note: code });
     await handOn();
     log.info({ requestId, stage: stage.name, code, ending }, "request is ending");
@@ -348,11 +355,7 @@ async function runStage<Tools extends object>({
     log.warn(cause, "stage failed");
     const whole = { code, message, stage: stage.name };
     if (isLast) {
-      await write({
-        event: "abandon",
-        patch: { failure: held.request.ending ? (held.request.failure ?? whole) : whole, intent: null },
-        note: code,
-      });
+      await write({ event: "abandon", patch: { failure: whole, intent: null }, note: code });
     } else {
       await write({
         event: "end",

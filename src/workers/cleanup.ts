@@ -76,6 +76,7 @@ async function afterSuccess(run: Run<Tools, Facts>) {
   if (!isEvidenceOf(await results.readEvidence(requestId), signed)) await writeEvidence(run, {});
   await effect("delete", async () => {
     for (const { uid } of uploaded) await provider.deleteDocument(requestPk, DocumentUid.parse(uid), { signal });
+    await deleteRest(provider, requestPk, signal);
   });
   const given = { removedMs: now() };
   await writeEvidence(run, given);
@@ -110,6 +111,16 @@ async function whatIsNotSafe({
   return undefined;
 }
 
+/** Whether deleting a document deletes its signed version is not documented: whatever is left goes as well. */
+async function deleteRest(provider: Tools["provider"], requestPk: RequestPk, signal: AbortSignal): Promise<void> {
+  try {
+    await provider.deleteDocuments(requestPk, { signal });
+  } catch (error) {
+    // Only the newest reference has this call: each document was deleted by its own, or goes when the request does.
+    if (!isFailure(error, "call-unknown")) throw error;
+  }
+}
+
 async function afterAnotherEnd(run: Run<Tools, Facts>) {
   const { requestId, facts, ending, provider, vault, effect, signal, now } = run;
   const { requestPk } = facts;
@@ -125,7 +136,7 @@ async function afterAnotherEnd(run: Run<Tools, Facts>) {
     // A failed request that is ready at the provider is worth keeping: a retry sends the documents again.
     const keep = ending === "failed" && (status === "ENROLLREADY" || status === "VIDEOREVIEW" || status === "CREATED");
     await effect("delete", async () => {
-      if (status !== undefined) await provider.deleteDocuments(requestPk, { signal });
+      if (status !== undefined) await deleteRest(provider, requestPk, signal);
       if (!keep && status !== undefined && status !== "CANCELLED") await cancelAt(provider, requestPk, signal);
     });
     if (final) await vault.erase(requestId);

@@ -3,6 +3,7 @@ import { exponential } from "../core/backoff.ts";
 import { ResultFile } from "../core/request.ts";
 import { RequestPk } from "../core/signing.ts";
 import { probe } from "../files/probe.ts";
+import { waitForFile } from "./late-file.ts";
 import { defineStage } from "./stage.ts";
 
 /**
@@ -27,7 +28,11 @@ export const contract = defineStage({
     const name = "contract.pdf";
     const kept = await results.existing(requestId, name, probe);
     if (kept) return { contract: kept };
-    const { body } = await provider.contract(facts.requestPk, { signal });
-    return { contract: await results.store(requestId, name, body, probe) };
+    try {
+      const { body } = await provider.contract(facts.requestPk, { signal });
+      return { contract: await results.store(requestId, name, body, probe) };
+    } catch (error) {
+      return await waitForFile("contract", error, { provider, requestPk: facts.requestPk, signal });
+    }
   },
 });

@@ -1,12 +1,14 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { PermanentError, RetryableError } from "../core/errors.ts";
+import { Waiting } from "../core/outcome.ts";
 import { ResultFile } from "../core/request.ts";
 import { RequestPk } from "../core/signing.ts";
 import { signedName } from "../files/names.ts";
 import type { Content } from "../files/content.ts";
 import { verifySigned } from "../files/verify.ts";
 import { writeEvidence } from "./evidence.ts";
+import { waitForFile } from "./late-file.ts";
 import { roomFor } from "./room.ts";
 import { defineStage } from "./stage.ts";
 import { Uploaded } from "./upload.ts";
@@ -54,7 +56,11 @@ export const fetchSigned = defineStage({
           booking.release();
         }
       };
-      const file = (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt));
+      const waitForIt = (error: unknown) =>
+        waitForFile("signed documents", error, { provider, requestPk: facts.requestPk, signal });
+      const file =
+        (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt).catch(waitForIt));
+      if (file instanceof Waiting) return file;
       signed.push({ ...file, uid: document.uid, original: document.name, originalSha256: document.sha256 });
     }
 

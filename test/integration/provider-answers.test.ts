@@ -482,5 +482,5 @@ function check(name: keyof typeof CALL, result: unknown): void {
   else if (name === "upload") expect(result).toEqual([expect.stringMatching(/^[\w-][\w.-]*$/)]);
   else if (name === "sign") expect(["signed", "accepted"]).toContain(result);
   else if (name.startsWith("delete")) expect(["deleted", "absent"]).toContain(result);
-  else if (result !== undefined) expect((result as Buffer).subarray(0, 5).toString()).toBe("%PDF-");
+  else if (result !== undefined) expect((result as Buffer).subarray(0, 1_024).includes("%PDF-")).toBe(true);
 }

@@ -320,6 +320,7 @@ test.each([
     2,
     ["u1", "u2"],
   ],
+  ["document_uid, as everywhere else", { detail: { name: "file", document_uid: "u1" } }, 1, ["u1"]],
   ["uids alone", { detail: [{ uid: "u1" }, { uid: "u2" }] }, 2, ["u1", "u2"]],
   ["bare uids", { detail: ["u1", "u2"] }, 2, ["u1", "u2"]],
 ])("uids in the form of %s are given to their documents", async (_, body, count, uids) => {
@@ -468,6 +469,15 @@ test("a download is handed out as a stream with its declared length", async () =
   expect(calls[0]?.url).toBe("/oneshot/api/v1/contract/1012632");
 });
 
+test("a download may have what its original had before the header", async () => {
+  const file = Buffer.concat([Buffer.from("Received: from a scanner\r\n\r\n"), PDF]);
+  const { provider } = await startServer((response) => {
+    response.write(file.subarray(0, 12));
+    setImmediate(() => response.end(file.subarray(12)));
+  });
+  expect(await buffer((await provider.signedDocument(PK, UID)).body)).toEqual(file);
+});
+
 test("a download whose first bytes come one by one is recognised", async () => {
   const { provider } = await startServer((response) => {
     const bytes = [...PDF.subarray(0, 8)];
@@ -494,6 +504,8 @@ test.each([
   ],
   ["JSON that is no error", { body: { hello: "world" } }, "unexpected-answer"],
   ["an HTML page", { headers: { "content-type": "application/pdf" }, body: "<html></html>" }, "unexpected-answer"],
+  ["JSON that speaks of PDFs", { body: ' {"said":"%PDF-1.7 was expected"}' }, "unexpected-answer"],
+  ["a header that is too far away", { body: Buffer.concat([Buffer.alloc(1_100, 0x78), PDF]) }, "unexpected-answer"],
   ["nothing", { body: "" }, "unexpected-answer"],
   ["too little", { body: "%PD" }, "unexpected-answer"],
   ["part of a PDF", { status: 206, body: PDF }, "unexpected-answer"],

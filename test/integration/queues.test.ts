@@ -186,6 +186,68 @@ describe("a request", () => {
   });
 });
 
+describe("the reason for which a request ended", () => {
+  /** A stage that fails for a time once, and then does as it is told. */
+  function onceLater(name: string, then: AnyStage["run"], more: Partial<AnyStage<object>> = {}): AnyStage<object> {
+    let calls = 0;
+    const run: AnyStage["run"] = (how) =>
+      ++calls === 1 ? Promise.reject(new RetryableError("busy", { code: "busy" })) : then(how);
+    return stage(name, run, more);
+  }
+  const refused = () => Promise.resolve(endAs("refused", { code: "refused", message: "Refused by somebody" }));
+
+  test("is not an earlier failure of the same stage, nor a later one of cleanup", async () => {
+    const toy = await startToy([onceLater("one", refused), onceLater("two", nothing)]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "two", "refused");
+    expect((await toy.store.get(id)).failure).toEqual({
+      code: "refused",
+      message: "Refused by somebody",
+      stage: "one",
+    });
+  });
+
+  test("tells a retry where to go on, even when cleanup had to be repeated", async () => {
+    const broken = () => Promise.reject(new PermanentError("The thing is broken", { code: "broken" }));
+    const toy = await startToy([stage("one", broken), onceLater("two", nothing)]);
+    const workers = toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "two", "failed");
+    await Promise.all(workers.map((worker) => worker.stop(100)));
+    await toy.pipeline.retry(id, "api:test");
+    expect((await toy.store.get(id)).stage).toBe("one");
+  });
+
+  test("stays that somebody cancelled it, although its call failed meanwhile", async () => {
+    let entered = () => {};
+    let leave = () => {};
+    const inside = new Promise<void>((resolve) => (entered = resolve));
+    const gate = new Promise<void>((resolve) => (leave = resolve));
+    const call = async () => {
+      entered();
+      await gate;
+      throw new RetryableError("busy", { code: "busy" });
+    };
+    const toy = await startToy([stage("one", ({ effect }) => effect("open", call)), stage("two", nothing)]);
+    toy.work();
+    const id = await toy.submit();
+    await inside;
+    await toy.pipeline.cancel(id, "api:test");
+    leave();
+    await toy.reaches(id, "two", "cancelled");
+    expect((await toy.store.get(id)).failure?.code).toBe("cancelled");
+  });
+
+  test("is none when it was done after all", async () => {
+    const toy = await startToy([stage("one", nothing), onceLater("two", nothing)]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "two", "done");
+    expect((await toy.store.get(id)).failure).toBeUndefined();
+  });
+});
+
 describe("a wait", () => {
   test("is woken by a nudge at once, even one that comes while the stage is still looking", async () => {
     let ready = false;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { changed, foldLines, type JournalLine, unknownLines } from "../../src/core/journal.ts";
+import { changed, foldLines, type JournalLine, RESTORER, unknownLines } from "../../src/core/journal.ts";
 import { type SignRequest, toRequestId } from "../../src/core/request.ts";
 
 const ID = toRequestId(new Uint8Array(16).fill(7));
@@ -90,6 +90,20 @@ describe("what Redis does not know", () => {
     expect(unknownLines(lines, { mark: "unwritten", version: 4 })).toEqual([]);
     const later = line(5, "m5", "unwritten");
     expect(unknownLines([...lines, later], { mark: "m5", version: 5 })).toEqual([]);
+  });
+
+  test("is nothing of what was there when it was restored, from no record or from an older one", () => {
+    const fromNothing = line(4, "r4", undefined, { first: FIRST, by: RESTORER });
+    expect(unknownLines([...lines, fromNothing], { mark: "r4", version: 4 })).toEqual([]);
+    const fromOlder = line(4, "r4", "m1", { first: FIRST, by: RESTORER });
+    const after = line(5, "m5", "r4");
+    expect(unknownLines([...lines, fromOlder], { mark: "r4", version: 4 })).toEqual([]);
+    expect(unknownLines([...lines, fromOlder, after], { mark: "m5", version: 5 })).toEqual([]);
+    expect(unknownLines([...lines, fromOlder, after], { mark: "r4", version: 4 })).toEqual([after]);
+  });
+  test("is the restoration too, when that was lost as well", () => {
+    const restored = line(4, "r4", "m1", { first: FIRST, by: RESTORER });
+    expect(unknownLines([...lines, restored], { mark: "m1", version: 1 })).toEqual([INTENDED, DONE, restored]);
   });
 
   test("is, for any history with any tail lost, just the tail", () => {

@@ -1,0 +1,99 @@
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { createApp, type Doubles } from "../../src/app.ts";
+import { readSettings } from "../../src/config.ts";
+import { readKeys } from "../../src/keys.ts";
+import { createLog } from "../../src/log.ts";
+import { stages } from "../../src/workers/index.ts";
+import { EXIT_NOT_READY, type Order, type Report, type Start } from "./protocol.ts";
+
+/**
+ * One process of a deployment under test, put together as the program itself does it. What is added: it can be told to
+ * end at one of its crash points, and with `naive` it runs without intents and journal, to show that this goes wrong.
+ */
+const start = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as Start;
+const plan = new Map(start.planPath === undefined ? [] : Object.entries(readPlan(start.planPath)));
+const announced = new Set<string>();
+const pointsPath = start.pointsPath;
+const hitsPath = start.hitsPath ?? "";
+let left = Number.POSITIVE_INFINITY;
+let dying: NodeJS.Timeout | undefined;
+let dyingSinceMs: number | undefined;
+
+/** Requests that reach their points one soon after the other go down together: others are in nobody's way by then. */
+const QUIET_MS = 1_200;
+const TOGETHER_MOST_MS = 6_000;
+
+function tell(report: Report): void {
+  if (process.connected) process.send?.(report);
+}
+
+function readPlan(path: string): Record<string, string> {
+  return JSON.parse(readFileSync(path, "utf8")) as Record<string, string>;
+}
+
+function wasHit(id: string, point: string): boolean {
+  return existsSync(hitsPath) && readFileSync(hitsPath, "utf8").includes(`${id} ${point}\n`);
+}
+
+async function crashPoint(name: string, id: string): Promise<void> {
+  if (name.endsWith(":taken")) return tell({ kind: "taken", id, stage: name.slice(0, -6), atMs: Date.now() });
+  if (pointsPath !== undefined && !announced.has(name)) {
+    announced.add(name);
+    appendFileSync(pointsPath, `${name}\n`);
+  }
+  if (--left <= 0) {
+    tell({ kind: "dying", atMs: Date.now() });
+    process.kill(process.pid, "SIGKILL");
+  }
+  const point = plan.get(id);
+  if (point === undefined || !name.endsWith(point) || wasHit(id, point)) return;
+  appendFileSync(hitsPath, `${id} ${point}\n`);
+  plan.delete(id);
+  dyingSinceMs ??= performance.now();
+  const leftMs = dyingSinceMs + TOGETHER_MOST_MS - performance.now();
+  clearTimeout(dying);
+  dying = setTimeout(() => process.kill(process.pid, "SIGKILL"), Math.min(QUIET_MS, leftMs));
+  await new Promise(() => {}); // held here until the process is gone
+}
+
+/** Stages whose calls leave no trace before they are made, and are repeated whenever their outcome is not known. */
+const naive = stages.map((stage) => ({
+  ...stage,
+  afterSilence: "repeat",
+  run: (run: object) =>
+    (stage.run as (run: object) => Promise<unknown>)({ ...run, effect: (_: string, call: () => unknown) => call() }),
+})) as unknown as typeof stages;
+
+const doubles: Doubles = {
+  crashPoint,
+  ...(start.naive && { stages: naive, journal: { dir: "", append: async () => {}, close: async () => {} } }),
+};
+
+const settings = readSettings(start.settings, { envFile: "" });
+const app = createApp({
+  settings,
+  keyRing: readKeys(settings),
+  redisUrl: start.redisUrl,
+  oneshotUrl: start.oneshotUrl,
+  log: createLog("info"),
+  doubles,
+});
+process.on("message", (order: Order) => {
+  if (order.kind === "die-at-boundary") left = order.after;
+});
+process.on("disconnect", () => process.exit(0));
+let isStopping = false;
+process.on("SIGTERM", () => {
+  if (isStopping) return;
+  isStopping = true;
+  void app.close().then(() => process.exit(0));
+});
+await app.ready(30_000).catch((error: unknown) => {
+  process.stderr.write(`not ready: ${String(error)}\n`);
+  process.exit(EXIT_NOT_READY);
+});
+if (start.parts.includes("keeping")) app.startKeeping();
+if (start.parts.includes("workers")) app.startWorkers();
+if (start.parts.includes("api")) await app.startApi();
+if (start.parts.includes("inbox")) await app.startInbox();
+tell({ kind: "ready" });
