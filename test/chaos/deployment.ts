@@ -28,7 +28,14 @@ const WEBHOOK_SECRET = "canary-webhook-secret-0c41d5";
  * what the checker says of all that. Times are short and keep their order: a call is given up before its outcome is
  * taken to be settled.
  */
-export async function startDeployment({ lockMs }: { lockMs: number }) {
+export async function startDeployment({
+  lockMs,
+  settings: more = {},
+}: {
+  lockMs: number;
+  /** In the place of those below. */
+  settings?: Record<string, string>;
+}) {
   const dir = mkdtempSync(join(tmpdir(), "signpipe-chaos-"));
   const at = (...names: string[]) => join(dir, ...names);
   for (const folder of [at("data", "inbox"), at("stage")]) mkdirSync(folder, { recursive: true });
@@ -72,6 +79,7 @@ export async function startDeployment({ lockMs }: { lockMs: number }) {
     RECONCILE_MS: "5000",
     SHUTDOWN_GRACE_MS: "10000",
     LOG_LEVEL: "debug",
+    ...more,
   };
 
   return {
@@ -82,6 +90,7 @@ export async function startDeployment({ lockMs }: { lockMs: number }) {
     redisServer,
     simulator,
     api,
+    settings,
 
     /** Starts processes of the program; each is started again when it ends. */
     async start(members: readonly Wanted[]): Promise<Fleet> {
