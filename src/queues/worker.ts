@@ -293,7 +293,9 @@ async function runStage<Tools extends object>({
   }
 
   async function succeed(facts: Record<string, unknown>): Promise<void> {
-    await write({ event: "succeed", patch: { facts, intent: null, waiting: null, failure: null } });
+    const patch = { facts, intent: null, waiting: null, failure: null };
+    // The last stage deletes at the provider what the one before it has made safe here.
+    await write({ event: "succeed", patch, durable: stages[stages.indexOf(stage.name) + 1] === stages.at(-1) });
     await handOn();
     const durationMs = Math.round(performance.now() - startedMs);
     log.info({ requestId, stage: stage.name, attempt: held.request.attempt + 1, durationMs }, "stage done");

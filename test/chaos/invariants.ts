@@ -220,7 +220,8 @@ const CHECKS: Record<string, Check> = {
       let isSigned = false;
       const signed = signedHashes(one.entries);
       const fetched = (linesOf.get(one.record?.id ?? "") ?? []).filter(
-        ({ event, patch }) => event === "succeed" && patch?.facts?.["signed"],
+        // By whoever fetched it, or by whoever found it in the record when that line was lost with its process.
+        ({ event, patch, first }) => (event === "succeed" && patch?.facts?.["signed"]) || first?.facts?.["signed"],
       );
       replay(one.entries, (entry, there) => {
         const { effect, document_uid: uid = "" } = entry;
