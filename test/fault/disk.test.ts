@@ -8,6 +8,7 @@ import { EFFECT_BOUNDARIES, FILE_BOUNDARIES } from "../../src/core/crash-point.t
 import { findRedis } from "../../src/embedded/redis.ts";
 import { STAGE_NAMES } from "../../src/workers/index.ts";
 import { type House, readJson, samplePdf, SIGNER, startHouse } from "../helpers/house.ts";
+import { startWorkProcess } from "../helpers/process.ts";
 import { mountSmallDisk, whyNoSmallDisk } from "../helpers/small-disk.ts";
 
 const AUTO = {
@@ -212,4 +213,33 @@ testOnDisk("Redis whose own disk is full begins nothing, and goes on when there 
   await expect.poll(async () => (await house.call("GET", "/health/ready")).status, { timeout: 30_000 }).toBe(200);
   await seeThrough(house, ids);
   await expectOnceAndWhole(house, ids);
+});
+
+test("that every signed file is safe stands in the journal, on disk, before anything is deleted", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  startWorkProcess(
+    house,
+    STAGE_NAMES.filter((stage) => stage !== "cleanup"),
+  );
+  const id = await house.submit();
+  await house.waits(id, "code", 30_000);
+  await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
+  await house.reaches(id, "cleanup", "queued", 30_000);
+  // Looked at the moment the next stage could begin: nothing is waited for.
+  const hashes: unknown[] = [];
+  await house.app.readJournalLines(({ event, patch }) => {
+    const signed = (patch?.["facts"] as { signed?: { sha256: string }[] } | undefined)?.signed;
+    if (event === "succeed" && signed) hashes.push(...signed.map(({ sha256 }) => sha256));
+  });
+  const { facts } = await house.app.store.get(id);
+  expect(hashes).toEqual((facts["signed"] as { sha256: string }[]).map(({ sha256 }) => sha256));
+
+  startWorkProcess(house, ["cleanup"]);
+  await house.reaches(id, "cleanup", "done", 30_000);
+  const intents: unknown[] = [];
+  await house.app.readJournalLines(({ event, note, first }) => {
+    if (event === "intend" && note === "delete") intents.push(first?.facts["signed"]);
+  });
+  // Another process than the one that fetched writes the whole record with its intent: the hashes are in it once more.
+  expect(intents).toEqual([facts["signed"]]);
 });
