@@ -12,6 +12,7 @@ import { createJournal, type Journal, readJournal } from "./files/journal.ts";
 import { createSpare } from "./files/spare.ts";
 import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
+import { createSpace } from "./files/space.ts";
 import { createSweeper } from "./files/sweeper.ts";
 import { toApiDocuments } from "./producers/api/document-store.ts";
 import { createApi } from "./producers/api/server.ts";
@@ -57,11 +58,14 @@ export interface Doubles {
 }
 
 const ORPHAN_SWEEP_MS = 30_000;
+/** Beyond the grace at the end: for what was interrupted to be written down, and for each of the last steps. */
+const CLOSE_MARGIN_MS = 2_500;
+const LAST_MS = 750;
+/** A thousand folders each: an hour for a hundred thousand requests, at next to no cost. */
+const FOLDER_SWEEP_MS = 30_000;
 const PROBE_MS = 10_000;
 /** What stands before a provider says this in its place. @source RFC 9110 §15.6.3 to §15.6.5 */
 const AWAY = [502, 503, 504];
-/** A thousand folders each: an hour for a hundred thousand requests, at next to no cost. */
-const FOLDER_SWEEP_MS = 30_000;
 
 /** Folders of a DATA_DIR, one file system: files are moved between them by renaming. */
 export function foldersOf(dataDir: string) {
@@ -151,6 +155,7 @@ export function createApp({
   });
   const documents = createDocuments({ dir: folders.work });
   const results = createResults({ dir: folders.signed, crashPoint });
+  const space = createSpace({ dir: settings.DATA_DIR, reserveBytes: settings.DISK_RESERVE_BYTES });
   const orphans = createOrphans({
     provider,
     strangers,
@@ -183,6 +188,7 @@ export function createApp({
     account: (wishes) => toAccount(settings, wishes),
     documents,
     results,
+    space,
     vault: inside.vault,
     codes: inside.codes,
     orphans,
@@ -282,8 +288,8 @@ export function createApp({
   }
 
   async function status(): Promise<Status> {
-    const [redis, reach] = await Promise.all([redisCheck(), providerCheck()]);
-    return { redis, provider: reach, ...(inbox && { inbox: inbox.check() }) };
+    const [redis, reach, disk] = await Promise.all([redisCheck(), providerCheck(), space.check()]);
+    return { redis, disk, provider: reach, ...(inbox && { inbox: inbox.check() }) };
   }
 
   return {
@@ -398,6 +404,7 @@ export function createApp({
         dataDir: settings.DATA_DIR,
         pipeline,
         documents,
+        room: () => space.need(0),
         config: {
           settleMs: settings.INBOX_SETTLE_MS,
           incompleteMs: settings.INBOX_INCOMPLETE_MS,
@@ -417,7 +424,7 @@ export function createApp({
     async startApi(): Promise<string> {
       const api = createApi({
         pipeline,
-        documents: toApiDocuments(documents, settings.MAX_DOCUMENT_BYTES),
+        documents: toApiDocuments(documents, { maxBytes: settings.MAX_DOCUMENT_BYTES, room: space.need }),
         results,
         idempotency: createIdempotency({ redis: prompt, keys, masterKey, claimMs: CLAIM_MS, rememberMs: REMEMBER_MS }),
         keys: apiKeys,
@@ -440,13 +447,16 @@ export function createApp({
 
     /** Takes nothing new, lets what runs finish for `graceMs`, then lets go. Bounded, even when Redis is away. */
     async close({ graceMs = settings.SHUTDOWN_GRACE_MS } = {}): Promise<void> {
-      for (const close of closers) await close().catch(() => {});
-      await Promise.all(workers.map((worker) => worker.stop(graceMs)));
-      await bounded(Promise.all([inside.queues.close(), outside.queues.close()]), 2_000);
+      // All at once: what waits for Redis, or for a caller who never ends, must not hold up the calls under way.
+      const doors = closers.map((close) => close());
+      await bounded(
+        Promise.allSettled([...doors, ...workers.map((worker) => worker.stop(graceMs))]),
+        graceMs + CLOSE_MARGIN_MS,
+      );
+      await bounded(Promise.allSettled([inside.queues.close(), outside.queues.close(), provider.close()]), LAST_MS);
       guard.close();
-      await provider.close();
       gate.close();
-      await journal.close().catch(() => {});
+      await bounded(journal.close(), LAST_MS);
       patient.disconnect();
       prompt.disconnect();
     },

@@ -78,6 +78,9 @@ export const SETTINGS = z.object({
   INBOX_SWEEP_MS: ms(15_000).describe("The inbox is listed this often, whatever the watcher says."),
   INBOX_FOLDER_SETTLE_MS: ms(30_000).describe("A dropped folder is taken once nothing in it changed for this long."),
   MAX_DOCUMENT_BYTES: ms(1_073_741_824).describe("Largest PDF that is accepted, in bytes."),
+  DISK_RESERVE_BYTES: ms(268_435_456).describe(
+    "Room that stays free on the disk of DATA_DIR: below it nothing new is taken in and nothing is signed.",
+  ),
   IDENTIFY_WITHIN_MS: ms(14 * DAY_MS).describe("How long a signer has for the video identification."),
   APPROVE_WITHIN_MS: ms(14 * DAY_MS).describe("How long a RAO has for the decision."),
   SIGN_WITHIN_MS: ms(7 * DAY_MS).describe("How long the signer has for the code."),

@@ -109,8 +109,15 @@ function keep(folder: string, name: string, make: () => string): string {
       flushFolder(folder);
     }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") {
-      throw new ConfigError(`${path} cannot be written; give DATA_DIR a folder of your own.`);
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (code !== "EEXIST") {
+      const remedy = {
+        ENOSPC: "make room on its disk",
+        EDQUOT: "make room on its disk",
+        EROFS: "its disk is read-only",
+      };
+      const todo = remedy[code as keyof typeof remedy] ?? "give DATA_DIR a folder of your own";
+      throw new ConfigError(`${path} cannot be written (${code}): ${todo}.`);
     }
   } finally {
     rmSync(fresh, { force: true });

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -8,6 +8,7 @@ import { request } from "undici";
 import { type App, createApp, foldersOf } from "./app.ts";
 import { ConfigError, environment, type Settings, withoutSettings } from "./config.ts";
 import { findRedis } from "./embedded/redis.ts";
+import { replaceDurably } from "./files/durable.ts";
 import { type KeyRing, readKeys } from "./keys.ts";
 import { type Part, PARTS } from "./parts.ts";
 import { STAGE_NAMES, type StageName } from "./workers/index.ts";
@@ -140,8 +141,14 @@ export async function start(
     if (api) {
       const run = join(settings.DATA_DIR, "run.json");
       const told = { ...ready, redis_url: redis.url, pid: process.pid, host: hostname(), parts };
-      writeFileSync(run, `${JSON.stringify(told)}\n`, { mode: 0o600 });
       undo.push(() => Promise.resolve(rmSync(run, { force: true })));
+      await replaceDurably(run, `${JSON.stringify(told)}\n`, { fsync: false }).catch((error: unknown) => {
+        // Files in the inbox and requests under way matter more than the convenience of the command line.
+        const { message } = error as Error;
+        say(
+          `run.json cannot be written (${message}): set API_URL and API_KEY for the command line until the next start.`,
+        );
+      });
     }
     return { ready, app, keyRing, failed, stop };
   } catch (error) {

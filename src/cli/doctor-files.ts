@@ -5,9 +5,8 @@ import { dirname, join } from "node:path";
 import { foldersOf } from "../app.ts";
 import { fail, type Finding, ok, warn } from "./doctor-finding.ts";
 
-/** Room below which we warn, and below which nothing sensible can be done, in bytes. */
+/** Room below which we warn, in bytes. */
 const ROOM_WARN = 2 * 1024 ** 3;
-const ROOM_FAIL = 200 * 1024 ** 2;
 
 /** The folders are there, can be written to, and files can be renamed and linked from one to the other. */
 export function checkFolders(dataDir: string): Finding[] {
@@ -63,15 +62,17 @@ export function checkFolders(dataDir: string): Finding[] {
   }
 }
 
-export async function checkSpace(dataDir: string): Promise<Finding[]> {
+/** Below `reserveBytes` nothing new is taken in, and nothing is signed. */
+export async function checkSpace(dataDir: string, reserveBytes: number): Promise<Finding[]> {
   let folder = dataDir;
   while (!existsSync(folder) && folder !== dirname(folder)) folder = dirname(folder);
   const { bavail, bsize, ffree, files } = await statfs(folder);
   const room = bavail * bsize;
   const says = `${toSize(room)} on the file system of ${folder}`;
-  const todo = "Make room: documents and results are kept there, and so is the embedded Redis.";
+  const todo =
+    "Make room: documents, results and the embedded Redis are kept there. Intake and signing stop below DISK_RESERVE_BYTES.";
   if (files > 0 && ffree < 1_000) return [fail("Free space", `Only ${ffree} more files fit on the file system.`, todo)];
-  if (room < ROOM_FAIL) return [fail("Free space", says, todo)];
+  if (room < reserveBytes) return [fail("Free space", says, todo)];
   return [room < ROOM_WARN ? warn("Free space", says, todo) : ok("Free space", says)];
 }
 

@@ -14,7 +14,7 @@ import { CliError, EXIT, type Terminal, visible, type Writer } from "./terminal.
 const CHECKS: { name: string; run(patient: Patient): Promise<Finding[]> }[] = [
   { name: "Settings", run: async ({ settings }) => checkSettings(settings) },
   { name: "Folders", run: async ({ settings }) => checkFolders(settings.DATA_DIR) },
-  { name: "Free space", run: ({ settings }) => checkSpace(settings.DATA_DIR) },
+  { name: "Free space", run: ({ settings }) => checkSpace(settings.DATA_DIR, settings.DISK_RESERVE_BYTES) },
   { name: "Keys", run: async ({ settings }) => checkKeys(settings.DATA_DIR) },
   { name: "Redis", run: checkRedis },
   { name: "Provider", run: checkProvider },

@@ -8,8 +8,11 @@ import { untilSet } from "./interrupts.ts";
 import { isHere, readRunFile, type RunFile } from "./target.ts";
 import { CliError, EXIT, type Terminal } from "./terminal.ts";
 
-/** Beyond the grace that running steps get: Redis and the simulator have to end as well. */
-const STOP_MARGIN_MS = 15_000;
+/**
+ * Beyond the grace that running steps get: for the rest to be put away, and Redis and the simulator to end. With the
+ * standard grace a stop is over within 25 s, before a supervisor's patience of 30 s.
+ */
+const STOP_MARGIN_MS = 4_700;
 
 interface Options {
   terminal: Terminal;

@@ -62,10 +62,25 @@ export async function findRedis(options: RedisOptions): Promise<RunningRedis> {
       try {
         const found = await START[way]({ dir, keep, port, env, say, signal });
         if (!found) continue;
-        lock.note({ pid: found.server.pid, url: found.server.url });
+        const { server } = found;
+        lock.note({ pid: server.pid, url: server.url });
+        server.onAgain?.((pid) => {
+          try {
+            lock.note({ pid, url: server.url });
+          } catch {
+            say("The owner of the Redis folder could not be written down; its disk takes nothing.");
+          }
+        });
         let stopping: Promise<void> | undefined;
-        const stop = (): Promise<void> => (stopping ??= found.server.stop().finally(lock.release));
-        return { url: found.server.url, how: found.how, pid: found.server.pid, stop };
+        const stop = (): Promise<void> => (stopping ??= server.stop().finally(lock.release));
+        return {
+          url: server.url,
+          how: found.how,
+          get pid() {
+            return server.pid;
+          },
+          stop,
+        };
       } catch (error) {
         failures.push(error instanceof Error ? error.message : String(error));
       }

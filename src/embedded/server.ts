@@ -27,6 +27,8 @@ export interface ServerOptions {
 export interface StartedServer {
   readonly url: string;
   readonly pid: number | undefined;
+  /** Told the number of the process whenever it had ended by itself and was started again. */
+  onAgain?(listener: (pid: number | undefined) => void): void;
   /** Stops it in an orderly way; what it holds is on disk when this resolves (if it keeps anything). */
   stop(): Promise<void>;
 }
@@ -34,12 +36,15 @@ export interface StartedServer {
 /** Reading a large append-only file back takes its time. */
 const READY_WITHIN_MS = 120_000;
 const STOP_WITHIN_MS = 30_000;
+/** Between its end and its next start. */
+const AGAIN_MS = 1_000;
 
 /**
  * Starts Redis on a free loopback port, with a password of its own and `dir` as its folder, and waits until it answers.
  *
  * It runs in a session of its own, so that Ctrl-C reaches us and not Redis: we stop it when the work is put away.
- * It ends with this process, also when this process is killed.
+ * It ends with this process, also when this process is killed. When it ends by itself it is started again, as often as
+ * it takes: with `appendfsync always` Redis gives up as soon as its disk is full.
  */
 export async function startServer(
   program: Program,
@@ -51,27 +56,75 @@ export async function startServer(
     const conf = writeConf(dir, { bind: "127.0.0.1", port, password, keep, dataDir: dir, logfile: join(dir, LOG) });
     // Its log is begun anew, or an old message would be taken for the reason of this failure.
     rmSync(join(dir, LOG), { force: true });
-    const child = spawn(program.path, [conf], {
-      cwd: dir,
-      stdio: "ignore",
-      detached: true,
-      env: program.libraryPath === undefined ? {} : { LD_LIBRARY_PATH: program.libraryPath },
-    });
+    const first = launch(program, conf, dir);
     const gone = new AbortController();
-    child.once("error", () => gone.abort());
-    child.once("exit", () => gone.abort());
-    const watchdog = watch(child);
+    first.child.once("error", () => gone.abort());
+    first.child.once("exit", () => gone.abort());
     const stopAsking = signal ? AbortSignal.any([gone.signal, signal]) : gone.signal;
     if (await untilItAnswers(port, password, { withinMs: READY_WITHIN_MS, signal: stopAsking })) {
-      return { url: `redis://:${password}@127.0.0.1:${port}`, pid: child.pid, stop: () => stop(child, watchdog) };
+      return keepUp(first, {
+        url: `redis://:${password}@127.0.0.1:${port}`,
+        again: () => launch(program, conf, dir),
+      });
     }
-    await stop(child, watchdog);
+    await stop(first);
     signal?.throwIfAborted();
     const reason = lastWords(dir);
     // Somebody took the port between our asking for a free one and Redis listening on it.
     if (wanted === undefined && /address already in use/i.test(reason) && attempt < 5) continue;
     throw new Error(`${program.path} does not start: ${reason}`);
   }
+}
+
+interface Process {
+  child: ChildProcess;
+  watchdog: ChildProcess | undefined;
+}
+
+function launch(program: Program, conf: string, dir: string): Process {
+  const child = spawn(program.path, [conf], {
+    cwd: dir,
+    stdio: "ignore",
+    detached: true,
+    env: program.libraryPath === undefined ? {} : { LD_LIBRARY_PATH: program.libraryPath },
+  });
+  child.on("error", () => {}); // it does not answer, or ends: that is noticed
+  return { child, watchdog: watch(child) };
+}
+
+/** Starts it again whenever it has ended and nobody stopped it. */
+function keepUp(first: Process, { url, again }: { url: string; again: () => Process }): StartedServer {
+  let current = first;
+  let isStopping = false;
+  let timer: NodeJS.Timeout | undefined;
+  let tell: (pid: number | undefined) => void = () => {};
+
+  function stand({ child, watchdog }: Process): void {
+    child.once("exit", () => {
+      watchdog?.kill("SIGKILL"); // the number it would end may soon be another process's
+      if (!isStopping) timer = setTimeout(begin, AGAIN_MS).unref();
+    });
+  }
+
+  function begin(): void {
+    current = again();
+    stand(current);
+    tell(current.child.pid);
+  }
+
+  stand(first);
+  return {
+    url,
+    get pid() {
+      return current.child.pid;
+    },
+    onAgain: (listener) => void (tell = listener),
+    async stop() {
+      isStopping = true;
+      clearTimeout(timer);
+      await stop(current);
+    },
+  };
 }
 
 const LOG = "redis.log";
@@ -154,7 +207,7 @@ function watch(child: ChildProcess): ChildProcess | undefined {
   return child.pid === undefined ? undefined : watchUntilWeEnd(["kill", "-TERM", String(child.pid)], { env: {} });
 }
 
-async function stop(child: ChildProcess, watchdog: ChildProcess | undefined): Promise<void> {
+async function stop({ child, watchdog }: Process): Promise<void> {
   if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
     child.ref();
     const ended = once(child, "exit");

@@ -1,9 +1,9 @@
 import { type FileHandle, link, mkdir, rm, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { PermanentError } from "../core/errors.ts";
+import { PermanentError, RetryableError } from "../core/errors.ts";
 import { RequestId, type StoredDocument } from "../core/request.ts";
 import { hashFile, openRegular } from "./content.ts";
-import { makeFolder, syncFolder } from "./durable.ts";
+import { makeFolder, syncFolder, toDiskFailure, withDisk } from "./durable.ts";
 import { passedOn } from "./garbage.ts";
 import { archivedName } from "./names.ts";
 
@@ -36,7 +36,7 @@ export function createDocuments({ dir }: { dir: string }) {
     async beginUpload(id: RequestId): Promise<string> {
       const folder = join(dir, RequestId.parse(id));
       await makeFolder(folder);
-      await writeFile(join(folder, UPLOADING), "", { mode: 0o600 });
+      await withDisk(() => writeFile(join(folder, UPLOADING), "", { mode: 0o600 }));
       return folder;
     },
 
@@ -65,13 +65,20 @@ export function createDocuments({ dir }: { dir: string }) {
       return { id: reference, name: name.normalize("NFC"), sizeBytes, sha256 };
     },
 
-    /** Its bytes, in blocks of 1 MiB. Throws PermanentError "document-gone" when they are not there. */
+    /**
+     * Its bytes, in blocks of 1 MiB. Throws PermanentError "document-gone" when they are not there, RetryableError
+     * "document-unreadable" or "disk-error" when they are and cannot be read.
+     */
     async *open(document: StoredDocument): AsyncGenerator<Buffer, void, undefined> {
       const { file, sizeBytes } = await openRegular(path(document)).catch((cause: unknown) => {
-        throw new PermanentError("A document is not in the store any more", { code: "document-gone", cause });
+        throw isGone(cause)
+          ? new PermanentError("A document is not in the store any more", { code: "document-gone", cause })
+          : unreadable(cause);
       });
       try {
         yield* blocksOf(file, sizeBytes);
+      } catch (error) {
+        throw toDiskFailure(error);
       } finally {
         await file.close();
       }
@@ -96,6 +103,17 @@ export function createDocuments({ dir }: { dir: string }) {
       await rm(join(dir, RequestId.parse(id)), { recursive: true, force: true });
     },
   };
+}
+
+/** Nothing is there, or something that was never put there. */
+function isGone(error: unknown): boolean {
+  return error instanceof PermanentError || ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
+}
+
+function unreadable(cause: unknown): unknown {
+  const failure = toDiskFailure(cause);
+  if (failure !== cause) return failure;
+  return new RetryableError("A document cannot be read", { code: "document-unreadable", cause });
 }
 
 /** The next block is read while the one before is at work; each is its own, since nobody says when he is done with it. */

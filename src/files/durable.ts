@@ -1,11 +1,11 @@
 import { createHash, randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, link, mkdir, open, rename, unlink } from "node:fs/promises";
+import { type FileHandle, link, mkdir, open, rename, unlink, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { FileBoundary } from "../core/crash-point.ts";
-import { PermanentError, RetryableError } from "../core/errors.ts";
+import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { type Content, fill, hashContent, hashFile, inMemory, onDisk, SMALL_BYTES } from "./content.ts";
 import { passedOn } from "./garbage.ts";
 
@@ -20,12 +20,34 @@ const DISK_CODES: Record<string, string> = {
   EIO: "disk-error",
 };
 
-/** A fault of the disk as a failure that passes; anything else unchanged. */
+/** What requests wait for while the disk takes nothing: for an operator, in words. */
+export const ROOM = "room on the disk";
+const WRITABLE = "a disk that can be written to";
+
+/**
+ * A fault of the disk as a failure that passes; anything else unchanged. A full or read-only disk is full for everybody:
+ * no attempt counts. An error may be about one file, which is not tried for ever.
+ */
 export function toDiskFailure(error: unknown): unknown {
   const code = DISK_CODES[(error as NodeJS.ErrnoException | undefined)?.code ?? ""];
   if (!code) return error;
   const what = { "disk-full": "is full", "disk-read-only": "is read-only", "disk-error": "reports an error" }[code];
-  return new RetryableError(`The disk of DATA_DIR ${what}`, { code, cause: error });
+  const pause = code === "disk-error" ? {} : { pause: { until: code === "disk-full" ? ROOM : WRITABLE } };
+  return new RetryableError(`The disk of DATA_DIR ${what}`, { code, cause: error, ...pause });
+}
+
+/** Whether the file system could not do what was asked, whatever the file. */
+export function isDiskFailure(error: unknown): boolean {
+  return toDiskFailure(error) !== error || isFailure(error, ...Object.values(DISK_CODES));
+}
+
+/** Does `act`; a fault of the disk comes out as toDiskFailure has it. */
+export async function withDisk<T>(act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    throw toDiskFailure(error);
+  }
 }
 
 export interface Written {
@@ -83,6 +105,7 @@ export async function writeDurably({
     if (!(await isOnDisk(file, { bytes, sizeBytes, sha256, readBack, seen }))) {
       throw new RetryableError("A file does not read back as it was written", { code: "disk-error" });
     }
+    await reach("synced");
     const outcome = await linkOnce(partial, final, sha256);
     await reach("linked");
     await unlink(partial);
@@ -193,15 +216,31 @@ async function linkOnce(partial: string, final: string, sha256: string): Promise
   }
 }
 
+/** Writes a small file as a whole, unless one of that name is there already. */
+export async function writeOnce(path: string, content: string): Promise<void> {
+  const partial = join(dirname(path), `.${randomBytes(9).toString("base64url")}.part`);
+  try {
+    await writeFile(partial, content, { flag: "wx", mode: 0o600, flush: true });
+    await link(partial, path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+    });
+    await unlink(partial);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    await unlink(partial).catch(() => {});
+    throw toDiskFailure(error);
+  }
+}
+
 /** Replaces a small file as a whole: readers see the old one or the new one. */
 export async function replaceDurably(
   path: string,
   content: string | Uint8Array,
-  { fsync = true }: { fsync?: boolean } = {},
+  { fsync = true, mode = 0o600 }: { fsync?: boolean; mode?: number } = {},
 ): Promise<void> {
   const partial = join(dirname(path), `.${randomBytes(9).toString("base64url")}.part`);
   try {
-    const file = await open(partial, "wx", 0o600);
+    const file = await open(partial, "wx", mode);
     try {
       await file.writeFile(content);
       if (fsync) await file.sync();
@@ -216,12 +255,19 @@ export async function replaceDurably(
   }
 }
 
-/** Makes a folder and its parents; what was made is on disk. */
+/** Makes a folder and its parents; what was made is on disk. Throws what writeDurably throws of the disk. */
 export async function makeFolder(dir: string): Promise<void> {
-  const first = await mkdir(dir, { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  const top = resolve(first);
-  for (let made = resolve(dir); made.length >= top.length; made = dirname(made)) await syncFolder(dirname(made));
+  await withDisk(async () => {
+    const first = await mkdir(dir, { recursive: true, mode: 0o700 }).catch(async (error: NodeJS.ErrnoException) => {
+      // What Node says of a disk that is read-only; the plain call says why.
+      if (error.code !== "ENOENT") throw error;
+      await mkdir(dir, { mode: 0o700 });
+      return dir;
+    });
+    if (first === undefined) return;
+    const top = resolve(first);
+    for (let made = resolve(dir); made.length >= top.length; made = dirname(made)) await syncFolder(dirname(made));
+  });
 }
 
 /** Makes the names in a folder durable. */

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { makeFolder, replaceDurably } from "./durable.ts";
+import { makeFolder, replaceDurably, writeOnce } from "./durable.ts";
 
 /** The id that ties a DATA_DIR to its Redis: `DATA_DIR/instance`. */
 export function createInstance(dataDir: string) {
@@ -17,6 +17,12 @@ export function createInstance(dataDir: string) {
     async write(id: string): Promise<void> {
       await makeFolder(dataDir);
       await replaceDurably(path, `${id}\n`);
+    },
+    /** Writes an id where there is none. The one that is there then: of several processes one is first. */
+    async claim(id: string): Promise<string> {
+      await makeFolder(dataDir);
+      await writeOnce(path, `${id}\n`);
+      return (await readFile(path, "utf8")).trim();
     },
   };
 }

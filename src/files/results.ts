@@ -3,12 +3,12 @@ import { readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import type { CrashPoint, FileBoundary } from "../core/crash-point.ts";
-import { PermanentError } from "../core/errors.ts";
+import { PermanentError, RetryableError } from "../core/errors.ts";
 import { RequestId, type ResultFile } from "../core/request.ts";
 import { Signer } from "../core/signing.ts";
 import { type Content, hashContent, hashFile, openRegular, withContent } from "./content.ts";
 import { cutToBytes } from "./names.ts";
-import { makeFolder, replaceDurably, writeDurably } from "./durable.ts";
+import { makeFolder, replaceDurably, toDiskFailure, withDisk, writeDurably } from "./durable.ts";
 
 export type Results = ReturnType<typeof createResults>;
 
@@ -60,19 +60,26 @@ export function createResults({ dir, crashPoint }: { dir: string; crashPoint?: C
         });
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-        if (!(error instanceof PermanentError)) throw error;
-        await rename(at, join(folder(id), cutToBytes(`${Date.now().toString(36)}.damaged.${name}`, 200)));
+        if (!(error instanceof PermanentError)) throw toDiskFailure(error);
+        const aside = join(folder(id), cutToBytes(`${Date.now().toString(36)}.damaged.${name}`, 200));
+        await withDisk(() => rename(at, aside));
         return undefined;
       }
     },
 
-    /** Whether a stored file is still, byte by byte, what was verified. */
+    /**
+     * Whether a stored file is still, byte by byte, what was verified; a link in its place is not. Throws RetryableError
+     * "result-unreadable" or "disk-error" where that cannot be told.
+     */
     async rehash(id: RequestId, file: ResultFile): Promise<boolean> {
       try {
         const { sizeBytes, sha256 } = await hashFile(path(id, file.name));
         return sizeBytes === file.sizeBytes && sha256 === file.sha256;
-      } catch {
-        return false;
+      } catch (error) {
+        if (error instanceof PermanentError || isMissing(error)) return false;
+        const failure = toDiskFailure(error);
+        if (failure !== error) throw failure;
+        throw new RetryableError("A signed file cannot be read", { code: "result-unreadable", cause: error });
       }
     },
 
@@ -100,4 +107,8 @@ export function createResults({ dir, crashPoint }: { dir: string; crashPoint?: C
 
     readEvidence,
   };
+}
+
+function isMissing(error: unknown): boolean {
+  return ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
 }

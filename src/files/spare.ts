@@ -2,7 +2,7 @@ import { readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { RequestId } from "../core/request.ts";
-import { makeFolder, replaceDurably, syncFolder } from "./durable.ts";
+import { makeFolder, replaceDurably, syncFolder, toDiskFailure } from "./durable.ts";
 
 const NAME = ".signer";
 const Sealed = z.record(z.string(), z.string());
@@ -16,10 +16,17 @@ export function createSpare({ dir }: { dir: string }) {
       await replaceDurably(join(folder(id), NAME), JSON.stringify(sealed));
     },
     async read(id: RequestId): Promise<Record<string, string> | undefined> {
+      let text: string;
       try {
-        return Sealed.parse(JSON.parse(await readFile(join(folder(id), NAME), "utf8")));
+        text = await readFile(join(folder(id), NAME), "utf8");
+      } catch (error) {
+        if (isMissing(error)) return undefined;
+        throw toDiskFailure(error);
+      }
+      try {
+        return Sealed.parse(JSON.parse(text));
       } catch {
-        return undefined;
+        return undefined; // damaged: there is nothing to put back
       }
     },
     async erase(id: RequestId): Promise<void> {
@@ -27,8 +34,12 @@ export function createSpare({ dir }: { dir: string }) {
         await unlink(join(folder(id), NAME));
         await syncFolder(folder(id));
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+        if (!isMissing(error)) throw toDiskFailure(error);
       }
     },
   };
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "ENOENT";
 }

@@ -33,8 +33,12 @@ export async function adopt({ redis, keys, instance }: Pick<GateParts, "redis" |
 interface GateParts {
   redis: Redis;
   keys: Keys;
-  /** The id on the data volume: read, and written where there is none. */
-  instance: { read(): Promise<string | undefined>; write(id: string): Promise<void> };
+  /** The id on the data volume. `claim` writes one where there is none, and gives the one that is there then. */
+  instance: {
+    read(): Promise<string | undefined>;
+    write(id: string): Promise<void>;
+    claim(id: string): Promise<string>;
+  };
   /** How many requests the journal knows to be under way. */
   openRequests: () => Promise<number>;
   /** Puts back what Redis lost since `sinceMs`. How many requests. */
@@ -161,12 +165,7 @@ export function createGate({
 
   async function checkInstance(): Promise<void> {
     const there = await redis.get(keys.instance);
-    let here = await instance.read();
-    // Another process may be starting on the same new folder: it writes to Redis first.
-    for (let tries = 0; there !== null && here === undefined && tries < 20; tries++) {
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      here = await instance.read();
-    }
+    const here = await instance.read(); // after it: whoever claims writes here first
     if (there !== null && there === here) return;
     if (there !== null) {
       throw new WrongRedis(
@@ -183,12 +182,10 @@ export function createGate({
         `Redis is empty, but ${open} requests are under way by the journal. Bring its data back, or run: signpipe recover`,
       );
     }
-    await claim(here ?? randomUUID());
-  }
-
-  async function claim(id: string): Promise<void> {
-    if ((await redis.set(keys.instance, id, "NX")) === "OK") await instance.write(id);
-    else if ((await redis.get(keys.instance)) !== id) await checkInstance();
+    // The disk first: a Redis that was claimed for a folder which could not be written to would be a foreign one for ever.
+    const id = await instance.claim(randomUUID());
+    if ((await redis.set(keys.instance, id, "NX")) === "OK") return;
+    if ((await redis.get(keys.instance)) !== id) await checkInstance();
   }
 
   return {

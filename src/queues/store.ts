@@ -27,6 +27,8 @@ export interface Change {
   lookMs?: number;
   by?: string;
   note?: string;
+  /** It is in the journal, on disk, before anything follows from it. */
+  durable?: boolean;
   /** Asks for a look as well: a wait that is just being parked will notice. */
   nudge?: boolean;
   /** The write counts only while this worker holds its job. */
@@ -148,18 +150,19 @@ export function createStore({
   }
 
   /**
-   * A request's beginning, the intent of a costly call and what somebody outside has decided are on disk before anything
-   * follows from them. The rest may come a moment later: a state that the journal does not know yet is one that Redis knows.
+   * A request's beginning, the intent of a costly call, what somebody outside has decided and what a deletion relies on
+   * are on disk before anything follows from them. The rest may come a moment later: a state that the journal does not
+   * know yet is one that Redis knows.
    */
   async function writeDown(
     before: SignRequest | undefined,
     next: SignRequest,
-    { event, patch, by, note }: Change,
+    { event, patch, by, note, durable: isWaitedFor = false }: Change,
     version: number,
     isWhole: boolean,
   ): Promise<void> {
     const { id, stage, phase, updatedMs, mark = "" } = next;
-    const durable = before === undefined || isWhole || event === "intend" || by !== undefined;
+    const durable = before === undefined || isWhole || event === "intend" || by !== undefined || isWaitedFor;
     const written = journal.append(
       {
         atMs: updatedMs,

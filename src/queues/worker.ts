@@ -36,6 +36,8 @@ const FULL_AGAIN_MS = 5_000;
 const ROOM_AGAIN_MS = 500;
 /** A stage that is over sooner is not marked as running: its result is one write. */
 const MARK_AFTER_MS = 1_000;
+/** How long what was interrupted at a stop has to be written down. */
+const RECORD_MS = 2_000;
 /** An intent whose writing took longer than this may have lost its lock meanwhile: the call is not made. */
 const SLOW_INTENT_MS = 2_000;
 
@@ -132,7 +134,7 @@ export function startWorker<Tools extends object>(stage: AnyStage<Tools>, deps: 
       watchdog.stop();
       const closed = worker.close();
       const interrupt = setTimeout(() => stopping.abort(), graceMs);
-      const late = AbortSignal.timeout(graceMs + 3_000);
+      const late = AbortSignal.timeout(graceMs + RECORD_MS);
       const gaveUp = new Promise<"late">((resolve) => late.addEventListener("abort", () => resolve("late")));
       const how = await Promise.race([closed.then(() => "closed" as const), gaveUp]);
       clearTimeout(interrupt);
@@ -353,7 +355,9 @@ async function runStage<Tools extends object>({
   }
 
   async function succeed(facts: Record<string, unknown>): Promise<void> {
-    await write({ event: "succeed", patch: { facts, intent: null, waiting: null, failure: null } });
+    const patch = { facts, intent: null, waiting: null, failure: null };
+    // The last stage deletes at the provider what the one before it has made safe here.
+    await write({ event: "succeed", patch, durable: stages[stages.indexOf(stage.name) + 1] === stages.at(-1) });
     await handOn();
     const durationMs = Math.round(performance.now() - startedMs);
     log.info({ requestId, stage: stage.name, attempt: held.request.attempt + 1, durationMs }, "stage done");

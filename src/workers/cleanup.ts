@@ -4,7 +4,7 @@ import { isFailure, PermanentError } from "../core/errors.ts";
 import { waitFor } from "../core/outcome.ts";
 import { DocumentUid, RequestPk } from "../core/signing.ts";
 import type { Run } from "../core/stage.ts";
-import { writeEvidence } from "./evidence.ts";
+import { isEvidenceOf, writeEvidence } from "./evidence.ts";
 import { Signed } from "./fetch.ts";
 import { defineStage, type Tools } from "./stage.ts";
 import { Uploaded } from "./upload.ts";
@@ -32,7 +32,8 @@ const Gives = z.object({
 
 /**
  * Removes the documents at the provider: after success only when every signed file is safe here, looked at again at
- * this very moment; after any other end so that nothing of the person is left behind. Safe to repeat.
+ * this very moment, and the evidence names it; after any other end so that nothing of the person is left behind. Safe to
+ * repeat.
  * @source docs/provider.md §Delete
  */
 export const cleanup = defineStage({
@@ -67,15 +68,14 @@ async function afterSuccess(run: Run<Tools, Facts>) {
       expires: "failed",
     });
   }
-  for (const [i, { uid }] of uploaded.entries()) {
-    const file = signed.find((one) => one.uid === uid);
-    if (!file || !(await results.rehash(requestId, file))) {
-      throw new PermanentError(
-        `The signed copy of document ${i + 1} is missing or was changed: nothing is deleted at the provider; a retry fetches it again`,
-        { code: "signed-file-changed" },
-      );
-    }
+  const fault = await whatIsNotSafe({ requestId, uploaded, signed, results });
+  if (fault !== undefined) {
+    throw new PermanentError(`${fault}: nothing is deleted at the provider; a retry fetches it again`, {
+      code: "signed-file-changed",
+    });
   }
+  // Without it nobody could show later whose the signed files are, and how they came about.
+  if (!isEvidenceOf(await results.readEvidence(requestId), signed)) await writeEvidence(run, {});
   await effect(
     "delete",
     async () => {
@@ -88,6 +88,33 @@ async function afterSuccess(run: Run<Tools, Facts>) {
   await writeEvidence(run, given);
   await vault.erase(requestId);
   return { ...given, uploaded: null, begun: null }; // the evidence has it: what is done is kept short
+}
+
+/** Why the documents at the provider have to stay, in one sentence; undefined when each is safe here. */
+async function whatIsNotSafe({
+  requestId,
+  uploaded,
+  signed,
+  results,
+}: {
+  requestId: string;
+  uploaded: readonly Uploaded[];
+  signed: readonly Signed[];
+  results: Pick<Tools["results"], "rehash">;
+}): Promise<string | undefined> {
+  const uids = new Set(uploaded.map(({ uid }) => uid));
+  const isOne = uids.size === uploaded.length && signed.length === uploaded.length;
+  if (uploaded.length === 0 || !isOne || new Set(signed.map(({ name }) => name)).size !== signed.length) {
+    return `There are ${signed.length} signed files for ${uploaded.length} documents`;
+  }
+  for (const [i, { id, uid }] of uploaded.entries()) {
+    const file = signed.find((one) => one.uid === uid);
+    if (!file || file.id !== id) return `Document ${i + 1} has no signed file of its own`;
+    if (!(await results.rehash(requestId, file))) {
+      return `The signed copy of document ${i + 1} is missing or was changed`;
+    }
+  }
+  return undefined;
 }
 
 /** Whether deleting a document deletes its signed version is not documented: whatever is left goes as well. */

@@ -36,6 +36,10 @@ export const Evidence = z.strictObject({
 });
 export type Evidence = z.infer<typeof Evidence>;
 
+const Named = z.object({
+  documents: z.array(z.object({ signed: z.object({ name: z.string(), sha256: z.string() }).optional() })),
+});
+
 type Parts = Pick<Tools, "results" | "vault" | "historyOf"> & { requestId: RequestId; request: SignRequest };
 
 /** Writes evidence.json anew, with what the running stage has just found out. */
@@ -46,6 +50,13 @@ export async function writeEvidence(run: Parts, given: Record<string, unknown>):
   // A repeated cleanup finds the vault erased: who signed is then only in the evidence that is there already.
   const signer = person?.signer ?? ((await results.readEvidence(requestId)) as Evidence | undefined)?.signer;
   await results.writeEvidence(requestId, toEvidence({ ...request, facts }, history, signer));
+}
+
+/** Whether what was read is evidence that names each of these signed files. */
+export function isEvidenceOf(read: unknown, signed: readonly { name: string; sha256: string }[]): boolean {
+  const evidence = Named.safeParse(read);
+  const named = new Set(evidence.data?.documents.map((one) => `${one.signed?.name}/${one.signed?.sha256}`));
+  return signed.every(({ name, sha256 }) => named.has(`${name}/${sha256}`));
 }
 
 /** The evidence as it is known so far. Pure. */

@@ -9,6 +9,7 @@ import type { Content } from "../files/content.ts";
 import { verifySigned } from "../files/verify.ts";
 import { writeEvidence } from "./evidence.ts";
 import { waitForFile } from "./late-file.ts";
+import { roomFor } from "./room.ts";
 import { defineStage } from "./stage.ts";
 import { Uploaded } from "./upload.ts";
 
@@ -42,7 +43,7 @@ export const fetchSigned = defineStage({
   afterSilence: "repeat",
 
   async run(run) {
-    const { requestId, facts, provider, results, policy, attempt, signal, now } = run;
+    const { requestId, facts, provider, results, space, policy, attempt, signal, now } = run;
     const signed: Signed[] = [];
     const taken = new Set(["contract.pdf", "evidence.json"]);
     for (const document of facts.uploaded) {
@@ -50,8 +51,14 @@ export const fetchSigned = defineStage({
       const verify = (content: Content) =>
         verifySigned(content, { original: document, incremental: policy.incremental });
       const fetchIt = async () => {
-        const { body } = await provider.signedDocument(facts.requestPk, document.uid, { signal });
-        return await results.store(requestId, name, body, verify);
+        // What is signed comes home first: it may use what intake and new signatures must leave free.
+        const booking = await space.book(roomFor([document]), { mayUseReserve: true });
+        try {
+          const { body } = await provider.signedDocument(facts.requestPk, document.uid, { signal });
+          return await results.store(requestId, name, body, verify);
+        } finally {
+          booking.release();
+        }
       };
       const waitForIt = (error: unknown) =>
         waitForFile("signed documents", error, { provider, requestPk: facts.requestPk, signal });

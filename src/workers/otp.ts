@@ -3,6 +3,7 @@ import { exponential } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { backTo } from "../core/outcome.ts";
 import { RequestPk } from "../core/signing.ts";
+import { roomFor } from "./room.ts";
 import { defineStage } from "./stage.ts";
 import { Uploaded } from "./upload.ts";
 
@@ -61,7 +62,9 @@ export const otp = defineStage({
     return { otp: { sentMs: firstMs, count, unknown: true }, wrongCodes: 0 };
   },
 
-  async run({ facts, provider, seal, effect, signal, now }) {
+  async run({ facts, provider, seal, space, effect, signal, now }) {
+    // A code is good for minutes: nobody is sent one with which nothing could be signed.
+    await space.need(roomFor(facts.uploaded));
     if (seal && (await seal.check(facts.requestPk, facts.uploaded, signal)) === "broken") {
       const message = "The provider does not hold exactly the documents that were sent";
       if (facts.sealBroken >= RESEALED_MOST) throw new PermanentError(message, { code: "seal-broken" });

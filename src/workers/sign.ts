@@ -5,6 +5,8 @@ import { waitFor, type Waiting } from "../core/outcome.ts";
 import { Appearance, RequestPk } from "../core/signing.ts";
 import type { Policy } from "./stage.ts";
 import { defineStage } from "./stage.ts";
+import { roomFor } from "./room.ts";
+import { Uploaded } from "./upload.ts";
 
 /** After this many wrong codes only a new one is accepted. */
 const WRONG_CODES_MOST = 3;
@@ -13,7 +15,8 @@ const WRONG_CODES_MOST = 3;
  * Signs, with the code the signer was sent or with the external authentication. Waits until the code is here; a wrong
  * one asks for another.
  *
- * Issues a certificate and binds a person: it is never repeated before the provider was asked whether it had worked.
+ * Issues a certificate and binds a person: it is never repeated before the provider was asked whether it had worked, and
+ * not begun while the signed documents would not fit on the disk.
  * The code is never a fact: it lives apart for minutes, and is read only here.
  * @source docs/provider.md §Sign
  */
@@ -24,6 +27,7 @@ export const sign = defineStage({
     requestPk: RequestPk,
     authentication: z.object({ method: z.enum(["sms", "external"]), type: z.string().optional() }),
     appearance: Appearance.optional(),
+    uploaded: z.array(Uploaded).default([]),
     wrongCodes: z.number().int().default(0),
     signAccepted: z.boolean().optional(),
   }),
@@ -58,7 +62,7 @@ export const sign = defineStage({
     return "repeat";
   },
 
-  async run({ requestId, facts, provider, codes, vault, policy, effect, signal, now }) {
+  async run({ requestId, facts, provider, codes, vault, space, policy, effect, signal, now }) {
     const { requestPk, appearance } = facts;
     if (facts.signAccepted) {
       const { status } = await provider.getRequest(requestPk, { signal });
@@ -73,6 +77,7 @@ export const sign = defineStage({
     const proof = external
       ? { ext_unlock_type: facts.authentication.type ?? "", ext_unlock_value: secret }
       : { secret };
+    const booking = await space.book(roomFor(facts.uploaded));
     try {
       const how = await effect("sign", () =>
         provider.sign(requestPk, { ...proof, ...(appearance && { appearance }) }, { signal }),
@@ -85,6 +90,8 @@ export const sign = defineStage({
       }
       // Nobody but us signs here: that it is signed already means that an earlier call of ours had worked unheard.
       if (!isFailure(error, "already-issued")) throw error;
+    } finally {
+      booking.release();
     }
     if (!external) await codes.forget(requestId);
     return { signedMs: now() };

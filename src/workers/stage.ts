@@ -5,6 +5,7 @@ import type { Approval } from "../core/signing.ts";
 import type { Stage } from "../core/stage.ts";
 import type { Documents } from "../files/documents.ts";
 import type { Results } from "../files/results.ts";
+import type { Space } from "../files/space.ts";
 import type { Account, Provider } from "../provider/client.ts";
 import type { Codes } from "../queues/codes.ts";
 import type { Vault } from "../queues/vault.ts";
@@ -38,6 +39,7 @@ export interface Tools {
   account(wishes: { profile?: string | undefined; registrationAuthority?: string | undefined }): Account;
   documents: Documents;
   results: Results;
+  space: Pick<Space, "need" | "book">;
   vault: Vault;
   codes: Codes;
   orphans: Orphans;

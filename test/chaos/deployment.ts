@@ -22,12 +22,21 @@ const SECRETS = { billing: "canary-billing-7b1e", rao: "canary-rao-91ac", pin: "
 const API_KEY = "canary-api-key-3f9c2b7e";
 const WEBHOOK_SECRET = "canary-webhook-secret-0c41d5";
 
+export type Deployment = Awaited<ReturnType<typeof startDeployment>>;
+
 /**
  * A provider, a Redis that keeps everything and a data folder, for processes of the program to run on; and in the end
  * what the checker says of all that. Times are short and keep their order: a call is given up before its outcome is
  * taken to be settled.
  */
-export async function startDeployment({ lockMs }: { lockMs: number }) {
+export async function startDeployment({
+  lockMs,
+  settings: more = {},
+}: {
+  lockMs: number;
+  /** In the place of those below. */
+  settings?: Record<string, string>;
+}) {
   const dir = mkdtempSync(join(tmpdir(), "signpipe-chaos-"));
   const at = (...names: string[]) => join(dir, ...names);
   for (const folder of [at("data", "inbox"), at("stage")]) mkdirSync(folder, { recursive: true });
@@ -71,6 +80,7 @@ export async function startDeployment({ lockMs }: { lockMs: number }) {
     RECONCILE_MS: "5000",
     SHUTDOWN_GRACE_MS: "10000",
     LOG_LEVEL: "debug",
+    ...more,
   };
 
   return {
@@ -81,6 +91,7 @@ export async function startDeployment({ lockMs }: { lockMs: number }) {
     redisServer,
     simulator,
     api,
+    settings,
 
     /** Starts processes of the program; each is started again when it ends. */
     async start(members: readonly Wanted[]): Promise<Fleet> {

@@ -220,7 +220,9 @@ const CHECKS: Record<string, Check> = {
       let isSigned = false;
       const signed = signedHashes(one.entries);
       const fetched = (linesOf.get(one.record?.id ?? "") ?? []).filter(
-        ({ event, patch }) => ["succeed", "intend"].includes(event) && patch?.facts?.["signed"],
+        // By whoever fetched it, by whoever deletes, or by whoever found it in the record when that line was lost.
+        ({ event, patch, first }) =>
+          (["succeed", "intend"].includes(event) && patch?.facts?.["signed"]) || first?.facts?.["signed"],
       );
       replay(one.entries, (entry, there) => {
         const { effect, document_uid: uid = "" } = entry;

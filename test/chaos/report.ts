@@ -19,11 +19,17 @@ function list(counts: Record<string, number>): string {
     .join(", ");
 }
 
-function distribution(times: readonly number[]): string {
+/** How often, and how long. */
+export function distribution(times: readonly number[]): string {
   if (times.length === 0) return "never measured";
+  const at = (share: number) => seconds(quantile(times, share));
+  return `${times.length} times: p50 ${at(0.5)}, p90 ${at(0.9)}, p99 ${at(0.99)}, most ${at(1)}`;
+}
+
+/** The time that this share of all did not exceed; 0 for none at all. */
+export function quantile(times: readonly number[], share: number): number {
   const sorted = [...times].sort((a, b) => a - b);
-  const at = (share: number) => seconds(sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? 0);
-  return `${times.length} times: p50 ${at(0.5)}, p99 ${at(0.99)}, most ${at(1)}`;
+  return sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? 0;
 }
 
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;

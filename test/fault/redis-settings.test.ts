@@ -41,7 +41,11 @@ test("a Redis that evicts is not started on, and one that begins to is stood sti
   const gate = createGate({
     redis,
     keys,
-    instance: { read: () => Promise.resolve(marker), write: async (id) => void (marker = id) },
+    instance: {
+      read: () => Promise.resolve(marker),
+      write: async (id) => void (marker = id),
+      claim: (id) => Promise.resolve((marker ??= id)),
+    },
     openRequests: () => Promise.resolve(0),
     mend: () => Promise.resolve(0),
     unfit: createRedisWatch({ redis, log: silent }).unfit,

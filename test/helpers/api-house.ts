@@ -217,7 +217,10 @@ export async function startApiHouse(parts: Partial<ApiParts> = {}): Promise<ApiH
   await Promise.all([mkdir(join(dir, ".work")), mkdir(join(dir, "signed"))]);
   const app = createApi({
     pipeline: fake.pipeline,
-    documents: toApiDocuments(createDocuments({ dir: join(dir, ".work") }), 1024 ** 3),
+    documents: toApiDocuments(createDocuments({ dir: join(dir, ".work") }), {
+      maxBytes: 1024 ** 3,
+      room: async () => {},
+    }),
     results: createResults({ dir: join(dir, "signed") }),
     idempotency,
     keys: [{ name: "ops", secret: "canary-other-91f3" }, KEY],

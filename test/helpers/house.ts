@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PDFDocument } from "@cantoo/pdf-lib";
 import { inject, onTestFinished } from "vitest";
-import { type App, createApp } from "../../src/app.ts";
+import { type App, createApp, type Doubles } from "../../src/app.ts";
 import { readSettings } from "../../src/config.ts";
 import { type KeyRing, readKeys } from "../../src/keys.ts";
 import { createLog } from "../../src/log.ts";
@@ -43,6 +43,8 @@ export async function startHouse({
   work = true,
   oneshotUrl,
   redisUrl = inject("redisUrl"),
+  dataDir: givenDir,
+  doubles,
 }: {
   simulator?: SimulatorOptions;
   settings?: Record<string, string>;
@@ -51,8 +53,12 @@ export async function startHouse({
   /** Another address for the provider, such as a proxy in front of the simulator. */
   oneshotUrl?: (simulator: Simulator) => string;
   redisUrl?: string;
+  /** Where its data is; a folder that goes with the test, when not given. */
+  dataDir?: string;
+  /** What a test puts in the place of parts. */
+  doubles?: Doubles;
 } = {}): Promise<House> {
-  const dataDir = await mkdtemp(join(tmpdir(), "signpipe-test-"));
+  const dataDir = givenDir ?? (await mkdtemp(join(tmpdir(), "signpipe-test-")));
   const simulator = await startSimulator(simulatorOptions);
   const lines: string[] = [];
   const log = createLog("debug", { write: (line: string) => lines.push(line) > 0 } as unknown as NodeJS.WritableStream);
@@ -85,7 +91,7 @@ export async function startHouse({
   );
   const keyRing = readKeys(settings);
   const providerUrl = oneshotUrl?.(simulator) ?? simulator.url;
-  const app = createApp({ settings, keyRing, redisUrl, oneshotUrl: providerUrl, log });
+  const app = createApp({ settings, keyRing, redisUrl, oneshotUrl: providerUrl, log, ...(doubles && { doubles }) });
   await app.ready();
   app.startKeeping();
   if (work) app.startWorkers();

@@ -328,6 +328,7 @@ test("a full disk refuses the request and leaves nothing", async () => {
   const full = Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
   const house = await startApiHouse({
     documents: {
+      room: async () => {},
       receive: () => Promise.reject(full),
       probe: async () => {},
       accept: async () => {},

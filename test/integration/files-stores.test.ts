@@ -273,7 +273,7 @@ describe("results", () => {
     const busy = async () => {
       throw Object.assign(new Error("busy"), { code: "EIO" });
     };
-    expect(await codeOf(() => results.existing(id, "a.pdf", busy))).toBe("EIO");
+    expect(await codeOf(() => results.existing(id, "a.pdf", busy))).toBe("disk-error");
     expect(readdirSync(results.folder(id))).toEqual(["a.pdf"]);
   });
 

@@ -21,6 +21,7 @@ function volume(id?: string) {
       kept = to;
       return Promise.resolve();
     },
+    claim: (to: string) => Promise.resolve((kept ??= to)),
   };
 }
 

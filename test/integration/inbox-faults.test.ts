@@ -1,5 +1,5 @@
 import { execFileSync, fork } from "node:child_process";
-import { appendFile, chmod, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { readFile, appendFile, chmod, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import type { RequestId } from "../../src/core/request.ts";
 import { createDocuments } from "../../src/files/documents.ts";
@@ -274,13 +274,29 @@ test("while the disk is full nothing is given up, and everything goes on by itse
   await house.pass(10_000, 3);
   expect(house.inbox().check()).toMatchObject({ ok: false, note: expect.stringContaining("paused") });
   expect(house.logged.filter(({ message }) => message === "intake paused")).toEqual([
-    { level: "warn", fields: { code: "ENOSPC" }, message: "intake paused" },
+    { level: "warn", fields: { code: "disk-full" }, message: "intake paused" },
   ]);
   expect(await house.tree("failed")).toEqual([]);
   isFull = false;
   await house.pass(60_000, 6);
   const names = house.pipeline.submissions.map(({ documents: [one] }) => one?.name);
   expect(names.sort()).toEqual(["x.pdf", "y.pdf", "z.pdf"]);
+});
+
+test("a file on a bad place of the disk keeps nobody else out, and is neither failed nor lost", async () => {
+  let isBad = true;
+  const house = houseWith(async (the, id) => {
+    if (isBad && (await readFile(the.at(".work", id, "1.pdf"), "utf8")).includes("bad place")) {
+      throw Object.assign(new Error("i/o error"), { code: "EIO" });
+    }
+  });
+  await house.drop({ "defaults.json": MANIFEST, "x.pdf": makePdf("bad place"), "y.pdf": makePdf("y") });
+  await house.pass(1_000, 6);
+  expect(house.only().documents[0]?.name).toBe("y.pdf");
+  expect(house.inbox().status()).toMatchObject({ held: 1, pausedMs: 0, failed: 0 });
+  isBad = false;
+  await house.pass(60_000, 6);
+  expect(house.pipeline.submissions).toHaveLength(2);
 });
 
 const NOBODY = 65_534;

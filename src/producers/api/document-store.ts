@@ -8,8 +8,12 @@ import type { DocumentStore } from "./ports.ts";
  * The store of documents as the API needs it. Files are named by their number: what a client calls them is for people.
  * Throws RetryableError "disk-full", PermanentError "file-empty", "file-too-large" and what the probe throws.
  */
-export function toApiDocuments(documents: Documents, maxBytes: number): DocumentStore {
+export function toApiDocuments(
+  documents: Documents,
+  { maxBytes, room }: { maxBytes: number; room: (bytes: number) => Promise<void> },
+): DocumentStore {
   return {
+    room: (bytes) => room(bytes),
     async receive(id, n, name, content) {
       const dir = n === 1 ? await documents.beginUpload(id) : documents.folder(id);
       const file = `${n}.pdf`;

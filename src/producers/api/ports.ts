@@ -11,6 +11,8 @@ import type { Status } from "./status.ts";
 
 /** What the API needs of the document store. */
 export interface DocumentStore {
+  /** Throws RetryableError "disk-full" when that many bytes would leave too little free. */
+  room(bytes: number): Promise<void>;
   /** Streams a document to its place and hashes it on the way; it is durable when this resolves. */
   receive(id: RequestId, n: number, name: string, content: Readable): Promise<StoredDocument>;
   /** Throws PermanentError when the stored document is not a PDF that can be signed; its message says why. */

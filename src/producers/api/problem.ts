@@ -1,6 +1,7 @@
 import { STATUS_CODES } from "node:http";
 import { z } from "zod";
 import { PermanentError, RetryableError } from "../../core/errors.ts";
+import { toDiskFailure } from "../../files/durable.ts";
 
 /** What each code means over HTTP. The one table: the error handler, the OpenAPI document and /docs are read from it. */
 export const PROBLEMS = {
@@ -123,7 +124,8 @@ const REDIS_FULL = "The queue has no room at the moment. Nothing was changed tha
 const NO_SUCH_REQUEST = "There is no request with this id.";
 const DISK_FULL = "There is no room for the documents at the moment. Nothing was accepted; try again later.";
 
-function sort(thrown: unknown): Sorted {
+function sort(raw: unknown): Sorted {
+  const thrown = toDiskFailure(raw);
   if (thrown instanceof ApiError) {
     return { code: thrown.code, detail: thrown.message, status: 400, expected: true, errors: thrown.errors };
   }
@@ -132,9 +134,7 @@ function sort(thrown: unknown): Sorted {
   }
   if (isRedisAway(thrown)) return { code: "redis-unavailable", detail: REDIS_AWAY, status: 503, expected: true };
   const code = codeOf(thrown);
-  if (code === "ENOSPC" || code === "EDQUOT" || code === "disk-full") {
-    return { code: "disk-full", detail: DISK_FULL, status: 507, expected: true };
-  }
+  if (code === "disk-full") return { code, detail: DISK_FULL, status: 507, expected: true };
   if (code === "record-damaged" || code === "vault-unreadable" || code === "unexpected") return unexpected(code);
   // In the same words whether the id is unknown or is none.
   if (code === "no-such-request") return { code, detail: NO_SUCH_REQUEST, status: 404, expected: true };

@@ -13,6 +13,7 @@ export type Check = z.infer<typeof Check>;
 /** The parts that readiness is about; those that this process does not know are left out. */
 export interface Status {
   redis: Check;
+  disk?: Check | undefined;
   /** Told, but not decisive: requests are accepted and kept while the provider is away. */
   provider?: Check | undefined;
   inbox?: Check | undefined;
@@ -32,7 +33,7 @@ export type Health = z.infer<typeof Health>;
 export function toHealth(status: Status): Health {
   const checks: Health["checks"] = {};
   const reasons: string[] = [];
-  for (const part of ["redis", "inbox", "workers", "provider"] as const) {
+  for (const part of ["redis", "disk", "inbox", "workers", "provider"] as const) {
     const check = status[part];
     if (!check) continue;
     const { ok, note } = check;

@@ -117,11 +117,17 @@ async function accept(
   const { pipeline, documents } = parts;
   let upload: Upload;
   try {
+    await documents.room(Number(request.headers["content-length"] ?? 0));
+  } catch (error) {
+    request.raw.resume(); // the client, which sends first, gets to read the answer
+    throw error;
+  }
+  try {
     await documents.discard(id);
     upload = await readUpload(request, { id, ...parts });
     if (key) await bind(key, upload.bodyHash, id);
   } catch (error) {
-    await documents.discard(id);
+    await discard();
     throw error;
   }
   try {
@@ -130,7 +136,7 @@ async function accept(
   } catch (error) {
     // The record may have been written before this failed. Its documents go only when we know that it was not.
     if (!(await pipeline.find(id))) {
-      await documents.discard(id);
+      await discard();
       throw error;
     }
     request.log.warn({ requestId: id, err: error }, "request accepted although its submission did not finish");
@@ -143,6 +149,13 @@ async function accept(
     .finish()
     .catch((error: unknown) => request.log.warn({ requestId: id, err: error }, "idempotency key not finished"));
   return { accepted: toAccepted(id, upload.documents.length), replayed: false };
+
+  /** What cannot be removed now is removed by whoever tidies: the caller is told why it was not accepted. */
+  async function discard(): Promise<void> {
+    await documents
+      .discard(id)
+      .catch((error: unknown) => request.log.warn({ requestId: id, err: error }, "upload not removed"));
+  }
 }
 
 async function bind({ claim, earlier }: { claim: Claim; earlier: Bound | undefined }, bodyHash: string, id: RequestId) {

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { RequestId, toRequestId } from "../../core/request.ts";
@@ -91,10 +91,15 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
       claims.push(toClaim(one, toRequestId(random.subarray(16 * i))));
       await breathe();
     }
-    await mkdir(gate, { recursive: true, mode: 0o700 });
+    makeGate();
     const path = join(gate, `${toRequestId(randomBytes(16))}.list`);
     const lines = claims.map((claim) => `${JSON.stringify(claim)}\n`).join("");
-    await writeFile(path, lines, { mode: 0o600, flush: true });
+    try {
+      await writeFile(path, lines, { mode: 0o600, flush: true });
+    } catch (error) {
+      rmSync(path, { force: true }); // nothing on it was taken
+      throw error;
+    }
     const open = new Set<RequestId>();
     const taken: Claim[] = [];
     for (const [i, claim] of claims.entries()) {
@@ -107,6 +112,15 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
     }
     if (taken.length === 0) await rm(path, { force: true });
     return taken;
+  }
+
+  /** Not with its parents: that would say "not there" of a disk that is read-only. */
+  function makeGate(): void {
+    try {
+      mkdirSync(gate, { mode: 0o700 });
+    } catch (error) {
+      if (errnoOf(error) !== "EEXIST") throw error;
+    }
   }
 
   /** False when somebody else was faster. */

@@ -35,6 +35,8 @@ export interface InboxParts {
   dataDir: string;
   pipeline: Pick<Pipeline, "submit" | "find" | "takeChanged" | "putBackChanged">;
   documents: InboxDocuments;
+  /** Throws RetryableError "disk-full" while nothing may be taken in. */
+  room?: () => Promise<void>;
   config?: InboxConfig;
   log: Log;
   /** Milliseconds since the epoch. The default never jumps, whatever is done to the machine's clock. */

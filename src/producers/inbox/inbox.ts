@@ -40,7 +40,15 @@ const LIST_SHARE = 10;
  * truth, events are a wake-up; a claim is a rename; nothing is overwritten, and nothing is deleted that was not
  * delivered. See docs/operations.md for what people see of it.
  */
-export function createInbox({ dataDir, pipeline, documents, config = {}, log, now = steady }: InboxParts) {
+export function createInbox({
+  dataDir,
+  pipeline,
+  documents,
+  room: mayTake = () => Promise.resolve(),
+  config = {},
+  log,
+  now = steady,
+}: InboxParts) {
   const at = (name: string) => join(dataDir, name);
   const folders = {
     inbox: at("inbox"),
@@ -118,7 +126,14 @@ export function createInbox({ dataDir, pipeline, documents, config = {}, log, no
     const room = pending.room();
     const ready = await tracker.due(room, breathe);
     isFull = room === 0 || ready.length >= room;
-    if (ready.length > 0) await take(ready, breathe);
+    if (ready.length > 0) {
+      try {
+        await mayTake();
+      } catch (error) {
+        return pending.fault(error);
+      }
+      await take(ready, breathe);
+    }
     pending.kick();
   }
 

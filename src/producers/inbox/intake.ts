@@ -15,6 +15,7 @@ import { DEFAULTS, REQUEST } from "./ignore.ts";
 import { errnoOf, isSame, lookAtFolder, toMark } from "./look.ts";
 import { type RawName, toPath, toText } from "./names.ts";
 import type { Notes } from "./notes.ts";
+import { Held } from "./pending.ts";
 import { readSmall, toManifest, Unusable } from "./read-request.ts";
 import { both, noRequest, type Reason, refused, sidecarGone, special, wrongFolder } from "./unusable.ts";
 
@@ -66,6 +67,7 @@ export function createIntake({
     } catch (error) {
       if (error instanceof Unusable) return unusable(error.reason);
       if (error instanceof PermanentError) return unusable(refused(error));
+      if (error instanceof Held) throw error;
       throw errnoOf(error) === "" ? toFailure(error) : error;
     }
   };
@@ -157,6 +159,8 @@ export function createIntake({
       if (isFailure(error, "file-changed")) return undefined;
       if (error instanceof PermanentError) throw new Unusable(refused(error, named));
       if (errnoOf(error) === "ELOOP") throw new Unusable(special());
+      // A bad place on the disk is this file's own: it keeps nobody else out.
+      if (errnoOf(error) === "EIO") throw new Held("a file cannot be read", { cause: error });
       throw error;
     }
   }

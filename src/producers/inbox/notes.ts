@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { rm, writeFile } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { replaceDurably } from "../../files/durable.ts";
 import type { Claim } from "./claim.ts";
@@ -17,7 +17,8 @@ export function createNotes({ folders }: { folders: Record<Where, string> }) {
   return {
     /** Replaces older notes of the same name: what they told of is not there any more. */
     async write({ where, raw, note }: NonNullable<Claim["aside"]>): Promise<void> {
-      await writeFile(path(where, raw, ".txt"), `${toVisible(raw)}: ${note.message}\n`, { mode: 0o640 });
+      const text = `${toVisible(raw)}: ${note.message}\n`;
+      await replaceDurably(path(where, raw, ".txt"), text, { fsync: false, mode: 0o640 });
       await replaceDurably(path(where, raw, ".json"), `${JSON.stringify(note, null, 2)}\n`, { fsync: false });
     },
 

@@ -1,6 +1,7 @@
 import { exponential } from "../../core/backoff.ts";
 import { RetryableError } from "../../core/errors.ts";
 import type { Log } from "../../core/stage.ts";
+import { toDiskFailure } from "../../files/durable.ts";
 import type { Claim } from "./claim.ts";
 import { errnoOf } from "./look.ts";
 
@@ -49,6 +50,7 @@ export function createPending({
   const running = new Set<Promise<void>>();
   let faults = 0;
   let faultSinceMs: number | undefined;
+  let faultCode: string | undefined;
   let pausedUntilMs = 0;
   let pausedWhy: string | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -60,9 +62,10 @@ export function createPending({
     faults += 1;
     pausedUntilMs = now() + PAUSE(faults);
     pausedWhy = error instanceof RetryableError ? error.message : undefined;
+    faultCode = codeOf(error);
     if (faultSinceMs !== undefined) return;
     faultSinceMs = now();
-    log.warn({ code: codeOf(error) }, "intake paused");
+    log.warn({ code: faultCode }, "intake paused");
   }
 
   function well(): void {
@@ -157,5 +160,5 @@ export function createPending({
 }
 
 export function codeOf(error: unknown): string {
-  return errnoOf(error) || "unexpected";
+  return errnoOf(toDiskFailure(error)) || "unexpected";
 }

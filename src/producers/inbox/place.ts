@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { constants, type Stats } from "node:fs";
 import { chmod, copyFile, link, lstat, rename, unlink } from "node:fs/promises";
 import { errnoOf } from "./look.ts";
@@ -37,17 +38,29 @@ export async function shareTo(from: Path, to: Path): Promise<Placed> {
   return linked === "impossible" ? await copyTo(from, to) : linked;
 }
 
-/** Copies a file, for the owner's eyes only. Never overwrites. */
+/** Copies a file, for the owner's eyes only. Never overwrites, and never shows a part of it under its name. */
 export async function copyTo(from: Path, to: Path): Promise<Placed> {
+  const partial = besides(to);
   try {
-    await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-    await chmod(to, 0o600);
-    return "placed";
+    await copyFile(from, partial, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    await chmod(partial, 0o600);
+    const source = await lstat(partial);
+    const linked = await linkTo(partial, to, source);
+    if (linked !== "impossible") return linked;
+    return (await find(to)) ? "taken" : await renameTo(partial, to);
   } catch (error) {
-    if (errnoOf(error) === "EEXIST") return "taken";
     if (errnoOf(error) === "ENOENT") return "missing";
     throw error;
+  } finally {
+    await unlink(partial).catch(() => {});
   }
+}
+
+/** A name of its own in the same folder; what a crash leaves of it is removed as stale. */
+function besides(path: Path): Path {
+  const whole = Buffer.from(path);
+  const folder = whole.subarray(0, whole.lastIndexOf("/") + 1);
+  return Buffer.concat([folder, Buffer.from(`.${randomBytes(9).toString("base64url")}.part`)]);
 }
 
 async function linkTo(from: Path, to: Path, source: Stats): Promise<Placed | "impossible"> {

@@ -1,4 +1,5 @@
 import type { Log } from "../../core/stage.ts";
+import { isDiskFailure } from "../../files/durable.ts";
 import type { SetAside } from "./aside.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
 import type { Ends } from "./ends.ts";
@@ -74,6 +75,7 @@ export function createTaking({
       await setAside(claim, { where, note, keep: false });
       await statusFiles.tellAside(claim, note, `${where}/${toText(claim.aside?.raw ?? claim.raw)}`);
     } catch (cause) {
+      if (isDiskFailure(cause)) throw cause; // the disk takes nothing from anybody
       throw new Held("a file cannot be given back", { cause });
     }
     counts[where] += 1;
