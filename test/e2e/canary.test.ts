@@ -21,10 +21,11 @@ const SIGNER_MAY = ["evidence", "sidecar"];
 const PERSON_MAY = [...SIGNER_MAY, "document", "download"];
 /** Names of documents are the caller's to choose; they are kept out of logs, metrics, jobs, histories and callbacks. */
 const NAME_MAY = [
+  "journal",
   ...["redis", "aof", "show", "acting", "list", "cli", "problem"],
   ...["status", "note", "evidence", "claim", "sidecar", "document", "download"],
 ];
-const LINK_MAY = ["redis", "aof", "show", "acting", "list", "cli", "status"];
+const LINK_MAY = ["journal", "redis", "aof", "show", "acting", "list", "cli", "status"];
 
 const SIGNER = {
   email: `ana.${unique()}@canary.example.com`,
@@ -398,7 +399,18 @@ test(
       "metrics",
       "page",
       "board",
-    ].concat(["cli", "status", "note", "evidence", "sidecar", "claim", "document", "download", "run.json"])) {
+    ].concat([
+      "cli",
+      "status",
+      "note",
+      "evidence",
+      "sidecar",
+      "claim",
+      "document",
+      "download",
+      "run.json",
+      "journal",
+    ])) {
       expect(
         places.some((place) => place.kind === kind),
         kind,
@@ -478,6 +490,7 @@ function kindOf(path: string): string {
   if (path === "run.json") return "run.json";
   if (path.endsWith("evidence.json")) return "evidence";
   if (path.startsWith("status/")) return "status";
+  if (path.startsWith("journal/")) return "journal";
   if (/\.(error|duplicate)\.(txt|json)$/.test(path)) return "note";
   if (path.endsWith("claim.json")) return "claim";
   if (path.endsWith(".pdf")) return "document";
