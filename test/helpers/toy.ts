@@ -6,7 +6,7 @@ import type { JournalLine } from "../../src/core/journal.ts";
 import type { AnyStage, Log } from "../../src/core/stage.ts";
 import { createCodes } from "../../src/queues/codes.ts";
 import { createHanded } from "../../src/queues/handed.ts";
-import { createKeys } from "../../src/queues/keys.ts";
+import { createKeys, type Keys } from "../../src/queues/keys.ts";
 import { createPipeline } from "../../src/queues/pipeline.ts";
 import type { Submission } from "../../src/queues/pipeline-types.ts";
 import { createQueues } from "../../src/queues/queues.ts";
@@ -14,7 +14,7 @@ import { createReconciler } from "../../src/queues/reconciler.ts";
 import { createStore } from "../../src/queues/store.ts";
 import { createStrangers } from "../../src/queues/strangers.ts";
 import { createVault, type Spare } from "../../src/queues/vault.ts";
-import { startWorker, type StageWorker } from "../../src/queues/worker.ts";
+import { startWorker, type StageWorker, type WorkerDeps } from "../../src/queues/worker.ts";
 
 export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -22,35 +22,61 @@ export function newId(): string {
   return toRequestId(randomBytes(16));
 }
 
+/** What the queues are made of, over one connection to Redis. */
+type Inside = ReturnType<typeof open>;
+
+function open({ redis, keys, stages, journal, masterKey, now }: Parts) {
+  const append = async (line: JournalLine) => void journal.push(line);
+  return {
+    redis,
+    keys,
+    store: createStore({ redis, keys, stages, journal: { append }, now }),
+    queues: createQueues({ stages, connection: redis, keys }),
+    vault: createVault({ redis, keys, masterKey, spare: memorySpare() }),
+    codes: createCodes({ redis, keys, masterKey }),
+    strangers: createStrangers({ redis, keys, now }),
+    handed: createHanded(),
+  };
+}
+
+interface Parts {
+  redis: Redis;
+  keys: Keys;
+  stages: string[];
+  journal: JournalLine[];
+  masterKey: Uint8Array;
+  now: () => number;
+}
+
 /** The queues without a provider: real Redis, stages made up by the test. Cleaned up with the test that asked. */
-export async function startToy(stages: AnyStage<object>[], { now = Date.now, lockMs = 2_000 } = {}) {
-  const redis = new Redis(inject("redisUrl"), { maxRetriesPerRequest: null });
+export async function startToy(
+  stages: AnyStage<object>[],
+  {
+    now = Date.now,
+    lockMs = 2_000,
+    tools = () => ({}),
+    wrap = (redis) => redis,
+  }: {
+    now?: () => number;
+    lockMs?: number;
+    /** What the stages may reach for. */
+    tools?: (inside: Inside) => object;
+    /** Puts something in front of the connection that the pipeline and `work` use. */
+    wrap?: (redis: Redis) => Redis;
+  } = {},
+) {
+  const connect = () => new Redis(inject("redisUrl"), { maxRetriesPerRequest: null });
   const keys = createKeys(`{test-${randomBytes(6).toString("hex")}}`);
   const masterKey = randomBytes(32);
   const names = stages.map(({ name }) => name);
   const journal: JournalLine[] = [];
-  const store = createStore({
-    redis,
-    keys,
-    stages: names,
-    journal: { append: async (line) => void journal.push(line) },
-    now,
-  });
-  const queues = createQueues({ stages: names, connection: redis, keys });
-  const vault = createVault({ redis, keys, masterKey, spare: memorySpare() });
-  const codes = createCodes({ redis, keys, masterKey });
-  const strangers = createStrangers({ redis, keys, now });
-  const handed = createHanded();
+  const parts = { keys, stages: names, journal, masterKey, now };
+  const plain = connect();
+  const inside = open({ ...parts, redis: wrap(plain) });
+  const { redis, store, queues } = inside;
   const pipeline = createPipeline({
-    redis,
-    handed,
+    ...inside,
     gate: { trouble: () => undefined },
-    keys,
-    store,
-    queues,
-    vault,
-    codes,
-    strangers,
     masterKey,
     stages,
     allowAuto: true,
@@ -58,45 +84,82 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
   });
   const reconciler = createReconciler({ redis, keys, store, queues, log: silent, now });
   const workers: StageWorker[] = [];
+  const crews: { stop(): Promise<void> }[] = [];
+
+  function startWorkers(own: Inside, connection: Redis, gate: WorkerDeps<object>["gate"], only: string[]) {
+    return stages
+      .filter(({ name }) => only.includes(name))
+      .map((stage) =>
+        startWorker(stage, {
+          ...own,
+          gate,
+          tools: tools(own),
+          log: silent,
+          connection,
+          stages: names,
+          now,
+          lockMs,
+        }),
+      );
+  }
 
   onTestFinished(async () => {
-    await Promise.all(workers.map((worker) => worker.stop(1_000)));
+    await Promise.all([...workers.map((worker) => worker.stop(1_000)), ...crews.map((crew) => crew.stop())]);
     await queues.close();
-    const all = await redis.keys(`${keys.prefix.replaceAll(/[{}]/g, "[$&]")}*`);
-    if (all.length > 0) await redis.del(all);
-    redis.disconnect();
+    const all = await plain.keys(`${keys.prefix.replaceAll(/[{}]/g, "[$&]")}*`);
+    if (all.length > 0) await plain.del(all);
+    plain.disconnect();
   });
 
   return {
-    redis,
-    keys,
+    ...inside,
+    stages: names,
     journal,
-    store,
-    queues,
-    vault,
-    codes,
-    strangers,
     pipeline,
     reconciler,
     work(only: string[] = names) {
-      for (const stage of stages.filter(({ name }) => only.includes(name))) {
-        workers.push(
-          startWorker(stage, {
-            store,
-            queues,
-            keys,
-            handed,
-            gate: { epoch: () => 0, isOpen: () => true, whenOpen: () => Promise.resolve(true) },
-            tools: {},
-            log: silent,
-            connection: redis,
-            stages: names,
-            now,
-            lockMs,
-          }),
-        );
-      }
+      const gate = { epoch: () => 0, isOpen: () => true, whenOpen: () => Promise.resolve(true) };
+      workers.push(...startWorkers(inside, plain, gate, only));
       return workers;
+    },
+    /** Workers with a connection of their own, as another process has them. */
+    crew(only: string[] = names) {
+      const connection = connect();
+      const all = [connection];
+      const duplicate = connection.duplicate.bind(connection);
+      connection.duplicate = (...options) => {
+        const other = duplicate(...options);
+        all.push(other);
+        return other;
+      };
+      let epoch = 0;
+      connection.on("close", () => (epoch += 1)).on("error", () => {});
+      const own = open({ ...parts, redis: connection });
+      const gate = {
+        epoch: () => epoch,
+        isOpen: () => connection.status === "ready",
+        whenOpen: () => expectReady(connection),
+      };
+      const running = startWorkers(own, connection, gate, only);
+      let isOver = false;
+      const crew = {
+        redis: connection,
+        async stop(graceMs = 1_000): Promise<void> {
+          if (isOver) return;
+          isOver = true;
+          await Promise.all(running.map((worker) => worker.stop(graceMs)));
+          await own.queues.close();
+          connection.disconnect();
+        },
+        /** As if its process were killed: what is under way goes on, and nothing more of it gets to Redis. */
+        kill(): void {
+          isOver = true;
+          for (const one of all) one.disconnect();
+          for (const worker of running) void worker.stop(0).catch(() => {}); // no Redis: it does not come to an end
+        },
+      };
+      crews.push(crew);
+      return crew;
     },
     async submit(more: Partial<Submission> = {}): Promise<string> {
       const id = more.id ?? newId();
@@ -119,6 +182,11 @@ export async function startToy(stages: AnyStage<object>[], { now = Date.now, loc
       }
     },
   };
+}
+
+async function expectReady(connection: Redis): Promise<boolean> {
+  for (let i = 0; i < 50 && connection.status !== "ready"; i++) await new Promise((resolve) => setTimeout(resolve, 20));
+  return connection.status === "ready";
 }
 
 export function memorySpare(): Spare {
