@@ -19,7 +19,7 @@ import {
   submit,
 } from "./people.ts";
 
-const RUNS = 12;
+const RUNS = 16;
 const COMMANDS = 24;
 interface Model {
   asked: Asked[];
@@ -53,6 +53,9 @@ function world(name: string, run: (real: Real) => Promise<void>, atRest = false)
     toString: () => name,
   };
 }
+
+/** What befalls the first calls that change something, one after the other. */
+const faults = fc.array(fc.constantFrom("none" as const, ...FAULTS), { maxLength: 5 });
 
 async function newCrew(real: Real): Promise<void> {
   real.crew = real.pipe.crew();
@@ -107,7 +110,13 @@ const commands: fc.Arbitrary<Command>[] = [
     .constantFrom(1_000, 50_000, 70_000, 200_000, 3_600_000)
     .map((ms) => world(`pass(${ms})`, ({ pipe }) => pipe.pass(ms), true)),
   fc.constant(world("sweep", async ({ pipe }) => void (await pipe.reconciler.sweep()))),
-  fc.constantFrom(...FAULTS).map((fault) => world(`fault(${fault})`, async ({ pipe }) => pipe.paper.fault(fault))),
+  fc
+    .tuple(fc.constantFrom(...FAULTS), fc.constantFrom(true, true, true, false))
+    .map(([fault, onlyEffects]) =>
+      world(`fault(${fault}${onlyEffects ? ", effect" : ""})`, async ({ pipe }) =>
+        pipe.paper.fault(fault, { onlyEffects }),
+      ),
+    ),
   fc.constant(
     world("workerDies", async (real) => {
       real.crew.kill();
@@ -134,17 +143,17 @@ test(
   async () => {
     const pipe = await startPaperPipeline();
     await fc.assert(
-      fc.asyncProperty(fc.commands(commands, { maxCommands: COMMANDS, size: "max" }), async (run) => {
+      fc.asyncProperty(faults, fc.commands(commands, { maxCommands: COMMANDS, size: "max" }), async (early, run) => {
         const real: Real = { pipe, crew: pipe.crew() };
         const model: Model = { asked: [] };
         try {
-          model.asked.push(await submit(real.pipe));
+          for (const fault of early) pipe.paper.fault(fault, { onlyEffects: true });
+          model.asked.push(await submit(pipe));
           await fc.asyncModelRun(() => ({ model, real }), run);
           await comeToAnEnd(model.asked, pipe);
         } finally {
-          pipe.paper.clearFaults();
           await real.crew.stop(1_000);
-          for (const { id } of model.asked) await pipe.queues.clear(id);
+          await pipe.forget();
         }
       }),
       { numRuns: RUNS, seed: SEED },

@@ -21,6 +21,7 @@ import { createPaperProvider } from "./paper-provider.ts";
 const DAY_MS = 86_400_000;
 /** Short, so that what a dead worker held is soon taken over. */
 const LOCK_MS = 500;
+export const CREATE_GRACE_MS = 120_000;
 const SETTLES_WITHIN_MS = 20_000;
 
 const POLICY: Policy = {
@@ -28,7 +29,7 @@ const POLICY: Policy = {
   identifyWithinMs: 14 * DAY_MS,
   approveWithinMs: 14 * DAY_MS,
   signWithinMs: 7 * DAY_MS,
-  createGraceMs: 120_000,
+  createGraceMs: CREATE_GRACE_MS,
   settleMs: 60_000,
   signSettleMs: 180_000,
   longestPauseMs: () => 900_000,
@@ -64,7 +65,7 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
   const now = () => Date.now() + offsetMs;
   const paper = createPaperProvider({ now, loseLock: async () => loseLocks() });
   const real = [create, identify, approve, upload, otp, sign] as unknown as AnyStage<object>[];
-  const toy = await startToy([...real, fetchNothing, cleanup as unknown as AnyStage<object>], {
+  const toy = await startToy([...real, fetchNothing, cleanup], {
     now,
     lockMs: LOCK_MS,
     ...(wrap && { wrap }),
@@ -137,6 +138,13 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
         ...submission(id),
         signer: { email: `${id}@example.com`, mobile_phone_number: "+34699999999" },
       }),
+    /** Removes everything, so that a run that failed leaves nothing to the next one. */
+    async forget(): Promise<void> {
+      journal.length = 0;
+      paper.clearFaults();
+      const all = await redis.keys(`${keys.prefix.replaceAll(/[{}]/g, "[$&]")}*`);
+      if (all.length > 0) await redis.del(all);
+    },
     /** Puts the clock forward, with whatever that brings. */
     async pass(ms: number): Promise<void> {
       await settle();
@@ -160,14 +168,14 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
       const raw = String(answers[0]?.[1]);
       const [version = "", stage = "", phaseText = ""] = raw.split("|", 3);
       const phase = phaseText as Phase;
-      const record = JSON.parse(raw.slice(raw.indexOf("{"))) as { mark: string; facts: Record<string, unknown> };
+      const record = JSON.parse(raw.slice(raw.indexOf("{"))) as { mark: string; facts: { requestPk?: number } };
 
       demand(Number(version) === lines.length, `version ${version} with ${lines.length} lines of history`);
       const groups = GROUPS.filter((_, i) => inGroups[i] !== null);
       demand(groups.join() === groupOf(phase), `${phase} is in the index of ${groups.join() || "nobody"}`);
       demand((due === null) === isEnd(phase), `${phase} with due time ${String(due)}`);
       const mine = Object.entries(pks).filter(([, owner]) => owner === id);
-      const wanted = isEnd(phase) || record.facts["requestPk"] === undefined ? [] : [String(record.facts["requestPk"])];
+      const wanted = isEnd(phase) || record.facts.requestPk === undefined ? [] : [String(record.facts.requestPk)];
       demand(
         mine.map(([pk]) => pk).join() === wanted.join(),
         `webhooks of ${mine.join()} are for it, not of ${wanted.join()}`,

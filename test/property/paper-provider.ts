@@ -37,7 +37,7 @@ export type PaperProvider = ReturnType<typeof createPaperProvider>;
 export function createPaperProvider({ now, loseLock }: { now: () => number; loseLock: () => Promise<void> }) {
   const rows = new Map<number, Row>();
   const ledger: Entry[] = [];
-  const faults: Fault[] = [];
+  const faults: { fault: Fault | "none"; onlyEffects: boolean }[] = [];
   let next = 1_000;
   let inFlight = 0;
 
@@ -58,7 +58,8 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
   async function call<T>(hasEffect: boolean, work: () => T): Promise<T> {
     inFlight += 1;
     try {
-      const fault = faults.shift();
+      const due = faults[0];
+      const fault = due && (hasEffect || !due.onlyEffects) ? faults.shift()?.fault : undefined;
       const effect = hasEffect ? "unknown" : "none";
       const silence = new RetryableError("not answered", { code: "no-answer", effect });
       const broken = new RetryableError("answered 503", { code: "provider-error", effect });
@@ -179,7 +180,9 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
     provider: provider as unknown as Provider,
     ledger: ledger as readonly Entry[],
     inFlight: () => inFlight,
-    fault: (fault: Fault) => void faults.push(fault),
+    /** What befalls the next call; or the next one that changes something. */
+    fault: (fault: Fault | "none", { onlyEffects }: { onlyEffects: boolean }) =>
+      void faults.push({ fault, onlyEffects }),
     clearFaults: () => void (faults.length = 0),
     pks: () => [...rows.keys()],
     statusOf: (pk: number) => rows.get(pk)?.status,

@@ -2,7 +2,7 @@ import { expect } from "vitest";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
 import { isEnd } from "../../src/core/status.ts";
 import { newId } from "../helpers/toy.ts";
-import type { startPaperPipeline } from "./paper-pipeline.ts";
+import { CREATE_GRACE_MS, type startPaperPipeline } from "./paper-pipeline.ts";
 
 /** Refusals that say: this is not possible where the request is. */
 const NO = ["not-possible-now", "already-decided", "otp-too-soon", "otp-too-many", "too-late"];
@@ -75,6 +75,12 @@ async function checkEffects(pipe: Pipe, one: Asked): Promise<void> {
   expect(of("otp").length).toBeLessThanOrEqual(1 + one.resends + one.retries);
   expect(of("create").length).toBeLessThanOrEqual(2 * (1 + one.retries));
   if (one.retries === 0) {
+    // A creation that was not heard of is made once more after the grace, or when what it made was cancelled.
+    for (const [i, again] of of("create").entries()) {
+      const first = of("create")[i - 1];
+      const isCancelled = of("cancel").some(({ pk, atMs }) => pk === first?.pk && atMs <= again.atMs);
+      if (first && !isCancelled) expect(again.atMs - first.atMs).toBeGreaterThanOrEqual(CREATE_GRACE_MS);
+    }
     if (one.decided !== "approve") expect(of("approve")).toEqual([]);
     if (one.decided !== "refuse") expect(of("refuse")).toEqual([]);
   }
@@ -161,6 +167,5 @@ export async function comeToAnEnd(asked: readonly Asked[], pipe: Pipe): Promise<
     expect(phase === "done", told).toBe(signed === 1);
     if (one.cancelled) expect(phase, told).toBe("cancelled");
     else if (one.decided === "refuse") expect(["refused", "cancelled", "failed"], told).toContain(phase);
-    expect(await pipe.redis.exists(pipe.keys.due)).toBe(0);
   }
 }
