@@ -140,6 +140,7 @@ export function createStore({
       pk?.how ?? "",
       change.nudge ? "1" : "",
       floor ?? "",
+      `"mark":"${mark}"`,
     );
     if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
     await writeDown(before, next, change, Number(answer[0]), floor !== undefined);

@@ -25,13 +25,13 @@ export function newId(): string {
 /** What the queues are made of, over one connection to Redis. */
 type Inside = ReturnType<typeof open>;
 
-function open({ redis, keys, stages, journal, masterKey, now }: Parts) {
+function open({ redis, plain, keys, stages, journal, masterKey, now }: Parts) {
   const append = async (line: JournalLine) => void journal.push(line);
   return {
     redis,
     keys,
     store: createStore({ redis, keys, stages, journal: { append }, now }),
-    queues: createQueues({ stages, connection: redis, keys }),
+    queues: createQueues({ stages, connection: plain, keys }),
     vault: createVault({ redis, keys, masterKey, spare: memorySpare() }),
     codes: createCodes({ redis, keys, masterKey }),
     strangers: createStrangers({ redis, keys, now }),
@@ -41,6 +41,8 @@ function open({ redis, keys, stages, journal, masterKey, now }: Parts) {
 
 interface Parts {
   redis: Redis;
+  /** The same without anything in front, for BullMQ. */
+  plain: Redis;
   keys: Keys;
   stages: string[];
   journal: JournalLine[];
@@ -72,7 +74,7 @@ export async function startToy(
   const journal: JournalLine[] = [];
   const parts = { keys, stages: names, journal, masterKey, now };
   const plain = connect();
-  const inside = open({ ...parts, redis: wrap(plain) });
+  const inside = open({ ...parts, redis: wrap(plain), plain });
   const { redis, store, queues } = inside;
   const pipeline = createPipeline({
     ...inside,
@@ -113,6 +115,8 @@ export async function startToy(
 
   return {
     ...inside,
+    /** The connection without what `wrap` puts in front. */
+    plain,
     stages: names,
     journal,
     pipeline,
@@ -123,7 +127,7 @@ export async function startToy(
       return workers;
     },
     /** Workers with a connection of their own, as another process has them. */
-    crew(only: string[] = names) {
+    crew({ only = names, wrap = (one) => one }: { only?: string[]; wrap?: (redis: Redis) => Redis } = {}) {
       const connection = connect();
       const all = [connection];
       const duplicate = connection.duplicate.bind(connection);
@@ -134,7 +138,7 @@ export async function startToy(
       };
       let epoch = 0;
       connection.on("close", () => (epoch += 1)).on("error", () => {});
-      const own = open({ ...parts, redis: connection });
+      const own = open({ ...parts, redis: wrap(connection), plain: connection });
       const gate = {
         epoch: () => epoch,
         isOpen: () => connection.status === "ready",

@@ -33,7 +33,7 @@ async function takes(call: Promise<unknown>): Promise<boolean> {
   }
 }
 
-const effectsOf = ({ paper }: Pipe, id: string, effect: string) =>
+export const effectsOf = ({ paper }: Pipe, id: string, effect: string) =>
   paper.ledger.filter((entry) => entry.email === `${id}@example.com` && entry.effect === effect);
 
 export const pkOf = async ({ store }: Pipe, id: string) =>
@@ -97,9 +97,9 @@ export async function decide(one: Asked, pipe: Pipe, kind: "approve" | "refuse")
   one.decided = kind;
 }
 
-export async function giveCode(one: Asked, pipe: Pipe, isRight: boolean): Promise<void> {
+export async function giveCode(one: Asked, pipe: Pipe, isRight: boolean): Promise<boolean> {
   const code = pipe.paper.codeOf((await pkOf(pipe, one.id)) ?? 0) ?? "000000";
-  await takes(pipe.pipeline.giveCode(one.id, isRight ? code : "999999", "api:signer"));
+  return await takes(pipe.pipeline.giveCode(one.id, isRight ? code : "999999", "api:signer"));
 }
 
 export async function resend(one: Asked, pipe: Pipe): Promise<void> {
