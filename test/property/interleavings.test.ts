@@ -139,6 +139,37 @@ describe("at every order of their commands", () => {
   );
 });
 
+const HELD = (["create", "approve", "upload", "otp", "sign"] as const).flatMap((effect) => [
+  { effect, isDone: false, when: "has not done its work yet" },
+  { effect, isDone: true, when: "has done its work" },
+]);
+
+describe("a worker that lost its job to another", () => {
+  test.each(HELD)("while its call to $effect $when adds nothing to it", async ({ effect, isDone }) => {
+    const pipe = await startPaperPipeline();
+    pipe.crew();
+    const release = pipe.paper.hold(effect, { isDone });
+    const one = await submit(pipe);
+    const isHeld = async () => {
+      if (!pipe.paper.isHolding()) await goOn(one, pipe);
+      return pipe.paper.isHolding();
+    };
+    await expect.poll(isHeld, { timeout: 10_000, interval: 20 }).toBe(true);
+
+    pipe.crew();
+    await pipe.loseLocks();
+    const before = (await pipe.store.get(one.id)).mark;
+    await expect
+      .poll(async () => (await pipe.store.get(one.id)).mark !== before, { timeout: 10_000, interval: 10 })
+      .toBe(true);
+    release();
+    await pipe.settle();
+    await checkAll([one], pipe, true);
+    await comeToAnEnd([one], pipe);
+    expect(effectsOf(pipe, one.id, effect)).toHaveLength(1);
+  });
+});
+
 test("a command whose answer was lost and that is sent again changes nothing twice, and is no failure", async () => {
   const pipe = await startPaperPipeline({ wrap: twice });
   pipe.crew({ wrap: twice });

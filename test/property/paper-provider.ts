@@ -38,6 +38,8 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
   const rows = new Map<number, Row>();
   const ledger: Entry[] = [];
   const faults: { fault: Fault | "none"; onlyEffects: boolean }[] = [];
+  let hold: { effect: Effect; isDone: boolean; until: Promise<void> } | undefined;
+  let isHolding = false;
   let next = 1_000;
   let inFlight = 0;
 
@@ -55,7 +57,8 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
     ledger.push({ effect, pk, email, atMs: now(), documents: documents.size });
   }
 
-  async function call<T>(hasEffect: boolean, work: () => T): Promise<T> {
+  async function call<T>(name: Effect | undefined, work: () => T): Promise<T> {
+    const hasEffect = name !== undefined;
     inFlight += 1;
     try {
       const due = faults[0];
@@ -68,7 +71,14 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
       if (fault === "5xx-before") throw broken;
       if (fault === "lock-lost") await loseLock();
       if (fault === "slow" || fault === "lock-lost") await pause(60);
+      const held = hold?.effect === name ? hold : undefined;
+      if (held) hold = undefined;
+      isHolding ||= held !== undefined && !held.isDone;
+      if (held && !held.isDone) await held.until;
       const given = work();
+      isHolding ||= held !== undefined;
+      if (held?.isDone) await held.until;
+      if (held) isHolding = false;
       if (fault === "silent-after") throw silence;
       if (fault === "5xx-after") throw broken;
       return given;
@@ -79,7 +89,7 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
 
   const provider = {
     createVideoId: ({ email, mobile_phone_number: phone }) =>
-      call(true, () => {
+      call("create", () => {
         const pk = next++;
         const row: Row = {
           pk,
@@ -99,7 +109,7 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
         };
       }),
     getRequest: (pk) =>
-      call(false, () => {
+      call(undefined, () => {
         const { status, email, phone, videoidPk } = rowOf(pk);
         return {
           status,
@@ -111,28 +121,28 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
         };
       }),
     approve: (videoidPk) =>
-      call(true, () => {
+      call("approve", () => {
         const row = rowOf(videoidPk - 10_000);
         need(row, "VIDEOREVIEW");
         row.status = "ENROLLREADY";
         note("approve", row);
       }),
     refuse: (videoidPk) =>
-      call(true, () => {
+      call("refuse", () => {
         const row = rowOf(videoidPk - 10_000);
         need(row, "VIDEOREVIEW");
         row.status = "CANCELLED";
         note("refuse", row);
       }),
     cancel: (pk) =>
-      call(true, () => {
+      call("cancel", () => {
         const row = rowOf(pk);
         need(row, "VIDEOPENDING", "VIDEOREVIEW", "ENROLLREADY");
         row.status = "CANCELLED";
         note("cancel", row);
       }),
     upload: (pk, files) =>
-      call(true, () => {
+      call("upload", () => {
         const row = rowOf(pk);
         const uids = files.map(() => `uid-${next++}`);
         for (const uid of uids) row.documents.add(uid);
@@ -140,14 +150,14 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
         return uids as DocumentUid[];
       }),
     deleteDocument: (pk, uid) =>
-      call(true, () => {
+      call("delete", () => {
         const row = rowOf(pk);
         if (!row.documents.delete(uid)) return "absent" as const;
         note("delete", row);
         return "deleted" as const;
       }),
     deleteDocuments: (pk) =>
-      call(true, () => {
+      call("delete", () => {
         const row = rowOf(pk);
         if (row.documents.size === 0) return "absent" as const;
         row.documents.clear();
@@ -155,7 +165,7 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
         return "deleted" as const;
       }),
     otp: (pk) =>
-      call(true, () => {
+      call("otp", () => {
         const row = rowOf(pk);
         need(row, "ENROLLREADY");
         if (now() - (row.codes.at(-1)?.atMs ?? -OTP_GUARD_MS) < OTP_GUARD_MS) {
@@ -165,7 +175,7 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
         note("otp", row);
       }),
     sign: (pk, { secret }) =>
-      call(true, () => {
+      call("sign", () => {
         const row = rowOf(pk);
         if (row.status === "ISSUED") throw new PermanentError("it is ISSUED", { code: "already-issued" });
         need(row, "ENROLLREADY");
@@ -180,9 +190,17 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
     provider: provider as unknown as Provider,
     ledger: ledger as readonly Entry[],
     inFlight: () => inFlight,
+    isHolding: () => isHolding,
     /** What befalls the next call; or the next one that changes something. */
     fault: (fault: Fault | "none", { onlyEffects }: { onlyEffects: boolean }) =>
       void faults.push({ fault, onlyEffects }),
+    /** Keeps the next such call, before or after it did its work, until the function is called. */
+    hold(effect: Effect, { isDone }: { isDone: boolean }): () => void {
+      let release = () => {};
+      const until = new Promise<void>((resolve) => (release = resolve));
+      hold = { effect, isDone, until };
+      return release;
+    },
     clearFaults: () => void (faults.length = 0),
     pks: () => [...rows.keys()],
     statusOf: (pk: number) => rows.get(pk)?.status,
