@@ -43,8 +43,17 @@ export function toText(body: Body): string {
   const said = isFields(body.value)
     ? [body.value.details, body.value.detail, body.value.message, body.value.messsage, body.value.error].find(isGiven)
     : body.value;
-  if (said === undefined) return JSON.stringify(body.value);
-  return typeof said === "string" ? said : JSON.stringify(said);
+  const value = said === undefined ? body.value : said;
+  return typeof value === "string" && said !== undefined ? value : toJson(value);
+}
+
+/** JSON can be read that is nested too deeply to be written. */
+function toJson(value: unknown): string {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return "deeply nested JSON";
+  }
 }
 
 /** The envelope's `status`, which may be "success", "404 Not Found", "Invalid JSON" or "error". */

@@ -142,6 +142,7 @@ export function createStore({
       pk?.how ?? "",
       change.nudge ? "1" : "",
       floor ?? "",
+      `"mark":"${mark}"`,
     );
     if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
     if (crashPoint && change.event === "intend") await crashPoint(`${change.note}:in-redis`, id);

@@ -25,7 +25,7 @@ export function createSeal({ provider, incremental }: { provider: Provider; incr
       served = true;
       return hash.digest("hex");
     } catch (error) {
-      if (!isFailure(error, "not-found", "method-not-allowed")) throw error;
+      if (!isFailure(error, "not-found", "call-unknown")) throw error;
       return undefined;
     }
   }

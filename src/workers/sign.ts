@@ -85,7 +85,7 @@ export const sign = defineStage({
       if (how === "accepted") return issuing({ signAccepted: true });
     } catch (error) {
       if (isFailure(error, "code-rejected") && !external) {
-        await codes.forget(requestId);
+        await codes.forget(requestId, secret);
         return theCode(policy, facts.wrongCodes + 1);
       }
       // Nobody but us signs here: that it is signed already means that an earlier call of ours had worked unheard.

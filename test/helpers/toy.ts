@@ -6,7 +6,7 @@ import type { JournalLine } from "../../src/core/journal.ts";
 import type { AnyStage, Log } from "../../src/core/stage.ts";
 import { createCodes } from "../../src/queues/codes.ts";
 import { createHanded } from "../../src/queues/handed.ts";
-import { createKeys } from "../../src/queues/keys.ts";
+import { createKeys, type Keys } from "../../src/queues/keys.ts";
 import { createLanes } from "../../src/queues/lanes.ts";
 import { createPipeline } from "../../src/queues/pipeline.ts";
 import type { Submission } from "../../src/queues/pipeline-types.ts";
@@ -24,45 +24,69 @@ export function newId(): string {
   return toRequestId(randomBytes(16));
 }
 
+/** What the queues are made of, over one connection to Redis. */
+type Inside = ReturnType<typeof open>;
+
+function open({ redis, plain, keys, stages, journal, masterKey, now }: Parts) {
+  const trail = createTrail({
+    append: async (line, { durable }) => void journal.push({ ...line, isDurable: durable }),
+  });
+  return {
+    redis,
+    keys,
+    store: createStore({ redis, keys, stages, journal: trail, now }),
+    queues: createQueues({ stages, connection: plain, keys }),
+    vault: createVault({ redis, keys, masterKey, spare: memorySpare() }),
+    codes: createCodes({ redis, keys, masterKey }),
+    strangers: createStrangers({ redis, keys, now }),
+    handed: createHanded(),
+  };
+}
+
+type WrittenLine = JournalLine & { isDurable: boolean };
+
+interface Parts {
+  redis: Redis;
+  /** The same without anything in front, for BullMQ. */
+  plain: Redis;
+  keys: Keys;
+  stages: string[];
+  journal: WrittenLine[];
+  masterKey: Uint8Array;
+  now: () => number;
+}
+
 /** The queues without a provider: real Redis, stages made up by the test. Cleaned up with the test that asked. */
 export async function startToy(
   stages: AnyStage<object>[],
   {
     now = Date.now,
     lockMs = 2_000,
+    tools = () => ({}),
+    wrap = (redis) => redis,
     heldMs = () => Promise.resolve(0),
     ...more
-  }: Partial<Pick<WorkerDeps<object>, "now" | "lockMs" | "heldMs" | "deafMs" | "giveUp">> = {},
+  }: Partial<Pick<WorkerDeps<object>, "now" | "lockMs" | "heldMs" | "deafMs" | "giveUp">> & {
+    /** What the stages may reach for. */
+    tools?: (inside: Inside) => object;
+    /** Puts something in front of the connection that the pipeline and `work` use. */
+    wrap?: (redis: Redis) => Redis;
+  } = {},
 ) {
-  const redis = new Redis(inject("redisUrl"), { maxRetriesPerRequest: null });
+  const connect = () => new Redis(inject("redisUrl"), { maxRetriesPerRequest: null });
   const keys = createKeys(`{test-${randomBytes(6).toString("hex")}}`);
   const masterKey = randomBytes(32);
   const names = stages.map(({ name }) => name);
-  const journal: (JournalLine & { isDurable: boolean })[] = [];
-  const store = createStore({
-    redis,
-    keys,
-    stages: names,
-    journal: createTrail({ append: async (line, { durable }) => void journal.push({ ...line, isDurable: durable }) }),
-    now,
-  });
-  const queues = createQueues({ stages: names, connection: redis, keys });
-  const vault = createVault({ redis, keys, masterKey, spare: memorySpare() });
-  const codes = createCodes({ redis, keys, masterKey });
-  const strangers = createStrangers({ redis, keys, now });
-  const handed = createHanded();
+  const journal: WrittenLine[] = [];
+  const parts = { keys, stages: names, journal, masterKey, now };
+  const plain = connect();
+  const inside = open({ ...parts, redis: wrap(plain), plain });
+  const { redis, store, queues } = inside;
   const pipeline = createPipeline({
-    redis,
-    handed,
+    ...inside,
     gate: { trouble: () => undefined },
     lanes: createLanes({ redis, keys, now }),
     full: () => Promise.resolve(undefined),
-    keys,
-    store,
-    queues,
-    vault,
-    codes,
-    strangers,
     masterKey,
     stages,
     allowAuto: true,
@@ -70,47 +94,86 @@ export async function startToy(
   });
   const reconciler = createReconciler({ redis, keys, store, queues, log: silent, now });
   const workers: StageWorker[] = [];
+  const crews: { stop(): Promise<void> }[] = [];
+
+  function startWorkers(own: Inside, connection: Redis, gate: WorkerDeps<object>["gate"], only: string[]) {
+    return stages
+      .filter(({ name }) => only.includes(name))
+      .map((stage) =>
+        startWorker(stage, {
+          ...own,
+          gate,
+          tools: tools(own),
+          log: silent,
+          connection,
+          stages: names,
+          heldMs,
+          now,
+          lockMs,
+          ...more,
+        }),
+      );
+  }
 
   onTestFinished(async () => {
-    await Promise.all(workers.map((worker) => worker.stop(1_000)));
+    await Promise.all([...workers.map((worker) => worker.stop(1_000)), ...crews.map((crew) => crew.stop())]);
     await queues.close();
-    const all = await redis.keys(`${keys.prefix.replaceAll(/[{}]/g, "[$&]")}*`);
-    if (all.length > 0) await redis.del(all);
-    redis.disconnect();
+    const all = await plain.keys(`${keys.prefix.replaceAll(/[{}]/g, "[$&]")}*`);
+    if (all.length > 0) await plain.del(all);
+    plain.disconnect();
   });
 
   return {
-    redis,
-    keys,
+    ...inside,
+    /** The connection without what `wrap` puts in front. */
+    plain,
+    stages: names,
     journal,
-    store,
-    queues,
-    vault,
-    codes,
-    strangers,
     pipeline,
     reconciler,
     work(only: string[] = names) {
-      for (const stage of stages.filter(({ name }) => only.includes(name))) {
-        workers.push(
-          startWorker(stage, {
-            store,
-            queues,
-            keys,
-            handed,
-            gate: { epoch: () => 0, isOpen: () => true, whenOpen: () => Promise.resolve(true) },
-            tools: {},
-            log: silent,
-            connection: redis,
-            stages: names,
-            heldMs,
-            now,
-            lockMs,
-            ...more,
-          }),
-        );
-      }
+      const gate = { epoch: () => 0, isOpen: () => true, whenOpen: () => Promise.resolve(true) };
+      workers.push(...startWorkers(inside, plain, gate, only));
       return workers;
+    },
+    /** Workers with a connection of their own, as another process has them. */
+    crew({ only = names, wrap = (one) => one }: { only?: string[]; wrap?: (redis: Redis) => Redis } = {}) {
+      const connection = connect();
+      const all = [connection];
+      const duplicate = connection.duplicate.bind(connection);
+      connection.duplicate = (...options) => {
+        const other = duplicate(...options);
+        all.push(other);
+        return other;
+      };
+      let epoch = 0;
+      connection.on("close", () => (epoch += 1)).on("error", () => {});
+      const own = open({ ...parts, redis: wrap(connection), plain: connection });
+      const gate = {
+        epoch: () => epoch,
+        isOpen: () => connection.status === "ready",
+        whenOpen: () => expectReady(connection),
+      };
+      const running = startWorkers(own, connection, gate, only);
+      let isOver = false;
+      const crew = {
+        redis: connection,
+        async stop(graceMs = 1_000): Promise<void> {
+          if (isOver) return;
+          isOver = true;
+          await Promise.all(running.map((worker) => worker.stop(graceMs)));
+          await own.queues.close();
+          connection.disconnect();
+        },
+        /** As if its process were killed: what is under way goes on, and nothing more of it gets to Redis. */
+        kill(): void {
+          isOver = true;
+          for (const one of all) one.disconnect();
+          for (const worker of running) void worker.stop(0).catch(() => {}); // no Redis: it does not come to an end
+        },
+      };
+      crews.push(crew);
+      return crew;
     },
     async submit(more: Partial<Submission> = {}): Promise<string> {
       const id = more.id ?? newId();
@@ -133,6 +196,11 @@ export async function startToy(
       }
     },
   };
+}
+
+async function expectReady(connection: Redis): Promise<boolean> {
+  for (let i = 0; i < 50 && connection.status !== "ready"; i++) await new Promise((resolve) => setTimeout(resolve, 20));
+  return connection.status === "ready";
 }
 
 export function memorySpare(): Spare {

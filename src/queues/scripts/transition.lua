@@ -3,14 +3,19 @@
 -- KEYS: request, history, due, index it leaves, index it enters, pks, BullMQ lock, then sets that want to know
 -- ARGV: id, version we read, stage, phase, now, json, history line, due ("" = none), created,
 --       lock token ("" = no fence), request_pk ("" = none), "set" or "drop" the request_pk, "1" = nudge,
---       version to get past ("" = none)
+--       version to get past ("" = none), what names this state in the JSON
 -- Returns {version, nudged}; 0 when somebody else wrote; -1 when the lock is not ours.
 local value = redis.call('GET', KEYS[1])
 local version, nudged = '0', '0'
 if value then version, nudged = string.match(value, '^(%d+)|[^|]*|[^|]*|(%d+)|') end
-if version ~= ARGV[2] then return 0 end
+local following = math.max(tonumber(ARGV[2]), tonumber(ARGV[14]) or 0) + 1
+if version ~= ARGV[2] then
+  -- A client sends a command again whose answer it lost: then this very state is there already.
+  if value and tonumber(version) == following and string.find(value, ARGV[15], 1, true) then return {version, nudged} end
+  return 0
+end
 if ARGV[10] ~= '' and redis.call('GET', KEYS[7]) ~= ARGV[10] then return -1 end
-version = tostring(math.max(tonumber(version), tonumber(ARGV[14]) or 0) + 1)
+version = tostring(following)
 if ARGV[13] == '1' then nudged = string.format('%.0f', math.max(tonumber(nudged) + 1, tonumber(ARGV[5]))) end
 redis.call('SET', KEYS[1], table.concat({version, ARGV[3], ARGV[4], nudged, ARGV[5], ARGV[6]}, '|'))
 if redis.call('RPUSH', KEYS[2], ARGV[7]) > 1000 then redis.call('LTRIM', KEYS[2], -900, -1) end

@@ -1,0 +1,211 @@
+import fc from "fast-check";
+import type { Redis } from "ioredis";
+import { describe, expect, test } from "vitest";
+import { SEED } from "../helpers/property.ts";
+import { startPaperPipeline } from "./paper-pipeline.ts";
+import {
+  type Asked,
+  cancel,
+  checkAll,
+  comeToAnEnd,
+  decide,
+  effectsOf,
+  giveCode,
+  goOn,
+  pkOf,
+  type Pipe,
+  resend,
+  submit,
+} from "./people.ts";
+import { createTurns } from "./turns.ts";
+
+const RUNS = 6;
+
+/** Has an honest person go on until the request waits for `what`. */
+async function bring(one: Asked, pipe: Pipe, what: string): Promise<void> {
+  for (let i = 0; i < 10; i++) {
+    await pipe.settle();
+    if ((await pipe.store.get(one.id)).waiting?.for === what) return;
+    await goOn(one, pipe);
+  }
+  throw new Error(`it does not come to wait for ${what}: ${JSON.stringify(await pipe.store.get(one.id))}`);
+}
+
+type Party = (one: Asked, pipe: Pipe) => Promise<void>;
+const webhook: Party = async (one, pipe) => void (await pipe.pipeline.nudge((await pkOf(pipe, one.id)) ?? 0));
+const rightCode: Party = async (one, pipe) => void (await giveCode(one, pipe, true));
+const sweep: Party = async (_, pipe) => void (await pipe.reconciler.sweep());
+
+/** Requests whose right code was taken, after a wrong one. */
+const accepted = new Set<string>();
+
+const MEETINGS: { name: string; at: string; parties: Party[]; then?: Party }[] = [
+  {
+    name: "approval, refusal, cancellation and a webhook",
+    at: "approval",
+    parties: [(one, pipe) => decide(one, pipe, "approve"), (one, pipe) => decide(one, pipe, "refuse"), cancel, webhook],
+  },
+  {
+    name: "two approvals and a webhook",
+    at: "approval",
+    parties: [(one, pipe) => decide(one, pipe, "approve"), (one, pipe) => decide(one, pipe, "approve"), webhook],
+  },
+  {
+    name: "the code, a new code and a cancellation",
+    at: "code",
+    parties: [rightCode, resend, cancel],
+  },
+  {
+    name: "the code, a webhook and the reconciler",
+    at: "code",
+    parties: [rightCode, webhook, sweep],
+    // Nobody took it back: without any time passing it must be signed.
+    then: async (one, pipe) => expect(effectsOf(pipe, one.id, "sign")).toHaveLength(1),
+  },
+  {
+    name: "a wrong code, and the right one while the wrong one is being tried",
+    at: "code",
+    parties: [
+      async (one, pipe) => {
+        await giveCode(one, pipe, false);
+        for (let tries = 0; tries < 3 && !accepted.has(one.id); tries++) {
+          if (await giveCode(one, pipe, true)) accepted.add(one.id);
+        }
+      },
+    ],
+    then: async (one, pipe) => {
+      if (accepted.has(one.id)) expect(effectsOf(pipe, one.id, "sign")).toHaveLength(1);
+    },
+  },
+  {
+    name: "the identification, two webhooks and a look that is just being parked",
+    at: "identification",
+    parties: [
+      webhook,
+      async (one, pipe) => {
+        pipe.paper.identify((await pkOf(pipe, one.id)) ?? 0);
+        await webhook(one, pipe);
+      },
+    ],
+    then: async (one, pipe) => expect((await pipe.store.get(one.id)).waiting?.for).toBe("approval"),
+  },
+  {
+    name: "an approval that goes on to the code, and a cancellation at any point of the way",
+    at: "approval",
+    parties: [
+      async (one, pipe) => {
+        await decide(one, pipe, "approve");
+        // The worker's commands are among those that wait for their turn.
+        await expect
+          .poll(async () => (await pipe.plain.get(pipe.keys.request(one.id)))?.split("|", 3)[2], {
+            timeout: 3_000,
+            interval: 5,
+          })
+          .not.toBe("queued");
+      },
+      async (one, pipe) => {
+        for (let i = 0; i < 15; i++) await pipe.store.read(one.id);
+        await cancel(one, pipe);
+      },
+    ],
+  },
+];
+
+describe("at every order of their commands", () => {
+  test.each(MEETINGS)(
+    "$name do at most what was asked, and the request comes to an end",
+    async ({ at, parties, then }) => {
+      const turns = createTurns();
+      const pipe = await startPaperPipeline({ wrap: turns.wrap });
+      const crew = pipe.crew({ wrap: turns.wrap });
+      await fc.assert(
+        fc.asyncProperty(fc.array(fc.nat(11), { minLength: 60, maxLength: 60 }), async (order) => {
+          const one = await submit(pipe);
+          await bring(one, pipe, at);
+          let next = 0;
+          await turns.take(
+            parties.map((party) => () => party(one, pipe)),
+            (of) => (order[next++ % order.length] ?? 0) % of,
+          );
+          await pipe.settle();
+          await checkAll([one], pipe, true);
+          await then?.(one, pipe);
+          await comeToAnEnd([one], pipe);
+        }),
+        { numRuns: RUNS, seed: SEED, endOnFailure: true },
+      );
+      await crew.stop();
+    },
+  );
+});
+
+const HELD = (["create", "approve", "upload", "otp", "sign"] as const).flatMap((effect) => [
+  { effect, isDone: false, when: "has not done its work yet" },
+  { effect, isDone: true, when: "has done its work" },
+]);
+
+describe("a worker that lost its job to another", () => {
+  test.each(HELD)("while its call to $effect $when adds nothing to it", async ({ effect, isDone }) => {
+    const pipe = await startPaperPipeline();
+    pipe.crew();
+    const release = pipe.paper.hold(effect, { isDone });
+    const one = await submit(pipe);
+    const isHeld = async () => {
+      if (!pipe.paper.isHolding()) await goOn(one, pipe);
+      return pipe.paper.isHolding();
+    };
+    await expect.poll(isHeld, { timeout: 10_000, interval: 20 }).toBe(true);
+
+    pipe.crew();
+    await pipe.loseLocks();
+    const before = (await pipe.store.get(one.id)).mark;
+    await expect
+      .poll(async () => (await pipe.store.get(one.id)).mark !== before, { timeout: 10_000, interval: 10 })
+      .toBe(true);
+    release();
+    await pipe.settle();
+    await checkAll([one], pipe, true);
+    await comeToAnEnd([one], pipe);
+    expect(effectsOf(pipe, one.id, effect)).toHaveLength(1);
+  });
+});
+
+test("a command whose answer was lost and that is sent again changes nothing twice, and is no failure", async () => {
+  const pipe = await startPaperPipeline({ wrap: twice });
+  pipe.crew({ wrap: twice });
+  const one = await submit(pipe);
+  await bring(one, pipe, "approval");
+  await decide(one, pipe, "approve");
+  expect(one.decided).toBe("approve");
+  await bring(one, pipe, "code");
+  await pipe.pass(70_000);
+  await resend(one, pipe);
+  expect(one.resends).toBe(1);
+  await bring(one, pipe, "code");
+  await giveCode(one, pipe, true);
+  await pipe.settle();
+  // Without any time passing: nothing had to be found by the reconciler.
+  expect((await pipe.store.get(one.id)).phase).toBe("done");
+  await checkAll([one], pipe, true);
+  const other = await submit(pipe);
+  await bring(other, pipe, "identification");
+  await cancel(other, pipe);
+  expect(other.cancelled).toBe(true);
+  await pipe.settle();
+  expect((await pipe.store.get(other.id)).phase).toBe("cancelled");
+});
+
+/** Sends every script twice, as ioredis does when the connection breaks before the answer; the second answer counts. */
+function twice(redis: Redis): Redis {
+  return new Proxy(redis, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name, target);
+      if (typeof value !== "function") return value;
+      if (!String(name).startsWith("signpipe")) return value.bind(target) as unknown;
+      return async (...args: unknown[]) => {
+        await (value.apply(target, args) as Promise<unknown>);
+        return await (value.apply(target, args) as Promise<unknown>);
+      };
+    },
+  });
+}

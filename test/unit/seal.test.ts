@@ -1,0 +1,47 @@
+import { Readable } from "node:stream";
+import { expect, test } from "vitest";
+import { PermanentError, RetryableError } from "../../src/core/errors.ts";
+import type { RequestPk } from "../../src/core/signing.ts";
+import type { Provider } from "../../src/provider/client.ts";
+import { createSeal } from "../../src/workers/seal.ts";
+import type { Uploaded } from "../../src/workers/upload.ts";
+
+const PK = 1012632 as RequestPk;
+/** The SHA-256 of "one". */
+const ONE = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
+const uploaded = [{ id: "a", name: "a.pdf", sizeBytes: 3, sha256: ONE, uid: "u1" }] as Uploaded[];
+const { signal } = new AbortController();
+
+function sealOver(originalDocument: () => Promise<{ body: Readable }>) {
+  return createSeal({ provider: { originalDocument } as unknown as Provider, incremental: true });
+}
+
+test("documents that are there and the very ones are intact; other bytes are not", async () => {
+  const seal = (text: string) => sealOver(() => Promise.resolve({ body: Readable.from([Buffer.from(text)]) }));
+  expect(await seal("one").check(PK, uploaded, signal)).toBe("intact");
+  expect(await seal("two").check(PK, uploaded, signal)).toBe("broken");
+});
+
+test.each(["not-found", "call-unknown"])(
+  "a provider that never served an original (%s) is no broken seal",
+  async (code) => {
+    const seal = sealOver(() => Promise.reject(new PermanentError("no", { code })));
+    expect(await seal.check(PK, uploaded, signal)).toBe("unserved");
+  },
+);
+
+test("a document that went missing where others were served breaks the seal", async () => {
+  let isThere = true;
+  const gone = new PermanentError("no", { code: "not-found" });
+  const seal = sealOver(() =>
+    isThere ? Promise.resolve({ body: Readable.from([Buffer.from("one")]) }) : Promise.reject(gone),
+  );
+  expect(await seal.check(PK, uploaded, signal)).toBe("intact");
+  isThere = false;
+  expect(await seal.check(PK, uploaded, signal)).toBe("broken");
+});
+
+test("an answer that says nothing about the document decides nothing", async () => {
+  const seal = sealOver(() => Promise.reject(new RetryableError("no", { code: "no-answer" })));
+  await expect(seal.check(PK, uploaded, signal)).rejects.toMatchObject({ code: "no-answer" });
+});
