@@ -156,8 +156,9 @@ async function runStage<Tools extends object>({
   }
   if (crashPoint) await crashPoint(`${stage.name}:taken`, requestId);
 
-  const found =
-    handed.take(requestId, stage.name, job.timestamp) ?? (await store.begin(requestId, stage.name, timeoutMs));
+  // A job that was taken up before is read anew: whoever had it may have begun a call since it was handed on here.
+  const kept = job.attemptsStarted > 1 ? undefined : handed.take(requestId, stage.name, job.timestamp);
+  const found = kept ?? (await store.begin(requestId, stage.name, timeoutMs));
   if (!found || isEnd(found.request.phase)) return;
   if (found.request.stage !== stage.name) {
     // Delivered again after a crash between the record and the next job: hand on, do not repeat.
@@ -278,9 +279,11 @@ async function runStage<Tools extends object>({
         return;
       } catch (error) {
         if (!(error instanceof Conflict) || tries > 20) throw error;
-        if (error.lockLost) throw new RetryableError("Another worker took this request over", { code: "lost-lease" });
+        if (error.lockLost) throw lostLease();
         const fresh = await store.read(requestId);
         if (!fresh || fresh.request.stage !== stage.name || isEnd(fresh.request.phase)) throw new Superseded();
+        // Made from a record that does not know of a call begun meanwhile, an intent would be one call too many.
+        if (change.event === "intend" && callsOf(fresh) !== callsOf(held)) throw lostLease();
         held = fresh;
       }
     }
@@ -425,6 +428,16 @@ async function runStage<Tools extends object>({
     if (nudgedMs > seenNudgeMs) await queues.promote(stage.name, requestId);
     throw new DelayedError();
   }
+}
+
+/** The other worker's intent, if it has one, is not ours to settle: it stays. */
+function lostLease(): RetryableError {
+  return new RetryableError("Another worker took this request over", { code: "lost-lease", effect: "unknown" });
+}
+
+/** What was begun outside for a request, as far as a record of it knows. */
+function callsOf({ request: { intent, facts } }: Held): string {
+  return JSON.stringify([intent, facts["begun"]]);
 }
 
 function spread(ms: number, random: () => number): number {
