@@ -196,8 +196,9 @@ async function runStage<Tools extends object>({
   }
   if (crashPoint) await crashPoint(`${stage.name}:taken`, requestId);
 
-  const found =
-    handed.take(requestId, stage.name, job.timestamp) ?? (await store.begin(requestId, stage.name, timeoutMs));
+  // A job that was taken up before is read anew: whoever had it may have begun a call since it was handed on here.
+  const kept = job.attemptsStarted > 1 ? undefined : handed.take(requestId, stage.name, job.timestamp);
+  const found = kept ?? (await store.begin(requestId, stage.name, timeoutMs));
   if (!found || isEnd(found.request.phase)) return;
   if (found.request.stage !== stage.name) {
     // Delivered again after a crash between the record and the next job: hand on, do not repeat.
@@ -331,6 +332,8 @@ async function runStage<Tools extends object>({
         if (!fresh || fresh.request.stage !== stage.name || isEnd(fresh.request.phase)) throw new Superseded();
         // Somebody else has begun a call, or settled ours: what we would write over it is not ours to say.
         if (!isSame(fresh.request.intent, held.request.intent)) throw takenOver();
+        // Made from a record that does not know of a call begun meanwhile, an intent would be one call too many.
+        if (change.event === "intend" && callsOf(fresh) !== callsOf(held)) throw takenOver();
         held = fresh;
       }
     }
@@ -490,12 +493,17 @@ async function runStage<Tools extends object>({
   }
 }
 
+/** What was begun outside for a request, as far as a record of it knows. */
+function callsOf({ request: { intent, facts } }: Held): string {
+  return JSON.stringify([intent, facts["begun"]]);
+}
+
 function spread(ms: number, random: () => number): number {
   return Math.round(ms + random() * Math.max(ms * SPREAD, SPREAD_LEAST_MS));
 }
 
 function takenOver(): RetryableError {
-  return new RetryableError("Another worker took this request over", { code: "lost-lease" });
+  return new RetryableError("Another worker took this request over", { code: "lost-lease", effect: "unknown" });
 }
 
 function isSame(one: SignRequest["intent"], other: SignRequest["intent"]): boolean {

@@ -593,3 +593,27 @@ describe("a record", () => {
     await expect(toy.pipeline.list({ limit: 5, state: "odd" })).rejects.toMatchObject({ code: "bad-state" });
   });
 });
+
+test("a record that was handed on and is older than a call begun by somebody else makes no second call", async () => {
+  let paid = 0;
+  let asked = 0;
+  const pay: AnyStage["run"] = async ({ effect }) => {
+    await effect("pay", async () => void (paid += 1));
+    return { receipt: "of this one" };
+  };
+  const afterSilence = async () => {
+    asked += 1;
+    return { receipt: "of the one that was silent" };
+  };
+  const toy = await startToy([stage("pay", pay, { afterSilence })]);
+  const id = await toy.submit(); // kept by this process, for the job that it has added
+  // Another process takes it up first, begins the call, and is killed.
+  const held = await toy.store.read(id);
+  const intent = { effect: "pay", atMs: Date.now(), firstMs: Date.now(), tries: 1 };
+  if (held)
+    await toy.store.write(held, { event: "intend", patch: { intent, facts: { begun: { pay: 1 } } }, note: "pay" });
+  toy.work();
+  await toy.reaches(id, "pay", "done");
+  expect([paid, asked]).toEqual([0, 1]);
+  expect((await toy.store.get(id)).facts["receipt"]).toBe("of the one that was silent");
+});
