@@ -1,3 +1,5 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { createBucket } from "../core/bucket.ts";
 import { isFailure } from "../core/errors.ts";
 import type { RequestId } from "../core/request.ts";
 import type { Log } from "../core/stage.ts";
@@ -7,6 +9,12 @@ import type { Vault } from "../queues/vault.ts";
 
 /** How long after a doubtful creation its orphan may still surface. */
 const SUSPECTED_MS = 24 * 3_600_000;
+/** Anybody who knows the webhook's address can name numbers, and each is a call to the provider. */
+const LOOKS_PER_SECOND = 5;
+const LOOK_AGAIN_MS = 100;
+/** How long a stage, and the housekeeping, go on looking; the rest is for the next time. */
+const FIND_WITHIN_MS = 5_000;
+const SWEEP_WITHIN_MS = 50_000;
 
 export type Orphans = ReturnType<typeof createOrphans>;
 
@@ -37,8 +45,24 @@ export function createOrphans({
   const toPrint = (email: string | undefined, phone: string | undefined) =>
     print([(email ?? "").toLowerCase(), (phone ?? "").replaceAll(/[^\d+]/g, "")]);
 
-  async function look(stranger: Stranger, signal: AbortSignal): Promise<{ print: string; found?: ProviderRequest }> {
+  const looks = createBucket(LOOKS_PER_SECOND, () => performance.now());
+
+  async function isAllowed(untilMs: number): Promise<boolean> {
+    while (!looks.take()) {
+      if (performance.now() > untilMs) return false;
+      await pause(LOOK_AGAIN_MS);
+    }
+    return true;
+  }
+
+  /** Whom the stranger is about; undefined when there was no time left to ask. */
+  async function look(
+    stranger: Stranger,
+    untilMs: number,
+    signal: AbortSignal,
+  ): Promise<{ print: string; found?: ProviderRequest } | undefined> {
     if (stranger.print !== undefined) return { print: stranger.print };
+    if (!(await isAllowed(untilMs))) return undefined;
     try {
       const found = await provider.getRequest(stranger.requestPk as ProviderRequest["requestPk"], { signal });
       // One that is over already, such as an orphan that was cancelled, is nobody's business.
@@ -68,8 +92,9 @@ export function createOrphans({
     /** The request at the provider that this one's creation made, when its webhook was seen. */
     async find(id: RequestId, signal: AbortSignal): Promise<ProviderRequest | undefined> {
       const mine = await personOf(id);
+      const untilMs = performance.now() + FIND_WITHIN_MS;
       for (const stranger of await strangers.list()) {
-        const { print: theirs, found } = await look(stranger, signal);
+        const { print: theirs, found } = (await look(stranger, untilMs, signal)) ?? {};
         if (mine === undefined || theirs !== mine) continue;
         return found ?? (await provider.getRequest(stranger.requestPk as ProviderRequest["requestPk"], { signal }));
       }
@@ -96,8 +121,9 @@ export function createOrphans({
       const suspects = list.length === 0 ? [] : await strangers.suspects();
       if (suspects.length === 0) return 0;
       let cancelled = 0;
+      const untilMs = performance.now() + SWEEP_WITHIN_MS;
       for (const stranger of list) {
-        const { print: theirs } = await look(stranger, signal);
+        const theirs = (await look(stranger, untilMs, signal))?.print;
         for (const { id, print: mine } of suspects) {
           if (mine !== theirs) continue;
           const { requestPk, isBeingCreated } = await whereabouts(id);

@@ -75,3 +75,48 @@ test("nothing is taken once it is closed", async () => {
   await hints.settled();
   expect(hints.add(8)).toBe(false);
 });
+
+test("a request that is spoken of again and again gets its share at once and little more", async () => {
+  const passed = new Map<number, number>();
+  let atMs = 1_000_000;
+  const hints = createHints({
+    nudge: async (pk) => {
+      passed.set(pk, (passed.get(pk) ?? 0) + 1);
+      return pk < 100;
+    },
+    count: () => {},
+    log,
+    now: () => (atMs += 0.1),
+  });
+  for (let i = 0; i < 3_000; i++) {
+    hints.add(1 + (i % 3));
+    hints.add(1_000 + (i % 3)); // nobody's: it costs no call to the provider
+    if (i === 1_500) hints.add(50);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await expect.poll(() => passed.get(50)).toBe(1); // not held up by the noise
+  hints.close();
+  // Half a second of the clock: four each, and five a second for all three.
+  const known = [1, 2, 3].map((pk) => passed.get(pk) ?? 0);
+  for (const one of known) expect(one).toBeGreaterThanOrEqual(4);
+  expect(known.reduce((sum, one) => sum + one, 0)).toBeLessThanOrEqual(3 * 4 + 5 + 0.001 * 5 * (atMs - 1_000_000) + 1);
+});
+
+test("after ten quiet minutes a request has its share again", async () => {
+  let passed = 0;
+  let atMs = 0;
+  const hints = createHints({ nudge: async () => ++passed > 0, count: () => {}, log, now: () => atMs });
+  const say = async (times: number) => {
+    for (let i = 0; i < times; i++) {
+      hints.add(7);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  };
+  await say(20);
+  expect(passed).toBe(4 + 5);
+  atMs += 11 * 60_000;
+  await expect.poll(() => passed).toBe(4 + 5 + 1); // the last one that was put back
+  await say(3);
+  await expect.poll(() => passed).toBe(4 + 5 + 4);
+  hints.close();
+});

@@ -1,3 +1,4 @@
+import { createBucket } from "../../core/bucket.ts";
 import type { Log } from "../../core/stage.ts";
 
 /** What became of a hint; counted for /metrics. */
@@ -16,10 +17,18 @@ export interface Hints {
 /** How many different requests may wait to be looked at. */
 const MOST_WAITING = 2_000;
 const MOST_AT_ONCE = 4;
+/** A request has four events of its own in its life; who speaks of it more often within this time makes noise. */
+const EVENTS = 4;
+const NOISY_FOR_MS = 10 * 60_000;
+/** Each hint about a request of ours is a call to the provider: noise may cost this many a second, of all together. */
+const NOISE_PER_SECOND = 5;
+/** Requests whose hints are counted. */
+const MOST_COUNTED = 10_000;
 
 /**
  * Passes hints on to `nudge`, each request once however often it is spoken of meanwhile, at most `perSecond` a second
- * and a few at a time, so that a flood of notifications costs the pipeline no more than that.
+ * and a few at a time, so that a flood of notifications costs the pipeline no more than that. Hints about a request
+ * that has had its share already come after all others, and a few a second at the most.
  */
 export function createHints({
   nudge,
@@ -35,47 +44,59 @@ export function createHints({
   now?: () => number;
 }): Hints {
   const waiting = new Set<number>();
+  const noise = new Set<number>();
+  const counted = new Map<number, { hints: number; sinceMs: number }>();
+  const tokens = createBucket(perSecond, now);
+  const noiseTokens = createBucket(NOISE_PER_SECOND, now);
   let running = 0;
   let closed = false;
-  let tokens = perSecond;
-  let filledMs = now();
   let timer: NodeJS.Timeout | undefined;
   let wakers: (() => void)[] = [];
 
-  function takeToken(): boolean {
-    const at = now();
-    tokens = Math.min(perSecond, tokens + (Math.max(0, at - filledMs) / 1000) * perSecond);
-    filledMs = at;
-    if (tokens < 1) return false;
-    tokens -= 1;
-    return true;
+  function isNoise(requestPk: number): boolean {
+    const share = counted.get(requestPk);
+    return share !== undefined && share.hints >= EVENTS && now() - share.sinceMs < NOISY_FOR_MS;
+  }
+
+  function countHint(requestPk: number): void {
+    const share = counted.get(requestPk);
+    const isCurrent = share !== undefined && now() - share.sinceMs < NOISY_FOR_MS;
+    counted.delete(requestPk);
+    counted.set(requestPk, isCurrent ? { ...share, hints: share.hints + 1 } : { hints: 1, sinceMs: now() });
+    const [oldest] = counted.size > MOST_COUNTED ? counted.keys() : [];
+    if (oldest !== undefined) counted.delete(oldest);
+  }
+
+  /** The next hint that may go on now. Removed before it is passed on: one that comes from now on counts again. */
+  function next(): number | undefined {
+    const from = waiting.size > 0 && tokens.take() ? waiting : noise.size > 0 && noiseTokens.take() ? noise : undefined;
+    const [requestPk] = from ?? [];
+    if (requestPk !== undefined) from?.delete(requestPk);
+    return requestPk;
   }
 
   function run(): void {
-    while (!closed && running < MOST_AT_ONCE && waiting.size > 0) {
-      if (!takeToken()) {
-        timer ??= setTimeout(
-          () => {
-            timer = undefined;
-            run();
-          },
-          1 + 1000 / perSecond,
-        );
+    while (!closed && running < MOST_AT_ONCE && waiting.size + noise.size > 0) {
+      const requestPk = next();
+      if (requestPk === undefined) {
+        const wait = 1 + 1000 / (waiting.size > 0 ? perSecond : NOISE_PER_SECOND);
+        timer ??= setTimeout(() => {
+          timer = undefined;
+          run();
+        }, wait);
         return;
       }
-      const [requestPk] = waiting;
-      if (requestPk === undefined) return;
-      // Removed before it is passed on: a hint that comes from now on speaks of something newer, and counts again.
-      waiting.delete(requestPk);
       running++;
       void pass(requestPk);
     }
-    if (running === 0 && waiting.size === 0) wake();
+    if (running === 0 && waiting.size + noise.size === 0) wake();
   }
 
   async function pass(requestPk: number): Promise<void> {
     try {
-      count((await nudge(requestPk)) ? "known" : "stranger");
+      const isKnown = await nudge(requestPk);
+      if (isKnown) countHint(requestPk);
+      count(isKnown ? "known" : "stranger");
     } catch (error) {
       count("failed");
       log.warn({ err: error }, "hint not passed on");
@@ -93,21 +114,21 @@ export function createHints({
   return {
     add(requestPk) {
       if (closed) return false;
-      if (waiting.has(requestPk)) {
+      if (waiting.has(requestPk) || noise.has(requestPk)) {
         count("merged");
         return true;
       }
-      if (waiting.size >= MOST_WAITING) {
+      if (waiting.size + noise.size >= MOST_WAITING) {
         count("dropped");
         return false;
       }
-      waiting.add(requestPk);
+      (isNoise(requestPk) ? noise : waiting).add(requestPk);
       // Not in this turn of the loop: the sender has its answer first.
-      if (waiting.size === 1) setImmediate(run);
+      if (waiting.size + noise.size === 1 || timer) setImmediate(run);
       return true;
     },
     settled: () =>
-      closed || (running === 0 && waiting.size === 0)
+      closed || (running === 0 && waiting.size + noise.size === 0)
         ? Promise.resolve()
         : new Promise((resolve) => {
             wakers.push(resolve);
@@ -116,6 +137,7 @@ export function createHints({
       closed = true;
       clearTimeout(timer);
       waiting.clear();
+      noise.clear();
       wake();
     },
   };
