@@ -9,8 +9,8 @@ import { randomFrom } from "./random.ts";
 
 const WORKERS_DIR = new URL("../../src/workers/", import.meta.url).pathname;
 const TIMES = 3;
-/** One more of each: now and then a process dies for others while one of its requests is in the middle of a call. */
-const PLANNED = TIMES + 1;
+/** Two more of each: now and then a process dies for others while one of its requests is in the middle of a call. */
+const PLANNED = TIMES + 2;
 
 /** The costly calls, as the stages' own source names them. */
 function effects(): string[] {
@@ -32,7 +32,7 @@ test("every costly call is made under an intent", () => {
     const lines = readFileSync(join(WORKERS_DIR, name), "utf8").split("\n");
     return lines.flatMap((line, i) => {
       const call = mutating.exec(line)?.[1];
-      const around = lines.slice(Math.max(i - 2, 0), i + 1).join("\n");
+      const around = lines.slice(Math.max(i - 3, 0), i + 1).join("\n");
       return call === undefined || /effect\(/.test(around) ? [] : [`${name} ${call}`];
     });
   });

@@ -278,7 +278,7 @@ const CHECKS: Record<string, Check> = {
         if (earlier?.version === line.version && !restored.some((version) => version > line.version)) {
           yield `${id} has two changes with version ${line.version} (${earlier.event}, ${line.event})`;
         }
-        const isNext = earlier && line.before === earlier.mark && !line.first;
+        const isNext = earlier && line.before === earlier.mark && line.by !== "recovery";
         const flaw = flawOfStep(isNext ? earlier : undefined, line);
         if (flaw) yield `${id} version ${line.version}: ${flaw}`;
       }
@@ -380,7 +380,7 @@ function compare(found: string[], wanted: string[]): string {
 }
 
 function flawOfStep(from: JournalEntry | undefined, to: JournalEntry): string | undefined {
-  if (to.first) return undefined;
+  if (to.by === "recovery") return undefined;
   const leads = LEADS_TO[to.event];
   if (leads && !leads.includes(to.phase)) return `"${to.event}" led to ${to.phase}`;
   if (!leads && to.event !== "note") return `"${to.event}" is no event`;

@@ -18,6 +18,9 @@ const hitsPath = start.hitsPath ?? "";
 let order: Order | undefined;
 let dying: NodeJS.Timeout | undefined;
 let dyingSinceMs: number | undefined;
+/** Requests in the middle of a call, and since when: those that are not to die there are waited for. */
+const calling = new Map<string, number>();
+const CALL_MOST_MS = 3_500;
 
 /** Requests that reach their points one soon after the other go down together: others are in nobody's way by then. */
 const QUIET_MS = 1_200;
@@ -35,6 +38,12 @@ function wasHit(id: string, point: string): boolean {
   return existsSync(hitsPath) && readFileSync(hitsPath, "utf8").includes(`${id} ${point}\n`);
 }
 
+async function die(): Promise<void> {
+  const isCalling = () => [...calling.values()].some((sinceMs) => performance.now() - sinceMs < CALL_MOST_MS);
+  while (isCalling()) await new Promise((resolve) => setTimeout(resolve, 5));
+  process.kill(process.pid, "SIGKILL");
+}
+
 async function crashPoint(name: string, id: string): Promise<void> {
   if (name.endsWith(":taken")) return tell({ kind: "taken", id, stage: name.slice(0, -6), atMs: Date.now() });
   if (pointsPath !== undefined && !announced.has(name)) {
@@ -47,13 +56,18 @@ async function crashPoint(name: string, id: string): Promise<void> {
     process.kill(process.pid, signal);
   }
   const point = plan.get(id);
-  if (point === undefined || !name.endsWith(point) || wasHit(id, point)) return;
+  if (point === undefined || !name.endsWith(point) || wasHit(id, point)) {
+    if (name.endsWith(":in-journal")) calling.set(id, performance.now());
+    else calling.delete(id);
+    return;
+  }
+  calling.delete(id);
   appendFileSync(hitsPath, `${id} ${point}\n`);
   plan.delete(id);
   dyingSinceMs ??= performance.now();
   const leftMs = dyingSinceMs + TOGETHER_MOST_MS - performance.now();
   clearTimeout(dying);
-  dying = setTimeout(() => process.kill(process.pid, "SIGKILL"), Math.min(QUIET_MS, leftMs));
+  dying = setTimeout(() => void die(), Math.min(QUIET_MS, leftMs));
   await new Promise(() => {}); // held here until the process is gone
 }
 
