@@ -36,7 +36,7 @@ export interface Hostile {
 }
 
 /** Whether an answer may arrive that nobody can tell from a whole one. */
-export function isWhole({ length, pace, status, body }: Hostile): boolean {
+function isWhole({ length, pace, status, body }: Hostile): boolean {
   const arrives =
     pace === "at once" ||
     pace === "in pieces" ||
@@ -44,6 +44,21 @@ export function isWhole({ length, pace, status, body }: Hostile): boolean {
     (pace === "reset in the middle" && (length === "none" || body.length === 0));
   // One whose length is told too short is whole for whoever reads it.
   return arrives && ["right", "chunked", "none", "too short"].includes(length) && status >= 200;
+}
+
+/** Texts with which the provider says that it did nothing, whatever the status; from docs/provider.md §Errors. */
+const SAYS_NO =
+  /confirmation code|less than a minute|not found|valid email|invalid request status|\bISSUED\b|\bRao\b|does not exist|\["|\[\{"(message|code)"|this field|is not valid|invalid json/i;
+
+/** Whether the answer says, beyond doubt, that the call did nothing. Anything else leaves it open. */
+export function saysNothingWasDone(answer: Hostile): boolean {
+  if (!isWhole(answer)) return false;
+  const { status, body } = answer;
+  if (status >= 400 && status < 500) return status !== 408;
+  const text = body.toString("utf8");
+  // The status inside the body counts as well: the first generation puts a 404 into a 400.
+  const isTold = status < 300 || status === 500 || status === 501 || /"status":"\s*(4\d\d|500)\b/.test(text);
+  return isTold && SAYS_NO.test(text);
 }
 
 const PDF = `%PDF-1.7\n${"x".repeat(3_000)}\n%%EOF\n`;
@@ -257,7 +272,8 @@ function framed(bytes: Buffer, length: Length, isLast: boolean): Buffer {
 const FLOOD_MOST = 64 << 20;
 const DRIP_MS = 40;
 
-async function answer(socket: Socket, reply: Hostile): Promise<void> {
+/** Sends such an answer, from its first byte to whatever its end is. */
+export async function sendHostile(socket: Socket, reply: Hostile): Promise<void> {
   const { body, length, pace } = reply;
   const half = body.subarray(0, body.length >> 1);
   const alive = () => !socket.destroyed && socket.writable;
@@ -342,7 +358,7 @@ export async function startHostile() {
       if (!reply || !(reply.early || hasArrived(received))) return;
       isAnswered = true;
       arrived += 1;
-      void answer(socket, reply);
+      void sendHostile(socket, reply);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -8,7 +8,7 @@ import type { DocumentUid, RequestPk, VideoIdPk } from "../../src/core/signing.t
 import { createProvider, type Provider } from "../../src/provider/client.ts";
 import { SEED } from "../helpers/property.ts";
 import { ACCOUNT } from "../integration/provider-server.ts";
-import { type Asked, hostile, type Hostile, isWhole, startHostile } from "./hostile-answers.ts";
+import { type Asked, hostile, type Hostile, saysNothingWasDone, startHostile } from "./hostile-answers.ts";
 
 const RUNS = 600;
 const PK = 1012632 as RequestPk;
@@ -59,21 +59,6 @@ function askedBy(name: Name): Asked {
 const NAMES = Object.keys(CALL) as Name[];
 const READS: ReadonlySet<Name> = new Set(["getRequest", "contract", "signedDocument", "originalDocument"]);
 const CANARIES = /ana\.?canary|reason-canary|052174|password-canary|pin-canary|pass\+canary/i;
-
-/** Texts with which the provider says that it did nothing, whatever the status; from docs/provider.md §Errors. */
-const SAYS_NO =
-  /confirmation code|less than a minute|not found|valid email|invalid request status|\bISSUED\b|\bRao\b|does not exist|\["|\[\{"(message|code)"|this field|is not valid|invalid json/i;
-
-/** Whether the answer says, beyond doubt, that the call did nothing. Anything else leaves it open. */
-function saysNothingWasDone(answer: Hostile): boolean {
-  if (!isWhole(answer)) return false;
-  const { status, body } = answer;
-  if (status >= 400 && status < 500) return status !== 408;
-  const text = body.toString("utf8");
-  // The status inside the body counts as well: the first generation puts a 404 into a 400.
-  const isTold = status < 300 || status === 500 || status === 501 || /"status":"\s*(4\d\d|500)\b/.test(text);
-  return isTold && SAYS_NO.test(text);
-}
 
 function isCount(value: unknown): boolean {
   return typeof value === "number" && Number.isSafeInteger(value) && value > 0;
