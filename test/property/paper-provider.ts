@@ -31,8 +31,6 @@ interface Row {
 
 const OTP_GUARD_MS = 60_000;
 
-export type PaperProvider = ReturnType<typeof createPaperProvider>;
-
 /** A provider of a few lines, with the guards that are published and a ledger of what really happened. */
 export function createPaperProvider({ now, loseLock }: { now: () => number; loseLock: () => Promise<void> }) {
   const rows = new Map<number, Row>();

@@ -13,7 +13,7 @@ import { SEED } from "../helpers/property.ts";
 import { type Asked, hostile, type Hostile, saysNothingWasDone, sendHostile } from "./hostile-answers.ts";
 
 const REQUESTS = 10;
-const WITHIN_MS = 40_000;
+const WITHIN_MS = 15_000;
 
 /** The calls of a request's life, and what each asks for. */
 const OPERATIONS = [
