@@ -170,6 +170,43 @@ describe("a worker that lost its job to another", () => {
   });
 });
 
+/** A request that waits for its approval, with a look under way that has its answer and is not told it yet. */
+async function startLook(pipe: Pipe): Promise<{ one: Asked; release: () => void }> {
+  pipe.crew();
+  const one = await submit(pipe);
+  await bring(one, pipe, "approval");
+  const release = pipe.paper.hold("read", { isDone: true });
+  await webhook(one, pipe);
+  await expect.poll(pipe.paper.isHolding, { timeout: 5_000, interval: 5 }).toBe(true);
+  return { one, release };
+}
+
+test("a decision that comes while an older look is under way is not lost when that look is parked", async () => {
+  const pipe = await startPaperPipeline();
+  const { one, release } = await startLook(pipe);
+  await decide(one, pipe, "approve");
+  release();
+  // The next look of its own would come after half a minute.
+  await expect.poll(() => effectsOf(pipe, one.id, "approve").length, { timeout: 10_000, interval: 10 }).toBe(1);
+});
+
+test("a worker that lost its job does not begin a call, even when nobody has taken the job over yet", async () => {
+  const pipe = await startPaperPipeline();
+  const { one, release } = await startLook(pipe);
+  release();
+  await pipe.settle();
+  const releaseNext = pipe.paper.hold("read", { isDone: true });
+  await decide(one, pipe, "approve");
+  await expect.poll(pipe.paper.isHolding, { timeout: 5_000, interval: 5 }).toBe(true);
+  await pipe.loseLocks();
+  releaseNext();
+  const lost = async () => (await pipe.store.history(one.id)).filter(({ note }) => note === "lost-lease").length;
+  await expect.poll(lost, { timeout: 10_000, interval: 10 }).toBe(1);
+  expect(effectsOf(pipe, one.id, "approve")).toEqual([]);
+  await comeToAnEnd([one], pipe);
+  expect(effectsOf(pipe, one.id, "approve")).toHaveLength(1);
+});
+
 test("a command whose answer was lost and that is sent again changes nothing twice, and is no failure", async () => {
   const pipe = await startPaperPipeline({ wrap: twice });
   pipe.crew({ wrap: twice });

@@ -36,7 +36,7 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
   const rows = new Map<number, Row>();
   const ledger: Entry[] = [];
   const faults: { fault: Fault | "none"; onlyEffects: boolean }[] = [];
-  let hold: { effect: Effect; isDone: boolean; until: Promise<void> } | undefined;
+  let hold: { effect: Effect | "read"; isDone: boolean; until: Promise<void> } | undefined;
   let isHolding = false;
   let next = 1_000;
   let inFlight = 0;
@@ -55,8 +55,8 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
     ledger.push({ effect, pk, email, atMs: now(), documents: documents.size });
   }
 
-  async function call<T>(name: Effect | undefined, work: () => T): Promise<T> {
-    const hasEffect = name !== undefined;
+  async function call<T>(name: Effect | "read", work: () => T): Promise<T> {
+    const hasEffect = name !== "read";
     inFlight += 1;
     try {
       const due = faults[0];
@@ -107,7 +107,7 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
         };
       }),
     getRequest: (pk) =>
-      call(undefined, () => {
+      call("read", () => {
         const { status, email, phone, videoidPk } = rowOf(pk);
         return {
           status,
@@ -193,7 +193,7 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
     fault: (fault: Fault | "none", { onlyEffects }: { onlyEffects: boolean }) =>
       void faults.push({ fault, onlyEffects }),
     /** Keeps the next such call, before or after it did its work, until the function is called. */
-    hold(effect: Effect, { isDone }: { isDone: boolean }): () => void {
+    hold(effect: Effect | "read", { isDone }: { isDone: boolean }): () => void {
       let release = () => {};
       const until = new Promise<void>((resolve) => (release = resolve));
       hold = { effect, isDone, until };

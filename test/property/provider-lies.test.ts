@@ -13,7 +13,7 @@ import { SEED } from "../helpers/property.ts";
 import { type Asked, hostile, type Hostile, saysNothingWasDone, sendHostile } from "./hostile-answers.ts";
 
 const REQUESTS = 10;
-const WITHIN_MS = 40_000;
+const WITHIN_MS = 15_000;
 
 /** The calls of a request's life, and what each asks for. */
 const OPERATIONS = [
@@ -127,6 +127,11 @@ test("whatever is answered to the calls of a request's life, nothing is done a s
     if (pk === undefined) continue;
     for (const effect of ["approve", "otp", "sign"])
       expect(of(effect).length, `${effect} of ${where}`).toBeLessThanOrEqual(1);
+    for (const { seq } of of("sign")) {
+      const emptiedAt = Math.max(0, ...of("delete-all").map((entry) => (entry.seq < seq ? entry.seq : 0)));
+      const there = of("upload").filter((entry) => entry.seq > emptiedAt && entry.seq < seq);
+      expect(there.length, `documents signed of ${where}`).toBe(1);
+    }
     if (phase === "done") expect(of("sign").length, where).toBe(1);
     const due = await house.app.redis.zscore(house.app.keys.due, id);
     expect(isEnd(phase) || due !== null, where).toBe(true);
