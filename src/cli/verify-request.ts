@@ -40,7 +40,8 @@ interface Places {
 
 interface Facts {
   documents?: StoredDocument[];
-  signed?: (ResultFile & { original: string; originalSha256: string })[];
+  /** `id` is the document that it is the signed copy of. */
+  signed?: (ResultFile & { id: string })[];
   contract?: ResultFile;
   requestPk?: unknown;
 }
@@ -93,13 +94,11 @@ async function readEvidence(
 
 /** What evidence alone tells, of a request that the journal does not know. */
 function factsOf(evidence: Evidence | undefined): Facts {
-  const signed = evidence?.documents.flatMap(({ name, sha256, signed: file }) =>
-    file
-      ? [{ name: file.name, sizeBytes: file.size_bytes, sha256: file.sha256, original: name, originalSha256: sha256 }]
-      : [],
+  const signed = evidence?.documents.flatMap(({ signed: file }, i) =>
+    file ? [{ id: String(i), name: file.name, sizeBytes: file.size_bytes, sha256: file.sha256 }] : [],
   );
-  const documents = evidence?.documents.map(({ name, sha256, size_bytes }) => ({
-    id: "",
+  const documents = evidence?.documents.map(({ name, sha256, size_bytes }, i) => ({
+    id: String(i),
     name,
     sizeBytes: size_bytes,
     sha256,
@@ -142,7 +141,8 @@ async function checkSigned(
   if (!(await results.rehash(id, file))) {
     return [{ code: "signed-file-changed", message: "A signed PDF is missing, or is not the one that was stored" }];
   }
-  const original = documents.find(({ sha256, name }) => sha256 === file.originalSha256 && name === file.original);
+  const original = documents.find(({ id: document }) => document === file.id);
+  if (!original) return [{ code: "evidence-differs", message: "A signed PDF belongs to none of the documents" }];
   return await failures(() => verifySignedPdf({ signedPath: results.path(id, file.name), original, incremental }));
 }
 

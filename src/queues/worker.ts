@@ -274,12 +274,18 @@ async function runStage<Tools extends object>({
     const begun = (held.request.facts["begun"] ?? {}) as Record<string, number>;
     const earlier = held.request.intent?.effect === name ? held.request.intent : undefined;
     const intent = { effect: name, atMs: now(), firstMs: earlier?.firstMs ?? now(), tries: (earlier?.tries ?? 0) + 1 };
-    await write({
+    const announced = write({
       event: "intend",
       patch: { intent, facts: { ...grounds, begun: { ...begun, [name]: (begun[name] ?? 0) + 1 } } },
       lookMs: now() + timeoutMs,
       note: name,
       fence: { lockKey: `${keys.queues}:${stage.name}:${job.id}:lock`, token },
+    });
+    await announced.catch(async (error: unknown) => {
+      // Redis may have it although the journal does not: then it is ours, and what follows is written over it.
+      const fresh = await store.read(requestId).catch(() => undefined);
+      if (fresh && isSame(fresh.request.intent, intent)) held = fresh;
+      throw error;
     });
     await reach("in-journal", name);
     if (held.request.ending && !isLast) throw new Superseded(); // asked to end in the very last moment: not called

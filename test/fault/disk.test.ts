@@ -131,7 +131,7 @@ testOnDisk("a full disk keeps files in the inbox and calls at the door, says why
   disk.fill();
   renameSync(join(disk.dir, "lease.pdf"), join(disk.dir, "inbox", "lease.pdf"));
   const ready = async () => JSON.stringify((await house.call("GET", "/health/ready")).body);
-  await expect.poll(ready, { timeout: 15_000 }).toMatch(/intake is paused: the disk of DATA_DIR is full/);
+  await expect.poll(ready, { timeout: 15_000 }).toMatch(/intake is paused: the disk of DATA_DIR is full/i);
   const refused = await postDocument(house, await samplePdf());
   expect([refused.status, refused.headers.get("retry-after")]).toEqual([507, "60"]);
   expect(await refused.json()).toMatchObject({ code: "disk-full" });

@@ -15,11 +15,13 @@ interface ClearEnd {
   because: string;
   readings?: Partial<Readings>;
   settings?: Record<string, string>;
-  code: string;
+  code?: string;
+  /** What the operator is waited for, where that is no end. */
+  waits?: string;
   effects: Partial<Record<Effect, number>>;
 }
 
-/** What no client can make good: it must end with the right reason, and without an effect that was not wanted. */
+/** What no client can make good: it must end, or wait for the operator, with the right reason and without an effect that was not wanted. */
 const CLEAR_ENDS: ClearEnd[] = [
   {
     because: "it wants env",
@@ -31,13 +33,13 @@ const CLEAR_ENDS: ClearEnd[] = [
   {
     because: "the billing account is wrong",
     settings: { ONESHOT_BILLING_PASSWORD: "another" },
-    code: "billing-rejected",
+    waits: "an accepted billing account",
     effects: {},
   },
   {
     because: "the officer's token is wrong",
     settings: { ONESHOT_RAO_TOKEN: "another" },
-    code: "rao-rejected",
+    waits: "accepted RAO credentials",
     effects: { create: 1 },
   },
   {
@@ -54,8 +56,9 @@ const CLEAR_ENDS: ClearEnd[] = [
   },
 ];
 
-for (const { because, readings = {}, settings = {}, code, effects } of CLEAR_ENDS) {
-  test(`a request that a provider cannot take ends with the reason: ${because}`, async () => {
+for (const { because, readings = {}, settings = {}, code, waits, effects } of CLEAR_ENDS) {
+  const how = waits ? "waits for the operator" : "ends with the reason";
+  test(`a request that a provider cannot take ${how}: ${because}`, async () => {
     const { house, provider } = await setUp(authority, readings, settings);
     const plan: Plan = {
       signer: "folder@example.com",
@@ -70,9 +73,9 @@ for (const { because, readings = {}, settings = {}, code, effects } of CLEAR_END
       const seen = await open();
       if (seen?.waiting?.for === "identification" && seen.videoid_link !== undefined)
         provider.identify(seen.videoid_link);
-      return seen?.state === "failed" ? seen.failure?.code : undefined;
+      return seen?.state === "failed" ? seen.failure?.code : seen?.waiting?.for;
     };
-    await expect.poll(atEnd, { timeout: 15_000 }).toBe(code);
+    await expect.poll(atEnd, { timeout: 15_000 }).toBe(code ?? waits);
     const requestPk = (await open())?.request_pk;
     const expected = requestPk === undefined ? [] : [{ requestPk, documents: plan.documents, effects }];
     expect(faultsIn(provider.ledger, expected)).toEqual([]);

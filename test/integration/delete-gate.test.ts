@@ -56,10 +56,10 @@ async function signedRequest() {
     for (const name of ["a", "b"]) writeFileSync(at(`${name}.signed.pdf`, id), `signed ${name} of ${id}`);
   }
   const uploaded = docs();
-  const signed = uploaded.map(({ uid, name, sha256 }) => {
+  const signed = uploaded.map(({ id, uid, name }) => {
     const stored = name.replace(".pdf", ".signed.pdf");
     const text = readFileSync(at(stored), "utf8");
-    return { uid, name: stored, sizeBytes: text.length, sha256: hash(text), original: name, originalSha256: sha256 };
+    return { id, uid, name: stored, sizeBytes: text.length, sha256: hash(text) };
   });
   const facts = { requestPk: 7, documents: docs(), uploaded, signed, signedMs: 1_000, fetchedMs: 2_000 };
   const did: string[] = [];
@@ -86,7 +86,10 @@ async function signedRequest() {
       },
     },
     policy: { deleteGraceMs: 0 },
-    provider: { deleteDocument: async (_pk: number, uid: string) => void did.push(`delete ${uid}`) },
+    provider: {
+      deleteDocument: async (_pk: number, uid: string) => void did.push(`delete ${uid}`),
+      deleteDocuments: async () => void did.push("delete the rest"),
+    },
     vault: { read: async () => undefined, erase: async () => void did.push("erase") },
     historyOf: async () => [],
     effect: async (_name: string, call: () => Promise<unknown>) => await call(),
@@ -108,7 +111,7 @@ type Case = Awaited<ReturnType<typeof signedRequest>>;
 test("when every signed file is safe, each document is deleted once", async () => {
   const request = await signedRequest();
   expect(await request.clean()).toEqual({ removedMs: 3_000 });
-  expect(request.did).toEqual(["delete uid-a", "delete uid-b", "evidence", "erase"]);
+  expect(request.did).toEqual(["delete uid-a", "delete uid-b", "delete the rest", "evidence", "erase"]);
 });
 
 const SPOILT: Record<string, (request: Case) => void> = {
@@ -144,7 +147,7 @@ const SPOILT: Record<string, (request: Case) => void> = {
     Object.assign(signed[1] as object, { ...signed[0], uid: "uid-b" });
   },
   "a signed file is that of another original": ({ facts: { signed } }) => {
-    (signed[0] as { originalSha256: string }).originalSha256 = hash("another");
+    (signed[0] as { id: string }).id = `${OTHER}/1.pdf`;
   },
   "nothing was uploaded, as far as is known": ({ facts }) => {
     facts.uploaded.length = 0;
@@ -167,7 +170,7 @@ test.each([
   const request = await signedRequest();
   spoil(request.at("evidence.json"));
   await request.clean();
-  expect(request.did).toEqual(["evidence", "delete uid-a", "delete uid-b", "evidence", "erase"]);
+  expect(request.did).toEqual(["evidence", "delete uid-a", "delete uid-b", "delete the rest", "evidence", "erase"]);
   expect(readFileSync(request.at("evidence.json"), "utf8")).toContain(hash(`signed b of ${ID}`));
 });
 

@@ -61,7 +61,8 @@ export function createPending({
   function fault(error: unknown): void {
     faults += 1;
     pausedUntilMs = now() + PAUSE(faults);
-    pausedWhy = error instanceof RetryableError ? error.message : undefined;
+    const failure = toDiskFailure(error);
+    pausedWhy = failure instanceof RetryableError ? failure.message : undefined;
     faultCode = codeOf(error);
     if (faultSinceMs !== undefined) return;
     faultSinceMs = now();
