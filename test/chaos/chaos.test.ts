@@ -30,11 +30,11 @@ test("a few hundred requests in the worst of weather: nothing lost, nothing twic
 
 test("the same without intents and journal breaks the promises, and the checker says so", async () => {
   const outcome = await runChaos({
-    requests: 80,
+    requests: 150,
     seed: SEED,
     spanMs: 20_000,
     restWithinMs: 1_000,
-    amounts: { faultPercent: 8 },
+    amounts: { faultPercent: 12 },
     naive: true,
   });
   const broken = new Set(outcome.violations.map(({ invariant }) => invariant));
