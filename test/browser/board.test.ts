@@ -76,6 +76,7 @@ describe.skipIf(!hasBrowser)("the queue board", () => {
     await page.goto(`${house.api}/queues`);
     await page.getByLabel("API key").fill(key());
     await page.keyboard.press("Enter");
+    await page.getByRole("link", { name: "identify" }).first().waitFor(); // the way in is over
     await page.goto(`${house.api}/queues/queue/identify?status=delayed`);
     await page.getByText(id).first().waitFor();
     for (const name of [/promote/i, /retry/i, /clean|delete|remove/i, /pause/i, /add job/i, /obliterate/i]) {

@@ -35,15 +35,15 @@ describe.skipIf(!hasBrowser)("the API's page", () => {
     await page.goto(url);
     await page.keyboard.press("Tab");
     const skip = page.getByRole("link", { name: "Skip to the calls" });
-    expect(await page.evaluate("document.activeElement.textContent")).toBe("Skip to the calls");
-    expect((await skip.boundingBox())?.x).toBeGreaterThanOrEqual(0);
+    await expect.poll(() => page.evaluate("document.activeElement.textContent")).toBe("Skip to the calls");
+    await expect.poll(async () => (await skip.boundingBox())?.x).toBeGreaterThanOrEqual(0);
     await page.keyboard.press("Enter");
-    expect(page.url()).toMatch(/#main$/);
+    await page.waitForURL(/#main$/);
     const closed = page.locator("main details").first();
     const title = (await closed.locator("summary").textContent())?.trim() ?? "";
     await tabTo(page, title);
     await page.keyboard.press("Space");
-    expect(await closed.getAttribute("open")).toBe("");
+    await expect.poll(() => closed.getAttribute("open")).toBe("");
   });
 
   test.each(["light", "dark"] as const)(
