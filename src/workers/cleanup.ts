@@ -28,6 +28,9 @@ const Gives = z.object({
   note: z.string().optional(),
   uploaded: z.null().optional(),
   begun: z.null().optional(),
+  providerStatus: z.null().optional(),
+  wrongCodes: z.null().optional(),
+  fetchedMs: z.null().optional(),
 });
 
 /**
@@ -87,7 +90,8 @@ async function afterSuccess(run: Run<Tools, Facts>) {
   const given = { removedMs: now() };
   await writeEvidence(run, given);
   await vault.erase(requestId);
-  return { ...given, uploaded: null, begun: null }; // the evidence has it: what is done is kept short
+  const steps = { uploaded: null, begun: null, providerStatus: null, wrongCodes: null, fetchedMs: null };
+  return { ...given, ...steps }; // the evidence has it: what is done is kept short
 }
 
 /** Why the documents at the provider have to stay, in one sentence; undefined when each is safe here. */

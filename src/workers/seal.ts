@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { isFailure } from "../core/errors.ts";
 import type { RequestPk } from "../core/signing.ts";
+import { passedOn } from "../files/garbage.ts";
 import type { Provider } from "../provider/client.ts";
 import type { Uploaded } from "./upload.ts";
 
@@ -21,7 +22,11 @@ export function createSeal({ provider, incremental }: { provider: Provider; incr
     try {
       const { body } = await provider.originalDocument(requestPk, uid, { signal });
       const hash = createHash("sha256");
-      for await (const chunk of body) hash.update(chunk as Uint8Array);
+      for await (const chunk of body) {
+        const bytes = chunk as Uint8Array;
+        hash.update(bytes);
+        passedOn(bytes.length);
+      }
       served = true;
       return hash.digest("hex");
     } catch (error) {
