@@ -9,7 +9,7 @@ COPY package.json package-lock.json .npmrc ./
 # Without install scripts: none of the packages that run needs one, and the pinned Node that npm scripts use on other
 # machines is the image's own here. Where packages come from a registry of your own, its settings are a secret of the
 # build, which stays in no layer: docker build --secret id=npmrc,src=$HOME/.npmrc
-RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --omit=dev --ignore-scripts --no-audit --no-fund \
+RUN --mount=type=secret,id=npmrc NPM_CONFIG_USERCONFIG=/run/secrets/npmrc npm ci --omit=dev --ignore-scripts --no-audit --no-fund \
  && rm -rf node_modules/.bin/node node_modules/node
 
 FROM ${NODE_IMAGE}
