@@ -6,10 +6,10 @@ import { isFailure } from "../core/errors.ts";
 import { RequestId, type ResultFile, type SignRequest } from "../core/request.ts";
 import type { RequestPk } from "../core/signing.ts";
 import { isEnd } from "../core/status.ts";
-import { readJournal } from "../files/journal.ts";
+import { type Flaw, readJournal } from "../files/journal.ts";
 import { createLog } from "../log.ts";
 import { createProvider } from "../provider/client.ts";
-import { createRecovery } from "../queues/recovery.ts";
+import { createRecovery, type ReadLines } from "../queues/recovery.ts";
 import { STAGE_NAMES } from "../workers/index.ts";
 import { fail, type Finding, ok, type Patient, warn } from "./doctor-finding.ts";
 import type { Stores } from "./stores.ts";
@@ -88,16 +88,20 @@ async function checkJournal({ journalKey: key }: Patient, stores: Stores): Promi
     return [warn(check, "It cannot be checked without the master key.", "Set MASTER_KEY, or run this where it is.")];
   }
   const dir = folders.journal;
-  const { flaws, lines } = await readJournal({ dir, key, each: () => {} });
+  let journal = { flaws: [] as Flaw[], lines: 0 };
+  const readLines: ReadLines = async (each) => {
+    journal = await readJournal({ dir, key, each });
+  };
+  const recovery = createRecovery({ store, queues, restoreAround: () => Promise.resolve(), log: createLog("silent") });
+  const lost: string[] = [];
+  for await (const { id } of recovery.compare(readLines, 0)) lost.push(id);
+  const { flaws, lines } = journal;
   const found: Finding[] = [];
   if (flaws.length > 0) {
     const { code = "", file = "" } = flaws[0] ?? {};
     const says = `It is not whole: ${flaws.length} places, such as ${code} in ${file}.`;
     found.push(fail(check, says, "signpipe verify --all tells what is concerned; bring the files back from a backup."));
   }
-  const recovery = createRecovery({ store, queues, restoreAround: () => Promise.resolve(), log: createLog("silent") });
-  const lost: string[] = [];
-  for await (const { id } of recovery.compare((each) => readJournal({ dir, key, each }), 0)) lost.push(id);
   found.push(
     ...about(fail, check, lost, {
       says: (number) => `Redis does not know the newest of ${number}`,

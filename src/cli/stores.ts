@@ -38,6 +38,7 @@ export function openStores({
   const redis = connect(redisUrl, { maxRetriesPerRequest: 1, connectTimeout: 3_000, connectionName: "signpipe-cli" });
   const keys = createKeys(settings.REDIS_PREFIX);
   const queues = createQueues({ stages: STAGE_NAMES, connection: redis, keys });
+  const spare = createSpare({ dir: folders.work });
   return {
     settings,
     folders,
@@ -47,10 +48,10 @@ export function openStores({
     queues,
     lanes: createLanes({ redis, keys }),
     store: createStore({ redis, keys, stages: STAGE_NAMES, journal: trail }),
-    vault: createVault({ redis, keys, masterKey, spare: createSpare({ dir: folders.work }) }),
+    vault: createVault({ redis, keys, masterKey, spare }),
     documents: createDocuments({ dir: folders.work }),
     results: createResults({ dir: folders.signed }),
-    spare: createSpare({ dir: folders.work }),
+    spare,
     instance: createInstance(settings.DATA_DIR),
     redisDir: join(settings.DATA_DIR, "redis"),
     async close(): Promise<void> {

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { foldersOf } from "../app.ts";
 import type { Settings } from "../config.ts";
-import type { JournalLine } from "../core/journal.ts";
+import { inOrder, type JournalLine } from "../core/journal.ts";
 import { RequestId } from "../core/request.ts";
 import { createDocuments } from "../files/documents.ts";
 import { readJournal } from "../files/journal.ts";
@@ -53,7 +53,7 @@ export async function verify(
     const page = new Map(ids.slice(at, at + MANY).map((id): [RequestId, JournalLine[]] => [id, []]));
     await read((line) => page.get(line.request)?.push(line));
     for (const [id, lines] of page) {
-      lines.sort((a, b) => a.version - b.version || a.atMs - b.atMs);
+      lines.sort(inOrder);
       const verified = await verifyRequest(id, lines, places);
       requests.push(verified);
       if (!json) out.line(toLine(verified, out));

@@ -68,7 +68,8 @@ function strip(object: Record<string, unknown>): Record<string, unknown> {
 /** Who restores a record: such a line holds all that was known by then, and is past every version there was. */
 export const RESTORER = "recovery";
 
-const inOrder = (a: JournalLine, b: JournalLine) => a.version - b.version || a.atMs - b.atMs;
+/** The order in which the changes of one request were made, whichever process wrote them down. */
+export const inOrder = (a: JournalLine, b: JournalLine) => a.version - b.version || a.atMs - b.atMs;
 
 /**
  * A request's record from its lines, in any order. Undefined when it cannot be told: its beginning is not among them,

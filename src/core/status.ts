@@ -24,37 +24,22 @@ export type Ending = (typeof ENDINGS)[number];
  */
 export type Event = "start" | "intend" | "succeed" | "wait" | "retry" | "end" | "abandon" | "requeue";
 
+/** What can become of a request that is not over and not about to be repeated. */
+const UNDER_WAY = {
+  intend: "running",
+  succeed: "queued",
+  wait: "waiting",
+  retry: "retrying",
+  end: "queued",
+  abandon: "failed",
+  requeue: "queued",
+} as const;
+
 /** Every legal move. An event that is missing from a row is illegal in that phase. */
 export const MOVES = {
-  queued: {
-    start: "running",
-    intend: "running",
-    succeed: "queued",
-    wait: "waiting",
-    retry: "retrying",
-    end: "queued",
-    abandon: "failed",
-    requeue: "queued",
-  },
-  running: {
-    start: "running",
-    intend: "running",
-    succeed: "queued",
-    wait: "waiting",
-    retry: "retrying",
-    end: "queued",
-    abandon: "failed",
-    requeue: "queued",
-  },
-  waiting: {
-    intend: "running",
-    succeed: "queued",
-    wait: "waiting",
-    retry: "retrying",
-    end: "queued",
-    abandon: "failed",
-    requeue: "queued",
-  },
+  queued: { start: "running", ...UNDER_WAY },
+  running: { start: "running", ...UNDER_WAY },
+  waiting: UNDER_WAY,
   retrying: { start: "running", end: "queued" },
   done: {},
   refused: {},

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { PermanentError, RetryableError } from "../core/errors.ts";
 import { RequestId, type StoredDocument } from "../core/request.ts";
 import { hashFile, openRegular } from "./content.ts";
-import { makeFolder, syncFolder, toDiskFailure, withDisk } from "./durable.ts";
+import { isMissing, makeFolder, syncFolder, toDiskFailure, withDisk } from "./durable.ts";
 import { passedOn } from "./garbage.ts";
 import { archivedName } from "./names.ts";
 
@@ -107,7 +107,7 @@ export function createDocuments({ dir }: { dir: string }) {
 
 /** Nothing is there, or something that was never put there. */
 function isGone(error: unknown): boolean {
-  return error instanceof PermanentError || ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
+  return error instanceof PermanentError || isMissing(error);
 }
 
 function unreadable(cause: unknown): unknown {

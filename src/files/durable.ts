@@ -12,6 +12,11 @@ import { passedOn } from "./garbage.ts";
 /** What is written at once: enough for the disk, little enough for memory. */
 const WAITING_BYTES = 1 << 20;
 
+/** Whether the file system says that something is not there, or that a part of the way to it is no folder. */
+export function isMissing(error: unknown): boolean {
+  return ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
+}
+
 /** What the file system says of itself, not of the file. */
 const DISK_CODES: Record<string, string> = {
   ENOSPC: "disk-full",

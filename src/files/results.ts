@@ -8,7 +8,7 @@ import { RequestId, type ResultFile } from "../core/request.ts";
 import { Signer } from "../core/signing.ts";
 import { type Content, hashContent, hashFile, openRegular, withContent } from "./content.ts";
 import { cutToBytes } from "./names.ts";
-import { makeFolder, replaceDurably, toDiskFailure, withDisk, writeDurably } from "./durable.ts";
+import { isMissing, makeFolder, replaceDurably, toDiskFailure, withDisk, writeDurably } from "./durable.ts";
 
 export type Results = ReturnType<typeof createResults>;
 
@@ -107,8 +107,4 @@ export function createResults({ dir, crashPoint }: { dir: string; crashPoint?: C
 
     readEvidence,
   };
-}
-
-function isMissing(error: unknown): boolean {
-  return ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
 }

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { foldLines, isRestored, type JournalLine, merged, unknownLines } from "../core/journal.ts";
+import { foldLines, inOrder, isRestored, type JournalLine, merged, unknownLines } from "../core/journal.ts";
 import { PermanentError } from "../core/errors.ts";
 import type { HistoryLine } from "../core/history.ts";
 import type { RequestId, SignRequest } from "../core/request.ts";
@@ -137,14 +137,12 @@ function isEarly({ held, lines }: Finding): boolean {
 }
 
 function toHistory(lines: readonly JournalLine[]): HistoryLine[] {
-  return [...lines]
-    .sort((a, b) => a.version - b.version || a.atMs - b.atMs)
-    .map(({ atMs, event, stage, phase, by, note }) => ({
-      atMs,
-      event,
-      stage,
-      phase,
-      ...(by && { by }),
-      ...(note && { note }),
-    }));
+  return [...lines].sort(inOrder).map(({ atMs, event, stage, phase, by, note }) => ({
+    atMs,
+    event,
+    stage,
+    phase,
+    ...(by && { by }),
+    ...(note && { note }),
+  }));
 }

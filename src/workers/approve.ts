@@ -3,6 +3,7 @@ import { exponential, growing } from "../core/backoff.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { endAs, waitFor } from "../core/outcome.ts";
 import { Approval, RequestPk, VideoIdPk } from "../core/signing.ts";
+import { whileAtWork } from "./at-work.ts";
 import { defineStage } from "./stage.ts";
 
 const Decision = z.object({ kind: z.enum(["approve", "refuse"]), by: z.string(), atMs: z.number() });
@@ -38,14 +39,7 @@ export const approve = defineStage({
     if (intent.effect === "approve" && (status === "ENROLLREADY" || status === "ISSUED")) {
       return { approvedMs: now(), approvedBy: facts.decision?.by ?? "policy:auto" };
     }
-    const clearMs = intent.atMs + policy.settleMs; // until then the call may still be at work
-    if (now() >= clearMs) return "repeat";
-    return waitFor("outcome of the decision", {
-      whose: "provider",
-      poll: () => Math.max(clearMs - now(), 50),
-      within: policy.settleMs + 3_600_000,
-      expires: "failed",
-    });
+    return whileAtWork("outcome of the decision", intent, { settleMs: policy.settleMs, now });
   },
 
   async run({ requestId, facts, provider, account, vault, policy, effect, signal, now }) {

@@ -5,6 +5,7 @@ import { waitFor, type Waiting } from "../core/outcome.ts";
 import { Appearance, RequestPk } from "../core/signing.ts";
 import type { Policy } from "./stage.ts";
 import { defineStage } from "./stage.ts";
+import { whileAtWork } from "./at-work.ts";
 import { roomFor } from "./room.ts";
 import { Uploaded } from "./upload.ts";
 
@@ -47,15 +48,12 @@ export const sign = defineStage({
         code: "wrong-state",
       });
     }
-    const clearMs = intent.atMs + policy.signSettleMs; // until then the signing may still be at work
-    if (now() < clearMs) {
-      return waitFor("outcome of the signing", {
-        whose: "provider",
-        poll: (quietMs) => Math.min(growing("1s", { upTo: "30s" })(quietMs), Math.max(clearMs - now(), 50)),
-        within: policy.signSettleMs + 3_600_000,
-        expires: "failed",
-      });
-    }
+    const settled = whileAtWork("outcome of the signing", intent, {
+      settleMs: policy.signSettleMs,
+      now,
+      poll: growing("1s", { upTo: "30s" }),
+    });
+    if (settled !== "repeat") return settled;
     if (intent.tries >= 2 && facts.authentication.method === "sms" && !(await codes.read(requestId))) {
       return theCode(policy, 0);
     }

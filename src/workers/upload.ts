@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
-import { waitFor } from "../core/outcome.ts";
 import { StoredDocument } from "../core/request.ts";
 import { DocumentUid, RequestPk } from "../core/signing.ts";
+import { whileAtWork } from "./at-work.ts";
 import { defineStage } from "./stage.ts";
 
 /** A document at the provider. */
@@ -34,14 +34,7 @@ export const upload = defineStage({
   retryFrom: "upload",
 
   async afterSilence({ policy, now }, intent) {
-    const clearMs = intent.atMs + policy.settleMs; // until then the call may still be at work
-    if (now() >= clearMs) return "repeat";
-    return waitFor("outcome of the upload", {
-      whose: "provider",
-      poll: () => Math.max(clearMs - now(), 50),
-      within: policy.settleMs + 3_600_000,
-      expires: "failed",
-    });
+    return whileAtWork("outcome of the upload", intent, { settleMs: policy.settleMs, now });
   },
 
   async run({ facts, provider, documents, effect, signal }) {

@@ -93,7 +93,7 @@ export function codesIn(folder: string): Set<string> {
       } else if ((ts.isCallExpression(node) || ts.isNewExpression(node)) && ts.isIdentifier(node.expression)) {
         const at = takers.get(node.expression.text);
         if (at !== undefined) add(node.arguments?.[at]);
-        if (!["waitFor", "waitForFile"].includes(node.expression.text)) return;
+        if (!["waitFor", "waitForFile", "whileAtWork"].includes(node.expression.text)) return;
         for (const what of textsOf(node.arguments?.[0], constants))
           codes.add(`${what.replaceAll(/[^a-z0-9]+/gi, "-")}-expired`);
       }

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PDFDocument } from "@cantoo/pdf-lib";
@@ -14,6 +14,13 @@ export function scratchFolder(name: string): string {
     rmSync(dir, { recursive: true, force: true });
   });
   return dir;
+}
+
+/** A new data folder below `base`, with the folders that documents and results are kept in: what joins a path in it. */
+export function dataFolder(base: string): (...names: string[]) => string {
+  const root = mkdtempSync(join(base, "data-"));
+  for (const name of ["work", "signed", "archive"]) mkdirSync(join(root, name));
+  return (...names) => join(root, ...names);
 }
 
 /** A small PDF with a classic cross-reference table, or with object streams. */

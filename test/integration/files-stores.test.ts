@@ -7,19 +7,16 @@ import { PermanentError } from "../../src/core/errors.ts";
 import type { StoredDocument } from "../../src/core/request.ts";
 import { createDocuments } from "../../src/files/documents.ts";
 import { createResults } from "../../src/files/results.ts";
-import { factsOf, scratchFolder } from "../helpers/pdfs.ts";
+import { dataFolder, factsOf, scratchFolder } from "../helpers/pdfs.ts";
 import { newId } from "../helpers/toy.ts";
 
 const base = scratchFolder("stores");
 let at: (...names: string[]) => string;
 let documents: ReturnType<typeof createDocuments>;
 let results: ReturnType<typeof createResults>;
-let count = 0;
 
 beforeEach(() => {
-  const root = join(base, String(++count));
-  at = (...names) => join(root, ...names);
-  for (const name of ["work", "signed", "archive"]) mkdirSync(at(name), { recursive: true });
+  at = dataFolder(base);
   documents = createDocuments({ dir: at("work") });
   results = createResults({ dir: at("signed") });
   writeFileSync(at("secret.pdf"), "not yours");

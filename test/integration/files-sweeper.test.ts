@@ -1,10 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import type { SignRequest } from "../../src/core/request.ts";
 import { createDocuments } from "../../src/files/documents.ts";
 import { createSweeper, removeStale } from "../../src/files/sweeper.ts";
-import { factsOf, scratchFolder } from "../helpers/pdfs.ts";
+import { dataFolder, factsOf, scratchFolder } from "../helpers/pdfs.ts";
 import { newId } from "../helpers/toy.ts";
 
 const base = scratchFolder("sweeper");
@@ -13,12 +12,9 @@ let at: (...names: string[]) => string;
 let documents: ReturnType<typeof createDocuments>;
 let records: Map<string, SignRequest>;
 let asked: string[][];
-let count = 0;
 
 beforeEach(() => {
-  const root = join(base, String(++count));
-  at = (...names) => join(root, ...names);
-  for (const name of ["work", "signed", "archive"]) mkdirSync(at(name), { recursive: true });
+  at = dataFolder(base);
   documents = createDocuments({ dir: at("work") });
   records = new Map();
   asked = [];

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { foldLines } from "../../src/core/journal.ts";
 import type { AnyStage } from "../../src/core/stage.ts";
 import { type Ending, type Event, isEnd, move, type Phase, type Position } from "../../src/core/status.ts";
+import { sorted } from "../../src/producers/api/upload.ts";
 import { GROUPS, groupOf } from "../../src/queues/keys.ts";
 import { fingerprint } from "../../src/queues/seal.ts";
 import { approve } from "../../src/workers/approve.ts";
@@ -202,16 +203,6 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
 
 function demand(holds: unknown, otherwise: string): asserts holds {
   if (!holds) throw new Error(otherwise);
-}
-
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted);
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([key, one]) => [key, sorted(one)]),
-  );
 }
 
 /** Every line follows from the one before by the table of moves. */

@@ -164,7 +164,7 @@ function toBodyHash(manifest: Manifest, documents: readonly StoredDocument[]): s
 }
 
 /** The same value with the members of every object in one order. */
-function sorted(value: unknown): unknown {
+export function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
