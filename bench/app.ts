@@ -1,13 +1,17 @@
 import { readKeys } from "../src/keys.ts";
-import { finish, startApp } from "./parts.ts";
+import { finish, startApp, tried } from "./parts.ts";
 
 /**
- * The pipeline in a process of its own, as it is deployed. Arguments: Redis, provider, DATA_DIR, and
- * "with-workers" for the workers too. Says where its API is,
- * how to be let in, and under which prefix its keys are.
+ * The pipeline in a process of its own, as it is deployed. Arguments: Redis, provider, DATA_DIR, "with-workers" for the
+ * workers too, and the prefix of a pipeline that it is to belong to. Says where its API is, how to be let in, and under
+ * which prefix its keys are. Settings of the environment that may be tried reach it.
  */
-const [redisUrl = "", oneshotUrl = "", dataDir = "", workers = ""] = process.argv.slice(2);
-const { app, prefix } = await startApp(redisUrl, oneshotUrl, { DATA_DIR: dataDir });
+const [redisUrl = "", oneshotUrl = "", dataDir = "", workers = "", given] = process.argv.slice(2);
+const { app, prefix } = await startApp(redisUrl, oneshotUrl, {
+  DATA_DIR: dataDir,
+  ...tried(),
+  ...(given && { REDIS_PREFIX: given }),
+});
 if (workers === "with-workers") app.startWorkers();
 app.startKeeping();
 const port = Number(new URL(await app.startApi()).port);

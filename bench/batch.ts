@@ -1,20 +1,31 @@
 import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
+import { cpus } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
-import { awaitDone, finish, sample, scratch, startApp, startProvider, startRedis, submission } from "./parts.ts";
+import {
+  awaitDone,
+  finish,
+  sample,
+  scratch,
+  startApp,
+  startProvider,
+  startRedis,
+  startServer,
+  submission,
+  tried,
+} from "./parts.ts";
 import { report } from "./report.ts";
 
 /**
  * A batch against a provider that answers each call after 50 ms, with every setting at its default: from the first
- * submission until the last request is done. Beside it the documented sequence of calls, one after another, for a few
+ * submission until the last request is done. By one process, and by one for each core. Beside it the documented sequence of calls, one after another, for a few
  * requests, as a script that knows no queue would make them.
  */
 const REQUESTS = Number(process.env["BENCH_REQUESTS"] ?? 1_000);
+const WARM_UP = 500;
 const ALONE = 10;
 const LATENCY_MS = 50;
-/** Settings that may be tried with other values than their defaults. */
-const TRIED = ["CONCURRENCY", "ONESHOT_CONNECTIONS"];
 const redis = await startRedis();
 const dir = scratch();
 const files = await sample(dir);
@@ -59,25 +70,41 @@ const before = performance.now();
 for (let n = 0; n < ALONE; n++) await oneAfterAnother(n);
 const alonePerSecond = (ALONE * 1000) / (performance.now() - before);
 
-const tried = Object.entries(process.env).filter(([name]) => TRIED.includes(name)) as [string, string][];
-const { app, prefix } = await startApp(redis.url, oneshotUrl, Object.fromEntries(tried));
-const admin = new Redis(redis.url);
-app.startWorkers();
-const done = (count: number) => awaitDone(admin, prefix, count);
-await app.pipeline.submit(submission(app, files.original, "external"));
-await done(1);
-const submissions = Array.from({ length: REQUESTS }, () => submission(app, files.original, "external"));
-const started = performance.now();
-for (let i = 0; i < submissions.length; i += 50) {
-  await Promise.all(submissions.slice(i, i + 50).map((one) => app.pipeline.submit(one)));
+/** A batch through so many processes with every queue and worker; this one is the first, and hands in. Requests/s. */
+async function batch(processes: number): Promise<number> {
+  const { app, prefix, dataDir } = await startApp(redis.url, oneshotUrl, tried());
+  const admin = new Redis(redis.url);
+  app.startWorkers();
+  for (let n = 1; n < processes; n++) {
+    await startServer("./app.ts", [redis.url, oneshotUrl, dataDir, "with-workers", prefix]);
+  }
+  let total = 0;
+  const through = async (count: number) => {
+    const submissions = Array.from({ length: count }, () => submission(app, files.original, "external"));
+    const started = performance.now();
+    for (let i = 0; i < submissions.length; i += 50) {
+      await Promise.all(submissions.slice(i, i + 50).map((one) => app.pipeline.submit(one)));
+    }
+    total += count;
+    await awaitDone(admin, prefix, total);
+    return (count * 1000) / (performance.now() - started);
+  };
+  await through(WARM_UP); // a worker runs for weeks: its code is warm, and so are its connections
+  const perSecond = await through(REQUESTS);
+  admin.disconnect();
+  await app.close({ graceMs: 2_000 });
+  return perSecond;
 }
-await done(REQUESTS + 1);
-const perSecond = (REQUESTS * 1000) / (performance.now() - started);
-admin.disconnect();
+
+const cores = cpus().length;
+const alone = await batch(1);
+const together = cores > 1 ? await batch(cores) : alone;
 report("batch", {
-  "requests/s": perSecond,
+  "requests/s, one process": alone,
+  "requests/s, a process for each core": together,
   "requests/s, one after another (reference)": alonePerSecond,
-  ratio: perSecond / alonePerSecond,
+  "ratio, one process": alone / alonePerSecond,
+  ratio: together / alonePerSecond,
 });
 await finish();
 process.exit(0);

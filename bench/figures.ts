@@ -62,8 +62,8 @@ export const FIGURES: readonly Figure[] = [
   },
   {
     bench: "batch",
-    what: "Batch at 50 ms provider latency, against calls one after another",
-    value: "requests/s",
+    what: "Batch at 50 ms provider latency, a process for each core, against calls one after another",
+    value: "requests/s, a process for each core",
     reference: "requests/s, one after another (reference)",
     judged: "ratio",
     unit: "requests/s",

@@ -148,7 +148,7 @@ export async function startApp(
   more: Record<string, string> = {},
 ): Promise<{ app: App; dataDir: string; prefix: string }> {
   const dataDir = more["DATA_DIR"] ?? scratch();
-  const prefix = `{bench-${randomBytes(4).toString("hex")}}`;
+  const prefix = more["REDIS_PREFIX"] ?? `{bench-${randomBytes(4).toString("hex")}}`;
   const settings = readSettings(
     {
       DATA_DIR: dataDir,
@@ -171,6 +171,12 @@ export async function startApp(
   undo.push(() => app.close({ graceMs: 2_000 }));
   await app.ready();
   return { app, dataDir, prefix };
+}
+
+/** Settings that may be tried with other values than their defaults, as the environment has them. */
+export function tried(): Record<string, string> {
+  const names = ["CONCURRENCY", "ONESHOT_CONNECTIONS"];
+  return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));
 }
 
 /** A request as a producer hands it in, its document already in the store. */

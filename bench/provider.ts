@@ -15,6 +15,7 @@ const signedBytes = statSync(signedPath).size;
 const small = signedBytes < 10_000_000 ? readFileSync(signedPath) : undefined;
 const contract = readFileSync(contractPath);
 const originalBytes = statSync(originalPath).size;
+const smallOriginal = originalBytes < 10_000_000 ? readFileSync(originalPath) : undefined;
 const states = new Map<number, string>();
 let nextPk = 1_000_000;
 let deleted = 0;
@@ -55,6 +56,7 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
     case "GET document": {
       if (more === "original" || request.url?.endsWith("document_type=original")) {
         response.writeHead(200, { "content-length": originalBytes });
+        if (smallOriginal) return void response.end(smallOriginal);
         return void createReadStream(originalPath, { highWaterMark: 1 << 20 }).pipe(response);
       }
       response.writeHead(200, { "content-length": signedBytes });

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Redis } from "ioredis";
 import type { CrashPoint } from "../core/crash-point.ts";
@@ -6,6 +5,7 @@ import { PermanentError } from "../core/errors.ts";
 import { decodeLine, encodeLine, type HistoryLine } from "../core/history.ts";
 import { changed, type Patch, RESTORER } from "../core/journal.ts";
 import { type RequestId, SignRequest } from "../core/request.ts";
+import { randomText } from "../core/random.ts";
 import { type Event, isEnd, move, phasesFor } from "../core/status.ts";
 import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
 import type { Trail } from "./trail.ts";
@@ -109,7 +109,7 @@ export function createStore({
     change: Change,
     floor?: number,
   ): Promise<Held> {
-    const mark = randomBytes(MARK_BYTES).toString("base64url");
+    const mark = randomText(MARK_BYTES);
     const next = { ...unmarked, mark };
     const { id, stage, phase, updatedMs, ...rest } = next;
     const pk = pkChange(before, next);
