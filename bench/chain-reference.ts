@@ -1,20 +1,23 @@
 import { Queue, Worker } from "bullmq";
 import { Redis } from "ioredis";
+import type { Work } from "./floor.ts";
 
 /**
  * The reference: a bare BullMQ chain. As many queues and workers as the pipeline has stages, in one process, one status
- * update (HSET and XADD in a script) and one `add` of the next job per hop, and no work in between.
+ * update (HSET and XADD in a script) and one `add` of the next job per hop, and no work in between, or what `work` does.
  */
 export async function runReferenceChain({
   redisUrl,
   stages,
   requests,
   concurrency = 50,
+  work = () => Promise.resolve(),
 }: {
   redisUrl: string;
   stages: number;
   requests: number;
   concurrency?: number;
+  work?: Work;
 }): Promise<{ seconds: number; perSecond: number }> {
   const connection = new Redis(redisUrl, { maxRetriesPerRequest: null });
   const prefix = `{reference-${Date.now()}}`;
@@ -43,6 +46,7 @@ export async function runReferenceChain({
         name,
         async (job) => {
           const { id } = job.data as { id: string };
+          await work(i, id);
           await status.referenceStatus(`${prefix}:r:${id}`, `${prefix}:events`, name, id);
           const next = queues[i + 1];
           if (next) await next.add("step", { id }, { jobId: id });

@@ -1,6 +1,7 @@
 import { Redis } from "ioredis";
 import { STAGE_NAMES } from "../src/workers/index.ts";
 import { runReferenceChain } from "./chain-reference.ts";
+import { createFloor } from "./floor.ts";
 import {
   countCommands,
   finish,
@@ -16,7 +17,10 @@ import {
 } from "./parts.ts";
 import { report } from "./report.ts";
 
-/** The whole workflow against a provider that costs nothing, beside a bare chain of as many stages. */
+/**
+ * The whole workflow against a provider that costs nothing, beside a bare chain of as many stages; and beside that chain
+ * with the least that has to be done for the workflow, which is as near as any program could come.
+ */
 const REQUESTS = Number(process.env["BENCH_REQUESTS"] ?? 1_500);
 const commands = countCommands();
 const redis = await startRedis();
@@ -53,12 +57,25 @@ const rounds = Number(process.env["BENCH_ROUNDS"] ?? 3);
 const reference: number[] = [];
 const external: number[] = [];
 const sms: number[] = [];
+const floor: number[] = [];
 let commandsExternal = 0;
 let commandsSms = 0;
 for (let round = 0; round < rounds; round++) {
   reference.push(
     (await runReferenceChain({ redisUrl: redis.url, stages: STAGE_NAMES.length, requests: REQUESTS })).perSecond,
   );
+  const least = await createFloor({ oneshotUrl, original: files.original, dir: scratch() });
+  floor.push(
+    (
+      await runReferenceChain({
+        redisUrl: redis.url,
+        stages: STAGE_NAMES.length,
+        requests: REQUESTS,
+        work: least.work,
+      })
+    ).perSecond,
+  );
+  await least.close();
   const first = await runPipeline("external");
   external.push(first.perSecond);
   commandsExternal = first.perRequest;
@@ -70,6 +87,9 @@ admin.disconnect();
 report("chain", {
   "requests/s, bare chain of as many stages (reference)": median(reference),
   "requests/s, workflow, external authentication": median(external),
+  "requests/s, chain with the least work of the workflow": median(floor),
+  "ratio, chain with the least work": median(floor) / median(reference),
+  "ratio, workflow against the least work": median(external) / median(floor),
   ratio: median(external) / median(reference),
   "requests/s, workflow with codes": median(sms),
   "ratio with codes": median(sms) / median(reference),
