@@ -1,6 +1,16 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { Redis } from "ioredis";
@@ -18,6 +28,9 @@ export interface RedisServer {
   stop(): Promise<void>;
 }
 
+/** So much before a cut is looked through for where commands begin. */
+const TAIL_BYTES = 4 << 20;
+
 /** A Redis of its own, on a port that stays; everything that it acknowledges is on disk. */
 export async function startRedisServer(dir: string): Promise<RedisServer> {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
@@ -34,7 +47,8 @@ export async function startRedisServer(dir: string): Promise<RedisServer> {
       "appendonly yes",
       "appendfsync always",
       "aof-load-truncated no",
-      "auto-aof-rewrite-percentage 0",
+      "auto-aof-rewrite-percentage 100", // as it is by default: a file of a gigabyte takes half a minute to read
+      "auto-aof-rewrite-min-size 64mb",
       "maxmemory-policy noeviction",
     ].join("\n"),
     { mode: 0o600 },
@@ -76,16 +90,39 @@ export async function startRedisServer(dir: string): Promise<RedisServer> {
     files: aofFiles,
     kill: () => end("SIGKILL"),
     cutTail(bytes) {
-      const path = aofFiles().find((name) => name.endsWith(".incr.aof"));
-      if (path === undefined) throw new Error("Redis has no append-only file");
-      const content = readFileSync(path);
-      const keep = boundaryBefore(content, content.length - bytes);
-      truncateSync(path, keep);
-      return content.length - keep;
+      const number = (name: string) => Number(/\.(\d+)\.incr\.aof$/.exec(name)?.[1] ?? 0);
+      const path = aofFiles().reduce((last, name) => (number(name) > number(last) ? name : last), "");
+      if (number(path) === 0) throw new Error("Redis has no append-only file");
+      const { size } = statSync(path);
+      const from = Math.max(size - bytes - TAIL_BYTES, 0);
+      const tail = slice(path, from, size);
+      const start = from === 0 ? 0 : firstAfterTransaction(tail);
+      const kept = from + start + boundaryBefore(tail.subarray(start), tail.length - start - bytes);
+      truncateSync(path, kept);
+      return size - kept;
     },
     start,
     stop: () => end("SIGTERM"),
   };
+}
+
+function slice(path: string, from: number, to: number): Buffer {
+  const file = openSync(path, "r");
+  try {
+    const bytes = Buffer.alloc(to - from);
+    readSync(file, bytes, 0, bytes.length, from);
+    return bytes;
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** A place in a piece of the file where a command begins and no transaction is open. */
+function firstAfterTransaction(piece: Buffer): number {
+  const exec = "*1\r\n$4\r\nEXEC\r\n";
+  const at = piece.indexOf(exec, 0, "latin1");
+  if (at < 0) throw new Error("no transaction ends in this piece of the append-only file");
+  return at + exec.length;
 }
 
 /** The last place at or before `at` where a command ends and no transaction is open. */

@@ -9,6 +9,9 @@ import { startPeople } from "./people.ts";
 import { randomFrom } from "./random.ts";
 import { type Amounts, amountsFor, makeSchedule, type Mishap } from "./schedule.ts";
 
+/** Upstream systems go on trying for this long after the last one has begun. */
+const POSTED_WITHIN_MS = 300_000;
+
 export interface Options {
   requests: number;
   seed: number;
@@ -266,7 +269,7 @@ async function handIn(
   for (const [n, wish] of wishes.entries()) {
     await pause(Math.max(sinceMs + (overMs * n) / wishes.length - Date.now(), 0));
     if (wish.way === "inbox") await drop(wish, inbox, stageDir);
-    else posting.push(post(wish, api, () => Date.now() - sinceMs > overMs + 120_000));
+    else posting.push(post(wish, api, () => Date.now() - sinceMs > overMs + POSTED_WITHIN_MS));
   }
   await Promise.all(posting);
 }

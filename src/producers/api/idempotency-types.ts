@@ -30,7 +30,7 @@ export type Begun =
   | { state: "yours"; earlier: Bound | undefined; claim: Claim };
 
 /** How long a claim lives without `extend`, in milliseconds: the longest a client waits after a crash of ours. */
-export const CLAIM_MS = 60_000;
+export const CLAIM_MS = 20_000;
 
 /** How long a finished key is remembered, at least, in milliseconds. */
 export const REMEMBER_MS = 24 * 3_600_000;
