@@ -1,5 +1,5 @@
 import { createHash, createHmac } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import { spawnSync } from "node:child_process";
 
@@ -264,19 +264,75 @@ function flawByPdfsig(path: string): string | undefined {
 }
 
 function findLeaks({ canariesPath, searched, dumpPath, dataDir }: Places): Leak[] {
-  const canaries = readJson(canariesPath) as { what: string; word: string }[];
+  const canaries = readJson(canariesPath) as Canary[];
+  const find = searchFor(canaries);
   const journal = [...walk(join(dataDir, "journal"))];
   const leaks: Leak[] = [];
   for (const path of [...searched, dumpPath, ...journal].filter(existsSync)) {
-    const text = readFileSync(path, "latin1");
-    leaks.push(...leaksIn(text, path, canaries));
+    const found = new Set<string>();
+    for (const text of pieces(path)) for (const what of find(text)) found.add(what);
+    leaks.push(...[...found].map((what) => ({ what, where: path })));
   }
   return leaks;
 }
 
-/** Digits count as found only where they stand alone: a code of six would be found in any large number. */
-export function leaksIn(text: string, where: string, canaries: readonly { what: string; word: string }[]): Leak[] {
-  const numbers = new Set(text.match(/(?<![\w+/.-])\d{4,8}(?![\w+/.-])/g) ?? []);
-  const found = canaries.filter(({ word }) => (/^\d+$/.test(word) ? numbers.has(word) : text.includes(word)));
-  return [...new Set(found.map(({ what }) => what))].map((what) => ({ what, where }));
+const PIECE_BYTES = 32 << 20;
+
+/** A file's text in pieces of whole lines. */
+function* pieces(path: string): Generator<string> {
+  const file = openSync(path, "r");
+  try {
+    const block = Buffer.alloc(PIECE_BYTES);
+    let rest = "";
+    for (let read; (read = readSync(file, block)) > 0;) {
+      const text = rest + block.toString("latin1", 0, read);
+      const end = text.lastIndexOf("\n") + 1;
+      yield text.slice(0, end);
+      rest = text.slice(end);
+    }
+    yield rest;
+  } finally {
+    closeSync(file);
+  }
+}
+
+export interface Canary {
+  what: string;
+  word: string;
+}
+
+/** So many letters of a word are looked for first: words of one kind begin alike, and there are few kinds. */
+const BEGINNING = 5;
+
+/** What of the canaries a text holds. Digits count only where they stand alone: a code would be found in any number. */
+export function searchFor(canaries: readonly Canary[]): (text: string) => Set<string> {
+  const numbers = new Map<string, string>();
+  const kinds = new Map<string, { words: Map<string, string>; lengths: Set<number> }>();
+  for (const { what, word } of canaries) {
+    if (/^\d+$/.test(word)) {
+      numbers.set(word, what);
+      continue;
+    }
+    const start = word.slice(0, BEGINNING);
+    const kind = kinds.get(start) ?? { words: new Map<string, string>(), lengths: new Set<number>() };
+    kinds.set(start, kind);
+    kind.words.set(word, what);
+    kind.lengths.add(word.length);
+  }
+  return (text) => {
+    const found = new Set<string>();
+    for (const [number] of text.matchAll(/(?<![\w+/.-])\d{4,8}(?![\w+/.-])/g)) {
+      const what = numbers.get(number);
+      if (what !== undefined) found.add(what);
+    }
+    for (const [start, { words, lengths }] of kinds) {
+      for (let at = text.indexOf(start); at >= 0; at = text.indexOf(start, at + 1)) {
+        for (const length of lengths) {
+          const what = words.get(text.slice(at, at + length));
+          if (what !== undefined) found.add(what);
+        }
+      }
+    }
+    return found;
+  };
 }
