@@ -1,4 +1,4 @@
-import type { Evidence, HandedIn, JournalEntry, LedgerEntry, RequestRecord } from "./evidence.ts";
+import type { Evidence, HandedIn, JournalEntry, LedgerEntry, RequestRecord, TreeFile } from "./evidence.ts";
 
 /** One broken promise, as one line for people. */
 export interface Violation {
@@ -47,6 +47,8 @@ interface Case {
 type Check = (all: All) => Iterable<string>;
 interface All extends Evidence {
   cases: Case[];
+  /** Files by their SHA-256. */
+  filesOf: (sha256: string | undefined) => readonly TreeFile[];
   linesOf: Map<string, JournalEntry[]>;
 }
 
@@ -54,7 +56,9 @@ interface All extends Evidence {
 export function findViolations(evidence: Evidence): Violation[] {
   const linesOf = Map.groupBy(evidence.journal.lines, ({ request }) => request);
   for (const lines of linesOf.values()) lines.sort((a, b) => a.version - b.version || a.atMs - b.atMs);
-  const all: All = { ...evidence, linesOf, cases: casesOf(evidence, linesOf) };
+  const byHash = Map.groupBy(evidence.files, ({ sha256 }) => sha256);
+  const filesOf = (sha256 = "") => byHash.get(sha256) ?? [];
+  const all: All = { ...evidence, linesOf, filesOf, cases: casesOf(evidence, linesOf) };
   return Object.entries(CHECKS).flatMap(([invariant, check]) =>
     [...check(all)].map((text) => ({ invariant, text: `${invariant}: ${text}` })),
   );
@@ -112,8 +116,7 @@ function replay(entries: readonly LedgerEntry[], look: (entry: LedgerEntry, ther
 }
 
 const CHECKS: Record<string, Check> = {
-  *I1({ handedIn, records, files }) {
-    const quarantined = files.filter(({ path }) => /^(failed|duplicates|inbox)\//.test(path));
+  *I1({ handedIn, records, filesOf }) {
     const recordsBy = Map.groupBy(
       [...records.values()].flatMap((record) => documentsOf(record).map(({ sha256 }) => ({ sha256, record }))),
       ({ sha256 }) => sha256,
@@ -121,7 +124,7 @@ const CHECKS: Record<string, Check> = {
     for (const { name, way, copies, usable, documents } of handedIn) {
       for (const { name: document, sha256 } of documents) {
         const own = (recordsBy.get(sha256) ?? []).map(({ record }) => record);
-        const aside = quarantined.filter((file) => file.sha256 === sha256);
+        const aside = filesOf(sha256).filter(({ path }) => /^(failed|duplicates|inbox)\//.test(path));
         // A request that ended otherwise has its files given back: these are not one more of them.
         const givenBack = own.filter(
           ({ phase, source }) => source === "inbox" && ENDS.includes(phase) && phase !== "done",
@@ -135,7 +138,7 @@ const CHECKS: Record<string, Check> = {
         const mustBe = own.filter(
           ({ source, phase }) => source === "inbox" || !["refused", "cancelled"].includes(phase),
         );
-        if (mustBe.length > 0 && !files.some((file) => file.sha256 === sha256 && !file.path.startsWith("inbox/"))) {
+        if (mustBe.length > 0 && filesOf(sha256).every(({ path }) => path.startsWith("inbox/"))) {
           yield `${name}/${document} has a record, and its bytes are nowhere`;
         }
       }
@@ -214,7 +217,7 @@ const CHECKS: Record<string, Check> = {
     yield* texts;
   },
 
-  *I6({ cases, files, linesOf }) {
+  *I6({ cases, filesOf, linesOf }) {
     const texts: string[] = [];
     for (const one of cases) {
       let isSigned = false;
@@ -233,10 +236,7 @@ const CHECKS: Record<string, Check> = {
             texts.push(`${nameOf(one)}: ${effect} after the signing, with ${there.size} documents there`);
           return;
         }
-        const sha256 = signed.get(uid);
-        const file = files.find(
-          (candidate) => candidate.sha256 === sha256 && candidate.path.startsWith(`signed/${one.record?.id}/`),
-        );
+        const file = filesOf(signed.get(uid)).find(({ path }) => path.startsWith(`signed/${one.record?.id}/`));
         if (!file) texts.push(`${nameOf(one)}: document ${uid} was deleted, and there is no signed file of it`);
         else if (file.bornMs > timeOf(entry) + 5)
           texts.push(`${nameOf(one)}: document ${uid} was deleted before ${file.path} was there`);
