@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Redis } from "ioredis";
+import { lookAt } from "../src/core/backoff.ts";
 import { toRequestId } from "../src/core/request.ts";
 
 const DAY_MS = 86_400_000;
@@ -59,7 +60,8 @@ function addCopy(redis: ReturnType<Redis["pipeline"]>, prefix: string, kept: Kep
   rest.createdMs -= DAY_MS;
   rest.waiting.sinceMs -= DAY_MS;
   rest.waiting.untilMs -= DAY_MS;
-  const lookMs = Date.now() + Math.floor(Math.random() * pauseMs);
+  const parkedMs = Date.now() - Math.floor(Math.random() * pauseMs);
+  const lookMs = lookAt(parkedMs, pauseMs);
   const head = [version, stage, phase, nudged, Number(updated) - DAY_MS];
   redis.set(`${prefix}:request:${id}`, [...head, JSON.stringify(rest)].join("|"));
   redis.rpush(`${prefix}:history:${id}`, ...kept.history);

@@ -1,3 +1,4 @@
+import { readdir } from "node:fs/promises";
 import { Redis } from "ioredis";
 import type { App } from "../src/app.ts";
 import { longestPauseMs } from "../src/queues/crowd.ts";
@@ -27,6 +28,8 @@ const REQUESTS = Number(process.env["BENCH_REQUESTS"] ?? 5_000);
 const SIZES = (process.env["BENCH_OPEN"] ?? "1000,10000,100000").split(",").map(Number);
 const SAMPLE = Number(process.env["BENCH_SAMPLE"] ?? 1_000);
 const IDLE_S = Number(process.env["BENCH_IDLE_S"] ?? 30);
+/** After the work before: the memory it took is given back by then. */
+const REST_MS = 15_000;
 /** So many events fill the streams of the queues, which are bounded: they are nobody's memory. */
 const FILLING = 400;
 
@@ -100,6 +103,13 @@ async function costPerRequest(
   return { cpuMs, commands: (commandsAfter - commands) / SAMPLE, perSecond: SAMPLE / seconds };
 }
 
+/** Until nothing of the work before is left: its documents are in the archive, a thousand every half minute. */
+async function comeToRest(app: App): Promise<void> {
+  const left = async () => (await readdir(app.folders.work)).filter((name) => name.startsWith("req-")).length;
+  await waitUntil(async () => (await left()) <= 1, 1_000);
+  await new Promise((resolve) => setTimeout(resolve, REST_MS));
+}
+
 async function idleShares(): Promise<{ ours: number; redis: number }> {
   const [before, startedMs] = [await cpuSeconds(), performance.now()];
   await new Promise((resolve) => setTimeout(resolve, IDLE_S * 1000));
@@ -132,6 +142,7 @@ for (const size of SIZES) {
   costs[`commands per request, ${size} open`] = cost.commands;
   costs[`requests/s, ${size} open`] = cost.perSecond;
 }
+await comeToRest(app);
 const idle = await idleShares();
 redis.disconnect();
 report("scale", {

@@ -61,7 +61,7 @@ const ORPHAN_SWEEP_MS = 30_000;
 /** Beyond the grace at the end: for what was interrupted to be written down, and for each of the last steps. */
 const CLOSE_MARGIN_MS = 2_500;
 const LAST_MS = 750;
-/** A thousand folders each: an hour for a hundred thousand requests, at next to no cost. */
+/** A thousand folders of work: an hour for a hundred thousand requests, at next to no cost. */
 const FOLDER_SWEEP_MS = 30_000;
 const PROBE_MS = 10_000;
 /** What stands before a provider says this in its place. @source RFC 9110 §15.6.3 to §15.6.5 */

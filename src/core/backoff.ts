@@ -25,3 +25,17 @@ export function growing(least: Duration, { upTo }: { upTo: Duration | number }):
   const upToMs = typeof upTo === "number" ? upTo : toMs(upTo);
   return (quietMs) => Math.min(Math.max(quietMs / 10, leastMs), upToMs);
 }
+
+/** A pause shorter than this is kept to the millisecond. */
+const EXACT_MS = 60_000;
+const MEETING_MS = 2_000;
+
+/**
+ * When a look that is to come after `pauseMs` takes place. Looks after long pauses are put off, by two seconds at the
+ * most, to times that all of them have in common: one waking of a worker then serves all that are due, where each on
+ * its own would cost several times as much.
+ */
+export function lookAt(atMs: number, pauseMs: number): number {
+  const dueMs = atMs + pauseMs;
+  return pauseMs < EXACT_MS ? dueMs : Math.ceil(dueMs / MEETING_MS) * MEETING_MS;
+}

@@ -6,11 +6,14 @@ import type { Documents } from "./documents.ts";
 
 /** What a crash left half done is nobody's after this, in milliseconds. */
 const STALE_MS = 24 * 3_600_000;
-/** Folders looked at in one round. */
+/** Folders looked at in one round; of those with results a part is enough, since nobody waits for what may go there. */
 const ROUND_MOST = 1_000;
+const SIGNED_SHARE = 1 / 10;
 const RECORDS_AT_ONCE = 100;
 /** A folder with this in it is the inbox's, which looks after it itself. */
 const CLAIM = "claim.json";
+/** Nobody can take these up again. */
+const OVER: ReadonlySet<string> = new Set(["done", "refused", "cancelled"]);
 
 /** What a round did. */
 export interface Swept {
@@ -70,17 +73,17 @@ export function createSweeper({
         if (begunMs === undefined || now() - begunMs < STALE_MS) continue;
         await documents.remove(id);
         swept.uploads += 1;
-      } else if (request.source === "api" && !(await isThere(join(documents.folder(id), CLAIM)))) {
-        await settle(request, swept);
-      }
+      } else if (request.source === "api") await settle(request, swept);
     }
   }
 
   async function settle({ id, phase, facts }: SignRequest, swept: Swept): Promise<void> {
+    // The disk is asked only about what is over: a hundred thousand that wait cost no look at it.
+    if (!OVER.has(phase) || (await isThere(join(documents.folder(id), CLAIM)))) return;
     if (phase === "done") {
       await documents.archive(id, StoredDocument.array().parse(facts["documents"]), archiveDir);
       swept.archived += 1;
-    } else if (phase === "refused" || phase === "cancelled") {
+    } else {
       await documents.remove(id);
       swept.removed += 1;
     }
@@ -90,7 +93,9 @@ export function createSweeper({
     /** One round. Throws what the disk or Redis says; the next round tries again. */
     async round(most = ROUND_MOST): Promise<Swept> {
       const swept: Swept = { partials: 0, uploads: 0, archived: 0, removed: 0 };
-      for (const name of await signed.next(most)) swept.partials += await removeStale(join(signedDir, name), now());
+      const signedMost = Math.ceil(most * SIGNED_SHARE);
+      for (const name of await signed.next(signedMost))
+        swept.partials += await removeStale(join(signedDir, name), now());
       const ids = await work.next(most);
       for (let n = 0; n < ids.length; n += RECORDS_AT_ONCE) await sweepWork(ids.slice(n, n + RECORDS_AT_ONCE), swept);
       return swept;

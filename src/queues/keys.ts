@@ -22,9 +22,9 @@ export function createKeys(prefix: string) {
     prefix,
     /** Prefix of BullMQ's own keys. */
     queues: `${prefix}:queue`,
-    /** The record: "version|stage|phase|nudgedMs|updatedMs|json". */
+    /** The record: "version|stage|phase|nudgedMs|updatedMs|json"; of one that is done the JSON is packed (packed.ts). */
     request: (id: RequestId) => `${prefix}:request:${id}`,
-    /** List of history lines (core/history.ts). */
+    /** List of history lines (core/history.ts), until the request is done: then they are with the record. */
     history: (id: RequestId) => `${prefix}:history:${id}`,
     /** Sorted set: every open request by the time at which it is overdue. */
     due: `${prefix}:due`,

@@ -7,6 +7,7 @@ import { changed, type Patch, RESTORER } from "../core/journal.ts";
 import { type RequestId, SignRequest } from "../core/request.ts";
 import { randomText } from "../core/random.ts";
 import { type Event, isEnd, move, phasesFor } from "../core/status.ts";
+import { pack, packedMark, unpack } from "./packed.ts";
 import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
 import type { Trail } from "./trail.ts";
 
@@ -85,21 +86,27 @@ export function createStore({
   redis.defineCommand("signpipePark", { numberOfKeys: 2, lua: script("park") });
   const scripts = redis as unknown as Scripts;
 
-  function toHeld([version = "", stage = "", phase = "", nudged = "0", updated = "0", json = "{}"]: string[]): Held {
-    const rest = JSON.parse(json) as object;
+  function toHeld(
+    id: RequestId,
+    [version = "", stage = "", phase = "", nudged = "0", updated = "0", text = "{}"]: string[],
+  ): Held {
+    const rest = JSON.parse(unpack(id, text).json) as object;
     const request = { ...rest, stage, phase, updatedMs: Number(updated) } as SignRequest;
     return { request, version, nudgedMs: Number(nudged) };
   }
 
-  function parse(value: string | null): Held | undefined {
-    if (value === null) return undefined;
+  function toFields(value: string): string[] {
     const fields = /^(\d+)\|([^|]*)\|([^|]*)\|(\d+)\|(\d+)\|(.*)$/s.exec(value);
     if (!fields) throw new PermanentError("A record in Redis is not readable", { code: "record-damaged" });
-    return toHeld(fields.slice(1));
+    return fields.slice(1);
+  }
+
+  function parse(id: RequestId, value: string | null): Held | undefined {
+    return value === null ? undefined : toHeld(id, toFields(value));
   }
 
   async function read(id: RequestId): Promise<Held | undefined> {
-    return parse(await redis.get(keys.request(id)));
+    return parse(id, await redis.get(keys.request(id)));
   }
 
   async function write(
@@ -124,7 +131,9 @@ export function createStore({
       change.fence?.lockKey ?? keys.due,
       ...wants,
     ];
-    const line = { atMs: updatedMs, event: change.event, stage, phase, ...pick(change) };
+    const json = JSON.stringify({ id, ...rest });
+    const line = encodeLine({ atMs: updatedMs, event: change.event, stage, phase, ...pick(change) }, next.createdMs);
+    const past = phase === "done" ? await linesOf(id) : undefined;
     const answer = await scripts.signpipeTransition(
       allKeys.length,
       ...allKeys,
@@ -133,8 +142,8 @@ export function createStore({
       stage,
       phase,
       updatedMs,
-      JSON.stringify({ id, ...rest }),
-      encodeLine(line, next.createdMs),
+      past ? pack(id, mark, json, [...past.lines, line]) : json,
+      line,
       isEnd(phase) ? "" : (change.lookMs ?? updatedMs) + MARGIN_MS,
       next.createdMs,
       change.fence?.token ?? "",
@@ -142,7 +151,8 @@ export function createStore({
       pk?.how ?? "",
       change.nudge ? "1" : "",
       floor ?? "",
-      `"mark":"${mark}"`,
+      past ? packedMark(mark) : `"mark":"${mark}"`,
+      past ? past.listed : "",
     );
     if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
     if (crashPoint && change.event === "intend") await crashPoint(`${change.note}:in-redis`, id);
@@ -202,18 +212,26 @@ export function createStore({
     return held.request;
   }
 
+  /** The lines of a history, and how many of them are in its list: that of what is done is with the record. */
+  async function linesOf(id: RequestId): Promise<{ lines: string[]; listed: number }> {
+    const listed = await redis.lrange(keys.history(id), 0, -1);
+    if (listed.length > 0) return { lines: listed, listed: listed.length };
+    const value = await redis.get(keys.request(id));
+    return { lines: (value !== null && unpack(id, toFields(value)[5] ?? "").history) || [], listed: 0 };
+  }
+
   async function historyOf({ id, createdMs }: SignRequest): Promise<HistoryLine[]> {
-    const lines = await redis.lrange(keys.history(id), 0, -1);
-    return lines.map((line) => (line.startsWith("@") ? decodeLine(line.slice(1), 0) : decodeLine(line, createdMs)));
+    return decoded((await linesOf(id)).lines, createdMs);
   }
 
   /** The history that is there together with `lines`, each once. Safe to repeat. */
   async function restoreHistory(request: SignRequest, lines: HistoryLine[]): Promise<void> {
     const { id, createdMs } = request;
-    const there = await historyOf(request);
+    const { lines: encoded, listed } = await linesOf(id);
+    const there = decoded(encoded, createdMs);
     const known = new Set(there.map((line) => encodeLine(line, createdMs)));
     const missing = lines.filter((line) => !known.has(encodeLine(line, createdMs)));
-    if (missing.length === 0) return;
+    if (missing.length === 0 && listed === there.length) return;
     const all = [...there, ...missing].sort((a, b) => a.atMs - b.atMs);
     await redis
       .multi()
@@ -265,7 +283,7 @@ export function createStore({
         line,
         STARTABLE,
       );
-      return answer ? toHeld(answer) : undefined;
+      return answer ? toHeld(id, answer) : undefined;
     },
 
     /** Applies `change` to the record as it was read. Throws IllegalMove, or Conflict when it is not that any more. */
@@ -366,8 +384,9 @@ export function createStore({
     async readHeld(ids: RequestId[]): Promise<Map<RequestId, Held>> {
       const values = ids.length === 0 ? [] : await redis.mget(ids.map((id) => keys.request(id)));
       const pairs = values.flatMap((value, i): [RequestId, Held][] => {
-        const held = parse(value);
-        return held ? [[ids[i] ?? "", held]] : [];
+        const id = ids[i] ?? "";
+        const held = parse(id, value);
+        return held ? [[id, held]] : [];
       });
       return new Map(pairs);
     },
@@ -375,7 +394,7 @@ export function createStore({
     async readMany(ids: RequestId[]): Promise<SignRequest[]> {
       if (ids.length === 0) return [];
       const values = await redis.mget(ids.map((id) => keys.request(id)));
-      return values.flatMap((value) => parse(value)?.request ?? []);
+      return values.flatMap((value, i) => parse(ids[i] ?? "", value)?.request ?? []);
     },
 
     /** Up to `limit` ids of a group with their creation times, newest first, from `fromMs` down. */
@@ -413,6 +432,10 @@ function pkChange(
   if (is !== undefined && before && isEnd(before.phase)) return { value: is, how: "set" };
   if (was !== undefined && is === undefined) return { value: was, how: "drop" };
   return undefined;
+}
+
+function decoded(lines: readonly string[], createdMs: number): HistoryLine[] {
+  return lines.map((line) => (line.startsWith("@") ? decodeLine(line.slice(1), 0) : decodeLine(line, createdMs)));
 }
 
 function pick({ by, note }: Change): { by?: string; note?: string } {

@@ -4,7 +4,7 @@ import type { CrashPoint, EffectBoundary } from "../core/crash-point.ts";
 import { toMs } from "../core/duration.ts";
 import { type Failure, type Pause, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
 import { Ended, SentBack, Waiting, waitFor } from "../core/outcome.ts";
-import { growing } from "../core/backoff.ts";
+import { growing, lookAt } from "../core/backoff.ts";
 import type { SignRequest } from "../core/request.ts";
 import type { AnyStage, Log, Run } from "../core/stage.ts";
 import { isEnd } from "../core/status.ts";
@@ -473,7 +473,7 @@ async function runStage<Tools extends object>({
       return await end(new Ended(wait.expires, code, `The ${wait.what} did not come in time`));
     }
     const quietMs = atMs - Math.max(sinceMs, held.nudgedMs);
-    const lookMs = Math.min(atMs + wait.pollMs(quietMs), untilMs);
+    const lookMs = Math.min(lookAt(atMs, wait.pollMs(quietMs)), untilMs);
     const shown = held.request.waiting?.detail === wait.detail && !wait.facts;
     const settled = !open && held.request.intent !== undefined;
     if (!same || !shown || settled || held.request.phase !== "waiting") {

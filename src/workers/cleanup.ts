@@ -31,6 +31,7 @@ const Gives = z.object({
   providerStatus: z.null().optional(),
   wrongCodes: z.null().optional(),
   fetchedMs: z.null().optional(),
+  videoidLink: z.null().optional(),
 });
 
 /**
@@ -90,7 +91,8 @@ async function afterSuccess(run: Run<Tools, Facts>) {
   const given = { removedMs: now() };
   await writeEvidence(run, given);
   await vault.erase(requestId);
-  const steps = { uploaded: null, begun: null, providerStatus: null, wrongCodes: null, fetchedMs: null };
+  const link = { videoidLink: null }; // nobody may follow it any more
+  const steps = { uploaded: null, begun: null, providerStatus: null, wrongCodes: null, fetchedMs: null, ...link };
   return { ...given, ...steps }; // the evidence has it: what is done is kept short
 }
 

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
 import { startSimulator } from "../../src/simulator/index.ts";
+import { unpacked } from "../helpers/unpacked.ts";
 import { check } from "./checker.ts";
 import type { DumpedKey, HandedIn } from "./evidence.ts";
 import { type Fleet, startFleet } from "./fleet.ts";
@@ -198,7 +199,7 @@ async function readKey(redis: Redis, key: string): Promise<DumpedKey> {
   const type = await redis.type(key);
   switch (type) {
     case "string":
-      return { type, value: (await redis.get(key)) ?? "" };
+      return { type, value: unpacked(key, (await redis.get(key)) ?? "") };
     case "hash":
       return { type, value: await redis.hgetall(key) };
     case "list":

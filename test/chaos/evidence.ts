@@ -145,13 +145,13 @@ function readDump(path: string): Map<string, DumpedKey> {
   return new Map(lines.map(({ key, ...value }) => [key, value]));
 }
 
-/** Records are strings "version|stage|phase|nudged|updated|json". */
+/** Records are strings "version|stage|phase|nudged|updated|json"; a history may follow, on lines of its own. */
 export function recordsOf(dump: Evidence["dump"], prefix: string): Evidence["records"] {
   const records: Evidence["records"] = new Map();
   for (const [key, entry] of dump) {
     if (!key.startsWith(`${prefix}:request:`) || entry.type !== "string") continue;
     const [version = "", stage = "", phase = "", , , ...json] = entry.value.split("|");
-    const rest = JSON.parse(json.join("|")) as RequestRecord;
+    const rest = JSON.parse(json.join("|").split("\n", 1)[0] ?? "") as RequestRecord;
     records.set(rest.id, { ...rest, version: Number(version), stage, phase });
   }
   return records;

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Redis } from "ioredis";
+import { unpacked } from "./unpacked.ts";
 
 /** A value that nobody has twice, standing for something secret or personal. */
 export interface Canary {
@@ -108,7 +109,7 @@ async function contentOf(redis: Redis, key: string): Promise<string> {
   const type = await redis.type(key);
   switch (type) {
     case "string":
-      return (await redis.get(key)) ?? "";
+      return unpacked(key, (await redis.get(key)) ?? "");
     case "hash":
       return Object.entries(await redis.hgetall(key)).join("\n");
     case "list":

@@ -138,6 +138,22 @@ test.each(["refused", "cancelled"] as const)("those of one that was %s go", asyn
   expect(readdirSync(at("archive"))).toEqual([]);
 });
 
+test.each(["queued", "waiting", "failed"] as const)("a request that is %s costs no look at the disk", async (phase) => {
+  const id = await upload(0);
+  record(id, { phase });
+  const looked: string[] = [];
+  const { folder } = documents;
+  documents.folder = (one) => {
+    looked.push(one);
+    return folder(one);
+  };
+  await sweeper().round();
+  expect(looked).toEqual([]);
+  record(id, { phase: "done" });
+  await sweeper().round();
+  expect(looked).toEqual([id]);
+});
+
 test("a round is bounded, and the next one goes on where it stopped", async () => {
   for (let n = 0; n < 25; n++) await upload(2 * DAY_MS);
   const { round, stop } = sweeper();
@@ -148,6 +164,20 @@ test("a round is bounded, and the next one goes on where it stopped", async () =
   // A pass that is through begins anew.
   await upload(2 * DAY_MS);
   expect((await round(10)).uploads + (await round(10)).uploads).toBe(1);
+  await stop();
+});
+
+test("of the folders of results a tenth is looked at in a round, and all of them in ten", async () => {
+  for (let n = 0; n < 20; n++) {
+    const id = newId();
+    mkdirSync(at("signed", id));
+    writeFileSync(at("signed", id, ".AbCdEfGhIjKl.part"), "x");
+    age(at("signed", id, ".AbCdEfGhIjKl.part"), DAY_MS + 60_000);
+  }
+  const { round, stop } = sweeper();
+  const swept = [];
+  for (let n = 0; n < 10; n++) swept.push((await round(20)).partials);
+  expect(swept).toEqual(Array.from({ length: 10 }, () => 2));
   await stop();
 });
 

@@ -306,6 +306,19 @@ describe("a wait", () => {
     expect((await toy.store.get(id)).failure?.code).toBe("word-expired");
   });
 
+  test("for long is looked at together with others, so that one waking serves them all", async () => {
+    const toy = await startToy([
+      stage("one", () => Promise.resolve(waitFor("word", { whose: "signer", poll: () => 3_600_000, within: "2h" }))),
+    ]);
+    toy.work();
+    const ids = [await toy.submit(), await toy.submit(), await toy.submit()];
+    for (const id of ids) await toy.reaches(id, "one", "waiting");
+    const parked = () => toy.redis.zrange(`${toy.keys.queues}:one:delayed`, "0", "-1", "WITHSCORES");
+    await expect.poll(async () => (await parked()).length, { timeout: 10_000 }).toBe(6);
+    const times = (await parked()).filter((_, n) => n % 2 === 1).map((score) => Math.floor(Number(score) / 0x1000));
+    expect(times.map((ms) => ms % 2_000)).toEqual([0, 0, 0]);
+  });
+
   test("that goes on unchanged writes no history", async () => {
     let looks = 0;
     const toy = await startToy([

@@ -17,6 +17,7 @@ import { sign } from "../../src/workers/sign.ts";
 import type { Policy, Tools } from "../../src/workers/stage.ts";
 import { upload } from "../../src/workers/upload.ts";
 import { silent, startToy, submission } from "../helpers/toy.ts";
+import { unpacked } from "../helpers/unpacked.ts";
 import { createPaperProvider } from "./paper-provider.ts";
 
 const DAY_MS = 86_400_000;
@@ -170,12 +171,14 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
       }) as [unknown, string[], string | null, Record<string, string>, ...(string | null)[]];
       const held = await store.read(id);
       if (!held) throw new Error(`${id} is gone`);
-      const raw = String(answers[0]?.[1]);
+      const [raw = "", ...packed] = unpacked(keys.request(id), String(answers[0]?.[1])).split("\n");
       const [version = "", stage = "", phaseText = ""] = raw.split("|", 3);
       const phase = phaseText as Phase;
       const record = JSON.parse(raw.slice(raw.indexOf("{"))) as { mark: string; facts: { requestPk?: number } };
 
-      demand(Number(version) === lines.length, `version ${version} with ${lines.length} lines of history`);
+      demand(phase !== "done" || lines.length === 0, "what is done has its history in a list");
+      const count = lines.length + packed.length;
+      demand(Number(version) === count, `version ${version} with ${count} lines of history`);
       const groups = GROUPS.filter((_, i) => inGroups[i] !== null);
       demand(groups.join() === groupOf(phase), `${phase} is in the index of ${groups.join() || "nobody"}`);
       demand((due === null) === isEnd(phase), `${phase} with due time ${String(due)}`);

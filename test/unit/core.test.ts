@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { exponential, growing } from "../../src/core/backoff.ts";
+import { exponential, growing, lookAt } from "../../src/core/backoff.ts";
 import { type Duration, toMs } from "../../src/core/duration.ts";
 import { isFailure, PermanentError, RetryableError, toFailure } from "../../src/core/errors.ts";
 import { decodeLine, encodeLine } from "../../src/core/history.ts";
@@ -35,6 +35,16 @@ describe("backoff", () => {
   test("a wait looks less and less often, within its bounds", () => {
     const poll = growing("2s", { upTo: "15m" });
     expect([0, 30_000, 600_000, 86_400_000].map(poll)).toEqual([2_000, 3_000, 60_000, 900_000]);
+  });
+
+  test("looks after long pauses meet every two seconds and are never early, those after short ones come on time", () => {
+    const atMs = 1_795_702_577_279;
+    expect([50, 2_000, 59_999].map((pauseMs) => lookAt(atMs, pauseMs) - atMs)).toEqual([50, 2_000, 59_999]);
+    const put = Array.from({ length: 500 }, (_, n) => lookAt(atMs + n * 37, 900_000));
+    const late = put.map((at, n) => at - (atMs + n * 37 + 900_000));
+    expect(Math.min(...late)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...late)).toBeLessThan(2_000);
+    expect(new Set(put).size).toBeLessThanOrEqual(11);
   });
 });
 
