@@ -212,6 +212,7 @@ export function createApp({
       redis: patient,
       keys,
       masterKey,
+      rememberMs: REMEMBER_MS,
       signerOf: results.signerOf,
     }),
     log,

@@ -35,6 +35,8 @@ export const JournalLine = z.object({
   patch: z.record(z.string(), z.unknown()).optional(),
   by: z.string().optional(),
   note: z.string().optional(),
+  /** At the beginning: the caller's Idempotency-Key and the fingerprint of what came with it, encrypted. */
+  idempotency: z.string().optional(),
 });
 export type JournalLine = z.infer<typeof JournalLine>;
 

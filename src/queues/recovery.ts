@@ -69,7 +69,7 @@ export function createRecovery({
   store: Store;
   queues: Queues;
   /** Puts back what Redis keeps of a request beside its record, where it has lost it. */
-  restoreAround: (request: SignRequest) => Promise<unknown>;
+  restoreAround: (request: SignRequest, lines: readonly JournalLine[]) => Promise<unknown>;
   log: Log;
 }) {
   /** Requests with changes since `sinceMs` that Redis does not know, those that began first before the others. */
@@ -139,7 +139,7 @@ export function createRecovery({
       return false;
     }
     try {
-      await restoreAround(request);
+      await restoreAround(request, lines);
       const { request: restored } = await store.restore(request, held, newestVersion, toHistory(lines));
       if (!isEnd(restored.phase)) await queues.revive(restored.stage, id, { now: true });
       log.warn({ requestId: id, stage: restored.stage, code: "restored", how }, "request restored from the journal");
