@@ -67,7 +67,7 @@ const LAST_MS = 750;
 const FOLDER_SWEEP_MS = 30_000;
 /** The journal's older files are looked through this often, and once soon after the start: it may not run for long. */
 const CHECKPOINT_MS = 3_600_000;
-const CHECKPOINT_SOON_MS = 60_000;
+const CHECKPOINT_SOON_MS = 5_000;
 const PROBE_MS = 10_000;
 /** What stands before a provider says this in its place. @source RFC 9110 §15.6.3 to §15.6.5 */
 const AWAY = [502, 503, 504];
@@ -419,6 +419,7 @@ export function createApp({
         clearInterval(tidyTimer);
         clearTimeout(soon);
         clearInterval(checkTimer);
+        checkpointer.stop();
         await Promise.all([reconciler.stop(), callbacks.stop(), sweeping, tidying, checking]);
         await sweeper.stop();
         await teller.close();

@@ -7,7 +7,6 @@ import { RequestId, type ResultFile, type SignRequest } from "../core/request.ts
 import type { RequestPk } from "../core/signing.ts";
 import { isEnd } from "../core/status.ts";
 import { readJournal } from "../files/journal.ts";
-import type { Flaw } from "../files/journal-file.ts";
 import { createLog } from "../log.ts";
 import { createProvider } from "../provider/client.ts";
 import { createRecovery, type ReadLines } from "../queues/recovery.ts";
@@ -91,14 +90,15 @@ async function checkJournal({ journalKey: key }: Patient, stores: Stores): Promi
     return [warn(check, "It cannot be checked without the master key.", "Set MASTER_KEY, or run this where it is.")];
   }
   const dir = folders.journal;
-  let journal = { flaws: [] as Flaw[], lines: 0, left: 0 };
+  let journal: Awaited<ReturnType<typeof readJournal>> | undefined;
   const readLines: ReadLines = async (each, span) => {
-    journal = await readJournal({ dir, key, each, ...span });
+    const read = await readJournal({ dir, key, each, ...span });
+    journal ??= read; // later ones look for the lines of some requests, and leave out more
   };
   const recovery = createRecovery({ store, queues, restoreAround: () => Promise.resolve(), log: createLog("silent") });
   const lost: string[] = [];
   for await (const { id } of recovery.compare(readLines, Date.now() - LOOK_BACK_MS)) lost.push(id);
-  const { flaws, lines, left } = journal;
+  const { flaws = [], lines = 0, left = 0 } = journal ?? {};
   const older = left > 0 ? `; ${left} older files are there (signpipe verify --all reads them)` : "";
   const found: Finding[] = [];
   if (flaws.length > 0) {

@@ -122,6 +122,7 @@ export function createCheckpointer({
   now?: () => number;
 }) {
   const secret = toKeyObject(key);
+  let isStopped = false;
 
   /** Reads a file. Undefined when somebody may be writing to it, or when it is not whole: that is to be told each time. */
   async function look(file: string, ended: Map<RequestId, boolean>): Promise<Known | undefined> {
@@ -181,6 +182,7 @@ export function createCheckpointer({
       const ended = new Map<RequestId, boolean>();
       const added: Known[] = [];
       for (const file of names) {
+        if (isStopped) return { added: 0, over: 0 };
         if (known.has(file) || added.length === FILES_MOST) continue;
         const found = await look(file, ended);
         if (found) added.push(found);
@@ -192,6 +194,10 @@ export function createCheckpointer({
         await replaceDurably(join(dir, CHECKPOINT), toText(json, macOf(secret, BEFORE, json)));
       }
       return { added: added.length, over: files.filter(({ open }) => open.length === 0).length };
+    },
+    /** A round that is on its way ends after the file that it reads, for nothing. */
+    stop(): void {
+      isStopped = true;
     },
   };
 }

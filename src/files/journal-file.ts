@@ -6,8 +6,8 @@ const OPENING_MOST = 1 << 18;
 /** As much as nearly all openings have. */
 const OPENING_SHORT = 1 << 12;
 const LINE_MOST = 1 << 20;
-/** What is read at once. */
-const PIECE_BYTES = 1 << 20;
+/** What is read at once: a few milliseconds of work, between which the process gets to other things. */
+const PIECE_BYTES = 1 << 18;
 const FORMAT = "signpipe-journal/1";
 const NAME = /^\d{8}T\d{9}Z-[\w-]{8}\.jsonl$/;
 const NEWLINE = 0x0a;

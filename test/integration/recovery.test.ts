@@ -1,3 +1,5 @@
+import { existsSync, readdirSync, readFileSync, utimesSync } from "node:fs";
+import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { createApp } from "../../src/app.ts";
 import { foldLines } from "../../src/core/journal.ts";
@@ -323,6 +325,24 @@ test("what Redis lost is put back from files that a start does not read, as far 
     message: expect.stringMatching(/ 2 requests/),
   });
 });
+
+test("who keeps house looks through the journal's older files by itself, soon after the start", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  const { settings, folders } = house.app;
+  const { keyRing, redisUrl, oneshotUrl } = house;
+  const id = await house.submit();
+  await house.app.close();
+  const [file = ""] = readdirSync(folders.journal);
+  const hourAgo = Date.now() / 1000 - 3_600;
+  utimesSync(join(folders.journal, file), hourAgo, hourAgo);
+  const next = createApp({ settings, keyRing, redisUrl, oneshotUrl, log: createLog("silent") });
+  onTestFinished(() => next.close());
+  await next.ready();
+  next.startKeeping();
+  const path = join(folders.journal, "checkpoint.json");
+  await expect.poll(() => existsSync(path), { timeout: 15_000 }).toBe(true);
+  expect(JSON.parse(readFileSync(path, "utf8"))).toMatchObject({ files: [{ file, open: [id] }] });
+}, 30_000);
 
 test("a request that could not be written down was not accepted, and is not taken up", async () => {
   const house = await startHouse({ ...AUTO, work: false });

@@ -249,6 +249,14 @@ describe("a round that comes to no end does no harm:", () => {
     expect(readdirSync(dir)).not.toContain(".AAAAAAAAAAAA.part");
     expect(await read({ fromMs: 9_000 })).toMatchObject({ lines: "", flaws: [] });
   });
+  test("its process is stopped: it ends, for nothing", async () => {
+    for (let n = 1; n < 4; n++) await written([ONE, n, "queued", n]);
+    const { round, stop } = keeper();
+    const ended = round();
+    stop();
+    expect(await ended).toEqual({ added: 0, over: 0 });
+    expect(readdirSync(dir)).not.toContain("checkpoint.json");
+  });
   test("others are at it, too", async () => {
     for (let n = 1; n < 7; n++) await written([ONE, n, "queued", n]);
     await Promise.all([1, 2, 3].map(() => keeper({ [ONE]: "done" }).round()));
