@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { PDFDocument } from "@cantoo/pdf-lib";
 import { Redis } from "ioredis";
-import { type App, createApp } from "../src/app.ts";
+import { type App, createApp, type Doubles } from "../src/app.ts";
 import { readSettings } from "../src/config.ts";
 import { toRequestId } from "../src/core/request.ts";
 import { findRedis, type RunningRedis } from "../src/embedded/redis.ts";
@@ -146,6 +146,7 @@ export async function startApp(
   redisUrl: string,
   oneshotUrl: string,
   more: Record<string, string> = {},
+  doubles: Doubles = {},
 ): Promise<{ app: App; dataDir: string; prefix: string }> {
   const dataDir = more["DATA_DIR"] ?? scratch();
   const prefix = more["REDIS_PREFIX"] ?? `{bench-${randomBytes(4).toString("hex")}}`;
@@ -167,7 +168,8 @@ export async function startApp(
     },
     { envFile: "/nowhere" },
   );
-  const app = createApp({ settings, keyRing: readKeys(settings), redisUrl, oneshotUrl, log: createLog("silent") });
+  const keyRing = readKeys(settings);
+  const app = createApp({ settings, keyRing, redisUrl, oneshotUrl, log: createLog("silent"), doubles });
   undo.push(() => app.close({ graceMs: 2_000 }));
   await app.ready();
   return { app, dataDir, prefix };

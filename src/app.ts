@@ -8,7 +8,9 @@ import { PermanentError } from "./core/errors.ts";
 import { isEnd } from "./core/status.ts";
 import { deriveKey, type KeyRing } from "./keys.ts";
 import { createInstance } from "./files/instance.ts";
-import { createJournal, type Journal, readJournal } from "./files/journal.ts";
+import { createCheckpointer } from "./files/checkpoint.ts";
+import { createJournal, type Journal, readJournal, readOpenRequests } from "./files/journal.ts";
+import type { Flaw } from "./files/journal-file.ts";
 import { createSpare } from "./files/spare.ts";
 import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
@@ -63,6 +65,9 @@ const CLOSE_MARGIN_MS = 2_500;
 const LAST_MS = 750;
 /** A thousand folders of work: an hour for a hundred thousand requests, at next to no cost. */
 const FOLDER_SWEEP_MS = 30_000;
+/** The journal's older files are looked through this often, and once soon after the start: it may not run for long. */
+const CHECKPOINT_MS = 3_600_000;
+const CHECKPOINT_SOON_MS = 5_000;
 const PROBE_MS = 10_000;
 /** What stands before a provider says this in its place. @source RFC 9110 §15.6.3 to §15.6.5 */
 const AWAY = [502, 503, 504];
@@ -120,14 +125,16 @@ export function createApp({
   const journal = doubles.journal ?? createJournal({ dir: folders.journal, key: journalKey, log });
   const trail = createTrail(journal);
   const flawsTold = new Set<string>();
-  const readJournalLines: ReadLines = async (each) => {
-    const { flaws } = await readJournal({ dir: folders.journal, key: journalKey, each });
+  const readJournalLines: ReadLines = async (each, span) => {
+    tellFlaws((await readJournal({ dir: folders.journal, key: journalKey, each, ...span })).flaws);
+  };
+  function tellFlaws(flaws: readonly Flaw[]): void {
     for (const { file, line, code } of flaws) {
       if (flawsTold.has(`${file}:${line}`)) continue;
       flawsTold.add(`${file}:${line}`);
       log.error({ file, line, code }, "the journal is not whole; see signpipe verify --all");
     }
-  };
+  }
   const spare = createSpare({ dir: folders.work });
   const inside = createCore(patient);
   const outside = createCore(prompt);
@@ -205,6 +212,7 @@ export function createApp({
       redis: patient,
       keys,
       masterKey,
+      rememberMs: REMEMBER_MS,
       signerOf: results.signerOf,
     }),
     log,
@@ -215,13 +223,9 @@ export function createApp({
     keys,
     instance: createInstance(settings.DATA_DIR),
     openRequests: async () => {
-      const open = new Map<string, { version: number; open: boolean }>();
-      await readJournalLines((line) => {
-        if (line.version >= (open.get(line.request)?.version ?? 0)) {
-          open.set(line.request, { version: line.version, open: !isEnd(line.phase) });
-        }
-      });
-      return [...open.values()].filter((one) => one.open).length;
+      const { open, flaws } = await readOpenRequests({ dir: folders.journal, key: journalKey });
+      tellFlaws(flaws);
+      return open.size;
     },
     mend: (sinceMs) => recovery.mend(readJournalLines, sinceMs),
     unfit: redisWatch.unfit,
@@ -390,10 +394,33 @@ export function createApp({
           log.warn({ code: "sweep-failed", reason: code }, "folders not tidied");
         }
       }
+      const checkpointer = createCheckpointer({
+        dir: folders.journal,
+        key: journalKey,
+        readMany: inside.store.readMany,
+      });
+      let checking: Promise<unknown> = Promise.resolve();
+      const soon = setTimeout(check, CHECKPOINT_SOON_MS);
+      const checkTimer = setInterval(check, CHECKPOINT_MS);
+      function check(): void {
+        checking = checking.then(async () => {
+          if (!gate.isOpen()) return; // what is over is asked of Redis
+          try {
+            const kept = await checkpointer.round();
+            if (kept.added > 0) log.info(kept, "journal files looked through");
+          } catch (error) {
+            const { code = "unexpected" } = error as { code?: string };
+            log.warn({ code: "checkpoint-failed", reason: code }, "journal files not looked through");
+          }
+        });
+      }
       closers.push(async () => {
         clearInterval(timer);
         clearInterval(tidyTimer);
-        await Promise.all([reconciler.stop(), callbacks.stop(), sweeping, tidying]);
+        clearTimeout(soon);
+        clearInterval(checkTimer);
+        checkpointer.stop();
+        await Promise.all([reconciler.stop(), callbacks.stop(), sweeping, tidying, checking]);
         await sweeper.stop();
         await teller.close();
       });

@@ -6,7 +6,7 @@ import { isFailure } from "../core/errors.ts";
 import { RequestId, type ResultFile, type SignRequest } from "../core/request.ts";
 import type { RequestPk } from "../core/signing.ts";
 import { isEnd } from "../core/status.ts";
-import { type Flaw, readJournal } from "../files/journal.ts";
+import { readJournal } from "../files/journal.ts";
 import { createLog } from "../log.ts";
 import { createProvider } from "../provider/client.ts";
 import { createRecovery, type ReadLines } from "../queues/recovery.ts";
@@ -23,6 +23,8 @@ const ASKED_MOST = 500;
 const PAGE = 200;
 /** What changed a moment ago may be between two steps. */
 const MOMENT_MS = 10_000;
+/** Further back Redis is compared with the journal by `signpipe recover`, which takes as long as the journal is old. */
+const LOOK_BACK_MS = 7 * 86_400_000;
 /** A folder without a record may be one of an upload that is going on. */
 const UPLOAD_MS = 3_600_000;
 
@@ -88,14 +90,16 @@ async function checkJournal({ journalKey: key }: Patient, stores: Stores): Promi
     return [warn(check, "It cannot be checked without the master key.", "Set MASTER_KEY, or run this where it is.")];
   }
   const dir = folders.journal;
-  let journal = { flaws: [] as Flaw[], lines: 0 };
-  const readLines: ReadLines = async (each) => {
-    journal = await readJournal({ dir, key, each });
+  let journal: Awaited<ReturnType<typeof readJournal>> | undefined;
+  const readLines: ReadLines = async (each, span) => {
+    const read = await readJournal({ dir, key, each, ...span });
+    journal ??= read; // later ones look for the lines of some requests, and leave out more
   };
   const recovery = createRecovery({ store, queues, restoreAround: () => Promise.resolve(), log: createLog("silent") });
   const lost: string[] = [];
-  for await (const { id } of recovery.compare(readLines, 0)) lost.push(id);
-  const { flaws, lines } = journal;
+  for await (const { id } of recovery.compare(readLines, Date.now() - LOOK_BACK_MS)) lost.push(id);
+  const { flaws = [], lines = 0, left = 0 } = journal ?? {};
+  const older = left > 0 ? `; ${left} older files are there (signpipe verify --all reads them)` : "";
   const found: Finding[] = [];
   if (flaws.length > 0) {
     const { code = "", file = "" } = flaws[0] ?? {};
@@ -108,7 +112,7 @@ async function checkJournal({ journalKey: key }: Patient, stores: Stores): Promi
       todo: "Stop signpipe; signpipe recover tells what would be put back.",
     }),
   );
-  return found.length > 0 ? found : [ok(check, `${lines} lines, whole, and Redis knows them all`)];
+  return found.length > 0 ? found : [ok(check, `${lines} lines, whole, and Redis knows them all${older}`)];
 }
 
 /** Every open request has a job, and none is late. */

@@ -7,6 +7,7 @@ import { findRedis } from "../embedded/redis.ts";
 import { createJournal, readJournal } from "../files/journal.ts";
 import { deriveKey, findMasterKey } from "../keys.ts";
 import { createLog } from "../log.ts";
+import { REMEMBER_MS } from "../producers/api/idempotency-types.ts";
 import { createAround } from "../queues/around.ts";
 import { adopt } from "../queues/gate.ts";
 import { GROUPS } from "../queues/keys.ts";
@@ -114,7 +115,7 @@ async function work(stores: Stores, { yes, adopt: mayAdopt, incomplete }: Recove
     );
   }
   const readLines: ReadLines = (each) => readJournal({ dir: stores.folders.journal, key, each });
-  const restoreAround = createAround({ ...stores, signerOf: results.signerOf });
+  const restoreAround = createAround({ ...stores, rememberMs: REMEMBER_MS, signerOf: results.signerOf });
   const recovery = createRecovery({ store, queues, restoreAround, log: createLog("silent") });
   const rows: Row[] = [];
   const open: SignRequest[] = [];
@@ -226,7 +227,6 @@ function toCheck(rows: Row[], open: SignRequest[], strangers: RequestId[]): stri
   ];
   return [
     ...list.filter(([ids]) => ids.length > 0).map(([ids, say]) => say(some(ids))),
-    "Idempotency-Keys of the last day are forgotten: a caller that repeats a call now makes a second request. Have them look by reference first.",
     "Then start signpipe, and look with: signpipe doctor; signpipe verify --all.",
   ];
 }

@@ -5,7 +5,7 @@ import type { Settings } from "../config.ts";
 import { inOrder, type JournalLine } from "../core/journal.ts";
 import { RequestId } from "../core/request.ts";
 import { createDocuments } from "../files/documents.ts";
-import { readJournal } from "../files/journal.ts";
+import { readJournal, type Span } from "../files/journal.ts";
 import { createResults } from "../files/results.ts";
 import { deriveKey, findMasterKey } from "../keys.ts";
 import { CliError, EXIT, type Terminal } from "./terminal.ts";
@@ -31,16 +31,18 @@ export async function verify(
   }
   const masterKey = findMasterKey(settings);
   const key = masterKey && deriveKey(masterKey, "journal");
-  const read = (each: (line: JournalLine) => void) => readJournal({ dir: folders.journal, key, each });
+  const read = (each: (line: JournalLine) => void, span: Span = {}) =>
+    readJournal({ dir: folders.journal, key, each, ...span });
 
-  const references = new Map<RequestId, string | undefined>();
-  const chain = await read(({ request, first }) => {
-    if (first || !references.has(request)) references.set(request, first?.reference ?? references.get(request));
-  });
+  const known = new Map<RequestId, Known>();
+  const chain = await read((line) => known.set(line.request, noted(known.get(line.request), line)));
   for (const id of await readdir(folders.signed).catch(() => [])) {
-    if (RequestId.safeParse(id).success && !references.has(id)) references.set(id, undefined);
+    if (RequestId.safeParse(id).success && !known.has(id)) known.set(id, NOWHERE);
   }
-  const ids = all ? [...references.keys()].sort() : choose(wanted ?? "", references);
+  // By age, so that the lines of many are in few files.
+  const ids = all
+    ? [...known].sort(([, a], [, b]) => a.fromMs - b.fromMs).map(([id]) => id)
+    : choose(wanted ?? "", known);
 
   const places = {
     documents: createDocuments({ dir: folders.work }),
@@ -49,18 +51,20 @@ export async function verify(
     incremental: settings.ONESHOT_INCREMENTAL,
   };
   const requests: Verified[] = [];
+  let bad = 0;
   for (let at = 0; at < ids.length; at += MANY) {
-    const page = new Map(ids.slice(at, at + MANY).map((id): [RequestId, JournalLine[]] => [id, []]));
-    await read((line) => page.get(line.request)?.push(line));
+    const some = ids.slice(at, at + MANY).sort();
+    const page = new Map(some.map((id): [RequestId, JournalLine[]] => [id, []]));
+    await read((line) => page.get(line.request)?.push(line), spanOf(some, known));
     for (const [id, lines] of page) {
       lines.sort(inOrder);
       const verified = await verifyRequest(id, lines, places);
-      requests.push(verified);
-      if (!json) out.line(toLine(verified, out));
+      if (!verified.ok) bad += 1;
+      if (json) requests.push(verified);
+      else out.line(toLine(verified, out));
     }
   }
 
-  const bad = requests.filter(({ ok }) => !ok).length;
   const isWell = bad === 0 && chain.flaws.length === 0;
   if (json) {
     const journal = {
@@ -78,22 +82,47 @@ export async function verify(
   if (!key) err.line("signpipe: The journal's chain was not checked: that needs MASTER_KEY.");
   out.line();
   const checked = key ? `the journal's ${chain.lines} lines in ${chain.files} files` : "files";
-  if (isWell) out.line(out.paint("green", `All is well: ${requests.length} requests, and ${checked}.`));
+  if (isWell) out.line(out.paint("green", `All is well: ${ids.length} requests, and ${checked}.`));
   else
     out.line(
       out.paint(
         "red",
-        `${bad} of ${requests.length} requests, and ${chain.flaws.length} places of the journal, are not as they should be.`,
+        `${bad} of ${ids.length} requests, and ${chain.flaws.length} places of the journal, are not as they should be.`,
       ),
     );
   return isWell ? EXIT.done : EXIT.error;
 }
 
+/** What is kept of each request from the first reading: when its lines were written. */
+interface Known extends Required<Span> {
+  reference: string | undefined;
+}
+
+/** Of a request that has no lines. */
+const NOWHERE: Known = { reference: undefined, fromMs: Infinity, toMs: -Infinity };
+
+function noted({ reference, fromMs, toMs } = NOWHERE, { first, atMs }: JournalLine): Known {
+  return {
+    reference: first?.reference ?? reference,
+    fromMs: Math.min(fromMs, atMs),
+    toMs: Math.max(toMs, atMs),
+  };
+}
+
+function spanOf(ids: readonly RequestId[], known: ReadonlyMap<RequestId, Known>): Span {
+  let { fromMs, toMs } = NOWHERE;
+  for (const id of ids) {
+    const one = known.get(id) ?? NOWHERE;
+    [fromMs, toMs] = [Math.min(fromMs, one.fromMs), Math.max(toMs, one.toMs)];
+  }
+  return { fromMs, toMs };
+}
+
 /** Ids may be shortened, and references work as well. */
-function choose(wanted: string, references: Map<RequestId, string | undefined>): RequestId[] {
-  const ids = [...references.keys()];
+function choose(wanted: string, known: ReadonlyMap<RequestId, Known>): RequestId[] {
+  const ids = [...known.keys()];
   const found = ids.filter(
-    (id) => id.startsWith(wanted) || id.slice(4).startsWith(wanted) || references.get(id) === wanted,
+    (id) => id.startsWith(wanted) || id.slice(4).startsWith(wanted) || known.get(id)?.reference === wanted,
   );
   if (found.length === 1) return found;
   const hint =

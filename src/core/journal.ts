@@ -35,6 +35,8 @@ export const JournalLine = z.object({
   patch: z.record(z.string(), z.unknown()).optional(),
   by: z.string().optional(),
   note: z.string().optional(),
+  /** At the beginning: the caller's Idempotency-Key and the fingerprint of what came with it, encrypted. */
+  idempotency: z.string().optional(),
 });
 export type JournalLine = z.infer<typeof JournalLine>;
 
@@ -61,8 +63,19 @@ export function changed(
   }) as SignRequest;
 }
 
+/** Without what is undefined or null; the object itself where there is none of that, as mostly. */
 function strip(object: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined && value !== null));
+  for (const name in object) {
+    if (isSet(object[name])) continue;
+    const left: Record<string, unknown> = {};
+    for (const [key, value] of Object.entries(object)) if (isSet(value)) left[key] = value;
+    return left;
+  }
+  return object;
+}
+
+function isSet(value: unknown): boolean {
+  return value !== undefined && value !== null;
 }
 
 /** Who restores a record: such a line holds all that was known by then, and is past every version there was. */
@@ -128,4 +141,41 @@ export function unknownLines(
     mark = line.before;
   }
   return lines.filter((line) => !known.has(line.mark) && (mark === undefined || line.version >= olderThan));
+}
+
+/** What is kept of a request's lines while they are read, in any order: not the lines, since a day has many. */
+export interface Tips {
+  /** States from which no line follows, of those that were read. */
+  tips: { mark: string; version: number }[];
+  /** States that lines follow from and whose own lines were not read. */
+  followed: string[];
+  /** The newest line that is a record which was put back: it took all older ones in. */
+  restored: number;
+  /** When the oldest and the newest line was written; the beginning of the request, where a line tells it. */
+  fromMs: number;
+  toMs: number;
+}
+
+/** Takes another line in. */
+export function noteTip(known: Tips | undefined, line: JournalLine): Tips {
+  const { mark, before, version, atMs } = line;
+  const fromMs = Math.min(atMs, line.first?.createdMs ?? atMs);
+  const noted = known ?? { tips: [], followed: [], restored: 0, fromMs, toMs: atMs };
+  noted.fromMs = Math.min(noted.fromMs, fromMs);
+  noted.toMs = Math.max(noted.toMs, atMs);
+  if (isRestored(line)) noted.restored = Math.max(noted.restored, version);
+  const at = noted.followed.indexOf(mark);
+  if (at >= 0) noted.followed.splice(at, 1);
+  else noted.tips.push({ mark, version });
+  if (before === undefined) return noted;
+  const tip = noted.tips.findIndex((one) => one.mark === before);
+  if (tip >= 0) noted.tips.splice(tip, 1);
+  else noted.followed.push(before);
+  return noted;
+}
+
+/** Whether `unknownLines` would find nothing, for a record with this mark. Where it is false, the lines have to tell. */
+export function isTip({ tips, restored }: Tips, mark: string | undefined): boolean {
+  const left = tips.filter(({ version }) => version >= restored);
+  return left.length === 1 && left[0]?.mark === mark;
 }

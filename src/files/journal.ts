@@ -1,31 +1,32 @@
-import { createHmac, createSecretKey, type KeyObject, randomBytes } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { type FileHandle, open, readdir, unlink } from "node:fs/promises";
+import { type KeyObject, randomBytes } from "node:crypto";
+import { type FileHandle, open, unlink } from "node:fs/promises";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { RetryableError } from "../core/errors.ts";
 import { JournalLine } from "../core/journal.ts";
+import type { RequestId } from "../core/request.ts";
 import type { Log } from "../core/stage.ts";
+import { isEnd } from "../core/status.ts";
+import { type Survey, survey } from "./checkpoint.ts";
 import { makeFolder, syncFolder, toDiskFailure } from "./durable.ts";
+import {
+  type End,
+  type Flaw,
+  isOpening,
+  macOf,
+  readEnd,
+  readOpening,
+  scanFile,
+  toKeyObject,
+  toOpening,
+  toText,
+} from "./journal-file.ts";
 
 /** What need not be on disk at once gets there this soon. */
 const LAZY_MS = 50;
 /** A file that has grown to this is followed by a new one. */
 const FULL_BYTES = 64 << 20;
-/** More than an opening, and than a line, ever has. */
-const OPENING_MOST = 1 << 18;
-const LINE_MOST = 1 << 20;
-const FORMAT = "signpipe-journal/1";
-const NAME = /^\d{8}T\d{9}Z-[\w-]{8}\.jsonl$/;
 
 export type Journal = ReturnType<typeof createJournal>;
-
-/** The line at the beginning of a file: which files there were, and how far they had got. */
-interface Opening {
-  format: typeof FORMAT;
-  atMs: number;
-  after: { file: string; mac: string }[];
-}
 
 interface Waiting {
   entry: object;
@@ -36,7 +37,8 @@ interface Waiting {
  * The journal of this process: a file of JSON lines on the data volume, which only grows. Each line carries an HMAC
  * over itself and the line before, and each file names the ends of the files that were there when it began, so that a
  * line that was changed, removed or put in, and a file that was removed, are noticed (`readJournal`). Lines of one
- * request may stand in the files of several processes; their versions put them in order.
+ * request may stand in the files of several processes; their versions put them in order. What is in older files is
+ * known from a checkpoint (`createCheckpointer`).
  *
  * Lines that are waited for are written together, with one fsync for all that came meanwhile.
  */
@@ -54,7 +56,7 @@ export function createJournal({
   fullBytes?: number;
   now?: () => number;
 }) {
-  const secret = createSecretKey(key);
+  const secret = toKeyObject(key);
   let file: FileHandle | undefined;
   let name = "";
   let sizeBytes = 0;
@@ -67,13 +69,13 @@ export function createJournal({
   /** Begins a file. */
   async function begin(): Promise<void> {
     await makeFolder(dir);
-    const after = await ends(dir);
+    const after = await ends(dir, secret);
     name = `${new Date(now()).toISOString().replaceAll(/[-:.]/g, "")}-${randomBytes(6).toString("base64url")}.jsonl`;
     file = await open(join(dir, name), "ax", 0o600);
     sizeBytes = 0;
     mac = "";
     try {
-      await write([{ format: FORMAT, atMs: now(), after } satisfies Opening]);
+      await write([toOpening(now(), after)]);
       await syncFolder(dir);
     } catch (error) {
       await letGo();
@@ -88,7 +90,7 @@ export function createJournal({
     const lines = entries.map((entry) => {
       const json = JSON.stringify(entry);
       last = macOf(secret, last, json);
-      return `${json.slice(0, -1)},"mac":"${last}"}\n`;
+      return toText(json, last);
     });
     const bytes = Buffer.from(lines.join(""));
     try {
@@ -176,139 +178,119 @@ export function createJournal({
   };
 }
 
-function macOf(key: KeyObject, before: string, json: string): string {
-  return createHmac("sha256", key).update(`${before}\n${json}`).digest("base64url");
-}
-
-async function filesIn(dir: string): Promise<string[]> {
-  const names = await readdir(dir).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return [];
-    throw error;
-  });
-  return names.filter((name) => NAME.test(name)).sort();
-}
-
 /** Ends of the files that no file names yet. */
-async function ends(dir: string): Promise<Opening["after"]> {
-  const found: Opening["after"] = [];
+async function ends(dir: string, secret: KeyObject): Promise<End[]> {
+  const { names, known } = await survey(dir, secret);
+  const found: End[] = [];
   const named = new Set<string>();
-  for (const file of await filesIn(dir)) {
-    const handle = await open(join(dir, file), "r");
-    try {
-      await handle.datasync(); // what is named here must not be less durable than the name
-      const { size } = await handle.stat();
-      const head = await slice(handle, 0, Math.min(size, OPENING_MOST));
-      const tail = await slice(handle, Math.max(size - LINE_MOST, 0), size);
-      const mac = /,"mac":"([\w-]{43})"\}$/.exec(tail.slice(0, tail.lastIndexOf("\n")))?.[1];
-      if (mac !== undefined) found.push({ file, mac });
-      const first = head.split("\n", 1)[0] ?? "";
-      for (const [, earlier, end] of first.matchAll(/\{"file":"([^"]+)","mac":"([\w-]+)"\}/g)) {
-        named.add(`${earlier} ${end}`);
-      }
-    } finally {
-      await handle.close();
+  for (const file of names) {
+    const entry = known.get(file);
+    if (entry) {
+      if (!entry.isNamed) found.push({ file, mac: entry.mac });
+      continue;
     }
+    const mac = await readEnd(join(dir, file));
+    if (mac !== undefined) found.push({ file, mac });
+    const opening = await readOpening(join(dir, file), secret);
+    for (const end of opening?.after ?? []) named.add(`${end.file} ${end.mac}`);
   }
   return found.filter(({ file, mac }) => !named.has(`${file} ${mac}`));
 }
 
-async function slice(handle: FileHandle, from: number, to: number): Promise<string> {
-  const { buffer, bytesRead } = await handle.read(Buffer.alloc(to - from), 0, to - from, from);
-  return buffer.toString("utf8", 0, bytesRead);
+/** The time of what is to be read, both ends included. */
+export interface Span {
+  fromMs?: number;
+  toMs?: number;
 }
 
-/** What is wrong with a journal. */
-export interface Flaw {
-  file: string;
-  /** Counted from 1; 0 for the file as a whole. */
-  line: number;
-  code: "journal-changed" | "journal-cut" | "journal-file-missing" | "journal-unreadable";
-}
-
-/**
- * Reads all files of a journal, oldest first. `each` gets every line whose HMAC is right. Returns what is wrong:
- * "journal-changed" (a line was changed, removed or put in; the rest of that file is not read), "journal-cut" (a file
- * is shorter than another one says), "journal-file-missing", "journal-unreadable". A file's torn last line is what a
- * crash leaves, and no flaw. `only` chooses files by name. Without `key` lines are taken as they are.
- */
-export async function readJournal({
-  dir,
-  key,
-  each,
-  only,
-}: {
+interface Reading extends Span {
   dir: string;
   key: Uint8Array | undefined;
   each: (line: JournalLine, place: { file: string; line: number }) => void;
-  only?: (name: string) => boolean;
-}): Promise<{ flaws: Flaw[]; files: number; lines: number }> {
-  const secret = key && createSecretKey(key);
-  const flaws: Flaw[] = [];
-  const macs = new Map<string, Set<string>>();
-  const named: Opening["after"] = [];
+}
+
+/** How a reading went. */
+interface Read {
+  flaws: Flaw[];
+  /** Files and lines that were read. */
+  files: number;
+  lines: number;
+  /** Files that were left out. */
+  left: number;
+}
+
+/**
+ * Reads a journal, oldest file first. `each` gets every line whose HMAC is right. With `fromMs` or `toMs`, files that
+ * have nothing of that time may be left out, when the checkpoint says so; what is read has lines of other times, too.
+ *
+ * Returns what is wrong: "journal-changed" (a line was changed, removed or put in; the rest of that file is not read),
+ * "journal-cut" (a file is shorter than another one says), "journal-file-missing", "journal-unreadable". A file's torn
+ * last line is what a crash leaves, and no flaw. Without `key` lines are taken as they are, and all are read.
+ */
+export async function readJournal(reading: Reading): Promise<Read> {
+  const secret = reading.key && toKeyObject(reading.key);
+  return await readSurveyed(await survey(reading.dir, secret), secret, reading);
+}
+
+async function readSurveyed(
+  { names, known, said, flaws: surveyed }: Survey,
+  secret: KeyObject | undefined,
+  { dir, each, fromMs = -Infinity, toMs = Infinity }: Reading,
+): Promise<Read> {
+  const flaws = [...surveyed];
+  const wanted = names.filter((name) => {
+    const entry = known.get(name);
+    return !entry || (entry.newestMs >= fromMs && entry.oldestMs <= toMs);
+  });
+  const named = new Map<string, Set<string>>();
+  const expect = ({ file, mac }: End) => named.set(file, (named.get(file) ?? new Set()).add(mac));
+  for (const entry of said) expect(entry);
+  for (const name of wanted) (await readOpening(join(dir, name), secret))?.after.forEach(expect);
+
   let count = 0;
-  const names = await filesIn(dir);
-  const wanted = only ? names.filter(only) : names;
-  for (const name of wanted) {
-    const seen = new Set<string>();
-    macs.set(name, seen);
-    let before = "";
-    let number = 0;
-    let bad = 0;
-    for await (const text of createInterface({ input: createReadStream(join(dir, name)), crlfDelay: Infinity })) {
-      number += 1;
-      if (bad > 0) break;
-      const found = /^(.*),"mac":"([\w-]{43})"\}$/s.exec(text);
-      const json = found ? `${found[1]}}` : "";
-      const value = found && parse(json);
-      if (!found || !value || (secret && macOf(secret, before, json) !== found[2])) {
-        bad = number;
-        continue; // the last line may be torn; anything after it makes it a flaw
-      }
-      before = found[2] ?? "";
-      seen.add(before);
-      count += 1;
-      const { format, after = [] } = value as Partial<Opening>;
-      if (number === 1 && format === FORMAT) {
-        named.push(...after);
-        continue;
-      }
+  for (const file of wanted) {
+    const unseen = named.get(file);
+    const { lines, badLine } = await scanFile(join(dir, file), secret, (value, { line: number, mac }) => {
+      unseen?.delete(mac);
+      if (number === 1 && isOpening(value)) return;
       const line = JournalLine.safeParse(value);
-      if (line.success) each(line.data, { file: name, line: number });
-      else flaws.push({ file: name, line: number, code: "journal-unreadable" });
-    }
-    if (bad > 0 && number > bad) flaws.push({ file: name, line: bad, code: "journal-changed" });
-    if (bad > 0 && number === bad && (await endsWithNewline(join(dir, name)))) {
-      flaws.push({ file: name, line: bad, code: "journal-changed" });
-    }
+      if (line.success) each(line.data, { file, line: number });
+      else flaws.push({ file, line: number, code: "journal-unreadable" });
+    });
+    count += lines;
+    if (badLine !== undefined) flaws.push({ file, line: badLine, code: "journal-changed" });
+    else if (unseen && unseen.size > 0) flaws.push({ file, line: 0, code: "journal-cut" });
   }
-  for (const { file, mac } of named) {
-    const seen = macs.get(file);
-    if (!names.includes(file)) flaws.push({ file, line: 0, code: "journal-file-missing" });
-    else if (seen && !seen.has(mac) && !flaws.some((flaw) => flaw.file === file)) {
-      flaws.push({ file, line: 0, code: "journal-cut" });
-    }
+  const there = new Set(names);
+  for (const file of named.keys()) {
+    if (!there.has(file)) flaws.push({ file, line: 0, code: "journal-file-missing" });
   }
-  return { flaws: unique(flaws), files: wanted.length, lines: count };
+  return { flaws: unique(flaws), files: wanted.length, lines: count, left: names.length - wanted.length };
 }
 
-function parse(json: string): object | undefined {
-  try {
-    return JSON.parse(json) as object;
-  } catch {
-    return undefined;
-  }
-}
-
-async function endsWithNewline(path: string): Promise<boolean> {
-  const handle = await open(path, "r");
-  try {
-    const { size } = await handle.stat();
-    const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, Math.max(size - 1, 0));
-    return buffer[0] === 0x0a;
-  } finally {
-    await handle.close();
-  }
+/**
+ * Requests that are not over by the journal. Reads what the checkpoint does not know; for the rest it says who was
+ * open, and who has come to an end since has done so in what is read.
+ */
+export async function readOpenRequests({
+  dir,
+  key,
+}: {
+  dir: string;
+  key: Uint8Array;
+}): Promise<{ open: Set<RequestId>; flaws: Flaw[] }> {
+  const secret = toKeyObject(key);
+  const surveyed = await survey(dir, secret);
+  const open = new Set([...surveyed.known.values()].flatMap((entry) => entry.open));
+  const versions = new Map<RequestId, number>();
+  const each = ({ request, version, phase }: JournalLine) => {
+    if (version < (versions.get(request) ?? 0)) return;
+    versions.set(request, version);
+    if (isEnd(phase)) open.delete(request);
+    else open.add(request);
+  };
+  const { flaws } = await readSurveyed(surveyed, secret, { dir, key, each, fromMs: Infinity });
+  return { open, flaws };
 }
 
 function unique(flaws: Flaw[]): Flaw[] {

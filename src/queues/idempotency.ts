@@ -1,13 +1,43 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Redis } from "ioredis";
-import { type RequestId } from "../core/request.ts";
+import { z } from "zod";
+import { type RequestId, Sha256 } from "../core/request.ts";
 import type { Keys } from "./keys.ts";
 import { seal, unseal } from "./seal.ts";
 
 interface Bound {
   bodyHash: string;
   requestId: RequestId;
+}
+
+/** What the journal keeps of a binding: where Redis has it, behind its prefix, and what came with it. */
+const Binding = z.object({ memory: z.string(), bodyHash: Sha256 });
+
+/** A binding for the journal. Encrypted, since both hashes can be found by trying. */
+export function sealBinding(
+  { keys, masterKey }: { keys: Keys; masterKey: Uint8Array },
+  id: RequestId,
+  { name, bodyHash }: { name: string; bodyHash: string },
+): string {
+  const memory = keys.idempotency(name).slice(keys.prefix.length);
+  const binding = { memory, bodyHash } satisfies z.infer<typeof Binding>;
+  return seal(masterKey, JSON.stringify(binding), `${id}:idempotency`);
+}
+
+/** Puts a binding back into a Redis that has lost it, for as long as a finished key is remembered. */
+export async function restoreBinding(
+  { redis, keys, masterKey }: { redis: Redis; keys: Keys; masterKey: Uint8Array },
+  { id, sealed, atMs, rememberMs }: { id: RequestId; sealed: string; atMs: number; rememberMs: number },
+): Promise<void> {
+  const leftMs = atMs + rememberMs - Date.now();
+  if (leftMs <= 0) return;
+  const plain = unseal(masterKey, sealed, `${id}:idempotency`).toString();
+  const binding = Binding.parse(JSON.parse(plain));
+  const { bodyHash } = binding;
+  const memory = `${keys.prefix}${binding.memory}`;
+  const value = { bodyHash, requestId: id, done: true } satisfies Bound & { done: boolean };
+  await redis.set(memory, seal(masterKey, JSON.stringify(value), memory), "PX", leftMs, "NX");
 }
 
 interface Scripts {

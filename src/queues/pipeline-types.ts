@@ -21,6 +21,8 @@ export interface Submission {
   retryOf?: RequestId | undefined;
   /** Who handed it in: "inbox", "api:<key name>". */
   by: string;
+  /** The caller's Idempotency-Key with whose it is, and the SHA-256 of what came with it: to outlive Redis. */
+  idempotency?: { name: string; bodyHash: string } | undefined;
   /** Set it aside when an open or done request has the same documents for the same signer (default false). */
   refuseDuplicate?: boolean;
 }

@@ -5,6 +5,7 @@ import { isEnd } from "../core/status.ts";
 import type { Codes } from "./codes.ts";
 import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
+import { sealBinding } from "./idempotency.ts";
 import type { Keys } from "./keys.ts";
 import type { Lanes } from "./lanes.ts";
 import { listRequests } from "./listing.ts";
@@ -155,6 +156,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           createdMs: now(),
         },
         by,
+        submission.idempotency && sealBinding({ keys, masterKey }, id, submission.idempotency),
       );
       const request = added?.request ?? (await store.get(id));
       const addedMs = now();

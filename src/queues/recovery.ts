@@ -1,5 +1,15 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { foldLines, inOrder, isRestored, type JournalLine, merged, unknownLines } from "../core/journal.ts";
+import {
+  foldLines,
+  inOrder,
+  isRestored,
+  isTip,
+  type JournalLine,
+  merged,
+  noteTip,
+  type Tips,
+  unknownLines,
+} from "../core/journal.ts";
 import { PermanentError } from "../core/errors.ts";
 import type { HistoryLine } from "../core/history.ts";
 import type { RequestId, SignRequest } from "../core/request.ts";
@@ -13,6 +23,8 @@ const PAGE = 500;
 const MANY = 5_000;
 /** A line that nobody waits for is on disk after this. */
 const EARLY_MS = 250;
+/** Of the line with which a request begins. */
+const FIRST_VERSION = 1;
 
 /** A request that Redis does not have as the journal knows it. */
 export interface Finding {
@@ -26,8 +38,22 @@ export interface Finding {
   lines: JournalLine[];
 }
 
-/** Reads the journal's lines, of all processes, in no particular order. */
-export type ReadLines = (each: (line: JournalLine) => void) => Promise<unknown>;
+/**
+ * Reads the journal's lines, of all processes, in no particular order: all of them, or at least those of the time that
+ * is asked for.
+ */
+export type ReadLines = (
+  each: (line: JournalLine) => void,
+  span?: { fromMs?: number; toMs?: number },
+) => Promise<unknown>;
+
+/** A request that may have changes which Redis does not know, and when its lines were written. */
+interface Suspect {
+  id: RequestId;
+  held: Held | undefined;
+  fromMs: number;
+  toMs: number;
+}
 
 /**
  * Finds what Redis has lost and the journal knows: after a crash that cut the tail of its append-only file, after a
@@ -43,42 +69,61 @@ export function createRecovery({
   store: Store;
   queues: Queues;
   /** Puts back what Redis keeps of a request beside its record, where it has lost it. */
-  restoreAround: (request: SignRequest) => Promise<unknown>;
+  restoreAround: (request: SignRequest, lines: readonly JournalLine[]) => Promise<unknown>;
   log: Log;
 }) {
-  /** Requests with changes since `sinceMs` that Redis may not know. */
-  async function suspects(readLines: ReadLines, sinceMs: number): Promise<Map<RequestId, Held | undefined>> {
-    const recent = new Map<RequestId, JournalLine[]>();
-    await readLines((line) => {
-      if (line.atMs < sinceMs) return;
-      const { request, version, mark, before, atMs, event, stage, phase } = line;
-      const more = { ...(before && { before }), ...(isRestored(line) && { first: line.first }) };
-      const short = { request, version, mark, atMs, event, stage, phase, ...more };
-      const lines = recent.get(request);
-      if (lines) lines.push(short);
-      else recent.set(request, [short]);
-    });
-    const found = new Map<RequestId, Held | undefined>();
-    const ids = [...recent.keys()];
-    for (let at = 0; at < ids.length; at += PAGE) {
-      const page = ids.slice(at, at + PAGE);
-      const held = await store.readHeld(page);
-      for (const id of page) {
-        const record = held.get(id);
-        const known = record && { mark: record.request.mark, version: Number(record.version) };
-        if (unknownLines(recent.get(id) ?? [], known).length > 0) found.set(id, record);
+  /** Requests with changes since `sinceMs` that Redis does not know, those that began first before the others. */
+  async function suspects(readLines: ReadLines, sinceMs: number): Promise<Suspect[]> {
+    const recent = new Map<RequestId, Tips>();
+    const eachRecent = async (each: (line: JournalLine) => void) =>
+      await readLines((line) => line.atMs >= sinceMs && each(line), { fromMs: sinceMs });
+    await eachRecent((line) => recent.set(line.request, noteTip(recent.get(line.request), line)));
+
+    const found: Suspect[] = [];
+    const unclear = new Map<RequestId, Suspect & { held: Held }>();
+    for (const page of pagesOf([...recent], PAGE)) {
+      const records = await store.readHeld(page.map(([id]) => id));
+      for (const [id, tips] of page) {
+        const held = records.get(id);
+        const { fromMs, toMs } = tips;
+        if (!held) found.push({ id, held, fromMs, toMs });
+        else if (!isTip(tips, held.request.mark)) {
+          unclear.set(id, { id, held, fromMs: Math.min(fromMs, held.request.createdMs), toMs });
+        }
       }
     }
-    return found;
+    for (const page of pagesOf([...unclear.values()], MANY)) {
+      const lines = new Map(page.map(({ id }) => [id, [] as JournalLine[]]));
+      await eachRecent((line) => lines.get(line.request)?.push(toShort(line)));
+      for (const one of page) {
+        const { mark } = one.held.request;
+        const known = { mark, version: Number(one.held.version) };
+        if (unknownLines(lines.get(one.id) ?? [], known).length > 0) found.push(one);
+      }
+    }
+    return found.sort((a, b) => a.fromMs - b.fromMs);
+  }
+
+  /** All lines of some requests. Only those files are read that can have one, as long as the requests begin there. */
+  async function linesOf(readLines: ReadLines, page: readonly Suspect[]): Promise<Map<RequestId, JournalLine[]>> {
+    const lines = new Map(page.map(({ id }) => [id, [] as JournalLine[]]));
+    const fromMs = Math.min(...page.map((one) => one.fromMs));
+    const toMs = Math.max(...page.map((one) => one.toMs));
+    await readLines((line) => lines.get(line.request)?.push(line), { fromMs, toMs });
+    const headless = [...lines].filter(([, some]) => !some.some(({ version }) => version === FIRST_VERSION));
+    if (headless.length === 0) return lines;
+    for (const [id] of headless) lines.set(id, []);
+    const again = new Set(headless.map(([id]) => id));
+    await readLines((line) => again.has(line.request) && lines.get(line.request)?.push(line));
+    return lines;
   }
 
   /** Requests with changes since `sinceMs` that Redis does not know. */
   async function* compare(readLines: ReadLines, sinceMs: number): AsyncGenerator<Finding> {
-    const all = [...(await suspects(readLines, sinceMs))];
-    for (let at = 0; at < all.length; at += MANY) {
-      const page = new Map(all.slice(at, at + MANY).map(([id, held]) => [id, { held, lines: [] as JournalLine[] }]));
-      await readLines((line) => page.get(line.request)?.lines.push(line));
-      for (const [id, { held, lines }] of page) {
+    for (const page of pagesOf(await suspects(readLines, sinceMs), MANY)) {
+      const all = await linesOf(readLines, page);
+      for (const { id, held } of page) {
+        const lines = all.get(id) ?? [];
         const newestVersion = Math.max(...lines.map(({ version }) => version));
         const folded = foldLines(lines);
         const request = folded && merged(folded, held?.request, lines);
@@ -94,7 +139,7 @@ export function createRecovery({
       return false;
     }
     try {
-      await restoreAround(request);
+      await restoreAround(request, lines);
       const { request: restored } = await store.restore(request, held, newestVersion, toHistory(lines));
       if (!isEnd(restored.phase)) await queues.revive(restored.stage, id, { now: true });
       log.warn({ requestId: id, stage: restored.stage, code: "restored", how }, "request restored from the journal");
@@ -134,6 +179,17 @@ export function createRecovery({
 /** Somebody wrote the record since, and the line about it may still be on its way to the disk. */
 function isEarly({ held, lines }: Finding): boolean {
   return held !== undefined && lines.every(({ mark }) => mark !== held.request.mark);
+}
+
+/** What `unknownLines` looks at. */
+function toShort(line: JournalLine): JournalLine {
+  const { request, version, mark, before, atMs, event, stage, phase } = line;
+  const more = { ...(before && { before }), ...(isRestored(line) && { first: line.first }) };
+  return { request, version, mark, atMs, event, stage, phase, ...more };
+}
+
+function* pagesOf<T>(all: readonly T[], most: number): Generator<T[]> {
+  for (let at = 0; at < all.length; at += most) yield all.slice(at, at + most);
 }
 
 function toHistory(lines: readonly JournalLine[]): HistoryLine[] {

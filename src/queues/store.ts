@@ -28,6 +28,8 @@ export interface Change {
   lookMs?: number;
   by?: string;
   note?: string;
+  /** The caller's Idempotency-Key, as the journal keeps it. */
+  idempotency?: string | undefined;
   /** It is in the journal, on disk, before anything follows from it. */
   durable?: boolean;
   /** Asks for a look as well: a wait that is just being parked will notice. */
@@ -168,7 +170,7 @@ export function createStore({
   async function writeDown(
     before: SignRequest | undefined,
     next: SignRequest,
-    { event, patch, by, note, durable: isWaitedFor = false }: Change,
+    { event, patch, by, note, idempotency, durable: isWaitedFor = false }: Change,
     version: number,
     isWhole: boolean,
   ): Promise<void> {
@@ -187,6 +189,7 @@ export function createStore({
         ...(isWhole ? { first: next } : { patch: { ...patch } }),
         ...(by && { by }),
         ...(note && { note }),
+        ...(idempotency && { idempotency }),
       },
       { durable, whole: next },
     );
@@ -243,10 +246,14 @@ export function createStore({
   return {
     read,
 
-    /** Creates the record at the first stage. Undefined when the id is already there: submitting twice is harmless. */
+    /**
+     * Creates the record at the first stage. Undefined when the id is already there: submitting twice is harmless.
+     * `idempotency` goes into the journal only.
+     */
     async add(
       request: Omit<SignRequest, "stage" | "phase" | "attempt" | "updatedMs">,
       by: string,
+      idempotency?: string,
     ): Promise<Held | undefined> {
       const first: SignRequest = {
         ...request,
@@ -257,7 +264,7 @@ export function createStore({
       };
       SignRequest.parse(first);
       try {
-        return await write(undefined, "0", first, { event: "note", by, note: "submitted" });
+        return await write(undefined, "0", first, { event: "note", by, note: "submitted", idempotency });
       } catch (error) {
         if (error instanceof Conflict) return undefined;
         await withdraw(first);

@@ -96,7 +96,7 @@ test(
     const done = await runCommand(["recover", "--yes", "--json"], { env });
     expect([done.exitCode, done.err]).toEqual([0, ""]);
     expect(JSON.parse(done.out)).toMatchObject({ dry_run: false, restored: COUNT });
-    expect((JSON.parse(done.out) as Told).to_check.join("\n")).toMatch(/Idempotency-Keys[^]*signpipe doctor/);
+    expect((JSON.parse(done.out) as Told).to_check.join("\n")).toMatch(/Codes that were given[^]*signpipe doctor/);
 
     const again = await startAgain(house);
     const at = async (id: string) => await again.store.get(id);

@@ -2,8 +2,12 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, w
 import { join } from "node:path";
 import { Redis } from "ioredis";
 import { expect, onTestFinished, test } from "vitest";
+import { createApp } from "../../src/app.ts";
 import { AGE_LIMITS, overAge } from "../../src/core/ages.ts";
 import { PHASES, isEnd } from "../../src/core/status.ts";
+import { createCheckpointer } from "../../src/files/checkpoint.ts";
+import { deriveKey } from "../../src/keys.ts";
+import { createLog } from "../../src/log.ts";
 import { codesIn } from "../helpers/codes.ts";
 import { runCommand } from "../helpers/cli-house.ts";
 import { type House, startHouse } from "../helpers/house.ts";
@@ -152,6 +156,34 @@ test("each thing that does not fit is found, with what to do about it", { timeou
   const text = readFileSync(file, "utf8");
   writeFileSync(file, text.replace('"note":"otp"', '"note":"oto"'));
   expect((await trouble(house)).map(({ says }) => says)[0]).toMatch(/journal-changed in/);
+});
+
+test("a journal that is not whole is told of beside what Redis does not know, wherever either is", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  const { app, keyRing, redisUrl, oneshotUrl } = house;
+  await house.submit();
+  const folder = app.folders.journal;
+  const [early = ""] = readdirSync(folder);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  // Another process takes a request in, in a file of its own; then both files are looked through.
+  const beside = createApp({ settings: app.settings, keyRing, redisUrl, oneshotUrl, log: createLog("silent") });
+  onTestFinished(() => beside.close());
+  await beside.ready();
+  const id = newId();
+  await beside.store.add({ id, workflow: "videoid", source: "api", facts: {}, createdMs: Date.now() }, "api:test");
+  const key = deriveKey(keyRing.masterKey, "journal");
+  const hourLater = () => Date.now() + HOUR_MS;
+  await createCheckpointer({ dir: folder, key, readMany: app.store.readMany, now: hourLater }).round();
+  expect(readdirSync(folder)).toHaveLength(3);
+
+  await app.redis.del(app.keys.request(id), app.keys.history(id));
+  const path = join(folder, early);
+  writeFileSync(path, readFileSync(path, "utf8").replace('"stage":"create"', '"stage":"crabte"'));
+  const says = (await trouble(house)).filter(({ check }) => check === "Journal").map((finding) => finding.says);
+  expect(says).toEqual([
+    expect.stringContaining(`journal-changed in ${early}`),
+    expect.stringMatching(new RegExp(`does not know the newest of 1 request, such as ${id}`)),
+  ]);
 });
 
 test("documents that are gone before they were uploaded are told of", async () => {

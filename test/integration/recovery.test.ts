@@ -1,5 +1,11 @@
-import { expect, test } from "vitest";
+import { existsSync, readdirSync, readFileSync, utimesSync } from "node:fs";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { createApp } from "../../src/app.ts";
 import { foldLines } from "../../src/core/journal.ts";
+import { createCheckpointer } from "../../src/files/checkpoint.ts";
+import { deriveKey } from "../../src/keys.ts";
+import { createLog } from "../../src/log.ts";
 import { createStore } from "../../src/queues/store.ts";
 import { STAGE_NAMES } from "../../src/workers/index.ts";
 import { type House, samplePdf, SIGNER, startHouse } from "../helpers/house.ts";
@@ -200,6 +206,143 @@ test("a request whose beginning is not in the journal is told of, and stops nobo
   expect(await app.pipeline.find(one)).toBeUndefined();
   expect(house.logged()).toMatch(new RegExp(`"requestId":"${one}","code":"journal-incomplete"`));
 });
+
+/** Hands a document in under an Idempotency-Key. */
+async function handIn({ api, keyRing }: House, key: string, bytes: Uint8Array, manifest: object = { signer: SIGNER }) {
+  const form = new FormData();
+  form.set("manifest", JSON.stringify(manifest));
+  form.append("file", new Blob([new Uint8Array(bytes)], { type: "application/pdf" }), "lease.pdf");
+  const headers = { authorization: `Bearer ${keyRing.apiKeys[0]?.secret ?? ""}`, "idempotency-key": key };
+  const answer = await fetch(`${api}/v1/requests`, { method: "POST", headers, body: form });
+  const { id, type } = (await answer.json()) as { id?: string; type?: string };
+  return [answer.status, id ?? type?.split("#problem-").at(-1), answer.headers.get("idempotency-replayed")];
+}
+
+test("a caller who repeats a call after everything was lost gets the first answer, and no second request", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  const { app } = house;
+  const [bytes, other] = [await samplePdf(), await samplePdf({ pages: 2 })];
+  const key = "loan-2031-canary";
+  const [, id = ""] = await handIn(house, key, bytes);
+  const memories = async () => await app.redis.keys(`${app.keys.prefix.replaceAll(/[{}]/g, "[$&]")}:idempotency:*`);
+  expect(await memories()).toHaveLength(1);
+  await app.redis.del(await memories());
+  await forget(house, String(id), 0);
+  expect(await mend(house)).toBe(1);
+  expect(await handIn(house, key, bytes)).toEqual([202, id, "true"]);
+  expect(await handIn(house, key, other)).toEqual([422, "idempotency-mismatch", null]);
+  expect(await handIn(house, key, bytes, { signer: SIGNER, reference: "other" })).toEqual([
+    422,
+    "idempotency-mismatch",
+    null,
+  ]);
+  expect(await app.pipeline.list({ limit: 10 })).toMatchObject({ items: [{ id }] });
+  // It lasts as long as it would have, and a key that Redis still has stays as it is.
+  const [memory = ""] = await memories();
+  const leftMs = await app.redis.pttl(memory);
+  expect(leftMs).toBeGreaterThan(23.9 * 3_600_000);
+  expect(leftMs).toBeLessThan(24 * 3_600_000);
+  const before = await app.redis.get(memory);
+  await forget(house, String(id), 0);
+  expect(await mend(house)).toBe(1);
+  expect(await app.redis.get(memory)).toBe(before);
+  // Neither the key nor what can be found by trying is in the journal.
+  const lines = await linesOf(house, String(id));
+  expect(lines.filter(({ idempotency }) => idempotency !== undefined)).toHaveLength(1);
+  const digest =
+    app.keys
+      .idempotency(`${house.keyRing.apiKeys[0]?.name ?? ""}:${key}`)
+      .split(":")
+      .at(-1) ?? "";
+  expect(memory).toContain(digest);
+  for (const word of [key, digest]) expect(JSON.stringify(lines)).not.toContain(word);
+});
+
+test("what Redis lost is put back from files that a start does not read, as far back as the request began", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  const { app } = house;
+  const first = await house.submit({ reference: "loan-9" });
+  await house.submit();
+  await app.store.change(first, () => ({ event: "note", by: "api:test", note: "early" }));
+  const looked = createCheckpointer({
+    dir: app.folders.journal,
+    key: deriveKey(house.keyRing.masterKey, "journal"),
+    readMany: app.store.readMany,
+    now: () => Date.now() + 3_600_000,
+  });
+  expect(await looked.round()).toEqual({ added: 1, over: 0 });
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  const sinceMs = Date.now();
+
+  // Another process goes on, in a file of its own.
+  const { settings, redis, keys } = app;
+  const { keyRing, redisUrl, oneshotUrl } = house;
+  const later = createApp({ settings, keyRing, redisUrl, oneshotUrl, log: createLog("silent") });
+  onTestFinished(() => later.close());
+  await later.ready();
+  for (const note of ["late", "later"]) {
+    await later.store.change(first, () => ({ event: "note", by: "api:test", note }));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const spans: number[] = [];
+  const readLines: typeof app.readJournalLines = async (each, span) => {
+    let count = 0;
+    await app.readJournalLines((line) => {
+      count += 1;
+      each(line);
+    }, span);
+    spans.push(count);
+  };
+  const notesOf = async () => (await app.store.history(first)).map(({ note }) => note);
+  const all = ["submitted", "early", "late", "later", "restored from the journal"];
+
+  expect(await later.recovery.mend(readLines, sinceMs)).toBe(0);
+  expect(spans).toEqual([2]); // only what is new
+
+  // Without a record, and with nothing but the newest line in the time that is compared, all files are read.
+  const newestMs = (await linesOf(house, first)).at(-1)?.atMs ?? 0;
+  expect(newestMs).toBeGreaterThan(sinceMs);
+  spans.length = 0;
+  await forget(house, first, 0);
+  expect(await later.recovery.mend(readLines, newestMs)).toBe(1);
+  expect(spans.slice(0, 3)).toEqual([2, 2, 5]);
+  expect(await notesOf()).toEqual(all);
+
+  // With an older record: as far back as that began.
+  await forget(house, first, 1);
+  spans.length = 0;
+  expect(await later.recovery.mend(readLines, sinceMs)).toBe(1);
+  expect(spans.slice(0, 3)).toEqual([3, 3, 6]);
+  expect(await notesOf()).toEqual([...all, "restored from the journal"]);
+  expect((await app.store.get(first)).reference).toBe("loan-9");
+
+  // A Redis without anything is not taken for one that has nothing to lose.
+  await redis.del(keys.instance);
+  const third = createApp({ settings, keyRing, redisUrl, oneshotUrl, log: createLog("silent") });
+  onTestFinished(() => third.close());
+  await expect(third.ready()).rejects.toMatchObject({
+    code: "redis-empty",
+    message: expect.stringMatching(/ 2 requests/),
+  });
+});
+
+test("who keeps house looks through the journal's older files by itself, soon after the start", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  const { settings, folders } = house.app;
+  const { keyRing, redisUrl, oneshotUrl } = house;
+  const id = await house.submit();
+  await house.app.close();
+  const [file = ""] = readdirSync(folders.journal);
+  const hourAgo = Date.now() / 1000 - 3_600;
+  utimesSync(join(folders.journal, file), hourAgo, hourAgo);
+  const next = createApp({ settings, keyRing, redisUrl, oneshotUrl, log: createLog("silent") });
+  onTestFinished(() => next.close());
+  await next.ready();
+  next.startKeeping();
+  const path = join(folders.journal, "checkpoint.json");
+  await expect.poll(() => existsSync(path), { timeout: 15_000 }).toBe(true);
+  expect(JSON.parse(readFileSync(path, "utf8"))).toMatchObject({ files: [{ file, open: [id] }] });
+}, 30_000);
 
 test("a request that could not be written down was not accepted, and is not taken up", async () => {
   const house = await startHouse({ ...AUTO, work: false });

@@ -22,7 +22,13 @@ const SIZE: Figure = {
   aim: 1_000,
 };
 
+/** Nothing is asked for. */
+const { must: _, ...WISH } = RATIO;
+
 test.each([
+  [WISH, { ratio: 0.9 }, "aim reached"],
+  [WISH, { ratio: 0.89 }, "aim missed"],
+  [WISH, {}, "not measured"],
   [RATIO, { ratio: 0.9 }, "aim reached"],
   [RATIO, { ratio: 0.5 }, "must reached"],
   [RATIO, { ratio: 0.49 }, "MISSED"],

@@ -160,6 +160,24 @@ test("without the key the lines are read as they are, and what is no line is sti
   expect([versions, flaws]).toEqual([[1, 9], []]);
 });
 
+test("what stands in a document's name ends no line, whatever others take for an end of one", async () => {
+  const journal = start();
+  for (const [i, note] of ["a\u2028b", "a\u2029b", "a\u0085b", "a\rb", "a\nb", "\ud83d\ude00"].entries()) {
+    await journal.append(line(i + 1, { note }), { durable: true });
+  }
+  await journal.close();
+  expect(await read()).toEqual({ versions: [1, 2, 3, 4, 5, 6], flaws: [] });
+});
+
+test("a line is read whole wherever the pieces end that a file is read in", async () => {
+  const journal = start();
+  const sizes = [10, 400_000, 600_000, 300_000, 48_000, 600, 700_000, 5];
+  for (const [i, size] of sizes.entries())
+    await journal.append(line(i + 1, { note: "é".repeat(size / 2) }), { durable: true });
+  await journal.close();
+  expect((await read()).versions).toEqual(sizes.map((_, i) => i + 1));
+});
+
 test("a line that a crash has torn is no flaw, and the next process goes on", async () => {
   const path = await written([1, 2, 3]);
   truncateSync(path, readFileSync(path).length - 10);

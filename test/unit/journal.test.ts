@@ -1,6 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { changed, foldLines, type JournalLine, merged, RESTORER, unknownLines } from "../../src/core/journal.ts";
+import {
+  changed,
+  foldLines,
+  isTip,
+  type JournalLine,
+  merged,
+  noteTip,
+  RESTORER,
+  type Tips,
+  unknownLines,
+} from "../../src/core/journal.ts";
 import { type SignRequest, toRequestId } from "../../src/core/request.ts";
 import { createTrail } from "../../src/queues/trail.ts";
 
@@ -133,6 +143,67 @@ describe("what Redis does not know", () => {
         expect(unknownLines(all, { mark: `s${has}`, version: has })).toEqual(all.slice(has));
       }),
     );
+  });
+});
+
+describe("whether Redis knows all lines is told without keeping them", () => {
+  const tipsOf = (lines: readonly JournalLine[]) =>
+    lines.reduce<Tips | undefined>((tips, one) => noteTip(tips, one), undefined) as Tips;
+
+  test("when it has the only state that no line follows from, in whatever order they are read", () => {
+    for (const lines of [
+      [BEGUN, INTENDED, DONE],
+      [DONE, BEGUN, INTENDED],
+      [INTENDED, DONE],
+    ]) {
+      expect(isTip(tipsOf(lines), "m3")).toBe(true);
+      for (const mark of ["m1", "m2", "other", undefined]) expect(isTip(tipsOf(lines), mark)).toBe(false);
+    }
+  });
+  test("when it has what was made of a record that was put back", () => {
+    const back = line(9, "r9", undefined, { first: FIRST, by: RESTORER });
+    expect(isTip(tipsOf([BEGUN, back, INTENDED]), "r9")).toBe(true);
+    expect(isTip(tipsOf([line(10, "m10", "r9", { patch: {} }), BEGUN, back]), "m10")).toBe(true);
+    expect(isTip(tipsOf([BEGUN, back, line(10, "m10", "m1", { patch: {} })]), "r9")).toBe(false);
+  });
+  test("from when to when its lines are", () => {
+    expect(tipsOf([DONE, INTENDED])).toMatchObject({ fromMs: 1_002, toMs: 1_003 });
+    expect(tipsOf([DONE, BEGUN])).toMatchObject({ fromMs: 1_000, toMs: 1_003 });
+  });
+
+  test("never when a line is unknown, whatever was lost, forked, missing or put back", () => {
+    const change = fc.record({
+      from: fc.nat(30),
+      kind: fc.constantFrom("on", "on", "on", "lost", "restored", "restored from nothing"),
+    });
+    const arbitrary = fc.tuple(fc.array(change, { maxLength: 12 }), fc.infiniteStream(fc.nat(100)), fc.nat(30));
+    let known = 0;
+    fc.assert(
+      fc.property(arbitrary, ([changes, order, at]) => {
+        const states = [{ mark: "m0", version: 1 }];
+        const lines: JournalLine[] = [line(1, "m0", undefined, { first: FIRST })];
+        for (const [i, { from, kind }] of changes.entries()) {
+          const last = states.length - 1;
+          const made = states[from % 4 === 0 ? from % states.length : last] ?? { mark: "", version: 0 };
+          const isBack = kind.startsWith("restored");
+          const version = isBack ? Math.max(...states.map((one) => one.version)) + 1 : made.version + 1;
+          const mark = `m${i + 1}`;
+          states.push({ mark, version });
+          const before = kind === "restored from nothing" ? undefined : made.mark;
+          if (kind !== "lost") lines.push(line(version, mark, before, isBack ? { first: FIRST } : { patch: {} }));
+        }
+        const record = states[at % states.length] ?? { mark: "", version: 0 };
+        const shuffled = lines
+          .map((one) => ({ one, at: order.next().value ?? 0 }))
+          .sort((a, b) => a.at - b.at)
+          .map(({ one }) => one);
+        if (!isTip(tipsOf(shuffled), record.mark)) return;
+        known += 1;
+        expect(unknownLines(lines, record)).toEqual([]);
+      }),
+      { numRuns: 2_000 },
+    );
+    expect(known).toBeGreaterThan(100);
   });
 });
 

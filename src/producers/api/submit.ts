@@ -2,7 +2,7 @@ import multipart from "@fastify/multipart";
 import type { FastifyRequest } from "fastify";
 import { randomBytes } from "node:crypto";
 import { type RequestId, toRequestId } from "../../core/request.ts";
-import { type Begun, type Bound, CLAIM_MS, type Claim, type Idempotency } from "./idempotency-types.ts";
+import { type Bound, CLAIM_MS, type Claim } from "./idempotency-types.ts";
 import type { ApiParts, Limits, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
 import { readUpload, type Upload } from "./upload.ts";
@@ -81,7 +81,8 @@ interface Outcome {
 }
 
 async function submit(request: FastifyRequest, parts: Parts): Promise<Outcome> {
-  const begun = await begin(request, parts.idempotency);
+  const name = nameOf(request);
+  const begun = name === undefined ? undefined : await parts.idempotency.begin(name);
   if (begun?.state === "busy") {
     throw new ApiError(
       "idempotency-in-progress",
@@ -89,7 +90,7 @@ async function submit(request: FastifyRequest, parts: Parts): Promise<Outcome> {
     );
   }
   if (begun?.state === "done") return await replay(request, parts, begun.bound);
-  if (!begun) return await accept(request, parts, freshId());
+  if (!begun || name === undefined) return await accept(request, parts, freshId());
 
   const { claim, earlier } = begun;
   const stop = keepExtended(claim);
@@ -100,7 +101,7 @@ async function submit(request: FastifyRequest, parts: Parts): Promise<Outcome> {
       await claim.finish();
       return outcome;
     }
-    return await accept(request, parts, earlier?.requestId ?? freshId(), { claim, earlier });
+    return await accept(request, parts, earlier?.requestId ?? freshId(), { name, claim, earlier });
   } finally {
     stop();
     await claim.release().catch((error: unknown) => request.log.warn({ err: error }, "idempotency claim not released"));
@@ -112,7 +113,7 @@ async function accept(
   request: FastifyRequest,
   parts: Parts,
   id: RequestId,
-  key?: { claim: Claim; earlier: Bound | undefined },
+  key?: { name: string; claim: Claim; earlier: Bound | undefined },
 ): Promise<Outcome> {
   const { pipeline, documents } = parts;
   let upload: Upload;
@@ -132,7 +133,9 @@ async function accept(
   }
   try {
     const by = `api:${request.keyName}`;
-    await pipeline.submit({ ...upload.manifest, id, source: "api", documents: upload.documents, by });
+    const { manifest, bodyHash } = upload;
+    const idempotency = key && { name: key.name, bodyHash };
+    await pipeline.submit({ ...manifest, id, source: "api", documents: upload.documents, by, idempotency });
   } catch (error) {
     // The record may have been written before this failed. Its documents go only when we know that it was not.
     if (!(await pipeline.find(id))) {
@@ -186,7 +189,8 @@ function otherBody(): ApiError {
   );
 }
 
-async function begin(request: FastifyRequest, idempotency: Idempotency): Promise<Begun | undefined> {
+/** Names the call's Idempotency-Key, with whose it is. */
+function nameOf(request: FastifyRequest): string | undefined {
   const key = request.headers["idempotency-key"];
   if (key === undefined) return undefined;
   if (typeof key !== "string" || !/^[\x21-\x7e]{1,255}$/.test(key)) {
@@ -195,7 +199,7 @@ async function begin(request: FastifyRequest, idempotency: Idempotency): Promise
       "Idempotency-Key must be 1 to 255 visible ASCII characters, sent once.",
     );
   }
-  return await idempotency.begin(`${request.keyName}:${key}`);
+  return `${request.keyName}:${key}`;
 }
 
 function keepExtended(claim: Claim): () => void {
