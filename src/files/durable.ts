@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, link, mkdir, open, rename, unlink, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
@@ -6,6 +6,7 @@ import { Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { FileBoundary } from "../core/crash-point.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
+import { randomText } from "../core/random.ts";
 import { type Content, fill, hashContent, hashFile, inMemory, onDisk, SMALL_BYTES } from "./content.ts";
 import { passedOn } from "./garbage.ts";
 
@@ -92,12 +93,13 @@ export async function writeDurably({
   /** Told of each boundary, before the next step; for tests that crash there. */
   reach?: ((boundary: FileBoundary) => void | Promise<void>) | undefined;
 }): Promise<Written> {
-  const partial = join(dir, `.${randomBytes(9).toString("base64url")}.part`);
+  const partial = join(dir, `.${randomText(9)}.part`);
   const final = join(dir, name);
   let file: FileHandle | undefined;
   try {
     const inflow = createInflow(async () => (file = await create(partial)), maxBytes);
-    await pipeline(source, inflow.writable);
+    const more = await inflow.gather(source);
+    if (more) await pipeline(more, inflow.writable);
     const { bytes, sizeBytes, sha256 } = inflow.end();
     // What is in memory as a whole is checked there, before the disk has any work with it.
     let seen = bytes && check && (await check(inMemory(bytes)));
@@ -161,7 +163,26 @@ function createInflow(begin: () => Promise<FileHandle>, maxBytes: number) {
     held = undefined;
   }
 
+  /** Takes in what is small, which needs no stream; what is left of anything larger is given back. */
+  async function gather(source: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array> | undefined> {
+    const chunks = source[Symbol.asyncIterator]();
+    let isOver = false;
+    try {
+      for (let waitingBytes = 0; waitingBytes <= SMALL_BYTES;) {
+        const next = await chunks.next();
+        if (next.done) return void (isOver = true);
+        await take([next.value as Buffer]);
+        waitingBytes += next.value.length;
+      }
+      isOver = true;
+      return { [Symbol.asyncIterator]: () => chunks };
+    } finally {
+      if (!isOver) await chunks.return?.();
+    }
+  }
+
   return {
+    gather,
     writable: new Writable({
       highWaterMark: WAITING_BYTES,
       write: (chunk: Buffer, _encoding, done) => void take([chunk]).then(() => done(), done),
@@ -223,7 +244,7 @@ async function linkOnce(partial: string, final: string, sha256: string): Promise
 
 /** Writes a small file as a whole, unless one of that name is there already. */
 export async function writeOnce(path: string, content: string): Promise<void> {
-  const partial = join(dirname(path), `.${randomBytes(9).toString("base64url")}.part`);
+  const partial = join(dirname(path), `.${randomText(9)}.part`);
   try {
     await writeFile(partial, content, { flag: "wx", mode: 0o600, flush: true });
     await link(partial, path).catch((error: NodeJS.ErrnoException) => {
@@ -243,7 +264,7 @@ export async function replaceDurably(
   content: string | Uint8Array,
   { fsync = true, mode = 0o600 }: { fsync?: boolean; mode?: number } = {},
 ): Promise<void> {
-  const partial = join(dirname(path), `.${randomBytes(9).toString("base64url")}.part`);
+  const partial = join(dirname(path), `.${randomText(9)}.part`);
   try {
     const file = await open(partial, "wx", mode);
     try {
