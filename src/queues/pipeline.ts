@@ -314,7 +314,16 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   function forgetFrom(stage: string): Record<string, null> {
     const order = ["create", "approve", "upload", "fetch", "cleanup"];
     const facts: Record<string, string[]> = {
-      create: ["requestPk", "videoidPk", "videoidLink", "identifiedMs", "providerStatus", "providerGone", "begun"],
+      create: [
+        "requestPk",
+        "videoidPk",
+        "videoidLink",
+        "identifiedMs",
+        "providerStatus",
+        "providerGone",
+        "begun",
+        "resent",
+      ],
       approve: ["decision", "approvedMs", "approvedBy"],
       upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted"],
       fetch: ["signed"],

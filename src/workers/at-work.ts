@@ -7,7 +7,7 @@ import type { Intent } from "../core/stage.ts";
  */
 export function whileAtWork(
   what: string,
-  { atMs }: Intent,
+  { atMs }: Pick<Intent, "atMs">,
   { settleMs, now, poll }: { settleMs: number; now: () => number; poll?: (quietMs: number) => number },
 ): Waiting | "repeat" {
   const clearMs = atMs + settleMs;

@@ -1,13 +1,14 @@
 import { z } from "zod";
 import { exponential, growing } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
-import { waitFor, type Waiting } from "../core/outcome.ts";
+import { backTo, waitFor, type Waiting } from "../core/outcome.ts";
 import { Appearance, RequestPk } from "../core/signing.ts";
 import type { Policy } from "./stage.ts";
 import { defineStage } from "./stage.ts";
 import { whileAtWork } from "./at-work.ts";
 import { roomFor } from "./room.ts";
-import { Uploaded } from "./upload.ts";
+import { SENT_TWICE } from "./otp.ts";
+import { Begun, isUploadedLate, Uploaded } from "./upload.ts";
 
 /** After this many wrong codes only a new one is accepted. */
 const WRONG_CODES_MOST = 3;
@@ -31,6 +32,8 @@ export const sign = defineStage({
     uploaded: z.array(Uploaded).default([]),
     wrongCodes: z.number().int().default(0),
     signAccepted: z.boolean().optional(),
+    begun: Begun.optional(),
+    resent: z.number().int().default(0),
   }),
   gives: z.object({ signedMs: z.number() }),
 
@@ -67,6 +70,12 @@ export const sign = defineStage({
       return status === "ISSUED" ? { signedMs: now() } : issuing();
     }
     const external = facts.authentication.method === "external";
+    if (isUploadedLate(facts)) {
+      if (external) return backTo("upload", SENT_TWICE);
+      // The code is out. Nobody is sent another one unasked: with the one that is asked for, the documents go again.
+      await codes.forget(requestId);
+      return theCode(policy, WRONG_CODES_MOST, SENT_TWICE.message);
+    }
     const secret = external ? (await vault.read(requestId))?.unlock : await codes.read(requestId);
     if (secret === undefined) {
       if (external) throw new PermanentError("The external authentication was erased", { code: "signer-erased" });
@@ -96,12 +105,13 @@ export const sign = defineStage({
   },
 });
 
-function theCode(policy: Policy, wrongCodes: number): Waiting {
+function theCode(policy: Policy, wrongCodes: number, detail?: string): Waiting {
   const what = wrongCodes === 0 ? "code" : wrongCodes < WRONG_CODES_MOST ? "another code" : "a new OTP";
   return waitFor(what, {
     whose: "signer",
     poll: () => 6 * 3_600_000, // nothing to ask the provider: the code wakes it
     within: policy.signWithinMs,
+    ...(detail !== undefined && { detail }),
     facts: { wrongCodes },
   });
 }
