@@ -34,6 +34,7 @@ export const sign = defineStage({
     signAccepted: z.boolean().optional(),
     begun: Begun.optional(),
     resent: z.number().int().default(0),
+    otp: z.object({ unknown: z.boolean().optional() }).optional(),
   }),
   gives: z.object({ signedMs: z.number() }),
 
@@ -58,7 +59,7 @@ export const sign = defineStage({
     });
     if (settled !== "repeat") return settled;
     if (intent.tries >= 2 && facts.authentication.method === "sms" && !(await codes.read(requestId))) {
-      return theCode(policy, 0);
+      return theCode(policy, 0, whetherSent(facts));
     }
     return "repeat";
   },
@@ -79,7 +80,7 @@ export const sign = defineStage({
     const secret = external ? (await vault.read(requestId))?.unlock : await codes.read(requestId);
     if (secret === undefined) {
       if (external) throw new PermanentError("The external authentication was erased", { code: "signer-erased" });
-      return theCode(policy, facts.wrongCodes);
+      return theCode(policy, facts.wrongCodes, facts.wrongCodes === 0 ? whetherSent(facts) : undefined);
     }
     const proof = external
       ? { ext_unlock_type: facts.authentication.type ?? "", ext_unlock_value: secret }
@@ -114,6 +115,12 @@ function theCode(policy: Policy, wrongCodes: number, detail?: string): Waiting {
     ...(detail !== undefined && { detail }),
     facts: { wrongCodes },
   });
+}
+
+/** A code is never sent again unasked: whoever looks at the wait must be able to ask. */
+function whetherSent({ otp }: { otp?: { unknown?: boolean | undefined } | undefined }): string | undefined {
+  if (!otp?.unknown) return undefined;
+  return "It is not known whether the code was sent: if the signer has none, have a new one sent (resend)";
 }
 
 function issuing(facts?: Record<string, unknown>): Waiting {

@@ -97,6 +97,19 @@ test("a code that nobody knows to have been sent is not sent again", async () =>
   await house.waits(id, "code", 30_000);
   expect(house.effects("otp")).toBe(1);
   expect((await house.app.store.get(id)).facts["otp"]).toMatchObject({ unknown: true });
+  // Whoever looks is told so, and a code that is asked for is sent.
+  const { body } = await house.call("GET", `/v1/requests/${id}`);
+  expect((body["waiting"] as { detail: string }).detail).toMatch(/not known whether the code was sent.*resend/);
+  expect((await house.call("POST", `/v1/requests/${id}/code/resend`)).status).toBe(429); // within the minute
+  await house.app.store.change(id, ({ facts }) => ({
+    event: "note",
+    patch: { facts: { otp: { ...(facts["otp"] as object), sentMs: Date.now() - 61_000 } } },
+  }));
+  expect((await house.call("POST", `/v1/requests/${id}/code/resend`)).status).toBe(202);
+  await expect.poll(() => house.effects("otp"), { timeout: 20_000 }).toBe(2);
+  await house.waits(id, "code", 30_000);
+  const later = (await house.call("GET", `/v1/requests/${id}`)).body["waiting"];
+  expect(later).not.toHaveProperty("detail");
 });
 
 test("a signed PDF that arrives truncated or spoilt is fetched again, and nothing is deleted before it is whole", async () => {
