@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { CrashPoint, EffectBoundary } from "../core/crash-point.ts";
@@ -518,7 +519,7 @@ async function runStage<Tools extends object>({
     }
     const quietMs = atMs - Math.max(sinceMs, held.nudgedMs);
     const lookMs = Math.min(atMs + wait.pollMs(quietMs), untilMs);
-    const shown = held.request.waiting?.detail === wait.detail && !wait.facts;
+    const shown = held.request.waiting?.detail === wait.detail && isKnown(wait.facts, held.request.facts);
     const settled = !open && held.request.intent !== undefined;
     if (!same || !shown || settled || held.request.phase !== "waiting") {
       await write({
@@ -541,6 +542,10 @@ async function runStage<Tools extends object>({
     if (nudgedMs > seenNudgeMs) await queues.promote(stage.name, requestId);
     throw new DelayedError();
   }
+}
+
+function isKnown(news: Record<string, unknown> = {}, known: Record<string, unknown>): boolean {
+  return Object.entries(news).every(([name, value]) => isDeepStrictEqual(value ?? undefined, known[name]));
 }
 
 /** What was begun outside for a request, as far as a record of it knows. */

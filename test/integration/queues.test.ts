@@ -319,6 +319,25 @@ describe("a wait", () => {
     await expect.poll(() => looks, { timeout: 10_000 }).toBeGreaterThan(5);
     expect((await toy.store.history(id)).length).toBe(2);
   });
+
+  test("writes what has changed of its facts, and nothing when they are as they were", async () => {
+    let looks = 0;
+    let wrongCodes = 0;
+    const toy = await startToy([
+      stage("one", () => {
+        looks += 1;
+        const facts = { wrongCodes, ...(looks < 3 && { asked: null }) };
+        return Promise.resolve(waitFor("code", { whose: "signer", poll: () => 5, within: "1h", facts }));
+      }),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await expect.poll(() => looks, { timeout: 10_000 }).toBeGreaterThan(5);
+    expect((await toy.store.history(id)).length).toBe(2);
+    wrongCodes = 1;
+    await expect.poll(async () => (await toy.store.get(id)).facts["wrongCodes"], { timeout: 10_000 }).toBe(1);
+    expect((await toy.store.history(id)).length).toBe(3);
+  });
 });
 
 describe("a costly call", () => {
