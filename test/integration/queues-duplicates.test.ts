@@ -1,10 +1,9 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { waitFor } from "../../src/core/outcome.ts";
 import type { SignRequest } from "../../src/core/request.ts";
 import type { AnyStage } from "../../src/core/stage.ts";
 import type { Submission } from "../../src/queues/pipeline-types.ts";
-import { newId, startToy, submission } from "../helpers/toy.ts";
+import { newId, startToy, submission, waitFor } from "../helpers/toy.ts";
 
 /** A pipeline in which nothing happens: what it holds is moved by the tests. */
 const IDLE: AnyStage<object> = {

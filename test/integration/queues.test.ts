@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
-import { endAs, waitFor } from "../../src/core/outcome.ts";
+import { endAs } from "../../src/core/outcome.ts";
 import type { AnyStage } from "../../src/core/stage.ts";
 import { createHanded } from "../../src/queues/handed.ts";
 import { Conflict, type Held } from "../../src/queues/store.ts";
-import { newId, startToy, submission } from "../helpers/toy.ts";
+import { newId, startToy, submission, waitFor } from "../helpers/toy.ts";
 
 function stage(name: string, run: AnyStage["run"], more: Partial<AnyStage<object>> = {}): AnyStage<object> {
   return {
