@@ -39,6 +39,8 @@ export interface PipelineParts {
   stages: readonly { name: string; retryFrom: string }[];
   /** Whether a request may ask to be approved without a RAO's decision. */
   allowAuto: boolean;
+  /** Whether a request may name this address to be told at. */
+  mayTell?: (url: string) => boolean;
   now?: () => number;
 }
 
@@ -58,6 +60,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     masterKey,
     stages,
     allowAuto,
+    mayTell = () => true,
     now = Date.now,
   } = parts;
   const seen = createSeen({ redis, keys, store });
@@ -123,6 +126,12 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         throw new PermanentError(
           'approval: "auto" is not allowed here; leave it out, or have the operator set APPROVAL=auto',
           { code: "auto-approval-not-allowed" },
+        );
+      }
+      if (submission.callback_url !== undefined && !mayTell(submission.callback_url)) {
+        throw new PermanentError(
+          "callback_url must be a public https address; the operator can allow other hosts, and http there, with CALLBACK_HOSTS",
+          { code: "callback-not-allowed" },
         );
       }
       const known = (await store.read(id))?.request;
