@@ -274,6 +274,14 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       return request;
     },
 
+    async isReplaced(id) {
+      const request = (await store.read(id))?.request;
+      if (!request || (request.phase !== "failed" && request.phase !== "expired")) return false;
+      const person = request.facts["signedMs"] === undefined ? await vault.read(id) : undefined;
+      if (!person) return false;
+      return await seen.isSignedElsewhere(id, printsOfRequest(masterKey, request, person.signer));
+    },
+
     async nudge(requestPk) {
       const id = await redis.hget(keys.pks, String(requestPk));
       if (id) {

@@ -81,6 +81,35 @@ test("a document that was signed is not signed again although its request failed
   expect(await toy.pipeline.submit(dropped())).toMatchObject({ outcome: "duplicate", of: { id: first.id } });
 });
 
+test("a failed request is replaced once its documents were signed as another one, and not before", async () => {
+  const toy = await startToy([IDLE]);
+  const first = dropped([1, 2]);
+  const isReplaced = () => toy.pipeline.isReplaced(first.id);
+  await toy.pipeline.submit(first);
+  expect(await isReplaced()).toBe(false);
+  await fail(toy, first.id);
+  expect(await isReplaced()).toBe(false);
+  const [one, other] = [dropped([1]), dropped([2])];
+  for (const part of [one, other]) await toy.pipeline.submit(part);
+  const done = (id: string) => toy.store.change(id, () => ({ event: "succeed" }));
+  await done(one.id);
+  expect(await isReplaced()).toBe(false); // the other document is under way
+  await done(other.id);
+  expect(await isReplaced()).toBe(true);
+  await expect(toy.pipeline.retry(first.id, "api:test")).rejects.toMatchObject({ code: "not-possible-now" });
+  expect(await toy.pipeline.isReplaced(one.id)).toBe(false);
+});
+
+test("a failed request is not replaced by the same document for another signer", async () => {
+  const toy = await startToy([IDLE]);
+  const [first, second] = [dropped(), dropped([1], { signer: { ...submission("").signer, email: "eva@example.com" } })];
+  await toy.pipeline.submit(first);
+  await fail(toy, first.id);
+  await toy.pipeline.submit(second);
+  await toy.store.change(second.id, () => ({ event: "succeed" }));
+  expect(await toy.pipeline.isReplaced(first.id)).toBe(false);
+});
+
 test("a failed request is not taken up again while its document is under way as another request", async () => {
   const toy = await startToy([IDLE]);
   const [first, second] = [dropped(), dropped()];
