@@ -20,7 +20,7 @@ import { toApiDocuments } from "./producers/api/document-store.ts";
 import { createApi } from "./producers/api/server.ts";
 import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
 import type { Check, Status } from "./producers/api/status.ts";
-import { createTeller } from "./producers/callback/tell.ts";
+import { createTeller, mayBeTold } from "./producers/callback/tell.ts";
 import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
 import { type Account, createProvider } from "./provider/client.ts";
 import { createAround } from "./queues/around.ts";
@@ -178,6 +178,7 @@ export function createApp({
     },
     log,
   });
+  const callbackHosts = (settings.CALLBACK_HOSTS ?? "").split(",").map((host) => host.trim());
   const policy: Policy = {
     approval: settings.APPROVAL,
     identifyWithinMs: settings.IDENTIFY_WITHIN_MS,
@@ -244,6 +245,7 @@ export function createApp({
     masterKey,
     stages,
     allowAuto: settings.APPROVAL === "auto",
+    mayTell: (url) => mayBeTold(url, callbackHosts),
   });
 
   const workers: StageWorker[] = [];
@@ -359,7 +361,7 @@ export function createApp({
       reconciler.start();
       const teller = createTeller({
         key: deriveKey(masterKey, "callbacks"),
-        allowedHosts: (settings.CALLBACK_HOSTS ?? "").split(",").map((host) => host.trim()),
+        allowedHosts: callbackHosts,
       });
       const callbacks = createCallbacks({
         redis: patient,

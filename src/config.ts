@@ -107,7 +107,9 @@ export const SETTINGS = z.object({
     .max(1000)
     .optional()
     .describe("Requests at work per stage; default: the stage's own."),
-  CALLBACK_HOSTS: optional.describe("Hosts (comma-separated) that callback_url may name although they are private."),
+  CALLBACK_HOSTS: optional.describe(
+    "Hosts (comma-separated; a port may follow) that callback_url may name although they are private, with http as well.",
+  ),
   LOG_LEVEL: z
     .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"])
     .default("info")

@@ -12,7 +12,9 @@ const Request = z.looseObject({
   phase: z.string(),
   state: z.string(),
   reference: z.string().optional(),
-  waiting: z.object({ for: z.string(), since: z.string(), until: z.string() }).optional(),
+  waiting: z
+    .object({ for: z.string(), since: z.string(), until: z.string(), detail: z.string().optional() })
+    .optional(),
   failure: z.object({ code: z.string(), message: z.string() }).optional(),
   documents: z.array(z.looseObject({ name: z.string(), sha256: z.string(), signed_sha256: z.string().optional() })),
   request_pk: z.number().optional(),

@@ -107,6 +107,7 @@ function describeRequest(request: Request, out: Writer): string[] {
   const fields: [string, string | undefined][] = [
     ["State", `${paintState(out, request.state)}${isOver(request.state) ? "" : `, at ${request.stage}`}`],
     ["Waiting for", waiting && `${whatFor(waiting.for)}, until ${when(waiting.until)}`],
+    ["Note", waiting?.detail && visible(waiting.detail)],
     ["Reason", failure && `${visible(failure.message)} (${visible(failure.code)})`],
     ["Next", whatToDo(request)],
     ["Reference", reference && visible(reference)],

@@ -1,3 +1,5 @@
+import type { WaitName } from "./ages.ts";
+
 /**
  * Why an attempt did not succeed. Two kinds only, because there are only two things to do about it: try again, or stop
  * and tell a person. (Waiting for somebody is not an error: see outcome.ts.)
@@ -15,7 +17,7 @@ export type Effect = "none" | "unknown";
  * words, who must bring it before they go on; left out when it passes by itself.
  */
 export interface Pause {
-  until?: string;
+  until?: WaitName;
 }
 
 interface Details {

@@ -1,4 +1,5 @@
 import type { Ending } from "./status.ts";
+import type { WaitName } from "./ages.ts";
 import { growing } from "./backoff.ts";
 import { type Duration, toMs } from "./duration.ts";
 
@@ -46,7 +47,7 @@ interface WaitOptions {
  * Parks the request. It runs again when somebody nudges it, and every now and then in any case: the nudge makes it
  * fast, the poll makes it certain. After `within` the request ends, with code "<what>-expired".
  */
-export function waitFor(what: string, options: WaitOptions): Waiting {
+export function waitFor(what: WaitName, options: WaitOptions): Waiting {
   return new Waiting(what, options);
 }
 

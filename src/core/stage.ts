@@ -33,6 +33,11 @@ export type Run<Tools, Facts> = Tools & {
   /** Set when the request is on its way to end otherwise than done. */
   ending: string | undefined;
   signal: AbortSignal;
+  /**
+   * Whether this attempt can still have its job, as far as that is known here without asking. For what takes long: a
+   * process that stood still learns by it, before it goes on, that another worker may have the request.
+   */
+  isOurs(): boolean;
   log: Log;
   now(): number;
   /**
@@ -70,6 +75,15 @@ export interface Stage<Tools, Needs extends z.ZodObject, Gives extends z.ZodObje
    */
   readonly afterSilence:
     "repeat" | ((run: Run<Tools, z.infer<Needs>>, intent: Intent) => Promise<Settled<z.infer<Gives>>>);
+  /**
+   * The costly call of an attempt ended after another worker had taken the request over: the facts that tell it so,
+   * from the record as it is now and the facts that the call was made with; undefined when it makes no difference.
+   */
+  readonly late?: (
+    request: SignRequest,
+    madeWith: Record<string, unknown>,
+    nowMs: number,
+  ) => Record<string, unknown> | undefined;
   run(run: Run<Tools, z.infer<Needs>>): Promise<z.infer<Gives> | Waiting | Ended | SentBack>;
 }
 

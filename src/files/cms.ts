@@ -1,4 +1,5 @@
 import { constants, createHash, verify } from "node:crypto";
+import { type Certificate, isAsIssued, readCertificate } from "./certificate.ts";
 import { BadDer, type Element, elementsOf, readElement, readOid, TAG } from "./der.ts";
 
 /** Digests that a qualified signature may use. @source ETSI TS 119 312 §5 */
@@ -7,18 +8,16 @@ const DIGESTS: Record<string, string> = {
   "2.16.840.1.101.3.4.2.2": "sha384",
   "2.16.840.1.101.3.4.2.3": "sha512",
 };
-/** @source RFC 5652 §11, RFC 8017 Appendix C, RFC 3161 Appendix A, RFC 5035 §3, RFC 5280 §4.2.1.2 */
+/** @source RFC 5652 §11, RFC 8017 Appendix C, RFC 3161 Appendix A, RFC 5035 §3 */
 const OID = {
   signedData: "1.2.840.113549.1.7.2",
   messageDigest: "1.2.840.113549.1.9.4",
   rsaPss: "1.2.840.113549.1.1.10",
   timestamp: "1.2.840.113549.1.9.16.2.14",
   signingCertificateV2: "1.2.840.113549.1.9.16.2.47",
-  subjectKeyIdentifier: "2.5.29.14",
 };
 /** Context-specific tags, constructed and not. */
 const CONTEXT_0 = 0xa0;
-const CONTEXT_3 = 0xa3;
 const KEY_ID = 0x80;
 
 /** What a CMS signature says of itself. */
@@ -37,8 +36,8 @@ export class BadCms extends Error {
 
 /**
  * Reads a detached CMS signature, which zeros may follow, and verifies the signer's signature over the signed
- * attributes with the certificate that it names as the signer's. Whether that certificate is to be trusted is not
- * asked. Throws BadCms.
+ * attributes with the certificate that it names as the signer's; and that certificate's, with its issuer's, where that
+ * one is there as well. Whether any of them is to be trusted is not asked. Throws BadCms.
  * @source RFC 5652 §5.3, §5.4, §5.6
  */
 export function readCms(padded: Buffer): Cms {
@@ -56,7 +55,8 @@ function read(top: Element): Cms {
   if (!type || readOid(type) !== OID.signedData) throw new BadCms("not SignedData");
   const [signedData] = elementsOf(expect(content, CONTEXT_0, "no content"));
   const parts = elementsOf(expect(signedData, TAG.sequence, "no content"));
-  const certificates = parts.filter(({ tag }) => tag === CONTEXT_0).flatMap(elementsOf);
+  const embedded = parts.filter(({ tag }) => tag === CONTEXT_0).flatMap(elementsOf);
+  const certificates = embedded.flatMap((one) => readCertificate(one) ?? []);
   const [signer] = elementsOf(expect(parts.at(-1), TAG.set, "no signer"));
   const [, sid, digestInfo, attributes, algorithmInfo, signature, unsigned] = elementsOf(
     expect(signer, TAG.sequence, "no signer"),
@@ -72,6 +72,9 @@ function read(top: Element): Cms {
   const { body } = expect(signature, TAG.octets, "no signature");
   const certificate = candidates.find(({ key }) => verifies(key, { ...proof, signature: body }));
   if (!certificate) throw new BadCms("the signature does not verify");
+  const unreadable = embedded.filter(({ tag }) => tag === TAG.sequence).length > certificates.length;
+  if (!isAsIssued(certificate, certificates, { unreadable }))
+    throw new BadCms("a certificate is not as its issuer signed it");
   checkNamed(certificate.raw, values.get(OID.signingCertificateV2));
   const hasTimestamp = unsigned !== undefined && elementsOf(unsigned).some((one) => nameOf(one) === OID.timestamp);
   return { digestAlgorithm, messageDigest, certificate: certificate.raw, hasTimestamp };
@@ -96,47 +99,16 @@ function nameOf(attribute: Element): string {
   return name ? readOid(name) : "";
 }
 
-interface Certificate {
-  raw: Buffer;
-  serial: Buffer;
-  issuer: Buffer;
-  /** SubjectPublicKeyInfo. */
-  key: Buffer;
-  extensions: Element | undefined;
-}
-
 /**
  * The certificates that a signer identifier names: by issuer and serial number, or by the identifier of their key. An
  * issuer's name can be encoded in two ways; where none is the same byte by byte, the serial number decides.
  */
-function namedBy(sid: Element, certificates: Element[]): Certificate[] {
-  const readable = certificates.flatMap((one) => readCertificate(one) ?? []);
-  if (sid.tag === KEY_ID) return readable.filter(({ extensions }) => readKeyId(extensions)?.equals(sid.body));
+function namedBy(sid: Element, readable: readonly Certificate[]): Certificate[] {
+  if (sid.tag === KEY_ID) return readable.filter(({ keyId }) => keyId?.equals(sid.body));
   const [issuer, serial] = elementsOf(sid);
   const same = readable.filter((one) => serial?.raw.equals(one.serial));
   const exact = same.filter((one) => issuer?.raw.equals(one.issuer));
   return exact.length > 0 ? exact : same;
-}
-
-/** Undefined for what is not a certificate. @source RFC 5280 §4.1 */
-function readCertificate(one: Element): Certificate | undefined {
-  try {
-    const [body] = elementsOf(expect(one, TAG.sequence, "no certificate"));
-    const fields = elementsOf(expect(body, TAG.sequence, "no certificate"));
-    const [serial, , issuer, , , key] = fields[0]?.tag === CONTEXT_0 ? fields.slice(1) : fields;
-    if (!serial || !issuer || !key) return undefined;
-    const extensions = fields.find(({ tag }) => tag === CONTEXT_3);
-    return { raw: one.raw, serial: serial.raw, issuer: issuer.raw, key: key.raw, extensions };
-  } catch {
-    return undefined;
-  }
-}
-
-function readKeyId(extensions: Element | undefined): Buffer | undefined {
-  const [list] = extensions ? elementsOf(extensions) : [];
-  const extension = list && elementsOf(list).find((one) => nameOf(one) === OID.subjectKeyIdentifier);
-  const value = extension && elementsOf(extension).at(-1);
-  return value && readElement(value.body).body;
 }
 
 /** The certificate that the signer named in what was signed must be this one. @source RFC 5035 §3, §4 */

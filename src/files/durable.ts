@@ -5,6 +5,7 @@ import { dirname, join, resolve } from "node:path";
 import { Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { FileBoundary } from "../core/crash-point.ts";
+import type { WaitName } from "../core/ages.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { randomText } from "../core/random.ts";
 import { type Content, fill, hashContent, hashFile, inMemory, onDisk, SMALL_BYTES } from "./content.ts";
@@ -27,8 +28,8 @@ const DISK_CODES: Record<string, string> = {
 };
 
 /** What requests wait for while the disk takes nothing: for an operator, in words. */
-export const ROOM = "room on the disk";
-const WRITABLE = "a disk that can be written to";
+export const ROOM: WaitName = "room on the disk";
+const WRITABLE: WaitName = "a disk that can be written to";
 
 /**
  * A fault of the disk as a failure that passes; anything else unchanged. A full or read-only disk is full for everybody:
@@ -38,7 +39,8 @@ export function toDiskFailure(error: unknown): unknown {
   const code = DISK_CODES[(error as NodeJS.ErrnoException | undefined)?.code ?? ""];
   if (!code) return error;
   const what = { "disk-full": "is full", "disk-read-only": "is read-only", "disk-error": "reports an error" }[code];
-  const pause = code === "disk-error" ? {} : { pause: { until: code === "disk-full" ? ROOM : WRITABLE } };
+  const until = code === "disk-full" ? ROOM : WRITABLE;
+  const pause = code === "disk-error" ? {} : { pause: { until } };
   return new RetryableError(`The disk of DATA_DIR ${what}`, { code, cause: error, ...pause });
 }
 

@@ -38,10 +38,12 @@ export const Manifest = z
       .optional(),
     approval: Approval.optional().describe("Who approves the identification: a RAO (manual), or nobody (auto)."),
     callback_url: z
-      .url({ protocol: /^https$/, error: "must be an address that begins with https://" })
+      .url({ protocol: /^https?$/, error: "must be an address that begins with https://" })
       .max(2000)
       .optional()
-      .describe("Told whenever the request waits for somebody, and when it ends."),
+      .describe(
+        "Told whenever the request waits for somebody, and when it ends. An https address; http only at hosts that the operator allowed.",
+      ),
   })
   .meta({ title: "signpipe request manifest" });
 export type Manifest = z.infer<typeof Manifest>;

@@ -9,7 +9,7 @@ import { createHttp, type Sending } from "./http.ts";
 import { toMultipart, type UploadFile } from "./multipart.ts";
 import type { CallOptions, Provider, Rao } from "./provider.ts";
 import { toUids } from "./uploaded.ts";
-import { isAccepted, readCreated, readRequest, readUpload } from "./wire.ts";
+import { isAccepted, type ProviderRequest, readCreated, readRequest, readUpload } from "./wire.ts";
 
 export type { Account, Provider } from "./provider.ts";
 export type { ProviderRequest } from "./wire.ts";
@@ -88,15 +88,34 @@ export function createProvider(options: ProviderOptions): Provider {
     }
   }
 
-  /** A document that is not there is what a delete is for, whoever removed it. */
-  async function remove(call: CallName, ids: PathIds, { signal }: CallOptions): Promise<"deleted" | "absent"> {
+  /**
+   * A document that is not there is what a delete is for, whoever removed it. An answer that does not say what is not
+   * there is believed once the request itself could be asked for: the base path is right then.
+   */
+  async function remove(
+    call: CallName,
+    ids: PathIds & { request_pk: RequestPk },
+    { signal }: CallOptions,
+  ): Promise<"deleted" | "absent"> {
     try {
       await ask(call, { ids, signal });
       return "deleted";
     } catch (error) {
       if (isFailure(error, "not-found")) return "absent";
-      throw error;
+      if (!isFailure(error, "path-unknown")) throw error;
+      await getRequest(ids.request_pk, { signal }).catch((second: unknown) => {
+        if (!isFailure(second, "not-found")) throw isFailure(second, "path-unknown") ? error : second;
+      });
+      return "absent";
     }
+  }
+
+  async function getRequest(requestPk: RequestPk, { signal }: CallOptions = {}): Promise<ProviderRequest> {
+    const { body } = await ask("getRequest", { ids: { request_pk: requestPk }, signal });
+    const request = readRequest(body, requestPk);
+    if (!request) throw unexpected("getRequest", "no status of a request");
+    if (request === "another") throw unexpected("getRequest", "another request");
+    return request;
   }
 
   return {
@@ -124,13 +143,7 @@ export function createProvider(options: ProviderOptions): Provider {
       return created;
     },
 
-    async getRequest(requestPk, { signal } = {}) {
-      const { body } = await ask("getRequest", { ids: { request_pk: requestPk }, signal });
-      const request = readRequest(body, requestPk);
-      if (!request) throw unexpected("getRequest", "no status of a request");
-      if (request === "another") throw unexpected("getRequest", "another request");
-      return request;
-    },
+    getRequest,
 
     async updateRequest(requestPk, update, { signal } = {}) {
       const { profile, registration_authority, country_name, ...personal } = update;
@@ -228,7 +241,7 @@ export function createProvider(options: ProviderOptions): Provider {
   }
 }
 
-function idsOf(request_pk: RequestPk, document_uid: DocumentUid): PathIds {
+function idsOf(request_pk: RequestPk, document_uid: DocumentUid) {
   return { request_pk, document_uid };
 }
 

@@ -6,7 +6,7 @@ import { type Body, toStatusCode, toStatusWords, toText } from "./wire.ts";
 /** What one kind of answer means for us. */
 export interface AnswerRule {
   /** The calls it holds for; all when left out. */
-  call?: CallName;
+  call?: CallName | readonly CallName[];
   /** HTTP statuses; "3xx" is any of the hundred, and "any" is for rules that the text alone decides. */
   status: readonly (number | "3xx" | "4xx" | "5xx" | "any")[];
   /** What the body must say: the human text and the envelope's status words, as JSON where it was an object. */
@@ -24,6 +24,9 @@ const OLD = "docs/provider.md §Errors, first-generation reference";
 const UPSTREAM = "docs/provider.md §Errors, RA reference";
 const INFERRED = "docs/provider.md §Errors, inferred";
 const HTTP = "RFC 9110 §15";
+
+/** Calls after which what is not found is taken as gone for good. */
+const TAKEN_AS_GONE: readonly CallName[] = ["getRequest", "cancel", "deleteDocument", "deleteDocuments"];
 
 /**
  * What the provider's answers mean; the first match wins. The HTTP status alone decides nothing where a text is known:
@@ -188,6 +191,16 @@ export const ANSWERS: readonly AnswerRule[] = [
     effect: "none",
     source: INFERRED,
   },
+  // What a router says of a wrong base path. Where it would be taken for "gone already", it is not believed so easily.
+  {
+    call: TAKEN_AS_GONE,
+    status: [404],
+    text: /^not found$/i,
+    kind: "permanent",
+    code: "path-unknown",
+    effect: "none",
+    source: INFERRED,
+  },
   {
     status: [400, 404, 410],
     text: /not found|no documents found|cannot be found|does not exist/i,
@@ -199,6 +212,14 @@ export const ANSWERS: readonly AnswerRule[] = [
 
   // By status alone.
   { status: [401], kind: "permanent", code: "not-permitted", effect: "none", source: UPSTREAM },
+  {
+    call: TAKEN_AS_GONE,
+    status: [404],
+    kind: "permanent",
+    code: "path-unknown",
+    effect: "none",
+    source: INFERRED,
+  },
   { status: [404, 410], kind: "permanent", code: "not-found", effect: "none", source: OLD },
   { status: [405], kind: "permanent", code: "call-unknown", effect: "none", source: UPSTREAM },
   { status: [408], kind: "retryable", code: "provider-error", effect: "unknown", source: HTTP },
@@ -230,7 +251,7 @@ export function ruleFor(call: CallName, { status, body }: Refusal): AnswerRule {
   // Where the envelope contradicts the HTTP status, either may be the one a text rule knows.
   const stated = [inSuccess ? undefined : status, toStatusCode(words)];
   const found = ANSWERS.find((rule) => {
-    if (rule.call && rule.call !== call) return false;
+    if (rule.call && ![rule.call].flat().includes(call)) return false;
     if (rule.text) {
       const known = rule.status.some((one) => stated.includes(one as number)) || (inSuccess && stated[1] === undefined);
       return known && (rule.text.test(text) || rule.text.test(words));

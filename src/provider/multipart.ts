@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from "node:crypto";
-import { type Failure, PermanentError, RetryableError } from "../core/errors.ts";
+import { type Failure, isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { nameOf } from "./calls.ts";
 
 /** A document to upload. It is opened when its turn comes and closed after it, whatever happens. */
@@ -59,7 +59,7 @@ export function toMultipart(files: readonly UploadFile[]): Multipart {
       }
       yield tail;
     } catch (error) {
-      failure = error instanceof PermanentError ? error : unreadable(error);
+      failure = error instanceof PermanentError || isFailure(error, "lost-lease") ? error : unreadable(error);
       throw failure;
     }
   }

@@ -3,17 +3,7 @@ import type { Redis } from "ioredis";
 import { type Failure, RetryableError } from "../core/errors.ts";
 import type { Log } from "../core/stage.ts";
 import type { Keys } from "./keys.ts";
-import {
-  type Breaker,
-  BRING,
-  createLanes,
-  LANE,
-  type Lane,
-  type LaneState,
-  reasonFor,
-  toLaneState,
-  toPauses,
-} from "./lanes.ts";
+import { type Breaker, BRING, createLanes, type Lane, type LaneState, reasonFor, toLanes, toPauses } from "./lanes.ts";
 import { createPace, within } from "./pace.ts";
 
 /** How old the view of what all processes know may be. */
@@ -34,6 +24,8 @@ const BUSY_MOST_MS = 15 * 60_000;
 const TRIAL_MS = 4_000;
 const TRIAL_WAIT_MS = 1_000;
 const TRIAL_AGAIN_MS = 2_000;
+/** That credentials are accepted is told no more often than this. */
+const ACCEPTED_AGAIN_MS = 10_000;
 
 const REJECTED = { rao: "rao-rejected", billing: "billing-rejected" } as const;
 
@@ -95,7 +87,11 @@ export function createGuard({
   const scripts = redis as unknown as Scripts;
   const lanes = createLanes({ redis, keys, now });
   const pace = perSecond > 0 ? createPace({ redis, keys, perSecond }) : undefined;
-  let view = toView({});
+  let view = toView({}, now());
+  /** Lanes that were closed here a moment ago. */
+  const closed = new Map<string, LaneState & object>();
+  /** When Redis was last told that credentials were accepted. */
+  const acceptedMs = new Map<string, number>();
   let lookedMs = -Infinity;
   let looking: Promise<void> | undefined;
   let recent: { atMs: number; isFault: boolean }[] = [];
@@ -107,14 +103,23 @@ export function createGuard({
   let isClosed = false;
 
   async function read(): Promise<void> {
-    view = toView(await redis.hgetall(keys.guard));
+    const askedMs = now();
+    view = toView(await redis.hgetall(keys.guard), now());
+    // What was closed here since Redis was asked, it may not have known yet.
+    for (const [name, state] of closed) {
+      if (state.sinceMs < askedMs) closed.delete(name);
+      else view.lanes.set(name, state);
+    }
     if (view.breaker.isOpen) arm(view.breaker.untilMs - now() + random() * 250);
   }
 
   /** The view, renewed when it is old. When Redis does not answer, the last one holds. */
   async function look({ anew = false } = {}): Promise<View> {
-    if (!anew && now() - lookedMs < VIEW_MS) return view;
-    lookedMs = now();
+    const agoMs = now() - lookedMs;
+    // Who comes while it is being renewed waits as well: the view that is there may be of yesterday.
+    const isRenewed = looking !== undefined && agoMs < ANSWER_MS;
+    if (!anew && agoMs < VIEW_MS && !isRenewed) return view;
+    if (!isRenewed) lookedMs = now();
     looking ??= read().finally(() => (looking = undefined));
     await within(looking, ANSWER_MS).catch(() => {});
     return view;
@@ -190,9 +195,13 @@ export function createGuard({
     return new RetryableError(reasonFor(lane), { code, pause: { until: BRING[lane] } });
   }
 
+  function nameOf({ lane, secrets }: NonNullable<Leaving["credentials"]>): string {
+    return print([lane, ...secrets]);
+  }
+
   /** Lets a call with untried credentials leave alone: were they wrong, a thousand at once could lock the account. */
   async function admitLane(leaving: Leaving, { lane, secrets }: NonNullable<Leaving["credentials"]>): Promise<void> {
-    const name = print([lane, ...secrets]);
+    const name = nameOf({ lane, secrets });
     const lateMs = now() + TRIAL_WAIT_MS;
     for (;;) {
       const state = (await look()).lanes.get(name);
@@ -238,11 +247,13 @@ export function createGuard({
   /** What an answer says of the credentials that the call had. */
   async function judge(leaving: Leaving, failure: Failure | undefined): Promise<Failure | undefined> {
     if (!leaving.credentials) return undefined;
-    const { lane, secrets } = leaving.credentials;
-    const name = print([lane, ...secrets]);
+    const { lane } = leaving.credentials;
+    const name = nameOf(leaving.credentials);
     if (failure?.code === REJECTED[lane]) {
       const isNews = typeof view.lanes.get(name) !== "object";
-      view.lanes.set(name, { lane, code: failure.code, reason: reasonFor(lane), sinceMs: now() });
+      const state = { lane, code: failure.code, reason: reasonFor(lane), sinceMs: now() };
+      view.lanes.set(name, state);
+      closed.set(name, state);
       if (isNews) {
         await within(lanes.close(name, lane, failure.code), ANSWER_MS).catch(() => {});
         log.error({ code: failure.code, said: failure.message }, reasonFor(lane));
@@ -251,7 +262,12 @@ export function createGuard({
     }
     if (failure === undefined && trials.has(leaving)) {
       view.lanes.set(name, "proven");
+      closed.delete(name);
+      acceptedMs.set(name, now());
       await within(lanes.prove(name, lane), ANSWER_MS).catch(() => {});
+    } else if (failure === undefined && now() - (acceptedMs.get(name) ?? 0) > ACCEPTED_AGAIN_MS) {
+      acceptedMs.set(name, now());
+      await within(lanes.accepted(name), ANSWER_MS).catch(() => {});
     }
     return undefined;
   }
@@ -282,6 +298,9 @@ export function createGuard({
       if (heldMs > 0) throw paused(heldMs, "The provider is away, or asked for a pause: calls wait");
       if (leaving.credentials) await admitLane(leaving, leaving.credentials);
       const againMs = (await pace?.turn()) ?? 0;
+      const state = againMs <= 0 && leaving.credentials ? view.lanes.get(nameOf(leaving.credentials)) : undefined;
+      // Rejected while this one waited for its turn. One that tries them leaves in any case: nobody else does.
+      if (typeof state === "object" && !trials.has(leaving)) throw standstill(state.lane, state.code);
       if (againMs <= 0) return;
       const name = trials.get(leaving);
       if (name !== undefined) await endTrial(leaving, name);
@@ -307,10 +326,6 @@ export function createGuard({
   };
 }
 
-function toView(fields: Record<string, string>): View {
-  const found = Object.entries(fields).filter(([field]) => field.startsWith(LANE));
-  return {
-    ...toPauses(fields),
-    lanes: new Map(found.map(([field, value]) => [field.slice(LANE.length), toLaneState(value)])),
-  };
+function toView(fields: Record<string, string>, nowMs: number): View {
+  return { ...toPauses(fields), lanes: toLanes(fields, nowMs) };
 }

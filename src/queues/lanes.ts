@@ -35,7 +35,7 @@ export function reasonFor(lane: Lane): string {
 /** How a lane is, by its field in the hash of the guard. */
 export type LaneState = "untried" | "proven" | (Standstill & { lane: Lane });
 
-export function toLaneState(value: string | undefined): LaneState {
+function toLaneState(value: string | undefined): LaneState {
   if (value === undefined) return "untried";
   if (value === PROVEN) return "proven";
   const closed = Closed.parse(JSON.parse(value));
@@ -43,6 +43,22 @@ export function toLaneState(value: string | undefined): LaneState {
 }
 
 export const LANE = "lane:";
+/** When credentials were last accepted, beside the lane, so that noting it never opens one that was closed. */
+const ACCEPTED = "accepted:";
+/** Credentials that nobody has had accepted for so long may have gone bad: the next call with them leaves alone. */
+const PROVEN_MS = 60_000;
+
+/** How each lane is, from the hash of the guard. */
+export function toLanes(fields: Record<string, string>, nowMs: number): Map<string, LaneState> {
+  const names = Object.keys(fields).flatMap((field) => (field.startsWith(LANE) ? [field.slice(LANE.length)] : []));
+  return new Map(
+    names.map((name) => {
+      const state = toLaneState(fields[LANE + name]);
+      const isOld = nowMs - Number(fields[ACCEPTED + name] ?? 0) > PROVEN_MS;
+      return [name, state === "proven" && isOld ? "untried" : state];
+    }),
+  );
+}
 
 export interface Breaker {
   isOpen: boolean;
@@ -102,7 +118,11 @@ export function createLanes({ redis, keys, now = Date.now }: { redis: Redis; key
     async prove(print: string, lane: Lane): Promise<void> {
       const old = closed(await redis.hgetall(keys.guard)).filter(({ state }) => state.lane === lane);
       if (old.length > 0) await redis.hdel(keys.guard, ...old.map(({ field }) => field));
-      await redis.hset(keys.guard, LANE + print, PROVEN);
+      await redis.hset(keys.guard, LANE + print, PROVEN, ACCEPTED + print, String(now()));
+    },
+    /** They were accepted once more. */
+    async accepted(print: string): Promise<void> {
+      await redis.hset(keys.guard, ACCEPTED + print, String(now()));
     },
     /** All that stands still. */
     async list(): Promise<Standstill[]> {

@@ -63,6 +63,8 @@ export interface Pipeline {
   cancel(id: RequestId, by: string): Promise<SignRequest>;
   /** Takes a failed or expired request up again at the stage where that makes sense. */
   retry(id: RequestId, by: string): Promise<SignRequest>;
+  /** Whether all documents of a request that did not end well were signed as another one: then it is never taken up again. */
+  isReplaced(id: RequestId): Promise<boolean>;
   /** A webhook spoke of this request_pk: a hint to look. True when the request is ours. */
   nudge(requestPk: number): Promise<boolean>;
   /** Requests from `source` that changed since `take` was last called; each is returned once per change. */

@@ -40,6 +40,8 @@ export interface PipelineParts {
   stages: readonly { name: string; retryFrom: string }[];
   /** Whether a request may ask to be approved without a RAO's decision. */
   allowAuto: boolean;
+  /** Whether a request may name this address to be told at. */
+  mayTell?: (url: string) => boolean;
   now?: () => number;
 }
 
@@ -59,6 +61,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     masterKey,
     stages,
     allowAuto,
+    mayTell = () => true,
     now = Date.now,
   } = parts;
   const seen = createSeen({ redis, keys, store });
@@ -124,6 +127,12 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         throw new PermanentError(
           'approval: "auto" is not allowed here; leave it out, or have the operator set APPROVAL=auto',
           { code: "auto-approval-not-allowed" },
+        );
+      }
+      if (submission.callback_url !== undefined && !mayTell(submission.callback_url)) {
+        throw new PermanentError(
+          "callback_url must be a public https address; the operator can allow other hosts, and http there, with CALLBACK_HOSTS",
+          { code: "callback-not-allowed" },
         );
       }
       const known = (await store.read(id))?.request;
@@ -267,6 +276,14 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       return request;
     },
 
+    async isReplaced(id) {
+      const request = (await store.read(id))?.request;
+      if (!request || (request.phase !== "failed" && request.phase !== "expired")) return false;
+      const person = request.facts["signedMs"] === undefined ? await vault.read(id) : undefined;
+      if (!person) return false;
+      return await seen.isSignedElsewhere(id, printsOfRequest(masterKey, request, person.signer));
+    },
+
     async nudge(requestPk) {
       const id = await redis.hget(keys.pks, String(requestPk));
       if (id) {
@@ -316,7 +333,16 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   function forgetFrom(stage: string): Record<string, null> {
     const order = ["create", "approve", "upload", "fetch", "cleanup"];
     const facts: Record<string, string[]> = {
-      create: ["requestPk", "videoidPk", "videoidLink", "identifiedMs", "providerStatus", "providerGone", "begun"],
+      create: [
+        "requestPk",
+        "videoidPk",
+        "videoidLink",
+        "identifiedMs",
+        "providerStatus",
+        "providerGone",
+        "begun",
+        "resent",
+      ],
       approve: ["decision", "approvedMs", "approvedBy"],
       upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted"],
       fetch: ["signed"],

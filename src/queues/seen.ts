@@ -84,6 +84,16 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
       return undefined;
     },
 
+    /** Whether all of the documents were signed as another request. Changes nothing. */
+    async isSignedElsewhere(id: RequestId, prints: readonly string[]): Promise<boolean> {
+      for (const print of prints) {
+        const other = await redis.get(keys.seen(print));
+        if (other === null || other === id) return false;
+        if ((await store.read(other))?.request.phase !== "done") return false;
+      }
+      return prints.length > 0;
+    },
+
     /** Marks documents for `id` whoever has them: the caller asked for it. */
     async mark(id: RequestId, prints: readonly string[]): Promise<void> {
       for (const print of prints) await redis.set(keys.seen(print), id, "PX", SEEN_MS);

@@ -1,8 +1,9 @@
+import { isDeepStrictEqual } from "node:util";
 import { DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import type { CrashPoint, EffectBoundary } from "../core/crash-point.ts";
 import { toMs } from "../core/duration.ts";
-import { type Failure, type Pause, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
+import { type Failure, isFailure, type Pause, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
 import { Ended, SentBack, Waiting, waitFor } from "../core/outcome.ts";
 import { growing, lookAt } from "../core/backoff.ts";
 import type { SignRequest } from "../core/request.ts";
@@ -11,6 +12,7 @@ import { isEnd } from "../core/status.ts";
 import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
 import type { Keys } from "./keys.ts";
+import { createLeases, type Lease } from "./lease.ts";
 import { within } from "./pace.ts";
 import { type Queues, StageJob } from "./queues.ts";
 import { isOutOfMemory } from "./redis-watch.ts";
@@ -92,13 +94,16 @@ export function startWorker<Tools extends object>(stage: AnyStage<Tools>, deps: 
 
   function listen(): Worker<StageJob> {
     const { lockMs = LOCK_MS, random = Math.random } = deps;
+    const leases = createLeases({ lockMs });
     const made = new Worker<StageJob>(
       stage.name,
       async (job, token, lost) => {
         const ended = watchdog.began();
+        const lease = leases.take(job.id ?? "");
         try {
-          await runStage({ stage, job, token: token ?? "", stopping: stopping.signal, lost, deps });
+          await runStage({ stage, job, token: token ?? "", stopping: stopping.signal, lost, lease, deps });
         } finally {
+          lease.end();
           ended();
         }
       },
@@ -122,7 +127,9 @@ export function startWorker<Tools extends object>(stage: AnyStage<Tools>, deps: 
       const code = isOutOfMemory(error) ? "redis-full" : "worker-error";
       log.warn({ stage: stage.name, code, reason: error.message.slice(0, 120) }, "worker error");
     });
+    made.on("locksRenewed", ({ jobIds }) => leases.renewed(jobIds));
     made.on("lockRenewalFailed", (ids) => {
+      leases.lost(ids);
       for (const id of ids) made.cancelJob(id, "lock lost");
     });
     return made;
@@ -165,6 +172,7 @@ async function runStage<Tools extends object>({
   token,
   stopping,
   lost,
+  lease,
   deps,
 }: {
   stage: AnyStage<Tools>;
@@ -172,6 +180,7 @@ async function runStage<Tools extends object>({
   token: string;
   stopping: AbortSignal;
   lost: AbortSignal | undefined;
+  lease: Lease;
   deps: WorkerDeps<Tools>;
 }): Promise<void> {
   const { store, queues, keys, tools, log, stages, handed, gate, crashPoint } = deps;
@@ -212,6 +221,8 @@ async function runStage<Tools extends object>({
   let unsettled: SignRequest["intent"];
   /** The costly call that this attempt has made. */
   let made: string | undefined;
+  /** The costly call that has left in this attempt, and may have worked. */
+  let left: string | undefined;
   let writing: Promise<unknown> = Promise.resolve();
   const mark = setTimeout(() => {
     if (held.request.phase === "queued") write({ event: "start", lookMs: now() + timeoutMs }).catch(() => {});
@@ -220,13 +231,40 @@ async function runStage<Tools extends object>({
   const outcome = await attempt()
     .catch((error: unknown) => error)
     .finally(() => clearTimeout(mark));
-  if (outcome instanceof Superseded) return;
-  if (outcome instanceof Unsettled) return await park(outcome.wait, held.request.intent);
-  if (outcome instanceof Waiting) return await park(outcome, undefined);
-  if (outcome instanceof Ended) return await end(outcome);
-  if (outcome instanceof SentBack) return await sendBack(outcome);
-  if (outcome instanceof Error) return await failed(toFailure(outcome));
-  return await succeed(outcome as Record<string, unknown>);
+  try {
+    await conclude();
+  } catch (error) {
+    if (error instanceof Superseded || isFailure(error, "lost-lease")) await tellLate();
+    if (!(error instanceof Superseded)) throw error;
+  }
+
+  async function conclude(): Promise<void> {
+    if (outcome instanceof Superseded) throw outcome;
+    if (outcome instanceof Unsettled) return await park(outcome.wait, held.request.intent);
+    if (outcome instanceof Waiting) return await park(outcome, undefined);
+    if (outcome instanceof Ended) return await end(outcome);
+    if (outcome instanceof SentBack) return await sendBack(outcome);
+    if (outcome instanceof Error) return await failed(toFailure(outcome));
+    return await succeed(outcome as Record<string, unknown>);
+  }
+
+  /** The request went on without this attempt: what its call may have done meanwhile is said to whoever has it now. */
+  async function tellLate(): Promise<void> {
+    if (left === undefined || !stage.late) return;
+    const { late } = stage;
+    const { facts } = held.request;
+    const told = await store
+      .change(requestId, (request): Change => {
+        const found = isEnd(request.phase) ? undefined : late(request, facts, now());
+        if (!found) throw new Superseded();
+        return { event: "note", patch: { facts: found }, note: `late-${left}`, nudge: true, durable: true };
+      })
+      .catch((error: unknown) => {
+        if (!(error instanceof Superseded)) throw error;
+      });
+    log.warn({ requestId, stage: stage.name, code: `late-${left}` }, "a call ended after its request was taken over");
+    if (told) await queues.promote(told.stage, requestId);
+  }
 
   async function attempt(): Promise<Unsettled | Waiting | Ended | SentBack | Record<string, unknown>> {
     const needs = stage.needs.safeParse(held.request.facts);
@@ -243,6 +281,7 @@ async function runStage<Tools extends object>({
       attempt: held.request.attempt,
       ending: held.request.ending,
       signal: AbortSignal.any(signals),
+      isOurs: () => !lease.isOver() && !lost?.aborted,
       log,
       now,
       effect,
@@ -298,7 +337,11 @@ async function runStage<Tools extends object>({
         code: "slow-intent",
       });
     }
-    const result = await call();
+    left = name;
+    const result = await call().catch((error: unknown) => {
+      if (toFailure(error).effect === "none") left = undefined;
+      throw error;
+    });
     made = name;
     await reach("called", name);
     return result;
@@ -464,7 +507,9 @@ async function runStage<Tools extends object>({
       return await end(new Ended(held.request.ending, held.request.ending, "ended while it waited"));
     }
     const atMs = now();
-    const same = held.request.waiting?.for === wait.what; // still the same wait after a failed look
+    // Still the same wait after a failed look; the outcome of another call is another wait.
+    const same =
+      held.request.waiting?.for === wait.what && (open === undefined || held.request.waiting.sinceMs >= open.atMs);
     const sinceMs = same ? (held.request.waiting?.sinceMs ?? atMs) : atMs;
     const untilMs = sinceMs + wait.withinMs;
     if (untilMs <= atMs) {
@@ -474,7 +519,7 @@ async function runStage<Tools extends object>({
     }
     const quietMs = atMs - Math.max(sinceMs, held.nudgedMs);
     const lookMs = Math.min(lookAt(atMs, wait.pollMs(quietMs)), untilMs);
-    const shown = held.request.waiting?.detail === wait.detail && !wait.facts;
+    const shown = held.request.waiting?.detail === wait.detail && isKnown(wait.facts, held.request.facts);
     const settled = !open && held.request.intent !== undefined;
     if (!same || !shown || settled || held.request.phase !== "waiting") {
       await write({
@@ -497,6 +542,10 @@ async function runStage<Tools extends object>({
     if (nudgedMs > seenNudgeMs) await queues.promote(stage.name, requestId);
     throw new DelayedError();
   }
+}
+
+function isKnown(news: Record<string, unknown> = {}, known: Record<string, unknown>): boolean {
+  return Object.entries(news).every(([name, value]) => isDeepStrictEqual(value ?? undefined, known[name]));
 }
 
 /** What was begun outside for a request, as far as a record of it knows. */

@@ -1,3 +1,4 @@
+import type { WaitName } from "../core/ages.ts";
 import { waitFor, type Waiting } from "../core/outcome.ts";
 import type { Intent } from "../core/stage.ts";
 
@@ -6,8 +7,8 @@ import type { Intent } from "../core/stage.ts";
  * at work, and is waited for; then it is "repeat". `poll` makes looks before that, where one may show more.
  */
 export function whileAtWork(
-  what: string,
-  { atMs }: Intent,
+  what: WaitName,
+  { atMs }: Pick<Intent, "atMs">,
   { settleMs, now, poll }: { settleMs: number; now: () => number; poll?: (quietMs: number) => number },
 ): Waiting | "repeat" {
   const clearMs = atMs + settleMs;

@@ -171,7 +171,7 @@ async function cancelAt(provider: Tools["provider"], requestPk: RequestPk, signa
   try {
     await provider.cancel(requestPk, { signal });
   } catch (error) {
-    // Cancelled or gone already: what was wanted.
-    if (!isFailure(error, "not-found", "wrong-state")) throw error;
+    // Cancelled or gone already: what was wanted. The base path is right, or its status would not have been told.
+    if (!isFailure(error, "not-found", "path-unknown", "wrong-state")) throw error;
   }
 }

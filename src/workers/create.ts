@@ -46,10 +46,10 @@ export const create = defineStage({
       });
     }
     if (intent.tries < 2) return "repeat";
-    throw new PermanentError("Two creations were not answered, and it is not known whether either worked", {
-      code: "unknown-outcome",
-      effect: "unknown",
-    });
+    throw new PermanentError(
+      "Two creations were not answered, and it is not known whether either worked: cancel what the provider has of this signer, then retry",
+      { code: "unknown-outcome", effect: "unknown" },
+    );
   },
 
   async run({ requestId, facts, provider, account, vault, effect, signal }) {

@@ -71,8 +71,9 @@ export function createOrphans({
       await strangers.keepPrint(stranger.requestPk, fingerprint);
       return { print: fingerprint, found };
     } catch (error) {
-      if (!isFailure(error, "not-found")) throw error;
-      await strangers.keepPrint(stranger.requestPk, "");
+      if (!isFailure(error, "not-found", "path-unknown")) throw error;
+      // Should it be our base path that is wrong, the stranger is looked at again.
+      if (isFailure(error, "not-found")) await strangers.keepPrint(stranger.requestPk, "");
       return { print: "" };
     }
   }
@@ -104,7 +105,7 @@ export function createOrphans({
     /** Cancels an orphan at the provider; it is never used for anything. */
     async cancel(requestPk: ProviderRequest["requestPk"], signal: AbortSignal): Promise<void> {
       await provider.cancel(requestPk, { signal }).catch((error: unknown) => {
-        if (!isFailure(error, "not-found", "wrong-state")) throw error; // gone or cancelled already
+        if (!isFailure(error, "not-found", "path-unknown", "wrong-state")) throw error; // gone or cancelled already
       });
       await strangers.drop(requestPk);
       log.warn({ request_pk: requestPk, code: "orphan-cancelled" }, "orphan cancelled");

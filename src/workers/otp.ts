@@ -5,7 +5,7 @@ import { backTo } from "../core/outcome.ts";
 import { RequestPk } from "../core/signing.ts";
 import { roomFor } from "./room.ts";
 import { defineStage } from "./stage.ts";
-import { Uploaded } from "./upload.ts";
+import { Begun, isUploadedLate, Uploaded } from "./upload.ts";
 
 /**
  * Within this time of a doubtful sending the provider's own guard (no second code within a minute) still holds, so
@@ -16,6 +16,13 @@ const GUARDED_MS = 45_000;
 
 /** Documents are sent again this often before a person has to look. */
 const RESEALED_MOST = 2;
+
+/** No call lists what is there: a document that was sent twice is seen by nothing but this. */
+export const SENT_TWICE = {
+  code: "late-upload",
+  message: "An upload that was given up may have come through after all: the documents are sent again",
+  facts: { uploaded: null, contract: null },
+};
 
 const Otp = z.object({
   sentMs: z.number(),
@@ -39,6 +46,8 @@ export const otp = defineStage({
     uploaded: z.array(Uploaded).min(1),
     /** How often the documents at the provider were not the ones that were sent. */
     sealBroken: z.number().int().default(0),
+    begun: Begun.optional(),
+    resent: z.number().int().default(0),
   }),
   gives: z.object({ otp: Otp.optional(), wrongCodes: z.number().int() }),
 
@@ -65,6 +74,7 @@ export const otp = defineStage({
   async run({ facts, provider, seal, space, effect, signal, now }) {
     // A code is good for minutes: nobody is sent one with which nothing could be signed.
     await space.need(roomFor(facts.uploaded));
+    if (isUploadedLate(facts)) return backTo("upload", SENT_TWICE);
     if (seal && (await seal.check(facts.requestPk, facts.uploaded, signal)) === "broken") {
       const message = "The provider does not hold exactly the documents that were sent";
       if (facts.sealBroken >= RESEALED_MOST) throw new PermanentError(message, { code: "seal-broken" });

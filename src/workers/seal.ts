@@ -12,7 +12,8 @@ export type Seal = ReturnType<typeof createSeal>;
  *
  * There is no call that lists a request's documents: each expected one is fetched and hashed. Whether originals can be
  * fetched at all depends on the provider's version; where none ever could, the answer is "unserved", and the uids of
- * the upload are all there is. That nothing else is there is the upload's business: it empties the request first.
+ * the upload are all there is. That nothing else is there is the upload's business: it empties the request first, and
+ * tells of one that came through too late.
  * @source docs/provider.md §Signed documents
  */
 export function createSeal({ provider, incremental }: { provider: Provider; incremental: boolean }) {

@@ -1,13 +1,14 @@
 import { z } from "zod";
 import { exponential, growing } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
-import { waitFor, type Waiting } from "../core/outcome.ts";
+import { backTo, waitFor, type Waiting } from "../core/outcome.ts";
 import { Appearance, RequestPk } from "../core/signing.ts";
 import type { Policy } from "./stage.ts";
 import { defineStage } from "./stage.ts";
 import { whileAtWork } from "./at-work.ts";
 import { roomFor } from "./room.ts";
-import { Uploaded } from "./upload.ts";
+import { SENT_TWICE } from "./otp.ts";
+import { Begun, isUploadedLate, Uploaded } from "./upload.ts";
 
 /** After this many wrong codes only a new one is accepted. */
 const WRONG_CODES_MOST = 3;
@@ -31,6 +32,9 @@ export const sign = defineStage({
     uploaded: z.array(Uploaded).default([]),
     wrongCodes: z.number().int().default(0),
     signAccepted: z.boolean().optional(),
+    begun: Begun.optional(),
+    resent: z.number().int().default(0),
+    otp: z.object({ unknown: z.boolean().optional() }).optional(),
   }),
   gives: z.object({ signedMs: z.number() }),
 
@@ -55,7 +59,7 @@ export const sign = defineStage({
     });
     if (settled !== "repeat") return settled;
     if (intent.tries >= 2 && facts.authentication.method === "sms" && !(await codes.read(requestId))) {
-      return theCode(policy, 0);
+      return theCode(policy, 0, whetherSent(facts));
     }
     return "repeat";
   },
@@ -67,10 +71,16 @@ export const sign = defineStage({
       return status === "ISSUED" ? { signedMs: now() } : issuing();
     }
     const external = facts.authentication.method === "external";
+    if (isUploadedLate(facts)) {
+      if (external) return backTo("upload", SENT_TWICE);
+      // The code is out. Nobody is sent another one unasked: with the one that is asked for, the documents go again.
+      await codes.forget(requestId);
+      return theCode(policy, WRONG_CODES_MOST, SENT_TWICE.message);
+    }
     const secret = external ? (await vault.read(requestId))?.unlock : await codes.read(requestId);
     if (secret === undefined) {
       if (external) throw new PermanentError("The external authentication was erased", { code: "signer-erased" });
-      return theCode(policy, facts.wrongCodes);
+      return theCode(policy, facts.wrongCodes, facts.wrongCodes === 0 ? whetherSent(facts) : undefined);
     }
     const proof = external
       ? { ext_unlock_type: facts.authentication.type ?? "", ext_unlock_value: secret }
@@ -96,14 +106,21 @@ export const sign = defineStage({
   },
 });
 
-function theCode(policy: Policy, wrongCodes: number): Waiting {
+function theCode(policy: Policy, wrongCodes: number, detail?: string): Waiting {
   const what = wrongCodes === 0 ? "code" : wrongCodes < WRONG_CODES_MOST ? "another code" : "a new OTP";
   return waitFor(what, {
     whose: "signer",
     poll: () => 6 * 3_600_000, // nothing to ask the provider: the code wakes it
     within: policy.signWithinMs,
+    ...(detail !== undefined && { detail }),
     facts: { wrongCodes },
   });
+}
+
+/** A code is never sent again unasked: whoever looks at the wait must be able to ask. */
+function whetherSent({ otp }: { otp?: { unknown?: boolean | undefined } | undefined }): string | undefined {
+  if (!otp?.unknown) return undefined;
+  return "It is not known whether the code was sent: if the signer has none, have a new one sent (resend)";
 }
 
 function issuing(facts?: Record<string, unknown>): Waiting {

@@ -1,9 +1,28 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
-import { StoredDocument } from "../core/request.ts";
+import { RetryableError } from "../core/errors.ts";
+import { type SignRequest, StoredDocument } from "../core/request.ts";
 import { DocumentUid, RequestPk } from "../core/signing.ts";
 import { whileAtWork } from "./at-work.ts";
 import { defineStage } from "./stage.ts";
+
+const OUTCOME = "outcome of the upload";
+/** The stages at which a document that comes late to the provider would be signed as well. */
+const UNSIGNED = ["upload", "contract", "otp", "sign"];
+
+/** Costly calls begun so far, by name, and uploads that ended after another worker had the request. */
+export const Begun = z.object({ upload: z.number().optional(), lateUpload: z.number().optional() });
+
+/** Whether an upload has ended since the documents at the provider were last deleted and sent. */
+export function isUploadedLate({
+  begun,
+  resent,
+}: {
+  begun?: z.infer<typeof Begun> | undefined;
+  resent: number;
+}): boolean {
+  return (begun?.lateUpload ?? 0) > resent;
+}
 
 /** A document at the provider. */
 export const Uploaded = StoredDocument.extend({ uid: DocumentUid });
@@ -22,10 +41,14 @@ export const upload = defineStage({
   needs: z.object({
     requestPk: RequestPk,
     documents: z.array(StoredDocument).min(1).max(10),
-    /** Costly calls begun so far, by name. */
-    begun: z.object({ upload: z.number().optional() }).optional(),
+    begun: Begun.optional(),
+    lateUploadMs: z.number().optional(),
   }),
-  gives: z.object({ uploaded: z.array(Uploaded) }),
+  gives: z.object({
+    uploaded: z.array(Uploaded),
+    /** The late uploads whose documents were deleted before these were sent. */
+    resent: z.number().int().optional(),
+  }),
 
   attempts: 200,
   backoff: exponential("2s", { upTo: "10m" }),
@@ -33,22 +56,55 @@ export const upload = defineStage({
   concurrency: 20,
   retryFrom: "upload",
 
-  async afterSilence({ policy, now }, intent) {
-    return whileAtWork("outcome of the upload", intent, { settleMs: policy.settleMs, now });
+  async afterSilence({ request: { waiting }, policy, now }, intent) {
+    // An upload may go on for as long as its worker has the request: the time runs from the first look after it.
+    const looked = waiting?.for === OUTCOME && waiting.sinceMs >= intent.atMs;
+    const atMs = looked ? waiting.sinceMs : Math.max(now(), intent.atMs);
+    return whileAtWork(OUTCOME, { ...intent, atMs }, { settleMs: policy.settleMs, now });
   },
 
-  async run({ facts, provider, documents, effect, signal }) {
+  late({ stage, facts }: SignRequest, madeWith, nowMs) {
+    if (!UNSIGNED.includes(stage) || facts["requestPk"] !== madeWith["requestPk"]) return undefined;
+    const begun = Begun.loose().parse(facts["begun"] ?? {});
+    return { begun: { ...begun, lateUpload: (begun.lateUpload ?? 0) + 1 }, lateUploadMs: nowMs };
+  },
+
+  async run({ facts, provider, documents, policy, effect, isOurs, signal, now }) {
+    if (facts.lateUploadMs !== undefined) {
+      const late = whileAtWork(OUTCOME, { atMs: facts.lateUploadMs }, { settleMs: policy.settleMs, now });
+      if (late !== "repeat") return late;
+    }
     // What an earlier upload may have left there would be signed as well.
     if (facts.begun?.upload) await provider.deleteDocuments(facts.requestPk, { signal });
     const files = facts.documents.map((document) => ({
       name: document.name,
       sizeBytes: document.sizeBytes,
       sha256: document.sha256,
-      open: () => documents.open(document),
+      open: () => whileOurs(documents.open(document), isOurs),
     }));
     const uids = await effect("upload", () => provider.upload(facts.requestPk, files, { signal }));
     return {
       uploaded: facts.documents.map((document, i) => ({ ...document, uid: DocumentUid.parse(uids[i]) })),
+      ...(facts.begun?.lateUpload !== undefined && { resent: facts.begun.lateUpload }),
     };
   },
 });
+
+/** Breaks off before the last byte when another worker may have the request: it deletes what is there, and sends it. */
+async function* whileOurs(
+  bytes: AsyncIterable<Buffer>,
+  isOurs: () => boolean,
+): AsyncGenerator<Buffer, void, undefined> {
+  const check = () => {
+    if (isOurs()) return;
+    throw new RetryableError("The upload was broken off: another worker may have the request", {
+      code: "lost-lease",
+      effect: "unknown",
+    });
+  };
+  for await (const chunk of bytes) {
+    check();
+    yield chunk;
+  }
+  check();
+}

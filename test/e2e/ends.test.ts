@@ -96,6 +96,16 @@ describe("a request that ends otherwise than done", () => {
   });
 });
 
+test("a callback to an address that may not be called is refused at the door; plain http is for allowed hosts", async () => {
+  const house = await startHouse({ work: false, settings: { CALLBACK_HOSTS: "hooks.internal, 127.0.0.1:9000" } });
+  for (const url of ["http://hooks.example/a", "https://10.0.0.1/a", "http://127.0.0.1:9001/a"]) {
+    await expect(house.submit({ callback_url: url }), url).rejects.toThrow(/callback-not-allowed/);
+  }
+  for (const url of ["https://hooks.example/a", "http://hooks.internal:8080/a", "http://127.0.0.1:9000/a"]) {
+    await house.submit({ callback_url: url });
+  }
+});
+
 test("a request for automatic approval is refused where a RAO has to decide", async () => {
   const house = await startHouse();
   await expect(house.submit({ approval: "auto" })).rejects.toThrow(/auto-approval-not-allowed/);

@@ -56,14 +56,19 @@ describe("a creation that is not answered", () => {
     expect(house.effects("create")).toBe(1);
   });
 
-  test("and whose webhook is lost is made once more after the grace, and not a third time", async () => {
+  test("and whose webhook is lost is made once more after the grace, and a third time only when a person says so", async () => {
     const house = await startHouse({ settings: { CREATE_GRACE_MS: "500" } });
     house.simulator.set({ webhooks: { drop: true } });
-    house.simulator.fault({ operation: "createVideoId", kind: "reset-after", times: 5 });
+    house.simulator.fault({ operation: "createVideoId", kind: "reset-after", times: 2 });
     const id = await house.submit();
     await house.reaches(id, "cleanup", "failed", 30_000);
-    expect((await house.app.store.get(id)).failure?.code).toBe("unknown-outcome");
+    const { body } = await house.call("GET", `/v1/requests/${id}`);
+    expect(body["failure"]).toMatchObject({ code: "unknown-outcome" });
+    expect((body["failure"] as { message: string }).message).toMatch(/cancel .*then retry/);
     expect(house.effects("create")).toBe(2);
+    expect((await house.call("POST", `/v1/requests/${id}/retry`)).status).toBe(202);
+    await house.waits(id, "identification", 30_000);
+    expect(house.effects("create")).toBe(3);
   });
 
   test("can be cancelled while its outcome is open", async () => {
@@ -92,6 +97,19 @@ test("a code that nobody knows to have been sent is not sent again", async () =>
   await house.waits(id, "code", 30_000);
   expect(house.effects("otp")).toBe(1);
   expect((await house.app.store.get(id)).facts["otp"]).toMatchObject({ unknown: true });
+  // Whoever looks is told so, and a code that is asked for is sent.
+  const { body } = await house.call("GET", `/v1/requests/${id}`);
+  expect((body["waiting"] as { detail: string }).detail).toMatch(/not known whether the code was sent.*resend/);
+  expect((await house.call("POST", `/v1/requests/${id}/code/resend`)).status).toBe(429); // within the minute
+  await house.app.store.change(id, ({ facts }) => ({
+    event: "note",
+    patch: { facts: { otp: { ...(facts["otp"] as object), sentMs: Date.now() - 61_000 } } },
+  }));
+  expect((await house.call("POST", `/v1/requests/${id}/code/resend`)).status).toBe(202);
+  await expect.poll(() => house.effects("otp"), { timeout: 20_000 }).toBe(2);
+  await house.waits(id, "code", 30_000);
+  const later = (await house.call("GET", `/v1/requests/${id}`)).body["waiting"];
+  expect(later).not.toHaveProperty("detail");
 });
 
 test("a signed PDF that arrives truncated or spoilt is fetched again, and nothing is deleted before it is whole", async () => {

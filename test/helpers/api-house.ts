@@ -120,6 +120,7 @@ export function fakePipeline() {
       called("nudge", ...pk);
       return pk[0] === 4711;
     },
+    isReplaced: () => Promise.resolve(false),
     takeChanged: async () => [],
     putBackChanged: async () => {},
     async counts() {

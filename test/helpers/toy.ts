@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { Redis } from "ioredis";
 import { inject, onTestFinished } from "vitest";
+import { Waiting } from "../../src/core/outcome.ts";
 import { toRequestId } from "../../src/core/request.ts";
 import type { JournalLine } from "../../src/core/journal.ts";
 import type { AnyStage, Log } from "../../src/core/stage.ts";
@@ -17,6 +18,11 @@ import { createTrail } from "../../src/queues/trail.ts";
 import { createStrangers } from "../../src/queues/strangers.ts";
 import { createVault, type Spare } from "../../src/queues/vault.ts";
 import { startWorker, type StageWorker, type WorkerDeps } from "../../src/queues/worker.ts";
+
+/** A wait as a made-up stage has it; the program's own have names with limits (src/core/ages.ts). */
+export function waitFor(what: string, options: ConstructorParameters<typeof Waiting>[1]): Waiting {
+  return new Waiting(what, options);
+}
 
 export const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 

@@ -4,10 +4,12 @@ import { Redis } from "ioredis";
 import { expect, onTestFinished, test } from "vitest";
 import { createApp } from "../../src/app.ts";
 import { AGE_LIMITS, overAge } from "../../src/core/ages.ts";
+import type { RetryableError } from "../../src/core/errors.ts";
 import { PHASES, isEnd } from "../../src/core/status.ts";
 import { createCheckpointer } from "../../src/files/checkpoint.ts";
 import { deriveKey } from "../../src/keys.ts";
 import { createLog } from "../../src/log.ts";
+import { toDiskFailure } from "../../src/files/durable.ts";
 import { codesIn } from "../helpers/codes.ts";
 import { runCommand } from "../helpers/cli-house.ts";
 import { type House, startHouse } from "../helpers/house.ts";
@@ -209,6 +211,11 @@ test("every state has a limit and somebody whose turn it is: all phases, and all
   expect(waits.length).toBeGreaterThan(8);
   const limited = AGE_LIMITS.map((limit) => `${(limit.for ?? "").replaceAll(/[^a-z0-9]+/gi, "-")}-expired`);
   expect(waits.filter((code) => !limited.includes(code))).toEqual([]);
+  // That nothing else is waited for is checked by the types: test/types/stage.test.ts.
+  for (const code of ["ENOSPC", "EROFS"]) {
+    const failure = toDiskFailure(Object.assign(new Error(code), { code })) as RetryableError;
+    expect(AGE_LIMITS.map((limit) => limit.for)).toContain(failure.pause?.until);
+  }
   const phases = new Set(AGE_LIMITS.map(({ phase }) => phase));
   expect(PHASES.filter((phase) => !isEnd(phase) && !phases.has(phase))).toEqual([]);
   for (const { owner, limit, todo } of AGE_LIMITS)

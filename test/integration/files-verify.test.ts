@@ -44,6 +44,18 @@ function signatureOf(pdf: Buffer) {
   return { before, after, covered, cms, cmsBytes: 4 + cms.readUInt16BE(2) };
 }
 
+/** The certificates in a CMS, found by trying every place where one might begin. */
+function certificatesIn(cms: Buffer): X509Certificate[] {
+  return [...cms.keys()].flatMap((at) => {
+    const isBegin = cms[at] === 0x30 && cms[at + 1] === 0x82;
+    try {
+      return isBegin ? new X509Certificate(cms.subarray(at, at + 4 + cms.readUInt16BE(at + 2))) : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
 /** The same PDF with other bytes in the place of its signature. */
 function withCms(pdf: Buffer, cms: Buffer): Buffer {
   const { before, after } = signatureOf(pdf);
@@ -152,6 +164,25 @@ describe("a changed byte is found, wherever it is", () => {
     for (const at of places) {
       expect(await verdict(withCms(signed, flipped(cms, at))), `byte ${at} of the CMS`).toBe("signature-invalid");
     }
+  });
+
+  test("in the signer's certificate, and in that of its issuer", async () => {
+    const { cms } = signatureOf(signed);
+    const { certificate } = await verifySigned(inMemory(signed), { incremental: true });
+    const issuer = certificatesIn(cms).find(({ raw }) => !raw.equals(certificate));
+    if (!issuer) throw new Error("the simulator does not send its authority's certificate along");
+    const [ownAt, issuerAt] = [cms.indexOf(certificate), cms.indexOf(issuer.raw)];
+    // A root that names another one as its issuer may be none, and that one is not there: the first name is left out.
+    const name = issuer.subject.split("CN=")[1]?.split("\n")[0] ?? "";
+    const nameAt = issuerAt + issuer.raw.indexOf(name);
+    const inName = (at: number) => at >= nameAt - 13 && at < nameAt + name.length; // with what is around a text in a name
+    for (const at of [
+      ...sample(ownAt, ownAt + certificate.length, 40),
+      ...sample(issuerAt, issuerAt + issuer.raw.length, 120).filter((at) => !inName(at)),
+    ]) {
+      expect(await verdict(withCms(signed, flipped(cms, at))), `byte ${at} of the CMS`).toBe("signature-invalid");
+    }
+    expect(await verdict(withCms(signed, cms))).toBe("valid");
   });
 
   test("anywhere in the CMS: refused, or without meaning for the signature", async () => {
@@ -397,13 +428,13 @@ describe("signatures of other makers, by openssl", () => {
       const pdf = resign("rsa", "-md", "sha256", "-cades");
       const { cms } = signatureOf(pdf);
       const mine = new X509Certificate(readFileSync(at("rsa.pem"))).raw;
-      // The last byte of a certificate is its issuer's signature: its own key does not change.
+      // The last byte of a certificate is its issuer's signature, here its own: its key does not change.
       const changed = flipped(cms, cms.indexOf(mine) + mine.length - 1);
       expect(await verdict(withCms(pdf, changed))).toBe("signature-invalid");
       const withoutNaming = resign("rsa", "-md", "sha256");
       const plain = signatureOf(withoutNaming).cms;
       expect(await verdict(withCms(withoutNaming, flipped(plain, plain.indexOf(mine) + mine.length - 1)))).toBe(
-        "valid",
+        "signature-invalid",
       );
     },
   );

@@ -225,6 +225,64 @@ describe("a lane", () => {
   });
 });
 
+describe("credentials that go bad after they were accepted", () => {
+  const rejected = { kind: "answer", failure: new PermanentError("no", { code: "rao-rejected" }) } as const;
+
+  test("are tried alone again when nobody had them accepted for a minute", async () => {
+    const clock = { shiftMs: 0 };
+    const { one, two } = startGuards(2, { now: () => Date.now() + clock.shiftMs });
+    const first = { ...RAO };
+    await one.admit(first);
+    await one.heard(first, ANSWER);
+    for (let i = 0; i < 3; i++) {
+      clock.shiftMs += 50_000; // each time they are accepted, a minute begins
+      const next = { ...RAO };
+      await Promise.all([one.admit(next), one.admit({ ...RAO }), two.admit({ ...RAO })]);
+      await one.heard(next, ANSWER);
+    }
+    clock.shiftMs += 61_000;
+    const morning = await Promise.allSettled([one, two, one, two].map((guard) => guard.admit({ ...RAO })));
+    expect(morning.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  });
+
+  test("stay rejected here although an answer of Redis from before says otherwise", async () => {
+    const clock = { shiftMs: 0 };
+    const { one, redis } = startGuards(1, { now: () => Date.now() + clock.shiftMs });
+    const [first, second] = [{ ...RAO }, { ...RAO }];
+    for (const leaving of [first, second]) {
+      await one.admit(leaving);
+      if (leaving === first) await one.heard(leaving, ANSWER);
+    }
+    const read = redis.hgetall.bind(redis);
+    const held = Promise.withResolvers<undefined>();
+    redis.hgetall = async (key: string) => {
+      const fields = await read(key);
+      await held.promise;
+      return fields;
+    };
+    clock.shiftMs += 2_000;
+    await one.admit({ ...RAO }); // it is not waited for longer than half a second
+    expect(await one.heard(second, rejected)).toMatchObject({ code: "rao-rejected" });
+    held.resolve(undefined);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await fails(one.admit({ ...RAO }))).toMatchObject({ code: "rao-rejected" });
+  });
+
+  test("are not sent by a call that waited for its turn meanwhile", async () => {
+    const { one } = startGuards(1, { perSecond: 2 });
+    const first = { ...RAO };
+    await one.admit(first);
+    await one.heard(first, ANSWER);
+    const under = { ...RAO };
+    await one.admit(under);
+    const waiting = Array.from({ length: 4 }, () => one.admit({ ...RAO }));
+    const held = Promise.all(waiting.map((one) => fails(one)));
+    await new Promise((resolve) => setTimeout(resolve, 20)); // all of them have found the credentials good by now
+    await one.heard(under, rejected);
+    expect((await held).some(({ code }) => code === "rao-rejected")).toBe(true);
+  });
+});
+
 describe("the pace", () => {
   test("holds over all processes, and turns away with a time to come again", async () => {
     const { guards } = startGuards(3, { perSecond: 50 });

@@ -26,6 +26,7 @@ const parts: InboxParts = {
   pipeline: {
     submit: call("submit"),
     find: call("find"),
+    isReplaced: call("isReplaced"),
     takeChanged: call("takeChanged"),
     putBackChanged: call("putBackChanged"),
   },

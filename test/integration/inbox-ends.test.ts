@@ -133,9 +133,27 @@ test("putting a failed file back is a new attempt that names the old one; its su
   await house.pass(1_000, 3);
   const second = house.pipeline.submissions[1];
   expect(second).toMatchObject({ retryOf: first });
+  expect(await house.tree(".work")).toContain(`${first}/1.pdf`);
   house.pipeline.move(second?.id ?? "", { phase: "done" });
   await house.pass();
   expect(await house.tree("failed")).toEqual([]);
+  // What was kept for a retry of the first, the signer in its sidecar too, went with the last chance of one.
+  expect(await house.tree(".work")).toEqual([]);
+  expect(await house.tree("archive")).toEqual([`${second?.id ?? ""}/x.pdf`]);
+});
+
+test("what is kept for a retry of a failed request stays while a new attempt is under way, and when that fails too", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  const first = house.only().id;
+  house.pipeline.move(first, { phase: "failed", failure });
+  await house.pass();
+  for (const name of ["x.pdf", "x.pdf.json"]) await rename(house.at("failed", name), house.at("inbox", name));
+  await house.pass(1_000, 3);
+  const second = house.pipeline.submissions[1]?.id ?? "";
+  house.pipeline.move(second, { phase: "failed", failure });
+  await house.pass();
+  expect(await house.tree(".work")).toEqual(expect.arrayContaining([`${first}/1.pdf`, `${second}/1.pdf`]));
 });
 
 test("a failed folder that is put back is a new attempt as well", async () => {

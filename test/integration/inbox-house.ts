@@ -76,6 +76,16 @@ export function createFakePipeline() {
       reach();
       return records.get(id);
     },
+    async isReplaced(id: RequestId) {
+      reach();
+      const { phase = "", facts = {} } = records.get(id) ?? {};
+      const documents = (facts["documents"] ?? []) as { sha256: string }[];
+      const isDone = ({ sha256 }: { sha256: string }) =>
+        [...records.values()].some(
+          (one) => one.phase === "done" && JSON.stringify(one.facts["documents"]).includes(sha256),
+        );
+      return ["failed", "expired"].includes(phase) && documents.every(isDone);
+    },
     async takeChanged(_source: "inbox" | "api", limit: number) {
       reach();
       const ids = [...changed].slice(0, limit);

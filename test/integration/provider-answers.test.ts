@@ -286,8 +286,11 @@ const EXAMPLES: Example[] = [
     is: "permanent not-found none",
   },
   { call: "getRequest", status: 400, body: { status: "404 Not Found" }, is: "permanent not-found none" },
-  { call: "getRequest", status: 404, body: detail("Not Found"), is: "permanent not-found none" },
-  { call: "getRequest", status: 404, body: "", is: "permanent not-found none" },
+  { call: "getRequest", status: 404, body: detail("Not Found"), is: "permanent path-unknown none" },
+  { call: "getRequest", status: 404, body: "", is: "permanent path-unknown none" },
+  { call: "deleteDocuments", status: 404, body: detail("Not Found"), is: "permanent path-unknown none" },
+  { call: "contract", status: 404, body: detail("Not Found"), is: "permanent not-found none" },
+  { call: "contract", status: 404, body: "", is: "permanent not-found none" },
   { call: "getRequest", status: 404, body: "<html>nginx</html>", is: "permanent call-unknown none" },
   {
     call: "getRequest",

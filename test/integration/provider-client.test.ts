@@ -441,7 +441,6 @@ test.each([
   ["deleted", { body: "" }],
   ["deleted", OK],
   ["absent", { status: 404, body: { status: "error", message: "Document not found with uid x and type original" } }],
-  ["absent", { status: 404, body: { detail: "Not Found" } }],
   ["absent", { status: 400, body: { status: "404 Not Found", details: "No documents found for specified Request" } }],
 ])("a delete ends as %s", async (outcome, reply) => {
   const { provider, calls } = await startServer(reply);
@@ -451,6 +450,24 @@ test.each([
     `DELETE /oneshot/api/v1/document/1012632/${UID}`,
     "DELETE /oneshot/api/v1/document/1012632",
   ]);
+});
+
+test("a delete whose 404 does not say what is missing is believed once the request could be asked for", async () => {
+  const bare = { status: 404, body: { detail: "Not Found" } };
+  for (const [request, outcome] of [
+    [{ body: { status: "200 OK", details: { pk: 1012632, status: "ENROLLREADY" } } }, "absent"],
+    [{ status: 400, body: { status: "404 Not Found", details: "Request not found" } }, "absent"],
+    [bare, "path-unknown"], // a wrong base path: nothing is gone
+    [{ status: 503, body: "" }, "provider-error"],
+  ] as const) {
+    const { provider } = await startServer((response, { method }) => {
+      const { status = 200, body } = (method === "GET" ? request : bare) as { status?: number; body: unknown };
+      response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+    });
+    const code = (error: unknown) => (error as { code: string }).code;
+    expect(await provider.deleteDocument(PK, UID).catch(code)).toBe(outcome);
+    expect(await provider.deleteDocuments(PK).catch(code)).toBe(outcome);
+  }
 });
 
 test("a delete that reached no provider but some other web server deleted nothing", async () => {

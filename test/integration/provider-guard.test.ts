@@ -121,7 +121,10 @@ test("a call that the guard keeps back never leaves, and what the guard gives ba
   await expect(provider.contract(PK)).rejects.toBe(closed);
   expect(calls).toEqual([]);
   expect(await provider.ping()).toMatchObject({ reachable: true }); // the probe itself is not asked
-  const instead = new RetryableError("stands still", { code: "rao-rejected", pause: { until: "credentials" } });
+  const instead = new RetryableError("stands still", {
+    code: "rao-rejected",
+    pause: { until: "accepted RAO credentials" },
+  });
   const rejected = await startServer(
     { status: 403, body: { details: "Invalid RAO credentials" } },
     { guard: listening(instead).guard },

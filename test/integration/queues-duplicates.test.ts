@@ -1,10 +1,9 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { waitFor } from "../../src/core/outcome.ts";
 import type { SignRequest } from "../../src/core/request.ts";
 import type { AnyStage } from "../../src/core/stage.ts";
 import type { Submission } from "../../src/queues/pipeline-types.ts";
-import { newId, startToy, submission } from "../helpers/toy.ts";
+import { newId, startToy, submission, waitFor } from "../helpers/toy.ts";
 
 /** A pipeline in which nothing happens: what it holds is moved by the tests. */
 const IDLE: AnyStage<object> = {
@@ -80,6 +79,35 @@ test("a document that was signed is not signed again although its request failed
   await toy.pipeline.submit(first);
   await fail(toy, first.id, { signedMs: 1 });
   expect(await toy.pipeline.submit(dropped())).toMatchObject({ outcome: "duplicate", of: { id: first.id } });
+});
+
+test("a failed request is replaced once its documents were signed as another one, and not before", async () => {
+  const toy = await startToy([IDLE]);
+  const first = dropped([1, 2]);
+  const isReplaced = () => toy.pipeline.isReplaced(first.id);
+  await toy.pipeline.submit(first);
+  expect(await isReplaced()).toBe(false);
+  await fail(toy, first.id);
+  expect(await isReplaced()).toBe(false);
+  const [one, other] = [dropped([1]), dropped([2])];
+  for (const part of [one, other]) await toy.pipeline.submit(part);
+  const done = (id: string) => toy.store.change(id, () => ({ event: "succeed" }));
+  await done(one.id);
+  expect(await isReplaced()).toBe(false); // the other document is under way
+  await done(other.id);
+  expect(await isReplaced()).toBe(true);
+  await expect(toy.pipeline.retry(first.id, "api:test")).rejects.toMatchObject({ code: "not-possible-now" });
+  expect(await toy.pipeline.isReplaced(one.id)).toBe(false);
+});
+
+test("a failed request is not replaced by the same document for another signer", async () => {
+  const toy = await startToy([IDLE]);
+  const [first, second] = [dropped(), dropped([1], { signer: { ...submission("").signer, email: "eva@example.com" } })];
+  await toy.pipeline.submit(first);
+  await fail(toy, first.id);
+  await toy.pipeline.submit(second);
+  await toy.store.change(second.id, () => ({ event: "succeed" }));
+  expect(await toy.pipeline.isReplaced(first.id)).toBe(false);
 });
 
 test("a failed request is not taken up again while its document is under way as another request", async () => {

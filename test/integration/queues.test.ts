@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
-import { endAs, waitFor } from "../../src/core/outcome.ts";
+import { endAs } from "../../src/core/outcome.ts";
 import type { AnyStage } from "../../src/core/stage.ts";
 import { createHanded } from "../../src/queues/handed.ts";
 import { Conflict, type Held } from "../../src/queues/store.ts";
-import { newId, startToy, submission } from "../helpers/toy.ts";
+import { newId, startToy, submission, waitFor } from "../helpers/toy.ts";
 
 function stage(name: string, run: AnyStage["run"], more: Partial<AnyStage<object>> = {}): AnyStage<object> {
   return {
@@ -331,6 +331,25 @@ describe("a wait", () => {
     const id = await toy.submit();
     await expect.poll(() => looks, { timeout: 10_000 }).toBeGreaterThan(5);
     expect((await toy.store.history(id)).length).toBe(2);
+  });
+
+  test("writes what has changed of its facts, and nothing when they are as they were", async () => {
+    let looks = 0;
+    let wrongCodes = 0;
+    const toy = await startToy([
+      stage("one", () => {
+        looks += 1;
+        const facts = { wrongCodes, ...(looks < 3 && { asked: null }) };
+        return Promise.resolve(waitFor("code", { whose: "signer", poll: () => 5, within: "1h", facts }));
+      }),
+    ]);
+    toy.work();
+    const id = await toy.submit();
+    await expect.poll(() => looks, { timeout: 10_000 }).toBeGreaterThan(5);
+    expect((await toy.store.history(id)).length).toBe(2);
+    wrongCodes = 1;
+    await expect.poll(async () => (await toy.store.get(id)).facts["wrongCodes"], { timeout: 10_000 }).toBe(1);
+    expect((await toy.store.history(id)).length).toBe(3);
   });
 });
 

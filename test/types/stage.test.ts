@@ -1,6 +1,8 @@
 /** Checked by the compiler alone: each @ts-expect-error must be one. */
 import { z } from "zod";
 import { exponential } from "../../src/core/backoff.ts";
+import { RetryableError } from "../../src/core/errors.ts";
+import { waitFor } from "../../src/core/outcome.ts";
 import { defineStage } from "../../src/workers/stage.ts";
 import type { StageName } from "../../src/workers/index.ts";
 
@@ -37,3 +39,11 @@ export const unit = exponential("1", { upTo: "1m" });
 
 // @ts-expect-error -- there is no such stage
 export const misspelt: StageName = "aprove";
+
+export const known = waitFor("code", { whose: "signer", within: "1h" });
+
+// @ts-expect-error -- nothing is waited for that has no limit and nobody whose turn it is
+export const unknown = waitFor("better days", { whose: "operator", within: "1h" });
+
+// @ts-expect-error -- nor while calls stand still
+export const standstill = new RetryableError("no", { code: "sample", pause: { until: "better days" } });

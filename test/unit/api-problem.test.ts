@@ -14,6 +14,7 @@ test.each([
   [permanent("otp-too-many"), 409, "otp-too-many"],
   [permanent("bad-cursor"), 400, "bad-cursor"],
   [permanent("auto-approval-not-allowed"), 422, "auto-approval-not-allowed"],
+  [permanent("callback-not-allowed"), 422, "callback-not-allowed"],
   [permanent("a-code-of-tomorrow"), 409, "a-code-of-tomorrow"],
   [permanent("record-damaged"), 500, "record-damaged"],
   [new IllegalMove({ stage: "sign", phase: "done" }, "requeue"), 409, "not-possible-now"],

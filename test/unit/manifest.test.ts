@@ -81,7 +81,7 @@ describe("one clear sentence for each field", () => {
     ["another approval", { signer, approval: "maybe" }, "approval", 'must be "manual" or "auto"'],
     [
       "an open callback",
-      { signer, callback_url: "http://example.com" },
+      { signer, callback_url: "ftp://example.com" },
       "callback_url",
       "must be an address that begins with https://",
     ],

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { INTAKE_FACTS, STAGE_NAMES, stages } from "../../src/workers/index.ts";
 
 /** Facts that people add while a request waits, and the queue or a later stage on the way. */
-const FROM_OUTSIDE = ["decision", "signAccepted", "begun", "sealBroken", "suspectedOrphan"];
+const FROM_OUTSIDE = ["decision", "signAccepted", "begun", "lateUploadMs", "sealBroken", "suspectedOrphan"];
 
 test("every fact that a stage needs was given by the producer or by an earlier stage", () => {
   const known = new Set<string>([...INTAKE_FACTS, ...FROM_OUTSIDE]);

@@ -35,6 +35,7 @@ export const PROBLEMS = {
   "unusable-pdf": { status: 422, title: "A document is a PDF that cannot be signed" },
   "invalid-manifest": { status: 422, title: "The manifest has fields that cannot be used" },
   "auto-approval-not-allowed": { status: 422, title: "Approval without a decision is not allowed here" },
+  "callback-not-allowed": { status: 422, title: "The callback_url is not one that may be told here" },
   "idempotency-mismatch": { status: 422, title: "The Idempotency-Key was used for another body" },
   "otp-too-soon": { status: 429, title: "The last code was sent a moment ago", retryAfterSeconds: 60 },
   internal: { status: 500, title: "Something went wrong on our side" },

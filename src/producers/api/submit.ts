@@ -51,6 +51,7 @@ export function addSubmit(app: Server, parts: Parts): void {
             "invalid-manifest",
             "unusable-pdf",
             "auto-approval-not-allowed",
+            "callback-not-allowed",
             "idempotency-mismatch",
             "disk-full",
             "redis-full",

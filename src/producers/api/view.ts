@@ -24,7 +24,12 @@ export const RequestView = z
     state: State.describe("The same in one word for people."),
     reference: z.string().optional().describe("The caller's own id."),
     waiting: z
-      .object({ for: z.string(), since: Time, until: Time })
+      .object({
+        for: z.string(),
+        since: Time,
+        until: Time,
+        detail: z.string().optional().describe("More about it, in one sentence or a word of the provider's."),
+      })
       .optional()
       .describe("Whose turn it is, and until when, while the state is waiting."),
     failure: z
@@ -117,7 +122,14 @@ export function toView(request: SignRequest): RequestView {
     phase,
     state: phase,
     ...(reference !== undefined && { reference }),
-    ...(waiting && { waiting: { for: waiting.for, since: toTime(waiting.sinceMs), until: toTime(waiting.untilMs) } }),
+    ...(waiting && {
+      waiting: {
+        for: waiting.for,
+        since: toTime(waiting.sinceMs),
+        until: toTime(waiting.untilMs),
+        ...(waiting.detail !== undefined && { detail: waiting.detail }),
+      },
+    }),
     ...(failure && { failure: { code: failure.code, message: failure.message } }),
     documents: documents.map(({ name, sha256 }, i) => {
       const file = signed[i];

@@ -51,6 +51,21 @@ export function isPublicAddress(address: string): boolean {
   return !PRIVATE[family].check(address, family);
 }
 
+/**
+ * Whether a caller may name this address: https to what is not private by its own words; at hosts that the operator
+ * allowed, anything. Where a name leads is looked at when it is called.
+ */
+export function mayBeTold(
+  url: string,
+  allowedHosts: readonly string[],
+  isPublic: (address: string) => boolean = isPublicAddress,
+): boolean {
+  const { protocol, host, hostname } = new URL(url);
+  if (allowedHosts.includes(host) || allowedHosts.includes(hostname)) return /^https?:$/.test(protocol);
+  const literal = hostname.replace(/^\[|\]$/g, "");
+  return protocol === "https:" && (isIP(literal) === 0 || isPublic(literal));
+}
+
 export interface Teller {
   tell(request: SignRequest, url: string, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
@@ -101,11 +116,8 @@ export function createTeller({
   return {
     async tell(request, url, signal) {
       const target = new URL(url);
+      if (!mayBeTold(url, allowedHosts, isPublic)) throw notAllowed();
       const allowed = allowedHosts.includes(target.host) || allowedHosts.includes(target.hostname);
-      const literal = target.hostname.replace(/^\[|\]$/g, "");
-      if (!allowed && (target.protocol !== "https:" || (isIP(literal) !== 0 && !isPublic(literal)))) {
-        throw notAllowed();
-      }
       const id = `msg_${request.id}_${request.updatedMs.toString(36)}`;
       const timestamp = Math.floor(now() / 1000).toString();
       const body = JSON.stringify(toMessage(request));

@@ -266,6 +266,14 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
       rmSync(at(id, PLACES.folder), { recursive: true, force: true });
       drop(id);
     },
+
+    /** Removes what was kept for a retry of a claim that was given back. */
+    release(id: RequestId): void {
+      const claim = read(id);
+      if (claim === undefined || claim === "damaged" || !claim.aside?.keep) return;
+      for (const { as } of claim.parts) rmSync(at(id, as), { force: true });
+      this.finish(claim);
+    },
   };
 }
 

@@ -33,7 +33,7 @@ export interface InboxConfig {
 
 export interface InboxParts {
   dataDir: string;
-  pipeline: Pick<Pipeline, "submit" | "find" | "takeChanged" | "putBackChanged">;
+  pipeline: Pick<Pipeline, "submit" | "find" | "isReplaced" | "takeChanged" | "putBackChanged">;
   documents: InboxDocuments;
   /** Throws RetryableError "disk-full" while nothing may be taken in. */
   room?: () => Promise<void>;

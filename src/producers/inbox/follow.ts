@@ -1,5 +1,5 @@
 import { exponential } from "../../core/backoff.ts";
-import type { RequestId, SignRequest } from "../../core/request.ts";
+import { RequestId, type SignRequest } from "../../core/request.ts";
 import type { Log } from "../../core/stage.ts";
 import { isEnd } from "../../core/status.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
@@ -11,6 +11,9 @@ import type { StatusFiles } from "./status-file.ts";
 
 const BATCH = 500;
 const AT_ONCE = 8;
+/** Attempts at the same file. */
+const EARLIER_MOST = 20;
+const RetryOf = RequestId.optional().catch(undefined);
 const LATER = exponential("1s", { upTo: "5m" });
 
 export type Follow = ReturnType<typeof createFollow>;
@@ -24,7 +27,7 @@ export function createFollow({
   log,
   now,
 }: {
-  pipeline: Pick<Pipeline, "find" | "takeChanged" | "putBackChanged">;
+  pipeline: Pick<Pipeline, "find" | "isReplaced" | "takeChanged" | "putBackChanged">;
   claims: Claims;
   statusFiles: StatusFiles;
   ends: Ends;
@@ -55,10 +58,23 @@ export function createFollow({
     if (!request) return;
     await statusFiles.tell(claim, request);
     if (!isEnd(request.phase)) return;
-    if (request.phase === "done") return await ends.archive(claim);
+    if (request.phase === "done") {
+      await releaseEarlier(request);
+      return await ends.archive(claim);
+    }
     if (wasGivenBack(claim.aside?.note.at, request)) return;
     await ends.giveBack(claim, request);
     await statusFiles.tell(claim, request);
+  }
+
+  /** What was kept for a retry of earlier attempts goes, once nobody can retry them: the documents are here, and signed. */
+  async function releaseEarlier({ facts }: SignRequest): Promise<void> {
+    let id = RetryOf.parse(facts["retryOf"]);
+    for (let n = 0; id !== undefined && n < EARLIER_MOST; n++) {
+      const earlier = id;
+      if (await pipeline.isReplaced(earlier)) await inTurn(earlier, () => Promise.resolve(claims.release(earlier)));
+      id = RetryOf.parse((await pipeline.find(earlier))?.facts["retryOf"]);
+    }
   }
 
   function wasGivenBack(at: string | undefined, { updatedMs }: SignRequest): boolean {

@@ -18,7 +18,7 @@ export interface StatusFile {
   /** queued, running, waiting, retrying, done, refused, cancelled, expired, failed; duplicate; unusable. */
   state: string;
   stage?: string;
-  waiting?: { for: string; whose: string; since: string; until: string };
+  waiting?: { for: string; whose: string; since: string; until: string; detail?: string };
   failure?: { code: string; message: string };
   videoid_link?: string;
   /** Where the results are, from DATA_DIR. */
@@ -143,6 +143,7 @@ function toStatus({ raw, claimedMs, aside }: Claim, request: SignRequest): Statu
         whose: waiting.whose,
         since: toTime(waiting.sinceMs),
         until: toTime(waiting.untilMs),
+        ...(waiting.detail !== undefined && { detail: waiting.detail }),
       },
     }),
     ...(failure && !isDone && { failure: { code: failure.code, message: failure.message } }),

@@ -1,0 +1,111 @@
+import { createHash, X509Certificate } from "node:crypto";
+import { type Element, elementsOf, readElement, readOid, TAG } from "./der.ts";
+
+/** @source RFC 5280 §4.2.1.1, §4.2.1.2 */
+const OID = { authorityKeyIdentifier: "2.5.29.35", subjectKeyIdentifier: "2.5.29.14" };
+/** Context-specific tags. */
+const VERSION = 0xa0;
+const EXTENSIONS = 0xa3;
+const KEY_ID = 0x80;
+
+/** A chain is three or four long. */
+const DEEPEST = 10;
+/** A provider has a handful of authorities; all its signatures have the same. */
+const REMEMBERED = 64;
+
+/** What is read of a certificate, in DER. */
+export interface Certificate {
+  raw: Buffer;
+  serial: Buffer;
+  issuer: Buffer;
+  subject: Buffer;
+  /** SubjectPublicKeyInfo. */
+  key: Buffer;
+  keyId: Buffer | undefined;
+  /** The identifier of the issuer's key. */
+  issuerKeyId: Buffer | undefined;
+}
+
+/** Undefined for what is not a certificate. @source RFC 5280 §4.1 */
+export function readCertificate(one: Element): Certificate | undefined {
+  try {
+    const [body] = one.tag === TAG.sequence ? elementsOf(one) : [];
+    const fields = body?.tag === TAG.sequence ? elementsOf(body) : [];
+    const [serial, , issuer, , subject, key] = fields[0]?.tag === VERSION ? fields.slice(1) : fields;
+    if (!serial || !issuer || !subject || !key) return undefined;
+    const extensions = fields.find(({ tag }) => tag === EXTENSIONS);
+    const authority = extensionOf(extensions, OID.authorityKeyIdentifier);
+    return {
+      raw: one.raw,
+      serial: serial.raw,
+      issuer: issuer.raw,
+      subject: subject.raw,
+      key: key.raw,
+      keyId: extensionOf(extensions, OID.subjectKeyIdentifier)?.body,
+      issuerKeyId: authority && elementsOf(authority).find(({ tag }) => tag === KEY_ID)?.body,
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+function extensionOf(extensions: Element | undefined, name: string): Element | undefined {
+  const [list] = extensions ? elementsOf(extensions) : [];
+  const found = list && elementsOf(list).find((one) => readOid(elementsOf(one)[0] ?? one) === name);
+  const value = found && elementsOf(found).at(-1);
+  return value && readElement(value.body);
+}
+
+/**
+ * Whether the certificate is as its issuer signed it, where the issuer's certificate is among `others`; and so on
+ * upwards. One whose issuer is not among them is taken as it is: trust is not asked here. With `unreadable` ones among
+ * them, the issuer of the first must be found.
+ */
+export function isAsIssued(
+  certificate: Certificate,
+  others: readonly Certificate[],
+  { unreadable }: { unreadable: boolean },
+): boolean {
+  let child = certificate;
+  for (let depth = 0; depth < DEEPEST; depth++) {
+    const { issuer, issuerKeyId } = child;
+    // Found by either, it must fit in both: a change in the one shows by the other.
+    const candidates = others.filter(
+      ({ subject, keyId }) => subject.equals(issuer) || (issuerKeyId !== undefined && keyId?.equals(issuerKeyId)),
+    );
+    if (candidates.length === 0) return depth > 0 || !unreadable;
+    const found = candidates.find((one) => isIssuedBy(child, one, { remember: child !== certificate }));
+    if (!found) return false;
+    if (found.raw.equals(child.raw)) return true;
+    child = found;
+  }
+  return true;
+}
+
+const authorities = new Map<string, X509Certificate>();
+const issued = new Set<string>();
+
+function isIssuedBy(child: Certificate, parent: Certificate, { remember }: { remember: boolean }): boolean {
+  if (child.issuerKeyId && parent.keyId && !child.issuerKeyId.equals(parent.keyId)) return false;
+  const parentPrint = printOf(parent);
+  const pair = remember ? `${printOf(child)} ${parentPrint}` : "";
+  if (issued.has(pair)) return true;
+  try {
+    const one = new X509Certificate(child.raw);
+    const other = authorities.get(parentPrint) ?? new X509Certificate(parent.raw);
+    // The same name can be encoded in two ways.
+    if (!child.issuer.equals(parent.subject) && one.issuer !== other.subject) return false;
+    if (!one.verify(other.publicKey)) return false;
+    if (authorities.size >= REMEMBERED) authorities.clear();
+    authorities.set(parentPrint, other);
+  } catch {
+    return false; // not readable, or a key of a kind that is not known
+  }
+  if (issued.size >= REMEMBERED) issued.clear();
+  if (remember) issued.add(pair);
+  return true;
+}
+
+function printOf({ raw }: Certificate): string {
+  return createHash("sha256").update(raw).digest("base64");
+}
