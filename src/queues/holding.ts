@@ -16,8 +16,6 @@ export class Superseded extends Error {
   override readonly name = "Superseded";
 }
 
-export type Holding = ReturnType<typeof hold>;
-
 /**
  * The record of a request that an attempt at one stage has in its hands: as it was read, and after each write. Writes
  * come one at a time, and take over what others added meanwhile.
