@@ -6,25 +6,23 @@ import type { Settings } from "./config.ts";
 import type { CrashPoint } from "./core/crash-point.ts";
 import { PermanentError } from "./core/errors.ts";
 import { isEnd } from "./core/status.ts";
+import { startKeeping } from "./keeping.ts";
 import { deriveKey, type KeyRing } from "./keys.ts";
 import { createInstance } from "./files/instance.ts";
-import { createCheckpointer } from "./files/checkpoint.ts";
 import { createJournal, type Journal, readJournal, readOpenRequests } from "./files/journal.ts";
 import type { Flaw } from "./files/journal-file.ts";
 import { createSpare } from "./files/spare.ts";
 import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
 import { createSpace } from "./files/space.ts";
-import { createSweeper } from "./files/sweeper.ts";
 import { toApiDocuments } from "./producers/api/document-store.ts";
 import { createApi } from "./producers/api/server.ts";
 import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
 import type { Check, Status } from "./producers/api/status.ts";
-import { createTeller, mayBeTold } from "./producers/callback/tell.ts";
+import { mayBeTold } from "./producers/callback/tell.ts";
 import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
 import { type Account, createProvider } from "./provider/client.ts";
 import { createAround } from "./queues/around.ts";
-import { createCallbacks } from "./queues/callbacks.ts";
 import { connect } from "./queues/connect.ts";
 import { createCodes } from "./queues/codes.ts";
 import { createGate } from "./queues/gate.ts";
@@ -37,7 +35,6 @@ import { createLanes } from "./queues/lanes.ts";
 import { createPipeline } from "./queues/pipeline.ts";
 import { createQueues } from "./queues/queues.ts";
 import { createRecovery, type ReadLines } from "./queues/recovery.ts";
-import { createReconciler } from "./queues/reconciler.ts";
 import { createRedisWatch } from "./queues/redis-watch.ts";
 import { fingerprint } from "./queues/seal.ts";
 import { createStore } from "./queues/store.ts";
@@ -59,15 +56,9 @@ export interface Doubles {
   stages?: typeof realStages;
 }
 
-const ORPHAN_SWEEP_MS = 30_000;
 /** Beyond the grace at the end: for what was interrupted to be written down, and for each of the last steps. */
 const CLOSE_MARGIN_MS = 2_500;
 const LAST_MS = 750;
-/** A thousand folders of work: an hour for a hundred thousand requests, at next to no cost. */
-const FOLDER_SWEEP_MS = 30_000;
-/** The journal's older files are looked through this often, and once soon after the start: it may not run for long. */
-const CHECKPOINT_MS = 3_600_000;
-const CHECKPOINT_SOON_MS = 5_000;
 const PROBE_MS = 10_000;
 /** What stands before a provider says this in its place. @source RFC 9110 §15.6.3 to §15.6.5 */
 const AWAY = [502, 503, 504];
@@ -348,84 +339,22 @@ export function createApp({
       }
     },
 
-    /** The housekeeping that one process of a deployment does: lost next steps, late orphans, callbacks, folders. */
+    /** The housekeeping that one process of a deployment does. */
     startKeeping(): void {
-      const reconciler = createReconciler({
-        redis: patient,
-        keys,
-        store: inside.store,
-        queues: inside.queues,
-        log,
-        everyMs: settings.RECONCILE_MS,
-      });
-      reconciler.start();
-      const teller = createTeller({
-        key: deriveKey(masterKey, "callbacks"),
-        allowedHosts: callbackHosts,
-      });
-      const callbacks = createCallbacks({
-        redis: patient,
-        connection: patient,
-        keys,
-        store: inside.store,
+      const keeping = startKeeping({
+        ...inside,
+        settings,
         masterKey,
-        tell: teller.tell,
+        folders,
+        callbackHosts,
+        redis: patient,
+        keys,
+        documents,
+        orphans,
+        gate,
         log,
       });
-      callbacks.start();
-      let sweeping: Promise<unknown> = Promise.resolve();
-      const timer = setInterval(() => {
-        sweeping = sweeping.then(() => orphans.sweep(AbortSignal.timeout(60_000))).catch(() => {});
-      }, ORPHAN_SWEEP_MS);
-      const sweeper = createSweeper({
-        signedDir: folders.signed,
-        archiveDir: folders.archive,
-        documents,
-        readMany: inside.store.readMany,
-      });
-      let tidying = tidy();
-      const tidyTimer = setInterval(() => {
-        tidying = tidying.then(tidy);
-      }, FOLDER_SWEEP_MS);
-      async function tidy(): Promise<void> {
-        try {
-          const swept = await sweeper.round();
-          if (Object.values(swept).some((count) => count > 0)) log.info(swept, "folders tidied");
-        } catch (error) {
-          const { code = "unexpected" } = error as { code?: string };
-          log.warn({ code: "sweep-failed", reason: code }, "folders not tidied");
-        }
-      }
-      const checkpointer = createCheckpointer({
-        dir: folders.journal,
-        key: journalKey,
-        readMany: inside.store.readMany,
-      });
-      let checking: Promise<unknown> = Promise.resolve();
-      const soon = setTimeout(check, CHECKPOINT_SOON_MS);
-      const checkTimer = setInterval(check, CHECKPOINT_MS);
-      function check(): void {
-        checking = checking.then(async () => {
-          if (!gate.isOpen()) return; // what is over is asked of Redis
-          try {
-            const kept = await checkpointer.round();
-            if (kept.added > 0) log.info(kept, "journal files looked through");
-          } catch (error) {
-            const { code = "unexpected" } = error as { code?: string };
-            log.warn({ code: "checkpoint-failed", reason: code }, "journal files not looked through");
-          }
-        });
-      }
-      closers.push(async () => {
-        clearInterval(timer);
-        clearInterval(tidyTimer);
-        clearTimeout(soon);
-        clearInterval(checkTimer);
-        checkpointer.stop();
-        await Promise.all([reconciler.stop(), callbacks.stop(), sweeping, tidying, checking]);
-        await sweeper.stop();
-        await teller.close();
-      });
+      closers.push(() => keeping.stop());
     },
 
     async startInbox(): Promise<Inbox> {
