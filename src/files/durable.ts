@@ -83,6 +83,7 @@ export async function writeDurably({
   source,
   check,
   readBack = true,
+  flushName = true,
   maxBytes = Number.POSITIVE_INFINITY,
   reach = () => {},
 }: {
@@ -91,6 +92,8 @@ export async function writeDurably({
   source: AsyncIterable<Uint8Array>;
   check?: Check;
   readBack?: boolean;
+  /** False when the folder is flushed afterwards by the caller, before anything relies on the name. */
+  flushName?: boolean;
   maxBytes?: number;
   /** Told of each boundary, before the next step; for tests that crash there. */
   reach?: ((boundary: FileBoundary) => void | Promise<void>) | undefined;
@@ -119,7 +122,7 @@ export async function writeDurably({
     await reach("linked");
     await unlink(partial);
     await reach("unlinked");
-    await syncFolder(dir);
+    if (flushName) await syncFolder(dir);
     await reach("named");
     return { sizeBytes, sha256, outcome };
   } catch (error) {
@@ -298,8 +301,35 @@ export async function makeFolder(dir: string): Promise<void> {
   });
 }
 
-/** Makes the names in a folder durable. */
+/** A flush of a folder that is under way, and the one that follows it. */
+interface Turn {
+  current: Promise<void>;
+  next?: Promise<void>;
+}
+const turns = new Map<string, Turn>();
+
+/**
+ * Makes the names in a folder durable. Whoever asks while a flush of the same folder is under way, which may have begun
+ * before his name was there, gets the next one together with all others who wait for it.
+ */
 export async function syncFolder(dir: string): Promise<void> {
+  const turn = turns.get(dir);
+  if (!turn) return await flushFolder(dir);
+  turn.next ??= turn.current.catch(() => {}).then(() => flushFolder(dir));
+  await turn.next;
+}
+
+function flushFolder(dir: string): Promise<void> {
+  const turn: Turn = { current: flushNow(dir) };
+  turns.set(dir, turn);
+  const over = () => {
+    if (turns.get(dir) === turn && !turn.next) turns.delete(dir);
+  };
+  turn.current.then(over, over);
+  return turn.current;
+}
+
+async function flushNow(dir: string): Promise<void> {
   const folder = await open(dir, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     await folder.sync();

@@ -39,11 +39,27 @@ export function createResults({ dir, crashPoint }: { dir: string; crashPoint?: C
     folder,
     path,
 
-    /** Verifies and stores a file for good; it is on disk when this resolves. */
-    async store(id: RequestId, name: string, source: AsyncIterable<Uint8Array>, verify: Verify): Promise<ResultFile> {
+    /**
+     * Verifies and stores a file for good; it is on disk when this resolves. With `evidenceFollows` its name is only when
+     * the evidence, which stands in the same folder, has been written.
+     */
+    async store(
+      id: RequestId,
+      name: string,
+      source: AsyncIterable<Uint8Array>,
+      verify: Verify,
+      { evidenceFollows = false } = {},
+    ): Promise<ResultFile> {
       path(id, name);
       const reach = crashPoint && ((boundary: FileBoundary) => crashPoint(`${name}:${boundary}`, id));
-      const { sizeBytes, sha256 } = await writeDurably({ dir: folder(id), name, source, check: verify, reach });
+      const { sizeBytes, sha256 } = await writeDurably({
+        dir: folder(id),
+        name,
+        source,
+        check: verify,
+        flushName: !evidenceFollows,
+        reach,
+      });
       return { name, sizeBytes, sha256 };
     },
 

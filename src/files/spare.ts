@@ -2,7 +2,7 @@ import { readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { RequestId } from "../core/request.ts";
-import { makeFolder, replaceDurably, syncFolder, toDiskFailure } from "./durable.ts";
+import { makeFolder, replaceDurably, toDiskFailure } from "./durable.ts";
 
 const NAME = ".signer";
 const Sealed = z.record(z.string(), z.string());
@@ -12,8 +12,12 @@ export function createSpare({ dir }: { dir: string }) {
   const folder = (id: RequestId) => join(dir, RequestId.parse(id));
   return {
     async keep(id: RequestId, sealed: Record<string, string>): Promise<void> {
-      await makeFolder(folder(id));
-      await replaceDurably(join(folder(id), NAME), JSON.stringify(sealed));
+      const write = () => replaceDurably(join(folder(id), NAME), JSON.stringify(sealed));
+      await write().catch(async (error: unknown) => {
+        if (!isMissing(error)) throw error;
+        await makeFolder(folder(id));
+        await write();
+      });
     },
     async read(id: RequestId): Promise<Record<string, string> | undefined> {
       let text: string;
@@ -31,8 +35,8 @@ export function createSpare({ dir }: { dir: string }) {
     },
     async erase(id: RequestId): Promise<void> {
       try {
+        // Not flushed: should a power cut bring it back, encrypted as it is, the folder goes with the request all the same.
         await unlink(join(folder(id), NAME));
-        await syncFolder(folder(id));
       } catch (error) {
         if (!isMissing(error)) throw toDiskFailure(error);
       }

@@ -55,7 +55,7 @@ export const fetchSigned = defineStage({
         const booking = await space.book(roomFor([document]), { mayUseReserve: true });
         try {
           const { body } = await provider.signedDocument(facts.requestPk, document.uid, { signal });
-          return await results.store(requestId, name, body, verify);
+          return await results.store(requestId, name, body, verify, { evidenceFollows: true });
         } finally {
           booking.release();
         }

@@ -12,7 +12,7 @@ import {
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
-import { makeFolder, replaceDurably, writeDurably } from "../../src/files/durable.ts";
+import { makeFolder, replaceDurably, syncFolder, writeDurably } from "../../src/files/durable.ts";
 import { type OnStep, type Step, watchSteps } from "../helpers/file-steps.ts";
 import { factsOf, scratchFolder, tool } from "../helpers/pdfs.ts";
 
@@ -369,3 +369,35 @@ test("every folder that is made is put on disk in the one above it", async () =>
   await makeFolder(join(dir, "a", "b", "c"));
   expect(synced).toBe(3);
 });
+
+describe("a folder that many flush at once", () => {
+  test("is flushed once for all who came meanwhile, and for nobody before he came", async () => {
+    const begun: number[] = [];
+    let clock = 0;
+    await watch((step, _n, when) => {
+      if (step === "sync" && when === "before") begun.push(++clock);
+    });
+    const first = syncFolder(dir);
+    await until(() => begun.length === 1);
+    const cameAt = ++clock;
+    await Promise.all([first, ...Array.from({ length: 50 }, () => syncFolder(dir))]);
+    expect(begun).toHaveLength(2);
+    expect(begun[1]).toBeGreaterThan(cameAt);
+    await syncFolder(dir);
+    expect(begun).toHaveLength(3);
+  });
+
+  test("and cannot be flushed says so to each, and is flushed again for the next", async () => {
+    await watch((step, n, when) => {
+      if (step === "sync" && when === "before" && n <= 2) throw fault("EIO");
+    });
+    const codes = await Promise.all([1, 2, 3].map(() => codeOf(syncFolder(dir))));
+    expect(codes).toEqual(["EIO", "EIO", "EIO"]);
+    await syncFolder(dir);
+  });
+});
+
+async function until(there: () => boolean): Promise<void> {
+  for (let n = 0; !there() && n < 1_000; n++) await new Promise((resolve) => setImmediate(resolve));
+  expect(there()).toBe(true);
+}
