@@ -24,11 +24,13 @@ const SIZE: Figure = {
 
 /** Nothing is asked for. */
 const { must: _, ...WISH } = RATIO;
+const { aim: __, ...COMPARISON } = WISH;
 
 test.each([
   [WISH, { ratio: 0.9 }, "aim reached"],
   [WISH, { ratio: 0.89 }, "aim missed"],
   [WISH, {}, "not measured"],
+  [COMPARISON, { ratio: 0.1 }, "for comparison"],
   [RATIO, { ratio: 0.9 }, "aim reached"],
   [RATIO, { ratio: 0.5 }, "must reached"],
   [RATIO, { ratio: 0.49 }, "MISSED"],
