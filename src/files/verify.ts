@@ -46,6 +46,8 @@ export async function verifySigned(content: Content, { original, incremental }: 
   const prefix = incremental ? original : undefined;
   if (prefix && prefix.sizeBytes >= sizeBytes) throw otherDocument();
   const digests = await digestOnce(content, { before, after, digestAlgorithm, prefixBytes: prefix?.sizeBytes });
+  // An original that was signed before, and comes back as it was handed in.
+  if (digests.sha256 === original?.sha256) throw otherDocument();
   if (prefix && digests.prefix !== prefix.sha256) throw otherDocument();
   if (!digests.covered.equals(messageDigest)) {
     throw new PermanentError("The PDF was changed after it was signed", { code: "signature-invalid" });

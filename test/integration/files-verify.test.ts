@@ -215,6 +215,12 @@ describe("what is not the signed document is refused by name", () => {
     expect(await verdict(signed.subarray(0, original.length))).toBe("signature-missing");
   });
 
+  test("an original that was signed before, as it was handed in", async () => {
+    expect(await verdict(signed, signed)).toBe("signature-other-document");
+    expect(await verdict(signed, signed, false)).toBe("signature-other-document");
+    expect(await verdict(await signer.sign(signed), signed, false)).toBe("valid");
+  });
+
   test("the signature of another original", async () => {
     const other = await plainPdf({ text: "Other" });
     expect(await verdict(await signer.sign(other))).toBe("signature-other-document");
