@@ -57,6 +57,9 @@ class Unsettled {
   }
 }
 
+/** Somebody asked to end the request in the last moment before its call: the call was not made. */
+class AskedToEnd extends Error {}
+
 /** One attempt of one stage for one request. The only place where a stage meets the queue. */
 export async function runAttempt<Tools extends object>({
   stage,
@@ -113,6 +116,8 @@ export async function runAttempt<Tools extends object>({
 
   /** An earlier call whose outcome is being asked for: not even a call that surely failed meanwhile settles it. */
   let unsettled: SignRequest["intent"];
+  /** An earlier call of the kind that this attempt makes, which may have worked: one that surely failed does not undo it. */
+  let standing: SignRequest["intent"];
   /** The costly call that this attempt has made. */
   let made: string | undefined;
   /** The costly call that has left in this attempt, and may have worked. */
@@ -137,6 +142,7 @@ export async function runAttempt<Tools extends object>({
     if (outcome instanceof Waiting) return await park(outcome, undefined);
     if (outcome instanceof Ended) return await end(outcome);
     if (outcome instanceof SentBack) return await sendBack(outcome);
+    if (outcome instanceof AskedToEnd) return await endAsAsked();
     if (outcome instanceof Error) return await failed(toFailure(outcome));
     return await succeed(outcome as Record<string, unknown>);
   }
@@ -174,7 +180,7 @@ export async function runAttempt<Tools extends object>({
       attempt: request().attempt,
       ending: request().ending,
       signal: AbortSignal.any(signals),
-      isOurs: () => !lease.isOver() && !lost?.aborted,
+      isOurs,
       log,
       now,
       effect,
@@ -195,12 +201,17 @@ export async function runAttempt<Tools extends object>({
     return stage.gives.parse(result);
   }
 
+  function isOurs(): boolean {
+    return !lease.isOver() && !lost?.aborted;
+  }
+
   async function effect<T>(name: string, call: () => Promise<T>, grounds: Record<string, unknown> = {}): Promise<T> {
     await reach("before-intent", name);
     const before = performance.now();
     const begun = (request().facts["begun"] ?? {}) as Record<string, number>;
     const earlier = request().intent?.effect === name ? request().intent : undefined;
     const intent = { effect: name, atMs: now(), firstMs: earlier?.firstMs ?? now(), tries: (earlier?.tries ?? 0) + 1 };
+    standing = earlier;
     const announcement: Change = {
       event: "intend",
       patch: { intent, facts: { ...grounds, begun: { ...begun, [name]: (begun[name] ?? 0) + 1 } } },
@@ -210,7 +221,7 @@ export async function runAttempt<Tools extends object>({
     };
     await holding.announce(announcement, intent);
     await reach("in-journal", name);
-    if (request().ending && !isLast) throw new Superseded(); // asked to end in the very last moment: not called
+    if (request().ending && !isLast) throw new AskedToEnd();
     if (gate.epoch() !== epoch || !gate.isOpen()) {
       // The Redis that took the intent may be another one than the one that was asked before.
       throw new RetryableError("The connection to Redis was lost before the call", { code: "redis-away" });
@@ -219,6 +230,9 @@ export async function runAttempt<Tools extends object>({
       throw new RetryableError("Redis took too long to record that the call is about to be made", {
         code: "slow-intent",
       });
+    }
+    if (!isOurs()) {
+      throw new RetryableError("Another worker may have this request: the call is not made", { code: "lost-lease" });
     }
     left = name;
     const result = await call().catch((error: unknown) => {
@@ -267,6 +281,11 @@ export async function runAttempt<Tools extends object>({
     log.info({ requestId, stage: stage.name, code, ending }, "request is ending");
   }
 
+  async function endAsAsked(): Promise<void> {
+    const { ending = "cancelled" } = request();
+    await end(new Ended(ending, ending, "ended before its call"));
+  }
+
   async function failed(failure: Failure): Promise<void> {
     const { code, message } = failure;
     const cause = { requestId, stage: stage.name, attempt: request().attempt + 1, code, reason: message };
@@ -278,7 +297,7 @@ export async function runAttempt<Tools extends object>({
     }
     if (failure.kind === "retryable" && failure.pause) return await stepAside(failure, failure.pause);
     const attempt = request().attempt + 1;
-    const intent = failure.effect === "unknown" ? {} : { intent: unsettled ?? null };
+    const intent = failure.effect === "unknown" ? {} : { intent: unsettled ?? standing ?? null };
     if (failure.kind === "retryable" && attempt < stage.attempts) {
       const delayMs = retryDelayMs(stage, attempt, failure, random);
       log.warn({ ...cause, delayMs }, "stage will be retried");
@@ -288,6 +307,7 @@ export async function runAttempt<Tools extends object>({
         lookMs: now() + delayMs,
         note: code,
       });
+      if (request().stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
       throw Object.assign(new Error(code), { delayMs });
     }
     log.warn(cause, "stage failed");
@@ -309,14 +329,14 @@ export async function runAttempt<Tools extends object>({
   async function stepAside({ code, message, retryAfterMs = 1_000 }: RetryableError, { until }: Pause): Promise<void> {
     if (until !== undefined) {
       const wait = waitFor(until, { whose: "operator", poll: STANDSTILL_LOOK, within: STANDSTILL_MS, detail: message });
-      return await park(wait, unsettled);
+      return await park(wait, unsettled ?? standing);
     }
     const lookMs = now() + spread(retryAfterMs, random);
     const isUntouched = request().phase === "waiting" && !request().intent;
     if (isUntouched) await store.park(requestId, lookMs);
     else if (code !== "redis-full") {
       const failure = { code, message, stage: stage.name };
-      await write({ event: "retry", patch: { failure, intent: unsettled ?? null }, lookMs, note: code });
+      await write({ event: "retry", patch: { failure, intent: unsettled ?? standing ?? null }, lookMs, note: code });
       if (request().stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
     }
     await job.moveToDelayed(lookMs, token);

@@ -62,8 +62,9 @@ export function hold(
         if (!fresh || fresh.request.stage !== stage || isEnd(fresh.request.phase)) throw new Superseded();
         // Somebody else has begun a call, or settled ours: what we would write over it is not ours to say.
         if (!isSame(fresh.request.intent, held.request.intent)) throw takenOver();
-        // Made from a record that does not know of a call begun meanwhile, an intent would be one call too many.
-        if (change.event === "intend" && callsOf(fresh) !== callsOf(held)) throw takenOver();
+        // Made from a record that does not know of a call begun meanwhile, an intent would be one call too many; from
+        // one that does not know of a person's decision, a call against it.
+        if (change.event === "intend" && groundsOf(fresh) !== groundsOf(held)) throw takenOver();
         held = fresh;
       }
     }
@@ -80,10 +81,10 @@ export function hold(
     }
   }
 
-  /** Why a request is to end is said once: what goes wrong on the way there stands in the history alone. */
-  function decided(): Pick<SignRequest, "failure"> {
+  /** How and why a request is to end is said once: what goes wrong on the way there stands in the history alone. */
+  function decided(): Pick<SignRequest, "ending" | "failure"> {
     const { ending, failure } = held.request;
-    return ending && failure ? { failure } : {};
+    return ending && failure ? { ending, failure } : {};
   }
 
   function orphaned(): { intent: null; facts?: Record<string, unknown> } {
@@ -122,9 +123,9 @@ export function hold(
   };
 }
 
-/** What was begun outside for a request, as far as a record of it knows. */
-function callsOf({ request: { intent, facts } }: Held): string {
-  return JSON.stringify([intent, facts["begun"]]);
+/** What was begun outside for a request, and what a person has decided, as far as a record of it knows. */
+function groundsOf({ request: { intent, facts } }: Held): string {
+  return JSON.stringify([intent, facts["begun"], facts["decision"]]);
 }
 
 function takenOver(): RetryableError {

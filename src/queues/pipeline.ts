@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
-import { PermanentError, RetryableError } from "../core/errors.ts";
+import type { WaitName } from "../core/ages.ts";
+import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import type { RequestId, SignRequest, Source } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
 import type { Codes } from "./codes.ts";
@@ -20,6 +21,10 @@ import type { Vault } from "./vault.ts";
 /** The provider sends no second code within a minute. @source docs/provider.md §OTP */
 const OTP_PAUSE_MS = 60_000;
 const OTP_MOST = 3;
+/** The waits in which a new code is of use. In others the outcome of a signing may be open. */
+const FOR_A_CODE: readonly (string | undefined)[] = ["code", "another code", "a new OTP"] satisfies WaitName[];
+/** How long a call is kept while Redis is being compared with the journal. */
+const GATE_WITHIN_MS = 2_000;
 /** Memory is not freed in a moment. */
 const FULL_AGAIN_MS = 30_000;
 
@@ -32,7 +37,7 @@ export interface PipelineParts {
   codes: Codes;
   strangers: Strangers;
   handed: Handed;
-  gate: Pick<Gate, "trouble">;
+  gate: Pick<Gate, "trouble" | "whenOpen">;
   lanes: Pick<Lanes, "list" | "resume">;
   /** Why nothing new may be taken in; undefined when there is room. */
   full: () => Promise<string | undefined>;
@@ -72,9 +77,21 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     return stages.find(({ name }) => name === stage)?.retryFrom ?? stage;
   }
 
-  async function mayTake(): Promise<void> {
+  /**
+   * Waits until Redis was found to know all that the journal knows. Before that, a call that is repeated would be taken
+   * for the first one, and a decision made over a state that is long past.
+   */
+  async function redisIsWhole(): Promise<void> {
+    const isOpen = gate.trouble() === undefined && (await gate.whenOpen(GATE_WITHIN_MS));
+    if (isOpen) return;
     const trouble = gate.trouble();
     if (trouble) throw new RetryableError(trouble.message, { code: trouble.code, cause: trouble });
+    const message = "Redis is away, or is being compared with the journal; try again";
+    throw new RetryableError(message, { code: "redis-unavailable", retryAfterMs: GATE_WITHIN_MS });
+  }
+
+  async function mayTake(): Promise<void> {
+    await redisIsWhole();
     const why = await full();
     if (why !== undefined) throw new RetryableError(why, { code: "redis-full", retryAfterMs: FULL_AGAIN_MS });
   }
@@ -99,6 +116,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   }
 
   async function decide(id: RequestId, kind: "approve" | "refuse", by: string): Promise<SignRequest> {
+    await redisIsWhole();
     const decided = await store.change(id, (request): Change => {
       const earlier = request.facts["decision"] as { kind: string; by: string; atMs: number } | undefined;
       const word = kind === "approve" ? "approved" : "refused";
@@ -111,7 +129,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           },
         );
       }
-      if (request.stage !== "approve" || isEnd(request.phase) || request.ending) throw notNow(request, word);
+      // An intent without a decision is an approval by policy, which may have been carried out.
+      const isOver = request.stage !== "approve" || isEnd(request.phase) || request.ending || request.intent;
+      if (isOver) throw notNow(request, word);
       return { event: "note", patch: { facts: { decision: { kind, by, atMs: now() } } }, by, note: word, nudge: true };
     });
     await queues.promote(decided.stage, id);
@@ -181,30 +201,40 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
     approve: (id, by) => decide(id, "approve", by),
     async refuse(id, reason, by) {
+      await redisIsWhole();
       const request = await store.get(id);
       if (request.stage === "approve" && !request.facts["decision"]) await vault.keepNote(id, "reason", reason);
       return await decide(id, "refuse", by);
     },
 
     async giveCode(id, secret, by) {
+      await redisIsWhole();
       const open = (request: SignRequest) =>
         request.stage === "sign" && request.phase === "waiting" && request.waiting?.for !== "a new OTP";
-      const noted = await store.change(
-        id,
-        (fresh) => {
-          if (!open(fresh)) throw notNow(fresh, "given a code");
-          return { event: "note", by, note: "code given", nudge: true };
-        },
-        () => codes.keep(id, secret),
-      );
+      const noted = await store
+        .change(
+          id,
+          (fresh) => {
+            if (!open(fresh)) throw notNow(fresh, "given a code");
+            return { event: "note", by, note: "code given", nudge: true };
+          },
+          () => codes.keep(id, secret),
+        )
+        .catch(async (error: unknown) => {
+          // Kept and not accepted: it would be tried in the place of the one that comes next.
+          if (isFailure(error, "not-possible-now")) await codes.forget(id, secret);
+          throw error;
+        });
       await queues.promote(noted.stage, id);
       return noted;
     },
 
     async resendCode(id, by) {
+      await redisIsWhole();
       const request = await store.change(id, (fresh): Change => {
         const otp = fresh.facts["otp"] as { sentMs: number; count: number } | undefined;
-        if (fresh.stage !== "sign" || fresh.phase !== "waiting" || !otp) throw notNow(fresh, "sent a new code");
+        const isForCode = fresh.phase === "waiting" && FOR_A_CODE.includes(fresh.waiting?.for) && !fresh.intent;
+        if (fresh.stage !== "sign" || !isForCode || !otp) throw notNow(fresh, "sent a new code");
         const waitMs = otp.sentMs + OTP_PAUSE_MS - now();
         if (waitMs > 0) {
           throw new RetryableError(
@@ -235,6 +265,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async cancel(id, by) {
+      await redisIsWhole();
       const request = await store.change(id, (fresh): Change => {
         if (isEnd(fresh.phase) || fresh.ending) throw notNow(fresh, "cancelled");
         if (fresh.facts["signedMs"] !== undefined || fresh.facts["signAccepted"] || fresh.intent?.effect === "sign") {
@@ -258,6 +289,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async retry(id, by) {
+      await redisIsWhole();
       await refuseSecondTry(await store.get(id));
       const request = await store.change(id, (fresh): Change => {
         if (fresh.phase !== "failed" && fresh.phase !== "expired") throw notNow(fresh, "retried");
@@ -331,18 +363,10 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
   /** Facts that a restart at `stage` must not find. */
   function forgetFrom(stage: string): Record<string, null> {
-    const order = ["create", "approve", "upload", "fetch", "cleanup"];
+    const order = ["create", "identify", "approve", "upload", "fetch", "cleanup"];
     const facts: Record<string, string[]> = {
-      create: [
-        "requestPk",
-        "videoidPk",
-        "videoidLink",
-        "identifiedMs",
-        "providerStatus",
-        "providerGone",
-        "begun",
-        "resent",
-      ],
+      create: ["requestPk", "videoidPk", "videoidLink", "providerGone", "begun", "resent"],
+      identify: ["identifiedMs", "providerStatus"],
       approve: ["decision", "approvedMs", "approvedBy"],
       upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted"],
       fetch: ["signed"],

@@ -6,6 +6,7 @@ import { DocumentUid, RequestPk } from "../core/signing.ts";
 import type { Run } from "../core/stage.ts";
 import { isEvidenceOf, writeEvidence } from "./evidence.ts";
 import { Signed } from "./fetch.ts";
+import { mustBeOurs } from "./ours.ts";
 import { defineStage, type Tools } from "./stage.ts";
 import { Uploaded } from "./upload.ts";
 
@@ -149,6 +150,7 @@ async function afterAnotherEnd(run: Run<Tools, Facts>) {
     const keep = ending === "failed" && (status === "ENROLLREADY" || status === "VIDEOREVIEW" || status === "CREATED");
     await effect("delete", async () => {
       if (status !== undefined) await deleteRest(provider, requestPk, signal);
+      mustBeOurs(run.isOurs); // by now somebody may have taken it up again
       if (!keep && status !== undefined && status !== "CANCELLED") await cancelAt(provider, requestPk, signal);
     });
     if (final) await vault.erase(requestId);

@@ -3,6 +3,7 @@ import { exponential } from "../core/backoff.ts";
 import { PermanentError } from "../core/errors.ts";
 import { waitFor } from "../core/outcome.ts";
 import { RequestPk, VideoIdPk } from "../core/signing.ts";
+import { mustBeOurs } from "./ours.ts";
 import { defineStage } from "./stage.ts";
 
 /**
@@ -24,7 +25,7 @@ export const create = defineStage({
   concurrency: 50,
   retryFrom: "create",
 
-  async afterSilence({ requestId, orphans, policy, signal, now }, intent) {
+  async afterSilence({ requestId, orphans, policy, isOurs, signal, now }, intent) {
     await orphans.suspect(requestId);
     const found = await orphans.find(requestId, signal);
     if (found?.videoidPk !== undefined && found.videoidLink) {
@@ -33,6 +34,7 @@ export const create = defineStage({
     }
     if (found) {
       // Without its videoid_pk it can never be approved: it goes, and a new one comes.
+      mustBeOurs(isOurs); // another worker may have heard more of it meanwhile, and use it
       await orphans.cancel(found.requestPk, signal);
       return "repeat";
     }

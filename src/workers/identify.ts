@@ -18,7 +18,7 @@ export const identify = defineStage({
   backoff: exponential("2s", { upTo: "10m" }),
   timeout: "60s",
   concurrency: 50,
-  retryFrom: "create",
+  retryFrom: "identify",
   afterSilence: "repeat",
 
   async run({ requestId, facts, provider, policy, log, signal, now }) {

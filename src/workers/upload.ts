@@ -1,9 +1,9 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
-import { RetryableError } from "../core/errors.ts";
 import { type SignRequest, StoredDocument } from "../core/request.ts";
 import { DocumentUid, RequestPk } from "../core/signing.ts";
 import { whileAtWork } from "./at-work.ts";
+import { mustBeOurs } from "./ours.ts";
 import { defineStage } from "./stage.ts";
 
 const OUTCOME = "outcome of the upload";
@@ -74,15 +74,19 @@ export const upload = defineStage({
       const late = whileAtWork(OUTCOME, { atMs: facts.lateUploadMs }, { settleMs: policy.settleMs, now });
       if (late !== "repeat") return late;
     }
-    // What an earlier upload may have left there would be signed as well.
-    if (facts.begun?.upload) await provider.deleteDocuments(facts.requestPk, { signal });
     const files = facts.documents.map((document) => ({
       name: document.name,
       sizeBytes: document.sizeBytes,
       sha256: document.sha256,
       open: () => whileOurs(documents.open(document), isOurs),
     }));
-    const uids = await effect("upload", () => provider.upload(facts.requestPk, files, { signal }));
+    const uids = await effect("upload", async () => {
+      // What an earlier upload may have left there would be signed as well. Under the intent: whoever stood still, or
+      // whose deletion comes late, would delete what another one has sent, and even what was signed meanwhile.
+      if (facts.begun?.upload) await provider.deleteDocuments(facts.requestPk, { signal });
+      mustBeOurs(isOurs);
+      return await provider.upload(facts.requestPk, files, { signal });
+    });
     return {
       uploaded: facts.documents.map((document, i) => ({ ...document, uid: DocumentUid.parse(uids[i]) })),
       ...(facts.begun?.lateUpload !== undefined && { resent: facts.begun.lateUpload }),
@@ -95,16 +99,9 @@ async function* whileOurs(
   bytes: AsyncIterable<Buffer>,
   isOurs: () => boolean,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const check = () => {
-    if (isOurs()) return;
-    throw new RetryableError("The upload was broken off: another worker may have the request", {
-      code: "lost-lease",
-      effect: "unknown",
-    });
-  };
   for await (const chunk of bytes) {
-    check();
+    mustBeOurs(isOurs);
     yield chunk;
   }
-  check();
+  mustBeOurs(isOurs);
 }

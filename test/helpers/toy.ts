@@ -9,7 +9,7 @@ import { createCodes } from "../../src/queues/codes.ts";
 import { createHanded } from "../../src/queues/handed.ts";
 import { createKeys, type Keys } from "../../src/queues/keys.ts";
 import { createLanes } from "../../src/queues/lanes.ts";
-import { createPipeline } from "../../src/queues/pipeline.ts";
+import { createPipeline, type PipelineParts } from "../../src/queues/pipeline.ts";
 import type { Submission } from "../../src/queues/pipeline-types.ts";
 import { createQueues } from "../../src/queues/queues.ts";
 import { createReconciler } from "../../src/queues/reconciler.ts";
@@ -71,12 +71,15 @@ export async function startToy(
     tools = () => ({}),
     wrap = (redis) => redis,
     heldMs = () => Promise.resolve(0),
+    door = { trouble: () => undefined, whenOpen: () => Promise.resolve(true) },
     ...more
-  }: Partial<Pick<WorkerDeps<object>, "now" | "lockMs" | "heldMs" | "deafMs" | "giveUp">> & {
+  }: Partial<Pick<WorkerDeps<object>, "now" | "lockMs" | "heldMs" | "deafMs" | "giveUp" | "crashPoint">> & {
     /** What the stages may reach for. */
     tools?: (inside: Inside) => object;
     /** Puts something in front of the connection that the pipeline and `work` use. */
     wrap?: (redis: Redis) => Redis;
+    /** The gate as the outside meets it. */
+    door?: PipelineParts["gate"];
   } = {},
 ) {
   const connect = () => new Redis(inject("redisUrl"), { maxRetriesPerRequest: null });
@@ -90,7 +93,7 @@ export async function startToy(
   const { redis, store, queues } = inside;
   const pipeline = createPipeline({
     ...inside,
-    gate: { trouble: () => undefined },
+    gate: door,
     lanes: createLanes({ redis, keys, now }),
     full: () => Promise.resolve(undefined),
     masterKey,

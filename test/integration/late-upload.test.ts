@@ -66,10 +66,11 @@ async function startStages(seal?: { check(): Promise<"intact"> }) {
   // The lock of the first lapses while it uploads, as it does when its process is frozen.
   const lock = `${toy.keys.queues}:upload:${id}:lock`;
   await expect.poll(() => at.uploads, { timeout: 10_000 }).toBe(1);
+  const token = await toy.redis.get(lock);
   await expect
     .poll(
       async () => {
-        if (at.uploads < 2) await toy.redis.set(lock, "nobody", "PX", 1);
+        if ((await toy.redis.get(lock)) === token) await toy.redis.set(lock, "nobody", "PX", 1);
         return at.uploads;
       },
       { timeout: 20_000, interval: 20 },

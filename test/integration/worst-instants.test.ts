@@ -1,0 +1,345 @@
+import { describe, expect, test, vi } from "vitest";
+import { z } from "zod";
+import { PermanentError, RetryableError } from "../../src/core/errors.ts";
+import type { AnyStage } from "../../src/core/stage.ts";
+import { approve } from "../../src/workers/approve.ts";
+import { cleanup } from "../../src/workers/cleanup.ts";
+import { identify } from "../../src/workers/identify.ts";
+import { sign } from "../../src/workers/sign.ts";
+import { upload } from "../../src/workers/upload.ts";
+import { newId, startToy, submission } from "../helpers/toy.ts";
+
+function stage(name: string, run: AnyStage["run"], more: Partial<AnyStage<object>> = {}): AnyStage<object> {
+  return {
+    name,
+    title: name,
+    needs: z.object({}),
+    gives: z.object({}).loose(),
+    attempts: 5,
+    backoff: () => 50,
+    timeout: "30s",
+    concurrency: 5,
+    retryFrom: name,
+    afterSilence: "repeat",
+    run,
+    ...more,
+  };
+}
+const nothing = () => Promise.resolve({});
+const quick = (one: object) => ({ ...one, backoff: () => 50 }) as unknown as AnyStage<object>;
+const patience = { timeout: 10_000, interval: 10 };
+const unheard = () => new RetryableError("no answer", { code: "no-answer", effect: "unknown" });
+
+/** A request whose signing is made, and never answered. */
+async function startSigning(outcome: () => Promise<string> = () => Promise.reject(unheard())) {
+  const facts = {
+    requestPk: 388_141,
+    uploaded: [{ id: "1", name: "a.pdf", sizeBytes: 1, sha256: "0".repeat(64), uid: "u1" }],
+    otp: { sentMs: 1, count: 1 },
+  };
+  const provider = { sign: vi.fn(outcome), getRequest: () => Promise.resolve({ status: "ENROLLREADY" }) };
+  const otps = vi.fn(nothing);
+  const policy = { signSettleMs: 60_000, signWithinMs: 3_600_000 };
+  const stages = [
+    stage("create", () => Promise.resolve(facts)),
+    stage("otp", otps),
+    quick(sign),
+    stage("last", nothing),
+  ];
+  const toy = await startToy(stages, {
+    tools: ({ codes, vault }) => ({
+      provider,
+      policy,
+      codes,
+      vault,
+      space: { book: () => Promise.resolve({ release() {} }) },
+    }),
+  });
+  toy.work();
+  const id = await toy.submit();
+  const waitsFor = async () => (await toy.store.get(id)).waiting?.for;
+  await expect.poll(waitsFor, patience).toBe("code");
+  return { toy, id, provider, otps, waitsFor };
+}
+
+describe("while nobody knows whether a signing has worked", () => {
+  test("no new code is sent, and the signing stays one that may have been made", async () => {
+    const { toy, id, provider, otps, waitsFor } = await startSigning();
+    await toy.pipeline.giveCode(id, "123456", "api:test");
+    await expect.poll(waitsFor, patience).toBe("outcome of the signing");
+    await expect(toy.pipeline.resendCode(id, "api:test")).rejects.toMatchObject({ code: "not-possible-now" });
+    await expect(toy.pipeline.cancel(id, "api:test")).rejects.toMatchObject({ code: "too-late" });
+    expect([otps, provider.sign].map(({ mock }) => mock.calls.length)).toEqual([1, 1]);
+    expect((await toy.store.get(id)).intent?.effect).toBe("sign");
+  });
+
+  test("nor while an accepted one is carried out", async () => {
+    const { toy, id, waitsFor } = await startSigning(() => Promise.resolve("accepted"));
+    await toy.pipeline.giveCode(id, "123456", "api:test");
+    await expect.poll(waitsFor, patience).toBe("certificate");
+    await expect(toy.pipeline.resendCode(id, "api:test")).rejects.toMatchObject({ code: "not-possible-now" });
+  });
+});
+
+test("a code that was not accepted, because a new one was asked for meanwhile, is not tried in its place", async () => {
+  const { toy, id } = await startSigning();
+  const keep = toy.codes.keep.bind(toy.codes);
+  let isResent = false;
+  toy.codes.keep = async (...code) => {
+    if (!isResent) await toy.pipeline.resendCode(id, "api:other");
+    isResent = true;
+    await keep(...code);
+  };
+  await expect(toy.pipeline.giveCode(id, "123456", "api:test")).rejects.toMatchObject({ code: "not-possible-now" });
+  expect(await toy.codes.read(id)).toBeUndefined();
+});
+
+describe("a registration officer's refusal, where approval is by policy,", () => {
+  async function startApproving() {
+    const [looked, look] = [Promise.withResolvers<undefined>(), Promise.withResolvers<undefined>()];
+    const [called, call] = [Promise.withResolvers<undefined>(), Promise.withResolvers<undefined>()];
+    const provider = {
+      async getRequest() {
+        looked.resolve(undefined);
+        await look.promise;
+        return { status: "VIDEOREVIEW" };
+      },
+      approve: vi.fn(async () => {
+        called.resolve(undefined);
+        await call.promise;
+      }),
+      refuse: vi.fn(nothing),
+    };
+    const facts = { requestPk: 388_141, videoidPk: 211, providerStatus: "CREATED", approval: "auto" };
+    const toy = await startToy(
+      [stage("create", () => Promise.resolve(facts)), quick(approve), stage("last", nothing)],
+      {
+        tools: ({ vault }) => ({ provider, vault, account: () => ({ rao: {} }), policy: { approval: "auto" } }),
+      },
+    );
+    toy.work();
+    const id = await toy.submit();
+    await looked.promise;
+    const letLook = () => look.resolve(undefined);
+    return { toy, id, provider, called, letLook, letCall: () => call.resolve(undefined) };
+  }
+
+  test("holds when it comes before the call leaves", async () => {
+    const { toy, id, provider, letLook, letCall } = await startApproving();
+    await toy.pipeline.refuse(id, "Not the person of the document", "api:ana");
+    letLook();
+    letCall();
+    await toy.reaches(id, "last", "refused");
+    expect([provider.approve, provider.refuse].map(({ mock }) => mock.calls.length)).toEqual([0, 1]);
+  });
+
+  test("is turned away when the call has left", async () => {
+    const { toy, id, called, letLook, letCall } = await startApproving();
+    letLook();
+    await called.promise;
+    const late = toy.pipeline.refuse(id, "Not the person of the document", "api:ana");
+    await expect(late).rejects.toMatchObject({ code: "not-possible-now" });
+    letCall();
+    await toy.reaches(id, "last", "done");
+  });
+});
+
+describe("while Redis is being compared with the journal", () => {
+  test("nothing is taken in, and nothing decided over what may be long past", async () => {
+    let isOpen = false;
+    const toy = await startToy([stage("one", nothing), stage("last", nothing)], {
+      door: { trouble: () => undefined, whenOpen: () => Promise.resolve(isOpen) },
+    });
+    const id = newId();
+    const later = { code: "redis-unavailable", kind: "retryable" };
+    const { pipeline } = toy;
+    await expect(pipeline.mayTake()).rejects.toMatchObject(later);
+    await expect(pipeline.submit(submission(id))).rejects.toMatchObject(later);
+    await expect(pipeline.approve(id, "api:test")).rejects.toMatchObject(later);
+    await expect(pipeline.refuse(id, "No", "api:test")).rejects.toMatchObject(later);
+    await expect(pipeline.giveCode(id, "1", "api:test")).rejects.toMatchObject(later);
+    await expect(pipeline.resendCode(id, "api:test")).rejects.toMatchObject(later);
+    await expect(pipeline.cancel(id, "api:test")).rejects.toMatchObject(later);
+    await expect(pipeline.retry(id, "api:test")).rejects.toMatchObject(later);
+    expect(toy.journal).toEqual([]);
+    isOpen = true;
+    expect(await pipeline.submit(submission(id))).toMatchObject({ outcome: "accepted" });
+  });
+});
+
+test("a worker that loses its job after it has announced a call does not make it", async () => {
+  const calls = vi.fn(nothing);
+  const one = stage("one", ({ effect }) => effect("pay", calls).then(nothing));
+  let lost = false;
+  const toy = await startToy([one, stage("last", nothing)], {
+    lockMs: 1_000,
+    async crashPoint(point, id) {
+      if (point !== "pay:in-journal" || lost) return;
+      lost = true;
+      await toy.redis.set(`${toy.keys.queues}:one:${id}:lock`, "nobody", "PX", 1_200);
+      await new Promise((resolve) => setTimeout(resolve, 900)); // its renewal fails meanwhile
+    },
+  });
+  toy.work();
+  const id = await toy.submit();
+  await expect.poll(() => lost, patience).toBe(true);
+  await toy.reaches(id, "last", "done");
+  expect(calls).toHaveBeenCalledOnce();
+  expect((await toy.store.history(id)).map(({ note }) => note)).toContain("lost-lease");
+});
+
+describe("a request that somebody cancels", () => {
+  test("in the last moment before a call ends at once, without the call", async () => {
+    const calls = vi.fn(nothing);
+    const one = stage("one", ({ effect }) => effect("pay", calls).then(nothing));
+    const toy = await startToy([one, stage("last", nothing)], {
+      async crashPoint(point, id) {
+        if (point !== "pay:before-intent") return;
+        await toy.store.change(id, () => ({ event: "start" })); // as it is once it has taken its time
+        await toy.pipeline.cancel(id, "api:test");
+      },
+    });
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "last", "cancelled", 5_000);
+    expect(calls).not.toHaveBeenCalled();
+  });
+
+  test.each([
+    ["for now", () => new RetryableError("away", { code: "away" })],
+    ["for good", () => new PermanentError("no", { code: "no" })],
+  ])("while its step fails %s is cancelled, and not after the next attempt", async (_, fail) => {
+    const [began, go] = [Promise.withResolvers<undefined>(), Promise.withResolvers<undefined>()];
+    const one = stage(
+      "one",
+      async ({ effect }) => {
+        await effect("pay", async () => {
+          began.resolve(undefined);
+          await go.promise;
+          throw fail();
+        });
+        return {};
+      },
+      { backoff: () => 60_000 },
+    );
+    const toy = await startToy([one, stage("last", nothing)]);
+    toy.work();
+    const id = await toy.submit();
+    await began.promise;
+    await toy.pipeline.cancel(id, "api:test");
+    go.resolve(undefined);
+    await toy.reaches(id, "last", "cancelled", 5_000);
+    expect((await toy.store.get(id)).failure?.code).toBe("cancelled");
+  });
+});
+
+test("a call that surely failed does not undo that the one before it may have worked", async () => {
+  const tries: number[] = [];
+  const answers = [unheard(), new RetryableError("too many", { code: "too-many" }), undefined];
+  const one = stage(
+    "one",
+    async ({ effect }) => {
+      await effect("pay", () => {
+        const answer = answers.shift();
+        return answer ? Promise.reject(answer) : Promise.resolve();
+      });
+      return {};
+    },
+    {
+      afterSilence: (_run, intent) => {
+        tries.push(intent.tries);
+        return Promise.resolve("repeat");
+      },
+    },
+  );
+  const toy = await startToy([one, stage("last", nothing)]);
+  toy.work();
+  const id = await toy.submit();
+  await toy.reaches(id, "last", "done");
+  expect(tries).toEqual([1, 1]);
+  expect((await toy.store.get(id)).intent).toBeUndefined();
+});
+
+test("a record that is damaged keeps no other request from its next step", async () => {
+  const toy = await startToy([stage("one", nothing), stage("last", nothing)]);
+  const [damaged, other] = [await toy.submit(), await toy.submit()];
+  await toy.queues.clear(damaged);
+  await toy.queues.clear(other);
+  await toy.redis.set(toy.keys.request(damaged), "what somebody typed");
+  await toy.redis.zadd(toy.keys.due, 1, damaged, 2, other);
+  expect(await toy.reconciler.sweep()).toBe(1);
+  expect(await toy.queues.stateOf("one", other)).toBe("waiting");
+  expect(await toy.redis.get(toy.keys.request(damaged))).toBe("what somebody typed");
+});
+
+describe("a worker that stood still for so long that another one has the request", () => {
+  const document = { id: "1", name: "a.pdf", sizeBytes: 1, sha256: "0".repeat(64) };
+  const provider = () => {
+    const calls: string[] = [];
+    const say = (what: string) => () => Promise.resolve(void calls.push(what));
+    const getRequest = () => Promise.resolve({ status: "VIDEOPENDING" });
+    return { calls, getRequest, deleteDocuments: say("delete"), upload: say("upload"), cancel: say("cancel") };
+  };
+  const base = { now: Date.now, signal: new AbortController().signal };
+
+  test("deletes nothing before its upload, which may have been signed meanwhile", async () => {
+    const paper = provider();
+    const run = {
+      ...base,
+      facts: { requestPk: 1, documents: [document], begun: { upload: 1 } },
+      provider: paper,
+      documents: { open: () => [] },
+      effect: () => Promise.reject(new RetryableError("taken over", { code: "lost-lease" })),
+      isOurs: () => false,
+    };
+    await expect(upload.run(run as never)).rejects.toMatchObject({ code: "lost-lease" });
+    expect(paper.calls).toEqual([]);
+  });
+
+  test.each([
+    ["its upload", upload, { documents: [document], begun: { upload: 1 } }, undefined],
+    ["its cancellation", cleanup, {}, "expired"],
+  ] as const)("after it has deleted does not go on with %s", async (_, { run }, facts, ending) => {
+    const paper = provider();
+    let isOurs = true;
+    const deleteDocuments = async () => {
+      await paper.deleteDocuments();
+      isOurs = false;
+    };
+    const all = {
+      ...base,
+      ending,
+      facts: { requestPk: 1, ...facts },
+      provider: { ...paper, deleteDocuments },
+      documents: { open: () => [] },
+      effect: (_name: string, call: () => Promise<unknown>) => call(),
+      isOurs: () => isOurs,
+    };
+    await expect(run(all as never)).rejects.toMatchObject({ code: "lost-lease", effect: "unknown" });
+    expect(paper.calls).toEqual(["delete"]);
+  });
+});
+
+test("a retry after a failed look for the identification opens no second one while the first is as good as new", async () => {
+  let isBroken = true;
+  const provider = {
+    getRequest: () =>
+      isBroken
+        ? Promise.reject(new PermanentError("a wrong address", { code: "path-unknown" }))
+        : Promise.resolve({ status: "VIDEOREVIEW" }),
+  };
+  const opened = vi.fn(() => Promise.resolve({ requestPk: 388_141 }));
+  // As cleanup does with a failed request that is ready at the provider.
+  const last = stage("last", ({ ending }) => Promise.resolve(ending ? { providerGone: false } : {}));
+  const toy = await startToy([stage("create", opened), quick(identify), last], {
+    tools: () => ({ provider, policy: { identifyWithinMs: 60_000, longestPauseMs: () => 1_000 } }),
+  });
+  toy.work();
+  const id = await toy.submit();
+  await toy.reaches(id, "last", "failed");
+  isBroken = false;
+  await toy.pipeline.retry(id, "api:test");
+  await toy.reaches(id, "last", "done");
+  expect(opened).toHaveBeenCalledOnce();
+  expect((await toy.store.get(id)).facts).toMatchObject({ requestPk: 388_141 });
+});
