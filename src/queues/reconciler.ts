@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
+import { isFailure } from "../core/errors.ts";
 import type { Log } from "../core/stage.ts";
 import { isEnd } from "../core/status.ts";
 import type { Keys } from "./keys.ts";
@@ -50,7 +51,14 @@ export function createReconciler({
     for (let pages = 0; pages < 20; pages++) {
       const ids = await store.overdue(now(), PAGE);
       for (const id of ids) {
-        const held = await store.read(id);
+        const held = await store.read(id).catch(async (error: unknown) => {
+          if (!isFailure(error, "record-damaged")) throw error;
+          // It stays where it is, for a person; whoever stands behind it must not wait for that.
+          log.error({ requestId: id, code: error.code }, error.message);
+          await store.postpone(id, now() + MOST_PAUSE_MS);
+          return "damaged" as const;
+        });
+        if (held === "damaged") continue;
         if (!held || isEnd(held.request.phase)) {
           await store.forgetDue(id);
           continue;
