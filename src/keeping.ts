@@ -62,12 +62,17 @@ export function startKeeping({
   });
 
   async function tidy(): Promise<void> {
+    if (!gate.isOpen()) return; // what has no record may have one that Redis has lost
     try {
       const swept = await sweeper.round();
       if (Object.values(swept).some((count) => count > 0)) log.info(swept, "folders tidied");
     } catch (error) {
       log.warn({ code: "sweep-failed", reason: codeOf(error) }, "folders not tidied");
     }
+  }
+
+  async function cancelOrphans(): Promise<void> {
+    if (gate.isOpen()) await orphans.sweep(AbortSignal.timeout(ORPHANS_WITHIN_MS));
   }
 
   async function lookThrough(): Promise<void> {
@@ -83,7 +88,7 @@ export function startKeeping({
   reconciler.start();
   callbacks.start();
   const rounds = [
-    repeat(() => orphans.sweep(AbortSignal.timeout(ORPHANS_WITHIN_MS)), { everyMs: ORPHAN_SWEEP_MS }),
+    repeat(cancelOrphans, { everyMs: ORPHAN_SWEEP_MS }),
     repeat(tidy, { firstMs: 0, everyMs: FOLDER_SWEEP_MS }),
     repeat(lookThrough, { firstMs: CHECKPOINT_SOON_MS, everyMs: CHECKPOINT_MS }),
   ];

@@ -434,7 +434,8 @@ function pkChange(
 ): { value: unknown; how: "set" | "drop" } | undefined {
   const was = before?.facts["requestPk"];
   const is = after.facts["requestPk"];
-  if (is !== undefined && isEnd(after.phase)) return { value: is, how: "drop" };
+  // What failed may be taken up again with what it has at the provider: until then that is no stranger's.
+  if (is !== undefined && isEnd(after.phase) && after.phase !== "failed") return { value: is, how: "drop" };
   if (is !== undefined && is !== was) return { value: is, how: "set" };
   if (is !== undefined && before && isEnd(before.phase)) return { value: is, how: "set" };
   if (was !== undefined && is === undefined) return { value: was, how: "drop" };

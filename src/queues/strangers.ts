@@ -22,34 +22,50 @@ export type Strangers = ReturnType<typeof createStrangers>;
  * creation is unheard of.
  */
 export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis; keys: Keys; now?: () => number }) {
+  /** All that are kept, with the request that has them or is about to, where there is one. */
+  async function all(): Promise<(Stranger & { owner: RequestId | undefined })[]> {
+    const pks = await redis.zrangebyscore(keys.strangers, now() - KEPT_MS, "+inf");
+    const printed = await redis.hkeys(keys.strangerPrints);
+    const old = printed.filter((pk) => !pks.includes(pk));
+    if (old.length > 0) await redis.hdel(keys.strangerPrints, ...old);
+    if (pks.length === 0) return [];
+    const [owners, prints] = await Promise.all([
+      redis.hmget(keys.pks, ...pks),
+      redis.hmget(keys.strangerPrints, ...pks),
+    ]);
+    return pks.map((pk, i) => ({
+      requestPk: Number(pk),
+      print: prints[i] ?? undefined,
+      owner: owners[i] ?? undefined,
+    }));
+  }
+
   return {
+    all,
     /** Notes a stranger. False when it is known already or there are too many. */
     async add(requestPk: number): Promise<boolean> {
       await redis.zremrangebyscore(keys.strangers, "-inf", now() - KEPT_MS);
       if ((await redis.zcard(keys.strangers)) >= MOST) return false;
       return Number(await redis.zadd(keys.strangers, "NX", now(), String(requestPk))) === 1;
     },
-    async list(): Promise<Stranger[]> {
-      const pks = await redis.zrangebyscore(keys.strangers, now() - KEPT_MS, "+inf");
-      const printed = await redis.hkeys(keys.strangerPrints);
-      const old = printed.filter((pk) => !pks.includes(pk));
-      if (old.length > 0) await redis.hdel(keys.strangerPrints, ...old);
-      if (pks.length === 0) return [];
-      const [owners, prints] = await Promise.all([
-        redis.hmget(keys.pks, ...pks),
-        redis.hmget(keys.strangerPrints, ...pks),
-      ]);
-      return pks
-        .map((pk, i) => ({ requestPk: Number(pk), print: prints[i] ?? undefined, owner: owners[i] }))
-        .filter(({ owner }) => !owner) // its own creation was heard of meanwhile
-        .map(({ requestPk, print }) => ({ requestPk, print }));
+    /** Those that nobody has: the creation of others was heard of meanwhile. For `id` also the one that it has claimed. */
+    async list(id?: RequestId): Promise<Stranger[]> {
+      const free = (await all()).filter(({ owner }) => owner === undefined || owner === id);
+      return free.map(({ requestPk, print }) => ({ requestPk, print }));
+    },
+    /** Makes the stranger `id`'s. False when another request was faster: of two for one person, only one may have it. */
+    async claim(requestPk: number, id: RequestId): Promise<boolean> {
+      if (Number(await redis.hsetnx(keys.pks, String(requestPk), id)) === 1) return true;
+      return (await redis.hget(keys.pks, String(requestPk))) === id;
     },
     async keepPrint(requestPk: number, print: string): Promise<void> {
       await redis.hset(keys.strangerPrints, String(requestPk), print);
     },
+    /** It is over at the provider: nobody has it, and nobody is to have it. */
     async drop(requestPk: number): Promise<void> {
       await redis.zrem(keys.strangers, String(requestPk));
       await redis.hdel(keys.strangerPrints, String(requestPk));
+      await redis.hdel(keys.pks, String(requestPk));
     },
     /** Remembers that this request, about the person with this fingerprint, may have an orphan, until `untilMs`. */
     async suspect(id: RequestId, print: string, untilMs: number): Promise<void> {
@@ -62,10 +78,6 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
       await forgetOld();
       const prints = await redis.hgetall(keys.suspectPrints);
       return Object.entries(prints).map(([id, print]) => ({ id, print }));
-    },
-    async clear(id: RequestId): Promise<void> {
-      await redis.zrem(keys.suspects, id);
-      await redis.hdel(keys.suspectPrints, id);
     },
   };
 

@@ -29,7 +29,6 @@ export const create = defineStage({
     await orphans.suspect(requestId);
     const found = await orphans.find(requestId, signal);
     if (found?.videoidPk !== undefined && found.videoidLink) {
-      await orphans.adopted(requestId, found.requestPk);
       return { requestPk: found.requestPk, videoidPk: found.videoidPk, videoidLink: found.videoidLink };
     }
     if (found) {

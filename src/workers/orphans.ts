@@ -66,8 +66,7 @@ export function createOrphans({
     try {
       const found = await provider.getRequest(stranger.requestPk as ProviderRequest["requestPk"], { signal });
       // One that is over already, such as an orphan that was cancelled, is nobody's business.
-      const isOver = found.status === "CANCELLED" || found.status === "ISSUED";
-      const fingerprint = isOver ? "" : toPrint(found.email, found.mobilePhoneNumber);
+      const fingerprint = isOver(found) ? "" : toPrint(found.email, found.mobilePhoneNumber);
       await strangers.keepPrint(stranger.requestPk, fingerprint);
       return { print: fingerprint, found };
     } catch (error) {
@@ -76,6 +75,12 @@ export function createOrphans({
       if (isFailure(error, "not-found")) await strangers.keepPrint(stranger.requestPk, "");
       return { print: "" };
     }
+  }
+
+  /** While the outcome of a creation is open, what becomes of the stranger is the stage's business. */
+  async function isUsedBy(id: RequestId, stranger: number): Promise<boolean> {
+    const { requestPk, isBeingCreated } = await whereabouts(id);
+    return isBeingCreated || requestPk === stranger;
   }
 
   async function personOf(id: RequestId): Promise<string | undefined> {
@@ -90,14 +95,20 @@ export function createOrphans({
       if (print !== undefined) await strangers.suspect(id, print, now() + SUSPECTED_MS);
     },
 
-    /** The request at the provider that this one's creation made, when its webhook was seen. */
+    /**
+     * The request at the provider that this one's creation made, when its webhook was seen. It is this one's from now on,
+     * and stays so until it was cancelled or this one turns out to have another.
+     */
     async find(id: RequestId, signal: AbortSignal): Promise<ProviderRequest | undefined> {
       const mine = await personOf(id);
       const untilMs = performance.now() + FIND_WITHIN_MS;
-      for (const stranger of await strangers.list()) {
+      for (const stranger of await strangers.list(id)) {
         const { print: theirs, found } = (await look(stranger, untilMs, signal)) ?? {};
-        if (mine === undefined || theirs !== mine) continue;
-        return found ?? (await provider.getRequest(stranger.requestPk as ProviderRequest["requestPk"], { signal }));
+        if (mine === undefined || theirs !== mine || !(await strangers.claim(stranger.requestPk, id))) continue;
+        const mineNow =
+          found ?? (await provider.getRequest(stranger.requestPk as ProviderRequest["requestPk"], { signal }));
+        if (!isOver(mineNow)) return mineNow;
+        await strangers.drop(stranger.requestPk); // another one's, which has come to its end since it was looked at
       }
       return undefined;
     },
@@ -111,25 +122,19 @@ export function createOrphans({
       log.warn({ request_pk: requestPk, code: "orphan-cancelled" }, "orphan cancelled");
     },
 
-    async adopted(id: RequestId, requestPk: number): Promise<void> {
-      await strangers.drop(requestPk);
-      await strangers.clear(id);
-    },
-
     /** Cancels orphans that surface after their request was created again. How many. */
     async sweep(signal: AbortSignal): Promise<number> {
-      const list = await strangers.list();
+      const list = await strangers.all();
       const suspects = list.length === 0 ? [] : await strangers.suspects();
       if (suspects.length === 0) return 0;
       let cancelled = 0;
       const untilMs = performance.now() + SWEEP_WITHIN_MS;
       for (const stranger of list) {
+        if (stranger.owner !== undefined && (await isUsedBy(stranger.owner, stranger.requestPk))) continue;
         const theirs = (await look(stranger, untilMs, signal))?.print;
         for (const { id, print: mine } of suspects) {
           if (mine !== theirs) continue;
-          const { requestPk, isBeingCreated } = await whereabouts(id);
-          // While the outcome of the creation is open, what becomes of the stranger is the stage's business.
-          if (isBeingCreated || requestPk === stranger.requestPk) continue;
+          if (await isUsedBy(id, stranger.requestPk)) continue;
           await this.cancel(stranger.requestPk as ProviderRequest["requestPk"], signal);
           cancelled += 1;
           break;
@@ -138,4 +143,8 @@ export function createOrphans({
       return cancelled;
     },
   };
+}
+
+function isOver({ status }: ProviderRequest): boolean {
+  return status === "CANCELLED" || status === "ISSUED";
 }

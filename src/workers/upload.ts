@@ -80,9 +80,9 @@ export const upload = defineStage({
       sha256: document.sha256,
       open: () => whileOurs(documents.open(document), isOurs),
     }));
+    // What an earlier upload may have left there would be signed as well. It is deleted under the intent: whoever stood
+    // still, or whose deletion comes late, would delete what another one has sent, and even what was signed meanwhile.
     const uids = await effect("upload", async () => {
-      // What an earlier upload may have left there would be signed as well. Under the intent: whoever stood still, or
-      // whose deletion comes late, would delete what another one has sent, and even what was signed meanwhile.
       if (facts.begun?.upload) await provider.deleteDocuments(facts.requestPk, { signal });
       mustBeOurs(isOurs);
       return await provider.upload(facts.requestPk, files, { signal });

@@ -6,8 +6,10 @@ import { approve } from "../../src/workers/approve.ts";
 import { cleanup } from "../../src/workers/cleanup.ts";
 import { identify } from "../../src/workers/identify.ts";
 import { sign } from "../../src/workers/sign.ts";
+import { createOrphans } from "../../src/workers/orphans.ts";
+import { create } from "../../src/workers/create.ts";
 import { upload } from "../../src/workers/upload.ts";
-import { newId, startToy, submission } from "../helpers/toy.ts";
+import { newId, silent, startToy, submission, waitFor } from "../helpers/toy.ts";
 
 function stage(name: string, run: AnyStage["run"], more: Partial<AnyStage<object>> = {}): AnyStage<object> {
   return {
@@ -342,4 +344,108 @@ test("a retry after a failed look for the identification opens no second one whi
   await toy.reaches(id, "last", "done");
   expect(opened).toHaveBeenCalledOnce();
   expect((await toy.store.get(id)).facts).toMatchObject({ requestPk: 388_141 });
+});
+
+describe("a request at the provider that nobody heard of", () => {
+  const ana = { email: "ana@example.com", mobilePhoneNumber: "+34699999999" };
+
+  async function startCreations({ graceMs = 60_000 } = {}) {
+    let pks = 4_000;
+    const cancelled: number[] = [];
+    const provider = {
+      createVideoId: vi.fn(() => Promise.reject(unheard())),
+      async getRequest(requestPk: number) {
+        await new Promise((resolve) => setTimeout(resolve, 100)); // all look before one has written
+        const status = cancelled.includes(requestPk) ? "CANCELLED" : "VIDEOPENDING";
+        return { ...ana, requestPk, videoidPk: requestPk + 1, videoidLink: "https://x", status };
+      },
+      cancel: (requestPk: number) => Promise.resolve(void cancelled.push(requestPk)),
+    };
+    let orphans: ReturnType<typeof createOrphans> | undefined;
+    const idle = stage("idle", () =>
+      Promise.resolve(waitFor("code", { whose: "signer", within: "1h", poll: () => 3_600_000 })),
+    );
+    const toy = await startToy([quick(create), idle, stage("last", nothing)], {
+      tools({ strangers, vault, store }) {
+        orphans = createOrphans({
+          provider: provider as never,
+          strangers,
+          vault,
+          print: (parts) => parts.join("/"),
+          async whereabouts(id) {
+            const request = (await store.read(id))?.request;
+            const requestPk = request?.facts["requestPk"] as number | undefined;
+            return { requestPk, isBeingCreated: request?.stage === "create" };
+          },
+          log: silent,
+        });
+        return { provider, vault, orphans, account: () => ({}), policy: { createGraceMs: graceMs } };
+      },
+    });
+    toy.work();
+    const pkOf = async (id: string) => (await toy.store.get(id)).facts["requestPk"];
+    const sweep = () => orphans?.sweep(new AbortController().signal);
+    return { toy, provider, cancelled, pkOf, sweep, newPk: () => (pks += 1) };
+  }
+
+  test("becomes one request's, and not that of two for the same person who look at the same time", async () => {
+    const { toy, pkOf, newPk } = await startCreations();
+    const ids = await Promise.all([toy.submit(), toy.submit(), toy.submit()]);
+    for (const id of ids) {
+      await expect.poll(async () => (await toy.store.get(id)).waiting?.for, patience).toBe("word of the creation");
+    }
+    const requestPk = newPk();
+    await toy.pipeline.nudge(requestPk);
+    const have = async () => (await Promise.all(ids.map(pkOf))).filter((pk) => pk !== undefined);
+    await expect.poll(have, patience).toEqual([requestPk]);
+    const another = newPk();
+    await toy.pipeline.nudge(another);
+    await expect.poll(have, patience).toHaveLength(2);
+    expect(new Set(await have())).toEqual(new Set([requestPk, another]));
+  });
+
+  test("is found again by the request that had claimed it and died, and cancelled when that one goes another way", async () => {
+    const { toy, pkOf, newPk, sweep, cancelled } = await startCreations();
+    const id = await toy.submit();
+    await expect.poll(async () => (await toy.store.get(id)).waiting?.for, patience).toBe("word of the creation");
+    const requestPk = newPk();
+    expect(await toy.strangers.claim(requestPk, id)).toBe(true);
+    await toy.strangers.add(requestPk);
+    await sweep();
+    expect(cancelled).toEqual([]); // it is still being created
+    await toy.store.nudge(id);
+    await toy.queues.promote("create", id);
+    await expect.poll(() => pkOf(id), patience).toBe(requestPk);
+    const second = newPk(); // of a second creation, which nobody heard of either
+    await toy.strangers.add(second);
+    await toy.strangers.claim(second, id);
+    await sweep();
+    expect(cancelled).toEqual([second]);
+  });
+
+  test("is not one that has come to its end since somebody looked whom it is about", async () => {
+    const { toy, newPk, cancelled } = await startCreations();
+    const id = await toy.submit();
+    const wait = async () => (await toy.store.get(id)).waiting?.for;
+    await expect.poll(wait, patience).toBe("word of the creation");
+    const requestPk = newPk();
+    cancelled.push(requestPk);
+    await toy.strangers.add(requestPk);
+    await toy.strangers.keepPrint(requestPk, `${ana.email}/${ana.mobilePhoneNumber}`);
+    await toy.store.nudge(id);
+    await toy.queues.promote("create", id);
+    await expect.poll(() => toy.strangers.list(), patience).toEqual([]);
+    expect(await wait()).toBe("word of the creation");
+  });
+
+  test("is not the one that a failed request keeps for its retry", async () => {
+    const facts = { requestPk: 388_141 };
+    const broken = stage("one", () => Promise.reject(new PermanentError("no", { code: "no" })));
+    const toy = await startToy([stage("create", () => Promise.resolve(facts)), broken, stage("last", nothing)]);
+    toy.work();
+    const id = await toy.submit();
+    await toy.reaches(id, "last", "failed");
+    expect(await toy.pipeline.nudge(388_141)).toBe(true);
+    expect(await toy.strangers.list()).toEqual([]);
+  });
 });
