@@ -217,7 +217,9 @@ export function createApp({
     openRequests: async () => {
       const { open, flaws } = await readOpenRequests({ dir: folders.journal, key: journalKey });
       tellFlaws(flaws);
-      return open.size;
+      // A file's rest behind a changed line is not read: what began there would be started over.
+      const isWhole = flaws.every(({ file }) => !file.endsWith(".jsonl"));
+      return open.size > 0 || isWhole ? open.size : undefined;
     },
     mend: (sinceMs) => recovery.mend(readJournalLines, sinceMs),
     unfit: redisWatch.unfit,

@@ -34,6 +34,11 @@ export function createResults({ dir, crashPoint }: { dir: string; crashPoint?: C
     }
   }
 
+  async function moveAside(id: RequestId, name: string, why: "damaged" | "earlier"): Promise<void> {
+    const aside = join(folder(id), cutToBytes(`${Date.now().toString(36)}.${why}.${name}`, 200));
+    await withDisk(() => rename(path(id, name), aside));
+  }
+
   return {
     dir,
     folder,
@@ -77,10 +82,16 @@ export function createResults({ dir, crashPoint }: { dir: string; crashPoint?: C
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
         if (!(error instanceof PermanentError)) throw toDiskFailure(error);
-        const aside = join(folder(id), cutToBytes(`${Date.now().toString(36)}.damaged.${name}`, 200));
-        await withDisk(() => rename(at, aside));
+        await moveAside(id, name, "damaged");
         return undefined;
       }
+    },
+
+    /** Gives a file that is of no use any more another name, so that nothing is lost. Nothing happens when it is not there. */
+    async setAside(id: RequestId, name: string): Promise<void> {
+      await moveAside(id, name, "earlier").catch((error: unknown) => {
+        if (!isMissing(error)) throw error;
+      });
     },
 
     /**

@@ -39,8 +39,8 @@ interface GateParts {
     write(id: string): Promise<void>;
     claim(id: string): Promise<string>;
   };
-  /** How many requests the journal knows to be under way. */
-  openRequests: () => Promise<number>;
+  /** How many requests the journal knows to be under way; undefined when it is not whole, and nobody can tell. */
+  openRequests: () => Promise<number | undefined>;
   /** Puts back what Redis lost since `sinceMs`. How many requests. */
   mend: (sinceMs: number) => Promise<number>;
   /** Why this Redis must not be used whatever is in it; undefined when it may. */
@@ -176,11 +176,12 @@ export function createGate({
       );
     }
     const open = await openRequests();
-    if (open > 0) {
-      throw new WrongRedis(
-        "redis-empty",
-        `Redis is empty, but ${open} requests are under way by the journal. Bring its data back, or run: signpipe recover`,
-      );
+    if (open !== 0) {
+      const why =
+        open === undefined
+          ? "and the journal is not whole, so nobody can tell what is under way"
+          : `but ${open} requests are under way by the journal`;
+      throw new WrongRedis("redis-empty", `Redis is empty, ${why}. Bring its data back, or run: signpipe recover`);
     }
     // The disk first: a Redis that was claimed for a folder which could not be written to would be a foreign one for ever.
     const id = await instance.claim(randomUUID());

@@ -33,6 +33,7 @@ const Gives = z.object({
   wrongCodes: z.null().optional(),
   fetchedMs: z.null().optional(),
   videoidLink: z.null().optional(),
+  contractOf: z.null().optional(),
 });
 
 /**
@@ -93,8 +94,8 @@ async function afterSuccess(run: Run<Tools, Facts>) {
   await writeEvidence(run, given);
   await vault.erase(requestId);
   const link = { videoidLink: null }; // nobody may follow it any more
-  const steps = { uploaded: null, begun: null, providerStatus: null, wrongCodes: null, fetchedMs: null, ...link };
-  return { ...given, ...steps }; // the evidence has it: what is done is kept short
+  const steps = { uploaded: null, begun: null, providerStatus: null, wrongCodes: null, fetchedMs: null };
+  return { ...given, ...steps, contractOf: null, ...link }; // the evidence has it: what is done is kept short
 }
 
 /** Why the documents at the provider have to stay, in one sentence; undefined when each is safe here. */

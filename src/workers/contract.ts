@@ -14,8 +14,12 @@ import { defineStage } from "./stage.ts";
 export const contract = defineStage({
   name: "contract",
   title: "Fetch the service contract",
-  needs: z.object({ requestPk: RequestPk }),
-  gives: z.object({ contract: ResultFile }),
+  needs: z.object({ requestPk: RequestPk, contractOf: RequestPk.optional() }),
+  gives: z.object({
+    contract: ResultFile,
+    /** The request at the provider that the contract was fetched for last. */
+    contractOf: RequestPk,
+  }),
 
   attempts: 200,
   backoff: exponential("2s", { upTo: "10m" }),
@@ -26,11 +30,14 @@ export const contract = defineStage({
 
   async run({ requestId, facts, provider, results, signal }) {
     const name = "contract.pdf";
+    const { requestPk: contractOf } = facts;
+    // After a retry with a new identification the one that is here is of the old one, which was never signed.
+    if (facts.contractOf !== undefined && facts.contractOf !== contractOf) await results.setAside(requestId, name);
     const kept = await results.existing(requestId, name, probe);
-    if (kept) return { contract: kept };
+    if (kept) return { contract: kept, contractOf };
     try {
       const { body } = await provider.contract(facts.requestPk, { signal });
-      return { contract: await results.store(requestId, name, body, probe) };
+      return { contract: await results.store(requestId, name, body, probe), contractOf };
     } catch (error) {
       return await waitForFile("contract", error, { provider, requestPk: facts.requestPk, signal });
     }

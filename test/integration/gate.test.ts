@@ -72,6 +72,17 @@ test("an empty Redis with requests under way stops everything, with one sentence
   }
 });
 
+test("nor is one beside a journal that is not whole, and cannot tell what is under way", async () => {
+  const { gate, redis, keys } = openGate({
+    instance: volume("mine"),
+    openRequests: () => Promise.resolve(undefined),
+  });
+  expect(await gate.whenOpen(500)).toBe(false);
+  expect(gate.trouble()).toMatchObject({ code: "redis-empty" });
+  expect(gate.trouble()?.message).toMatch(/not whole.*signpipe recover$/);
+  expect(await redis.get(keys.instance)).toBeNull();
+});
+
 test("an empty Redis with nothing under way is taken, under the id that is there", async () => {
   const { gate, redis, keys } = openGate({ instance: volume("mine") });
   expect(await gate.whenOpen(5_000)).toBe(true);

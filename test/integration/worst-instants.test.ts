@@ -1,14 +1,21 @@
-import { describe, expect, test, vi } from "vitest";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { z } from "zod";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
 import type { AnyStage } from "../../src/core/stage.ts";
+import { createResults } from "../../src/files/results.ts";
 import { approve } from "../../src/workers/approve.ts";
 import { cleanup } from "../../src/workers/cleanup.ts";
 import { identify } from "../../src/workers/identify.ts";
 import { sign } from "../../src/workers/sign.ts";
 import { createOrphans } from "../../src/workers/orphans.ts";
+import { contract } from "../../src/workers/contract.ts";
 import { create } from "../../src/workers/create.ts";
 import { upload } from "../../src/workers/upload.ts";
+import { plainPdf } from "../helpers/pdfs.ts";
 import { newId, silent, startToy, submission, waitFor } from "../helpers/toy.ts";
 
 function stage(name: string, run: AnyStage["run"], more: Partial<AnyStage<object>> = {}): AnyStage<object> {
@@ -448,4 +455,25 @@ describe("a request at the provider that nobody heard of", () => {
     expect(await toy.pipeline.nudge(388_141)).toBe(true);
     expect(await toy.strangers.list()).toEqual([]);
   });
+});
+
+test("the contract of an earlier identification does not stand for that of the new one", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "signpipe-contract-"));
+  onTestFinished(() => rmSync(dir, { recursive: true }));
+  const requestId = newId();
+  const results = createResults({ dir });
+  const fetchFor = async (requestPk: number, contractOf?: number) => {
+    const pdf = await plainPdf({ text: `Contract of ${requestPk}` });
+    const provider = { contract: () => Promise.resolve({ body: Readable.from([pdf]) }) };
+    const facts = { requestPk, ...(contractOf && { contractOf }) };
+    const signal = new AbortController().signal;
+    return { pdf, given: await contract.run({ requestId, facts, provider, results, signal } as never) };
+  };
+  const first = await fetchFor(1);
+  expect(first.given).toMatchObject({ contract: { sizeBytes: first.pdf.length }, contractOf: 1 });
+  expect((await fetchFor(1, 1)).given).toEqual(first.given);
+  const second = await fetchFor(22, 1);
+  expect(second.given).toMatchObject({ contractOf: 22 });
+  expect(second.given).not.toMatchObject({ contract: (first.given as { contract: object }).contract });
+  expect(readdirSync(join(dir, requestId)).filter((name) => /earlier\.contract\.pdf$/.test(name))).toHaveLength(1);
 });
