@@ -27,6 +27,11 @@ const STANDSTILL_MS = 365 * 86_400_000;
 const STANDSTILL_LOOK = growing("5s", { upTo: "1m" });
 /** A stage that is over sooner is not marked as running: its result is one write. */
 const MARK_AFTER_MS = 1_000;
+/**
+ * Whether a request that is at work still has its job is looked at this often, however long its stage may take: the job
+ * can be lost with the newest writes of Redis, and an upload may take half an hour.
+ */
+const AT_WORK_LOOK_MS = 30_000;
 /** An intent whose writing took longer than this may have lost its lock meanwhile: the call is not made. */
 const SLOW_INTENT_MS = 2_000;
 
@@ -83,6 +88,7 @@ export async function runAttempt<Tools extends object>({
   const { requestId } = StageJob.parse(job.data);
   const isLast = stage.name === stages[stages.length - 1];
   const timeoutMs = toMs(stage.timeout);
+  const atWorkMs = Math.min(timeoutMs, AT_WORK_LOOK_MS);
   const startedMs = performance.now();
 
   if (!gate.isOpen() && !(await gate.whenOpen(GATE_WITHIN_MS))) {
@@ -102,7 +108,7 @@ export async function runAttempt<Tools extends object>({
 
   // A job that was taken up before is read anew: whoever had it may have begun a call since it was handed on here.
   const kept = job.attemptsStarted > 1 ? undefined : handed.take(requestId, stage.name, job.timestamp);
-  const found = kept ?? (await store.begin(requestId, stage.name, timeoutMs));
+  const found = kept ?? (await store.begin(requestId, stage.name, atWorkMs));
   if (!found || isEnd(found.request.phase)) return;
   if (found.request.stage !== stage.name) {
     // Delivered again after a crash between the record and the next job: hand on, do not repeat.
@@ -123,7 +129,7 @@ export async function runAttempt<Tools extends object>({
   /** The costly call that has left in this attempt, and may have worked. */
   let left: string | undefined;
   const mark = setTimeout(() => {
-    if (request().phase === "queued") write({ event: "start", lookMs: now() + timeoutMs }).catch(() => {});
+    if (request().phase === "queued") write({ event: "start", lookMs: now() + atWorkMs }).catch(() => {});
   }, MARK_AFTER_MS);
 
   const outcome = await attempt()
@@ -215,7 +221,7 @@ export async function runAttempt<Tools extends object>({
     const announcement: Change = {
       event: "intend",
       patch: { intent, facts: { ...grounds, begun: { ...begun, [name]: (begun[name] ?? 0) + 1 } } },
-      lookMs: now() + timeoutMs,
+      lookMs: now() + atWorkMs,
       note: name,
       fence: { lockKey: `${keys.queues}:${stage.name}:${job.id}:lock`, token },
     };

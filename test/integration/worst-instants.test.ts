@@ -477,3 +477,20 @@ test("the contract of an earlier identification does not stand for that of the n
   expect(second.given).not.toMatchObject({ contract: (first.given as { contract: object }).contract });
   expect(readdirSync(join(dir, requestId)).filter((name) => /earlier\.contract\.pdf$/.test(name))).toHaveLength(1);
 });
+
+test("a request at work whose job was lost is given one within minutes, however long its stage may take", async () => {
+  const go = Promise.withResolvers<undefined>();
+  let shiftMs = 0;
+  const one = stage("one", ({ effect }) => effect("pay", () => go.promise).then(nothing), { timeout: "30m" });
+  const toy = await startToy([one, stage("last", nothing)], { now: () => Date.now() + shiftMs });
+  toy.work();
+  const id = await toy.submit();
+  await toy.reaches(id, "one", "running");
+  shiftMs = 180_000;
+  expect(await toy.reconciler.sweep()).toBe(0); // it is at work
+  await toy.redis.lrem(`${toy.keys.queues}:one:active`, 0, id);
+  await toy.redis.del(`${toy.keys.queues}:one:${id}`);
+  shiftMs = 540_000;
+  expect(await toy.reconciler.sweep()).toBe(1);
+  go.resolve(undefined);
+});
