@@ -9,7 +9,7 @@ import { sealBinding } from "./idempotency.ts";
 import type { Keys } from "./keys.ts";
 import type { Lanes } from "./lanes.ts";
 import { listRequests } from "./listing.ts";
-import type { Pipeline, Submitted } from "./pipeline-types.ts";
+import type { Pipeline, Submitted, Taking } from "./pipeline-types.ts";
 import type { Queues } from "./queues.ts";
 import { sealCallback } from "./seal.ts";
 import { createSeen, printsOf, printsOfRequest } from "./seen.ts";
@@ -20,6 +20,9 @@ import type { Vault } from "./vault.ts";
 /** The provider sends no second code within a minute. @source docs/provider.md §OTP */
 const OTP_PAUSE_MS = 60_000;
 const OTP_MOST = 3;
+/** How long a caller waits for Redis to be compared with the journal, and when he is to ask again. */
+const GATE_WITHIN_MS = 2_000;
+const GATE_AGAIN_MS = 2_000;
 /** Memory is not freed in a moment. */
 const FULL_AGAIN_MS = 30_000;
 
@@ -32,7 +35,7 @@ export interface PipelineParts {
   codes: Codes;
   strangers: Strangers;
   handed: Handed;
-  gate: Pick<Gate, "trouble">;
+  gate: Pick<Gate, "trouble" | "epoch" | "isOpen" | "whenOpen">;
   lanes: Pick<Lanes, "list" | "resume">;
   /** Why nothing new may be taken in; undefined when there is room. */
   full: () => Promise<string | undefined>;
@@ -72,11 +75,23 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     return stages.find(({ name }) => name === stage)?.retryFrom ?? stage;
   }
 
-  async function mayTake(): Promise<void> {
+  /**
+   * Waits until Redis knows all that the journal knows. One that came back without its last writes has forgotten
+   * requests, keys and decisions, and would let them be made a second time.
+   */
+  async function opened(): Promise<Taking> {
+    await gate.whenOpen(GATE_WITHIN_MS);
     const trouble = gate.trouble();
     if (trouble) throw new RetryableError(trouble.message, { code: trouble.code, cause: trouble });
+    if (!gate.isOpen()) throw notCompared();
+    return gate.epoch();
+  }
+
+  async function mayTake(): Promise<Taking> {
+    const taking = await opened();
     const why = await full();
     if (why !== undefined) throw new RetryableError(why, { code: "redis-full", retryAfterMs: FULL_AGAIN_MS });
+    return taking;
   }
 
   function notNow(request: SignRequest, what: string): PermanentError {
@@ -99,6 +114,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   }
 
   async function decide(id: RequestId, kind: "approve" | "refuse", by: string): Promise<SignRequest> {
+    await opened();
     const decided = await store.change(id, (request): Change => {
       const earlier = request.facts["decision"] as { kind: string; by: string; atMs: number } | undefined;
       const word = kind === "approve" ? "approved" : "refused";
@@ -121,7 +137,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   return {
     mayTake,
 
-    async submit(submission): Promise<Submitted> {
+    async submit(submission, { taking, writes } = {}): Promise<Submitted> {
       const { id, by, source, documents, signer, authentication } = submission;
       if (submission.approval === "auto" && !allowAuto) {
         throw new PermanentError(
@@ -137,11 +153,13 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       }
       const known = (await store.read(id))?.request;
       if (known) return { outcome: "known", request: known };
-      await mayTake();
+      const epoch = taking ?? (await mayTake());
       const prints = printsOf(masterKey, submission);
       const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);
       if (earlier) return { outcome: "duplicate", of: earlier };
 
+      if (!gate.isOpen() || gate.epoch() !== epoch) throw notCompared();
+      writes?.();
       const { method } = authentication;
       const external = authentication.method === "external" ? authentication : undefined;
       await vault.keep(id, { signer, ...(external && { unlock: external.value }) });
@@ -181,12 +199,14 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
     approve: (id, by) => decide(id, "approve", by),
     async refuse(id, reason, by) {
+      await opened();
       const request = await store.get(id);
       if (request.stage === "approve" && !request.facts["decision"]) await vault.keepNote(id, "reason", reason);
       return await decide(id, "refuse", by);
     },
 
     async giveCode(id, secret, by) {
+      await opened();
       const open = (request: SignRequest) =>
         request.stage === "sign" && request.phase === "waiting" && request.waiting?.for !== "a new OTP";
       const noted = await store.change(
@@ -202,6 +222,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async resendCode(id, by) {
+      await opened();
       const request = await store.change(id, (fresh): Change => {
         const otp = fresh.facts["otp"] as { sentMs: number; count: number } | undefined;
         if (fresh.stage !== "sign" || fresh.phase !== "waiting" || !otp) throw notNow(fresh, "sent a new code");
@@ -235,6 +256,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async cancel(id, by) {
+      await opened();
       const request = await store.change(id, (fresh): Change => {
         if (isEnd(fresh.phase) || fresh.ending) throw notNow(fresh, "cancelled");
         if (fresh.facts["signedMs"] !== undefined || fresh.facts["signAccepted"] || fresh.intent?.effect === "sign") {
@@ -258,6 +280,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async retry(id, by) {
+      await opened();
       await refuseSecondTry(await store.get(id));
       const request = await store.change(id, (fresh): Change => {
         if (fresh.phase !== "failed" && fresh.phase !== "expired") throw notNow(fresh, "retried");
@@ -351,4 +374,11 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     const from = Math.max(order.indexOf(stage), 0);
     return Object.fromEntries(order.slice(from).flatMap((name) => (facts[name] ?? []).map((fact) => [fact, null])));
   }
+}
+
+function notCompared(): RetryableError {
+  return new RetryableError("Redis was away and is being compared with the journal; try again in a few seconds", {
+    code: "redis-away",
+    retryAfterMs: GATE_AGAIN_MS,
+  });
 }

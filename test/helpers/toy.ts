@@ -9,7 +9,7 @@ import { createCodes } from "../../src/queues/codes.ts";
 import { createHanded } from "../../src/queues/handed.ts";
 import { createKeys, type Keys } from "../../src/queues/keys.ts";
 import { createLanes } from "../../src/queues/lanes.ts";
-import { createPipeline } from "../../src/queues/pipeline.ts";
+import { createPipeline, type PipelineParts } from "../../src/queues/pipeline.ts";
 import type { Submission } from "../../src/queues/pipeline-types.ts";
 import { createQueues } from "../../src/queues/queues.ts";
 import { createReconciler } from "../../src/queues/reconciler.ts";
@@ -62,6 +62,8 @@ interface Parts {
   now: () => number;
 }
 
+const OPEN = { trouble: () => undefined, epoch: () => 0, isOpen: () => true, whenOpen: () => Promise.resolve(true) };
+
 /** The queues without a provider: real Redis, stages made up by the test. Cleaned up with the test that asked. */
 export async function startToy(
   stages: AnyStage<object>[],
@@ -71,10 +73,13 @@ export async function startToy(
     tools = () => ({}),
     wrap = (redis) => redis,
     heldMs = () => Promise.resolve(0),
+    gate,
     ...more
   }: Partial<Pick<WorkerDeps<object>, "now" | "lockMs" | "heldMs" | "deafMs" | "giveUp">> & {
     /** What the stages may reach for. */
     tools?: (inside: Inside) => object;
+    /** The gate before what the outside does; open, when left out. */
+    gate?: Partial<PipelineParts["gate"]>;
     /** Puts something in front of the connection that the pipeline and `work` use. */
     wrap?: (redis: Redis) => Redis;
   } = {},
@@ -90,7 +95,7 @@ export async function startToy(
   const { redis, store, queues } = inside;
   const pipeline = createPipeline({
     ...inside,
-    gate: { trouble: () => undefined },
+    gate: { ...OPEN, ...gate },
     lanes: createLanes({ redis, keys, now }),
     full: () => Promise.resolve(undefined),
     masterKey,
