@@ -80,7 +80,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
    * requests, keys and decisions, and would let them be made a second time.
    */
   async function opened(): Promise<Taking> {
-    await gate.whenOpen(GATE_WITHIN_MS);
+    if (!gate.trouble()) await gate.whenOpen(GATE_WITHIN_MS);
     const trouble = gate.trouble();
     if (trouble) throw new RetryableError(trouble.message, { code: trouble.code, cause: trouble });
     if (!gate.isOpen()) throw notCompared();
