@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { ConfigError, readSettings } from "../../src/config.ts";
-import { readApiKeys, readKeys } from "../../src/keys.ts";
+import { findMasterKey, readApiKeys, readKeys } from "../../src/keys.ts";
 import { createLog } from "../../src/log.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "signpipe-config-"));
@@ -81,8 +81,35 @@ describe("keys", () => {
     expect(go).not.toThrow(Object.values(env)[0] ?? "?");
   });
 
+  test("a master key that is not the one of this DATA_DIR is refused, whoever asks", () => {
+    const DATA_DIR = join(dir, "other-key");
+    const key = (n: number) => Buffer.alloc(32, n).toString("base64");
+    const right = read({ DATA_DIR, MASTER_KEY: key(1) });
+    readKeys(right);
+    const wrong = read({ DATA_DIR, MASTER_KEY: key(2) });
+    for (const go of [() => readKeys(wrong), () => findMasterKey(wrong)]) {
+      expect(go).toThrow(ConfigError);
+      expect(go).toThrow(/was used with another MASTER_KEY.*Bring that one back/);
+    }
+    expect(() => readKeys(read({ DATA_DIR }))).toThrow(/MASTER_KEY is not set, and .*master-key is gone/);
+    expect(findMasterKey(read({ DATA_DIR }))).toBeUndefined();
+    expect(readKeys(right).masterKey).toEqual(findMasterKey(right));
+  });
+
+  test("a kept key that is damaged is named by its file, and never made anew", () => {
+    const DATA_DIR = join(dir, "damaged");
+    readKeys(read({ DATA_DIR }));
+    const damage = (name: string) => writeFileSync(join(DATA_DIR, "keys", name), "");
+    damage("master-key");
+    expect(() => readKeys(read({ DATA_DIR }))).toThrow(/keys\/master-key is not .*; bring it back from your copy/);
+    damage("webhook-secret");
+    expect(() => readKeys(read({ DATA_DIR }))).toThrow(/keys\/webhook-secret needs at least 22.*Remove the file/);
+    damage("api-keys");
+    expect(() => readKeys(read({ DATA_DIR }))).toThrow(/keys\/api-keys is empty.*Correct the file/);
+  });
+
   test("one a line is as good as commas", () => {
-    expect(readApiKeys("a:secret-one\nb:secret-two\n")).toHaveLength(2);
+    expect(readApiKeys({ text: "a:secret-one\nb:secret-two\n", from: "API_KEYS" })).toHaveLength(2);
   });
 });
 
