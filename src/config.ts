@@ -11,7 +11,9 @@ export class ConfigError extends Error {
 const ms = (standard: number) => z.coerce.number().int().min(0).default(standard);
 const optional = z.string().min(1).optional();
 const port = z.coerce.number().int().min(0).max(65_535);
-const flag = z.enum(["true", "false", "1", "0", "yes", "no"]).transform((word) => ["true", "1", "yes"].includes(word));
+const flag = z
+  .enum(["true", "false", "1", "0", "yes", "no"], "must be true or false")
+  .transform((word) => ["true", "1", "yes"].includes(word));
 const DAY_MS = 86_400_000;
 
 /**
@@ -20,14 +22,17 @@ const DAY_MS = 86_400_000;
  */
 export const SETTINGS = z.object({
   DATA_DIR: z.string().default("./data").describe("Folder for the inbox, results, keys and the embedded Redis."),
-  REDIS_URL: optional.describe("Redis to use. Without it one is found or started on this machine."),
+  REDIS_URL: z
+    .url({ protocol: /^rediss?$/, error: "must be an address like redis://127.0.0.1:6379" })
+    .optional()
+    .describe("Redis to use. Without it one is found or started on this machine."),
   REDIS_PREFIX: z
     .string()
-    .regex(/^\{[a-z0-9-]{1,40}\}$/i)
+    .regex(/^\{[a-z0-9-]{1,40}\}$/i, "must be letters, digits and - in braces, like {signpipe}")
     .default("{signpipe}")
     .describe("Prefix of every key; a hash tag, so that all keys share one Cluster slot."),
   ONESHOT_URL: z
-    .url({ protocol: /^https?$/ })
+    .url({ protocol: /^https?$/, error: "must be an address like https://one-shot.example/oneshot/api/v1" })
     .optional()
     .describe("The One-Shot Optimizer, with base path (…/oneshot/api/v1). Without it the simulator is used."),
   ONESHOT_ENV: z.enum(["sandbox", "prod"]).optional().describe("Environment named in each creation."),
@@ -107,9 +112,13 @@ export const SETTINGS = z.object({
     .max(1000)
     .optional()
     .describe("Requests at work per stage; default: the stage's own."),
-  CALLBACK_HOSTS: optional.describe(
-    "Hosts (comma-separated; a port may follow) that callback_url may name although they are private, with http as well.",
-  ),
+  CALLBACK_HOSTS: z
+    .string()
+    .regex(/^[^/\s,]+(\s*,\s*[^/\s,]+)*\s*,?$/, "must be hosts like crm.example or 10.0.0.5:8080, separated by commas")
+    .optional()
+    .describe(
+      "Hosts (comma-separated; a port may follow) that callback_url may name although they are private, with http as well.",
+    ),
   LOG_LEVEL: z
     .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"])
     .default("info")
@@ -157,25 +166,63 @@ export function readSettings(
   env: Record<string, string | undefined> = environment,
   { envFile = ".env" }: { envFile?: string } = {},
 ): Settings {
-  const fromFile = parseEnvFile(readIfThere(envFile) ?? "");
+  const sources = [env, parseEnvFile(readIfThere(envFile) ?? "")];
   const problems: string[] = [];
   const given: Record<string, string> = {};
   for (const name of Object.keys(SETTINGS.shape)) {
-    const value = env[name] ?? fromFile[name];
-    const file = env[`${name}_FILE`] ?? fromFile[`${name}_FILE`];
-    if (value !== undefined && value !== "") given[name] = value;
-    else if (file) {
-      const content = readIfThere(file);
-      if (content === undefined) problems.push(`${name}_FILE names a file that cannot be read.`);
-      else given[name] = content.replace(/\r?\n$/, "");
-    }
+    const { value, problem } = find(name, sources);
+    if (value !== undefined) given[name] = value;
+    if (problem !== undefined) problems.push(problem);
   }
   const parsed = SETTINGS.safeParse(given);
   if (!parsed.success) {
-    for (const { path, message } of parsed.error.issues) {
-      problems.push(`${path.join(".")} cannot be used: ${message} (docs/configuration.md).`);
+    for (const issue of parsed.error.issues) {
+      const name = issue.path.join(".");
+      problems.push(`${name} cannot be used: it ${toRemedy(name, issue)} (docs/configuration.md).`);
     }
   }
   if (problems.length > 0 || !parsed.success) throw new ConfigError(problems.join("\n"));
   return { ...parsed.data, DATA_DIR: resolve(parsed.data.DATA_DIR) };
+}
+
+/** A setting's value where it is given first. Set to nothing, it is not given, wherever else it is. */
+function find(
+  name: string,
+  sources: readonly Record<string, string | undefined>[],
+): { value?: string; problem?: string } {
+  const isGiven = (text: string | undefined): text is string => text !== undefined && text.trim() !== "";
+  let isUnset = false;
+  for (const source of sources) {
+    const value: string | undefined = isUnset ? undefined : source[name];
+    const file = source[`${name}_FILE`];
+    if (isGiven(value) && isGiven(file)) return { problem: `${name} and ${name}_FILE are both set: keep one of them.` };
+    if (isGiven(value)) return { value };
+    if (isGiven(file)) return readGiven(`${name}_FILE`, file);
+    isUnset ||= value !== undefined;
+  }
+  return {};
+}
+
+function readGiven(variable: string, path: string): { value?: string; problem?: string } {
+  const content = readIfThere(path);
+  if (content === undefined) return { problem: `${variable} names a file that cannot be read.` };
+  if (content.trim() === "") return { problem: `${variable} names a file that is empty.` };
+  return { value: content.replace(/\r?\n$/, "") };
+}
+
+/** What must be so, as the end of a sentence. Never repeats the value, which may be a secret. */
+function toRemedy(name: string, issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case "invalid_type":
+      if (name.endsWith("_MS")) return "must be a whole number of milliseconds, like 5000";
+      return name.endsWith("_BYTES") ? "must be a whole number of bytes, like 1048576" : "must be a whole number";
+    case "too_small":
+      return `must be at least ${String(issue.minimum)}`;
+    case "too_big":
+      return `must be at most ${String(issue.maximum)}`;
+    case "invalid_value":
+      return issue.message.startsWith("Invalid") ? `must be ${issue.values.map(String).join(" or ")}` : issue.message;
+    default:
+      return issue.message;
+  }
 }

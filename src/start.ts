@@ -83,7 +83,7 @@ export async function start(
 ): Promise<Running> {
   const settings: Settings = given.ONESHOT_URL === undefined ? { ...SIMULATED, ...given } : given;
   warnAboutProvider(settings, parts, say);
-  mkdirSync(settings.DATA_DIR, { recursive: true, mode: 0o700 });
+  makeDataDir(settings.DATA_DIR);
   const keyRing = readKeys(settings, { forApi: parts.includes("api") });
   const undo: (() => Promise<unknown>)[] = [];
   const stop = async () => {
@@ -118,7 +118,9 @@ export async function start(
     const has = (part: Part) => parts.includes(part);
     if (has("keeping")) app.startKeeping();
     if (has("workers")) app.startWorkers(stages);
-    const api = has("api") ? await app.startApi() : undefined;
+    const api = has("api")
+      ? await app.startApi().catch((error: unknown) => Promise.reject(toListenError(error, settings)))
+      : undefined;
     if (has("inbox")) await app.startInbox();
     if (simulator && api) {
       await unlessSet(signal, tellWebhook(simulator.origin, `${api}/webhooks/oneshot/${keyRing.webhookSecret}`));
@@ -157,6 +159,31 @@ export async function start(
     signal.throwIfAborted();
     throw error;
   }
+}
+
+function makeDataDir(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    throw new ConfigError(`DATA_DIR cannot be made at ${dir} (${code}): name a folder that this user may write to.`);
+  }
+}
+
+/** What to set when the API cannot have its address. @source POSIX.1-2024, bind; RFC 2553 §6.1 */
+const LISTEN_REMEDIES: Record<string, string> = {
+  EADDRINUSE: "something else listens there; set API_PORT to another port, or to 0 for any free one",
+  EACCES: "this user may not; set API_PORT to a port from 1024 on",
+  EADDRNOTAVAIL: "this machine has no such address; correct API_HOST",
+  ENOTFOUND: "there is no such name; correct API_HOST",
+  EAI_AGAIN: "the name cannot be looked up; correct API_HOST, or give an address",
+};
+
+function toListenError(error: unknown, { API_HOST, API_PORT }: Settings): unknown {
+  const { code = "" } = error as NodeJS.ErrnoException;
+  const remedy = LISTEN_REMEDIES[code];
+  if (remedy === undefined) return error;
+  return new ConfigError(`The API cannot listen on ${API_HOST}, port ${API_PORT} (${code}): ${remedy}.`);
 }
 
 /** `work`, or the signal's reason as soon as that is set. */

@@ -24,14 +24,39 @@ describe("settings", () => {
   });
 
   test.each([
-    [{ API_PORT: "many" }, /^API_PORT cannot be used/],
-    [{ APPROVAL: "maybe" }, /^APPROVAL cannot be used/],
-    [{ ONESHOT_URL: "ftp://x" }, /^ONESHOT_URL cannot be used/],
+    [{ API_PORT: "many" }, /^API_PORT cannot be used: it must be a whole number/],
+    [{ API_PORT: "70000" }, /^API_PORT cannot be used: it must be at most 65535/],
+    [{ LOCK_MS: "5" }, /^LOCK_MS cannot be used: it must be at least 1000/],
+    [
+      { INBOX_SETTLE_MS: "5s" },
+      /^INBOX_SETTLE_MS cannot be used: it must be a whole number of milliseconds, like 5000/,
+    ],
+    [{ MAX_DOCUMENT_BYTES: "1G" }, /^MAX_DOCUMENT_BYTES cannot be used: it must be a whole number of bytes/],
+    [{ APPROVAL: "maybe" }, /^APPROVAL cannot be used: it must be manual or auto/],
+    [{ METRICS_OPEN: "maybe" }, /^METRICS_OPEN cannot be used: it must be true or false/],
+    [{ ONESHOT_URL: "ftp://x" }, /^ONESHOT_URL cannot be used: it must be an address like https:/],
+    [{ REDIS_URL: "127.0.0.1:6379" }, /^REDIS_URL cannot be used: it must be an address like redis:/],
+    [{ REDIS_URL: "localhost:6379" }, /^REDIS_URL cannot be used: it must be an address like redis:/],
+    [{ CALLBACK_HOSTS: "http://crm.example/" }, /^CALLBACK_HOSTS cannot be used: it must be hosts like/],
     [{ ONESHOT_RAO_PIN_FILE: "/nowhere/pin" }, /^ONESHOT_RAO_PIN_FILE names a file that cannot be read/],
-    [{ REDIS_PREFIX: "no-tag" }, /^REDIS_PREFIX cannot be used/],
-  ])("%o is refused by name", (env, message) => {
+    [{ MASTER_KEY_FILE: "/dev/null" }, /^MASTER_KEY_FILE names a file that is empty/],
+    [{ API_KEYS: "a:12345678", API_KEYS_FILE: "/x" }, /^API_KEYS and API_KEYS_FILE are both set: keep one/],
+    [{ REDIS_PREFIX: "no-tag" }, /^REDIS_PREFIX cannot be used: it must be letters/],
+  ])("%o is refused by name, with what it must be", (env, message) => {
     expect(() => read(env)).toThrow(ConfigError);
     expect(() => read(env)).toThrow(message);
+  });
+
+  test("in a file of the environment count before the plain ones of .env; set to nothing, they are not given", () => {
+    const envFile = join(dir, ".env-plain");
+    writeFileSync(envFile, "ONESHOT_RAO_PIN=old\nONESHOT_RAO=1400\nCALLBACK_HOSTS=crm.example, 10.0.0.5:8080\n");
+    writeFileSync(join(dir, "new-pin"), "new\n");
+    const settings = read(
+      { ONESHOT_RAO_PIN: "", ONESHOT_RAO_PIN_FILE: join(dir, "new-pin"), ONESHOT_RAO: "" },
+      envFile,
+    );
+    expect(settings).toMatchObject({ ONESHOT_RAO_PIN: "new", CALLBACK_HOSTS: "crm.example, 10.0.0.5:8080" });
+    expect(settings.ONESHOT_RAO).toBeUndefined();
   });
 });
 
