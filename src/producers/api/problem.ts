@@ -23,7 +23,7 @@ export const PROBLEMS = {
   "no-such-document": { status: 404, title: "The request has no document with this number" },
   "method-not-allowed": { status: 405, title: "The address does not take this method" },
   "not-possible-now": { status: 409, title: "The request is not where this is possible" },
-  "already-decided": { status: 409, title: "Somebody decided otherwise before" },
+  "already-decided": { status: 409, title: "It was decided before" },
   "too-late": { status: 409, title: "The signature may have been made" },
   contended: { status: 409, title: "Others are changing the request", retryAfterSeconds: 1 },
   "otp-too-many": { status: 409, title: "No more codes can be sent for this request" },
