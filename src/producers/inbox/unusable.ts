@@ -1,7 +1,7 @@
 import type { Failure } from "../../core/errors.ts";
 import type { ManifestProblem } from "../manifest.ts";
 import { DEFAULTS, REQUEST } from "./ignore.ts";
-import { type RawName, toPdfName, toVisible } from "./names.ts";
+import { isPossible, type RawName, toPdfName, toVisible } from "./names.ts";
 
 /** Why a file cannot be used: a code, and one sentence that says what to do. */
 export interface Reason {
@@ -43,11 +43,14 @@ export function requestSpecial(): Reason {
 
 /** Nobody said who signs. */
 export function noRequest(raw: RawName, form: "file" | "folder"): Reason {
-  const message =
-    form === "file"
-      ? `It is not known who signs: put ${quote(`${raw}.json`)} beside it, or a ${DEFAULTS} into the inbox, ${AGAIN}.`
-      : `It is not known who signs: put a ${REQUEST} into the folder, ${AGAIN}.`;
-  return { code: "request-missing", message };
+  const told = (todo: string) => ({
+    code: "request-missing",
+    message: `It is not known who signs: ${todo}, ${AGAIN}.`,
+  });
+  if (form === "folder") return told(`put a ${REQUEST} into the folder`);
+  const sidecar = `${raw}.json`;
+  if (isPossible(sidecar)) return told(`put ${quote(sidecar)} beside it, or a ${DEFAULTS} into the inbox`);
+  return told(`its name is too long for a .json file beside it; make it shorter and put that file there`);
 }
 
 export function sidecarGone(raw: RawName): Reason {
