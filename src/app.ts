@@ -263,8 +263,11 @@ export function createApp({
         withinMs,
       ).unref();
     });
-    const pong = patient.ping().catch((error: unknown) => Promise.reject(toLoginError(error)));
-    await Promise.race([pong, late]);
+    try {
+      await Promise.race([patient.ping(), late]);
+    } catch (error) {
+      throw toLoginError(error);
+    }
   }
 
   async function redisCheck(): Promise<Check> {

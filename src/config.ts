@@ -8,13 +8,18 @@ export class ConfigError extends Error {
   readonly code = "bad-configuration";
 }
 
-const ms = (standard: number) => z.coerce.number().int().min(0).default(standard);
+const DAY_MS = 86_400_000;
+
+const ms = (standard: number, { mostMs = Number.MAX_SAFE_INTEGER } = {}) =>
+  z.coerce.number().int().min(0).max(mostMs).default(standard);
+/** For what happens again and again, or is waited for with a timer: 0 would mean all the time, or not at all. */
+const timer = (standard: number, { leastMs = 100 } = {}) =>
+  z.coerce.number().int().min(leastMs).max(DAY_MS).default(standard);
 const optional = z.string().min(1).optional();
 const port = z.coerce.number().int().min(0).max(65_535);
 const flag = z
   .enum(["true", "false", "1", "0", "yes", "no"], "must be true or false")
   .transform((word) => ["true", "1", "yes"].includes(word));
-const DAY_MS = 86_400_000;
 
 /**
  * Every setting, with its default and what it is for. The only file that reads the environment. Times are in
@@ -58,8 +63,8 @@ export const SETTINGS = z.object({
     .describe(
       "Calls a second, of all processes together; 0 for no bound. Set it to what was agreed with the provider.",
     ),
-  ONESHOT_TIMEOUT_MS: ms(30_000).describe("Bound on a call; signing has its own."),
-  ONESHOT_SIGN_TIMEOUT_MS: ms(180_000).describe("Bound on a sign call."),
+  ONESHOT_TIMEOUT_MS: timer(30_000).describe("Bound on a call; signing has its own."),
+  ONESHOT_SIGN_TIMEOUT_MS: timer(180_000).describe("Bound on a sign call."),
   ONESHOT_INCREMENTAL: flag
     .default(true)
     .describe("Signed files continue the original byte by byte; false where the Optimizer has usepdfclean on."),
@@ -80,9 +85,14 @@ export const SETTINGS = z.object({
   INBOX_SETTLE_MAX_MS: ms(600_000).describe(
     "An empty PDF, and a folder without PDFs or with a file that is still being written, is set aside after this.",
   ),
-  INBOX_SWEEP_MS: ms(15_000).describe("The inbox is listed this often, whatever the watcher says."),
+  INBOX_SWEEP_MS: timer(15_000).describe("The inbox is listed this often, whatever the watcher says."),
   INBOX_FOLDER_SETTLE_MS: ms(30_000).describe("A dropped folder is taken once nothing in it changed for this long."),
-  MAX_DOCUMENT_BYTES: ms(1_073_741_824).describe("Largest PDF that is accepted, in bytes."),
+  MAX_DOCUMENT_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1024)
+    .default(1_073_741_824)
+    .describe("Largest PDF that is accepted, in bytes."),
   DISK_RESERVE_BYTES: ms(268_435_456).describe(
     "Room that stays free on the disk of DATA_DIR: below it nothing new is taken in and nothing is signed.",
   ),
@@ -97,14 +107,11 @@ export const SETTINGS = z.object({
   SETTLE_MS: ms(30_000).describe("How long an unanswered approval or upload may still be at work at the provider."),
   SIGN_SETTLE_MS: ms(180_000).describe("How long an unanswered signing may still be at work at the provider."),
   DELETE_GRACE_MS: ms(0).describe("How long a safe signed file waits before its copy at the provider goes."),
-  RECONCILE_MS: ms(30_000).describe("Requests without a next step are looked for this often."),
-  LOCK_MS: z.coerce
-    .number()
-    .int()
-    .min(1_000)
-    .default(15_000)
-    .describe("A step whose worker is silent for this long is taken over by another worker."),
-  SHUTDOWN_GRACE_MS: ms(20_000).describe("Running steps get this long at shutdown."),
+  RECONCILE_MS: timer(30_000).describe("Requests without a next step are looked for this often."),
+  LOCK_MS: timer(15_000, { leastMs: 1_000 }).describe(
+    "A step whose worker is silent for this long is taken over by another worker.",
+  ),
+  SHUTDOWN_GRACE_MS: ms(20_000, { mostMs: DAY_MS }).describe("Running steps get this long at shutdown."),
   CONCURRENCY: z.coerce
     .number()
     .int()

@@ -119,9 +119,7 @@ export async function start(
     const has = (part: Part) => parts.includes(part);
     if (has("keeping")) app.startKeeping();
     if (has("workers")) app.startWorkers(stages);
-    const api = has("api")
-      ? await app.startApi().catch((error: unknown) => Promise.reject(toListenError(error, settings)))
-      : undefined;
+    const api = has("api") ? await listen(app, settings) : undefined;
     if (has("inbox")) await app.startInbox();
     if (simulator && api) {
       await unlessSet(signal, tellWebhook(simulator.origin, `${api}/webhooks/oneshot/${keyRing.webhookSecret}`));
@@ -180,11 +178,15 @@ const LISTEN_REMEDIES: Record<string, string> = {
   EAI_AGAIN: "the name cannot be looked up; correct API_HOST, or give an address",
 };
 
-function toListenError(error: unknown, { API_HOST, API_PORT }: Settings): unknown {
-  const { code = "" } = error as NodeJS.ErrnoException;
-  const remedy = LISTEN_REMEDIES[code];
-  if (remedy === undefined) return error;
-  return new ConfigError(`The API cannot listen on ${API_HOST}, port ${API_PORT} (${code}): ${remedy}.`);
+async function listen(app: App, { API_HOST, API_PORT }: Settings): Promise<string> {
+  try {
+    return await app.startApi();
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    const remedy = LISTEN_REMEDIES[code];
+    if (remedy === undefined) throw error;
+    throw new ConfigError(`The API cannot listen on ${API_HOST}, port ${API_PORT} (${code}): ${remedy}.`);
+  }
 }
 
 /** `work`, or the signal's reason as soon as that is set. */
