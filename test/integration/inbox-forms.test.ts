@@ -244,6 +244,15 @@ test("a folder that is still put together is told what it lacks, and taken when 
   expect(await house.status("f")).toMatchObject({ request_id: house.only().id });
 });
 
+test("a folder with a file that is never finished comes back whole, and is not signed without it", async () => {
+  const house = startInboxHouse({ config: { settleMaxMs: 600_000 } });
+  await house.drop({ f: { "a.pdf": makePdf("a"), "b.pdf.part": "half", "request.json": MANIFEST } });
+  await house.pass(60_000, 14);
+  expect(house.pipeline.submissions).toEqual([]);
+  expect(await house.read("failed", "f.error.txt")).toMatch(/still being written .*finish it or take it out/);
+  expect(await house.read("failed", "f", "b.pdf.part")).toBe("half");
+});
+
 test("a folder with an incomplete PDF comes back once nothing came for a good while", async () => {
   const house = startInboxHouse();
   await house.drop({

@@ -81,8 +81,8 @@ export function createIntake({
     const folder = claims.at(claim.id, PLACES.folder);
     if (claim.parts.length === 0) {
       const look = lookAtFolder(folder);
-      const { pdfs = [], strangers = [] } = look ?? {};
-      const reason = wrongFolder(pdfs, strangers, MOST_DOCUMENTS);
+      const { pdfs = [], strangers = [], isUnfinished = false } = look ?? {};
+      const reason = wrongFolder({ pdfs, strangers, isUnfinished }, MOST_DOCUMENTS);
       if (reason) throw withOther(claim, new Unusable(reason));
       claim.parts = pdfs.sort(byName).map((raw, i) => ({ raw, as: `${i + 1}.pdf` }));
       await claims.save(claim);

@@ -11,6 +11,7 @@ export interface Reason {
 
 const AGAIN = "then drop it into the inbox again";
 const MOST_NAMED = 5;
+const STILL_WRITTEN = "A file in the folder has a name that says it is still being written (.part, .tmp, …)";
 
 /** What to do about a document that cannot be signed, by the code with which it was refused. */
 const REMEDIES: Record<string, string> = {
@@ -88,7 +89,7 @@ export function unfinished(isUnfinished: boolean, untilMs: number): Reason {
   return isUnfinished
     ? {
         code: "pdf-incomplete",
-        message: `A file in the folder has a name that says it is still being written (.part, .tmp, …). ${waitsUntil(untilMs)}`,
+        message: `${STILL_WRITTEN}. ${waitsUntil(untilMs)}`,
       }
     : { code: "no-documents", message: `The folder has no PDF yet. ${waitsUntil(untilMs)}` };
 }
@@ -106,7 +107,10 @@ export function busy(errno: string): Reason {
   return { code: "file-busy", message };
 }
 
-export function wrongFolder(pdfs: readonly RawName[], strangers: readonly RawName[], most: number): Reason | undefined {
+export function wrongFolder(
+  { pdfs, strangers, isUnfinished }: { pdfs: readonly RawName[]; strangers: readonly RawName[]; isUnfinished: boolean },
+  most: number,
+): Reason | undefined {
   if (strangers.length > 0) {
     const named = strangers.slice(0, MOST_NAMED).map(quote).join(", ");
     const more = strangers.length > MOST_NAMED ? ` and ${strangers.length - MOST_NAMED} more` : "";
@@ -114,6 +118,11 @@ export function wrongFolder(pdfs: readonly RawName[], strangers: readonly RawNam
       code: "folder-with-other-files",
       message: `A folder takes PDFs and ${REQUEST} only; take ${named}${more} out of it, ${AGAIN}.`,
     };
+  }
+  if (isUnfinished) {
+    // Signed without it, the request would lack a document that somebody meant to be in it.
+    const message = `${STILL_WRITTEN}; finish it or take it out, ${AGAIN}.`;
+    return { code: "pdf-incomplete", message };
   }
   if (pdfs.length === 0)
     return { code: "no-documents", message: `The folder has no PDF; put 1 to ${most} into it, ${AGAIN}.` };
