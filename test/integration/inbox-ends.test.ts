@@ -127,6 +127,24 @@ test("a failed folder comes back whole and keeps its originals", async () => {
   expect(await house.tree("archive")).toEqual([`${id}/a.pdf`, `${id}/b.pdf`]);
 });
 
+test("a failed folder comes back with what else lay in it, hidden folders too, and nothing of it goes with a new attempt", async () => {
+  const house = startInboxHouse();
+  await house.drop({ f: { "a.pdf": makePdf("a"), "request.json": MANIFEST, ".hidden.pdf": "mine" } });
+  await mkdir(house.at("inbox", "f", ".versions"));
+  await writeFile(house.at("inbox", "f", ".versions", "1"), "old");
+  await house.pass(30_000, 4);
+  const { id } = house.only();
+  house.pipeline.move(id, { phase: "failed", failure });
+  await house.pass();
+  const back = ["f.error.json", "f.error.txt", "f/.hidden.pdf", "f/.versions/1", "f/a.pdf", "f/request.json"];
+  expect(await house.tree("failed")).toEqual(back);
+  house.pipeline.move(id, { phase: "done" });
+  await house.pass();
+  expect([...(await house.tree("failed")), ...(await house.tree("archive"))]).toEqual(
+    expect.arrayContaining(["f/.versions/1", `${id}/.hidden.pdf`, `${id}/a.pdf`]),
+  );
+});
+
 test.each(["refused", "cancelled"] as const)("a %s request gives everything back", async (phase) => {
   const house = startInboxHouse();
   await house.take(PAIR("a"));
