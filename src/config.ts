@@ -159,9 +159,12 @@ function readIfThere(path: string): string | undefined {
 /** The environment as it is. */
 export const environment: NodeJS.ProcessEnv = process.env;
 
+function isOurs(name: string): boolean {
+  return name.replace(/_FILE$/, "") in SETTINGS.shape;
+}
+
 /** The environment without our settings, some of which are secrets: for programs that need none of them. */
 export function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const isOurs = (name: string) => name.replace(/_FILE$/, "") in SETTINGS.shape;
   return Object.fromEntries(Object.entries(env).filter(([name]) => !isOurs(name)));
 }
 
@@ -174,7 +177,9 @@ export function readSettings(
   { envFile = ".env" }: { envFile?: string } = {},
 ): Settings {
   const sources = [env, parseEnvFile(readIfThere(envFile) ?? "")];
-  const problems: string[] = [];
+  const problems = Object.keys(sources[1] ?? {})
+    .filter(isMisspelt)
+    .map((name) => `${name} in ${envFile} is not a setting: correct its name, or take it out (docs/configuration.md).`);
   const given: Record<string, string> = {};
   for (const name of Object.keys(SETTINGS.shape)) {
     const { value, problem } = find(name, sources);
@@ -190,6 +195,14 @@ export function readSettings(
   }
   if (problems.length > 0 || !parsed.success) throw new ConfigError(problems.join("\n"));
   return { ...parsed.data, DATA_DIR: resolve(parsed.data.DATA_DIR) };
+}
+
+/**
+ * Whether a name in `.env` can only be meant for us, and is none of ours: left out without a word, the simulator would
+ * stand in for the provider. The environment is not asked: others put names there too.
+ */
+function isMisspelt(name: string): boolean {
+  return /^(?:ONESHOT|INBOX|API|MASTER|WEBHOOK)_/.test(name) && !isOurs(name);
 }
 
 /** A setting's value where it is given first. Set to nothing, it is not given, wherever else it is. */

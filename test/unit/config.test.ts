@@ -47,6 +47,16 @@ describe("settings", () => {
     expect(() => read(env)).toThrow(message);
   });
 
+  test("a name in .env that is misspelt is refused, and not left out without a word", () => {
+    const envFile = join(dir, ".env-misspelt");
+    writeFileSync(envFile, "ONESHOT_ULR=https://one-shot.example/oneshot/api/v1\nSIGNPIPE_USER=1\nAPI_KEYS_FILE=\n");
+    expect(() => read({ ONESHOT_PORT: "tcp://10.0.0.1:80" }, envFile)).toThrow(
+      /^ONESHOT_ULR in .* is not a setting: correct its name/,
+    );
+    writeFileSync(envFile, "SIGNPIPE_USER=1\nAPI_KEYS_FILE=\n");
+    expect(read({ ONESHOT_PORT: "tcp://10.0.0.1:80" }, envFile).API_PORT).toBe(8080);
+  });
+
   test("in a file of the environment count before the plain ones of .env; set to nothing, they are not given", () => {
     const envFile = join(dir, ".env-plain");
     writeFileSync(envFile, "ONESHOT_RAO_PIN=old\nONESHOT_RAO=1400\nCALLBACK_HOSTS=crm.example, 10.0.0.5:8080\n");

@@ -6,7 +6,7 @@ import { toDiskFailure } from "../../files/durable.ts";
 /** What each code means over HTTP. The one table: the error handler, the OpenAPI document and /docs are read from it. */
 export const PROBLEMS = {
   "invalid-request": { status: 400, title: "A field is missing or has the wrong form" },
-  "invalid-json": { status: 400, title: "The body is not JSON" },
+  "invalid-json": { status: 400, title: "The body is not a JSON object" },
   "bad-state": { status: 400, title: "There is no such state" },
   "bad-cursor": { status: 400, title: "The cursor is not one that a list returned" },
   "invalid-multipart": { status: 400, title: "The multipart body is broken, or was cut off" },
