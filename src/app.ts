@@ -107,7 +107,11 @@ export function createApp({
 
   const keys = createKeys(settings.REDIS_PREFIX);
   /** Workers wait for Redis as long as it takes; doors tell their callers at once that it is away. */
-  const away = (reason: string) => log.warn({ code: "redis-away", reason }, "redis is away");
+  let whyAway: string | undefined;
+  const away = (reason: string) => {
+    whyAway = reason;
+    log.warn({ code: "redis-away", reason }, "redis is away");
+  };
   const patient = connect(redisUrl, { maxRetriesPerRequest: null }, away);
   const prompt = connect(redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000, enableOfflineQueue: true }, away);
 
@@ -256,9 +260,16 @@ export function createApp({
 
   async function redisAnswers(withinMs: number): Promise<void> {
     const late = new Promise<never>((_, reject) => {
-      setTimeout(() => reject(new Error("Redis does not answer; see REDIS_URL.")), withinMs).unref();
+      setTimeout(
+        () => reject(new Error(`Redis does not answer (${whyAway ?? "no answer"}): start it, or correct REDIS_URL.`)),
+        withinMs,
+      ).unref();
     });
-    await Promise.race([patient.ping(), late]);
+    try {
+      await Promise.race([patient.ping(), late]);
+    } catch (error) {
+      throw toLoginError(error);
+    }
   }
 
   async function redisCheck(): Promise<Check> {
@@ -421,6 +432,15 @@ export function createApp({
       prompt.disconnect();
     },
   };
+}
+
+/** @source Redis documentation, "ACL": codes of refused logins and commands */
+function toLoginError(error: unknown): unknown {
+  const code = error instanceof Error ? /^(NOAUTH|WRONGPASS|NOPERM)\b/.exec(error.message)?.[1] : undefined;
+  if (code === undefined) return error;
+  return new Error(
+    `Redis refuses this user or password (${code}): correct them in REDIS_URL, like redis://user:password@host:6379.`,
+  );
 }
 
 async function bounded(work: Promise<unknown>, withinMs: number): Promise<void> {

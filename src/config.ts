@@ -8,11 +8,18 @@ export class ConfigError extends Error {
   readonly code = "bad-configuration";
 }
 
-const ms = (standard: number) => z.coerce.number().int().min(0).default(standard);
+const DAY_MS = 86_400_000;
+
+const ms = (standard: number, { mostMs = Number.MAX_SAFE_INTEGER } = {}) =>
+  z.coerce.number().int().min(0).max(mostMs).default(standard);
+/** For what happens again and again, or is waited for with a timer: 0 would mean all the time, or not at all. */
+const timer = (standard: number, { leastMs = 100 } = {}) =>
+  z.coerce.number().int().min(leastMs).max(DAY_MS).default(standard);
 const optional = z.string().min(1).optional();
 const port = z.coerce.number().int().min(0).max(65_535);
-const flag = z.enum(["true", "false", "1", "0", "yes", "no"]).transform((word) => ["true", "1", "yes"].includes(word));
-const DAY_MS = 86_400_000;
+const flag = z
+  .enum(["true", "false", "1", "0", "yes", "no"], "must be true or false")
+  .transform((word) => ["true", "1", "yes"].includes(word));
 
 /**
  * Every setting, with its default and what it is for. The only file that reads the environment. Times are in
@@ -20,14 +27,17 @@ const DAY_MS = 86_400_000;
  */
 export const SETTINGS = z.object({
   DATA_DIR: z.string().default("./data").describe("Folder for the inbox, results, keys and the embedded Redis."),
-  REDIS_URL: optional.describe("Redis to use. Without it one is found or started on this machine."),
+  REDIS_URL: z
+    .url({ protocol: /^rediss?$/, error: "must be an address like redis://127.0.0.1:6379" })
+    .optional()
+    .describe("Redis to use. Without it one is found or started on this machine."),
   REDIS_PREFIX: z
     .string()
-    .regex(/^\{[a-z0-9-]{1,40}\}$/i)
+    .regex(/^\{[a-z0-9-]{1,40}\}$/i, "must be letters, digits and - in braces, like {signpipe}")
     .default("{signpipe}")
     .describe("Prefix of every key; a hash tag, so that all keys share one Cluster slot."),
   ONESHOT_URL: z
-    .url({ protocol: /^https?$/ })
+    .url({ protocol: /^https?$/, error: "must be an address like https://one-shot.example/oneshot/api/v1" })
     .optional()
     .describe("The One-Shot Optimizer, with base path (…/oneshot/api/v1). Without it the simulator is used."),
   ONESHOT_ENV: z.enum(["sandbox", "prod"]).optional().describe("Environment named in each creation."),
@@ -53,8 +63,8 @@ export const SETTINGS = z.object({
     .describe(
       "Calls a second, of all processes together; 0 for no bound. Set it to what was agreed with the provider.",
     ),
-  ONESHOT_TIMEOUT_MS: ms(30_000).describe("Bound on a call; signing has its own."),
-  ONESHOT_SIGN_TIMEOUT_MS: ms(180_000).describe("Bound on a sign call."),
+  ONESHOT_TIMEOUT_MS: timer(30_000).describe("Bound on a call; signing has its own."),
+  ONESHOT_SIGN_TIMEOUT_MS: timer(180_000).describe("Bound on a sign call."),
   ONESHOT_INCREMENTAL: flag
     .default(true)
     .describe("Signed files continue the original byte by byte; false where the Optimizer has usepdfclean on."),
@@ -75,9 +85,14 @@ export const SETTINGS = z.object({
   INBOX_SETTLE_MAX_MS: ms(600_000).describe(
     "An empty PDF, and a folder without PDFs or with a file that is still being written, is set aside after this.",
   ),
-  INBOX_SWEEP_MS: ms(15_000).describe("The inbox is listed this often, whatever the watcher says."),
+  INBOX_SWEEP_MS: timer(15_000).describe("The inbox is listed this often, whatever the watcher says."),
   INBOX_FOLDER_SETTLE_MS: ms(30_000).describe("A dropped folder is taken once nothing in it changed for this long."),
-  MAX_DOCUMENT_BYTES: ms(1_073_741_824).describe("Largest PDF that is accepted, in bytes."),
+  MAX_DOCUMENT_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1024)
+    .default(1_073_741_824)
+    .describe("Largest PDF that is accepted, in bytes."),
   DISK_RESERVE_BYTES: ms(268_435_456).describe(
     "Room that stays free on the disk of DATA_DIR: below it nothing new is taken in and nothing is signed.",
   ),
@@ -92,14 +107,11 @@ export const SETTINGS = z.object({
   SETTLE_MS: ms(30_000).describe("How long an unanswered approval or upload may still be at work at the provider."),
   SIGN_SETTLE_MS: ms(180_000).describe("How long an unanswered signing may still be at work at the provider."),
   DELETE_GRACE_MS: ms(0).describe("How long a safe signed file waits before its copy at the provider goes."),
-  RECONCILE_MS: ms(30_000).describe("Requests without a next step are looked for this often."),
-  LOCK_MS: z.coerce
-    .number()
-    .int()
-    .min(1_000)
-    .default(15_000)
-    .describe("A step whose worker is silent for this long is taken over by another worker."),
-  SHUTDOWN_GRACE_MS: ms(20_000).describe("Running steps get this long at shutdown."),
+  RECONCILE_MS: timer(30_000).describe("Requests without a next step are looked for this often."),
+  LOCK_MS: timer(15_000, { leastMs: 1_000 }).describe(
+    "A step whose worker is silent for this long is taken over by another worker.",
+  ),
+  SHUTDOWN_GRACE_MS: ms(20_000, { mostMs: DAY_MS }).describe("Running steps get this long at shutdown."),
   CONCURRENCY: z.coerce
     .number()
     .int()
@@ -107,9 +119,13 @@ export const SETTINGS = z.object({
     .max(1000)
     .optional()
     .describe("Requests at work per stage; default: the stage's own."),
-  CALLBACK_HOSTS: optional.describe(
-    "Hosts (comma-separated; a port may follow) that callback_url may name although they are private, with http as well.",
-  ),
+  CALLBACK_HOSTS: z
+    .string()
+    .regex(/^[^/\s,]+(\s*,\s*[^/\s,]+)*\s*,?$/, "must be hosts like crm.example or 10.0.0.5:8080, separated by commas")
+    .optional()
+    .describe(
+      "Hosts (comma-separated; a port may follow) that callback_url may name although they are private, with http as well.",
+    ),
   LOG_LEVEL: z
     .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"])
     .default("info")
@@ -143,9 +159,12 @@ function readIfThere(path: string): string | undefined {
 /** The environment as it is. */
 export const environment: NodeJS.ProcessEnv = process.env;
 
+function isOurs(name: string): boolean {
+  return name.replace(/_FILE$/, "") in SETTINGS.shape;
+}
+
 /** The environment without our settings, some of which are secrets: for programs that need none of them. */
 export function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const isOurs = (name: string) => name.replace(/_FILE$/, "") in SETTINGS.shape;
   return Object.fromEntries(Object.entries(env).filter(([name]) => !isOurs(name)));
 }
 
@@ -157,25 +176,73 @@ export function readSettings(
   env: Record<string, string | undefined> = environment,
   { envFile = ".env" }: { envFile?: string } = {},
 ): Settings {
-  const fromFile = parseEnvFile(readIfThere(envFile) ?? "");
-  const problems: string[] = [];
+  const sources = [env, parseEnvFile(readIfThere(envFile) ?? "")];
+  const problems = Object.keys(sources[1] ?? {})
+    .filter(isMisspelt)
+    .map((name) => `${name} in ${envFile} is not a setting: correct its name, or take it out (docs/configuration.md).`);
   const given: Record<string, string> = {};
   for (const name of Object.keys(SETTINGS.shape)) {
-    const value = env[name] ?? fromFile[name];
-    const file = env[`${name}_FILE`] ?? fromFile[`${name}_FILE`];
-    if (value !== undefined && value !== "") given[name] = value;
-    else if (file) {
-      const content = readIfThere(file);
-      if (content === undefined) problems.push(`${name}_FILE names a file that cannot be read.`);
-      else given[name] = content.replace(/\r?\n$/, "");
-    }
+    const { value, problem } = find(name, sources);
+    if (value !== undefined) given[name] = value;
+    if (problem !== undefined) problems.push(problem);
   }
   const parsed = SETTINGS.safeParse(given);
   if (!parsed.success) {
-    for (const { path, message } of parsed.error.issues) {
-      problems.push(`${path.join(".")} cannot be used: ${message} (docs/configuration.md).`);
+    for (const issue of parsed.error.issues) {
+      const name = issue.path.join(".");
+      problems.push(`${name} cannot be used: it ${toRemedy(name, issue)} (docs/configuration.md).`);
     }
   }
   if (problems.length > 0 || !parsed.success) throw new ConfigError(problems.join("\n"));
   return { ...parsed.data, DATA_DIR: resolve(parsed.data.DATA_DIR) };
+}
+
+/**
+ * Whether a name in `.env` can only be meant for us, and is none of ours: left out without a word, the simulator would
+ * stand in for the provider. The environment is not asked: others put names there too.
+ */
+function isMisspelt(name: string): boolean {
+  return /^(?:ONESHOT|INBOX|API|MASTER|WEBHOOK)_/.test(name) && !isOurs(name);
+}
+
+/** A setting's value where it is given first. Set to nothing, it is not given, wherever else it is. */
+function find(
+  name: string,
+  sources: readonly Record<string, string | undefined>[],
+): { value?: string; problem?: string } {
+  const isGiven = (text: string | undefined): text is string => text !== undefined && text.trim() !== "";
+  let isUnset = false;
+  for (const source of sources) {
+    const value: string | undefined = isUnset ? undefined : source[name];
+    const file = source[`${name}_FILE`];
+    if (isGiven(value) && isGiven(file)) return { problem: `${name} and ${name}_FILE are both set: keep one of them.` };
+    if (isGiven(value)) return { value };
+    if (isGiven(file)) return readGiven(`${name}_FILE`, file);
+    isUnset ||= value !== undefined;
+  }
+  return {};
+}
+
+function readGiven(variable: string, path: string): { value?: string; problem?: string } {
+  const content = readIfThere(path);
+  if (content === undefined) return { problem: `${variable} names a file that cannot be read.` };
+  if (content.trim() === "") return { problem: `${variable} names a file that is empty.` };
+  return { value: content.replace(/\r?\n$/, "") };
+}
+
+/** What must be so, as the end of a sentence. Never repeats the value, which may be a secret. */
+function toRemedy(name: string, issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case "invalid_type":
+      if (name.endsWith("_MS")) return "must be a whole number of milliseconds, like 5000";
+      return name.endsWith("_BYTES") ? "must be a whole number of bytes, like 1048576" : "must be a whole number";
+    case "too_small":
+      return `must be at least ${String(issue.minimum)}`;
+    case "too_big":
+      return `must be at most ${String(issue.maximum)}`;
+    case "invalid_value":
+      return issue.message.startsWith("Invalid") ? `must be ${issue.values.map(String).join(" or ")}` : issue.message;
+    default:
+      return issue.message;
+  }
 }

@@ -29,42 +29,100 @@ export interface KeyRing {
 
 /** 128 random bits need this many characters of Base64. @source OWASP ASVS 5.0 §11.5.1 */
 const SECRET_LEAST = 22;
+/** In DATA_DIR, but not among the keys: it is there, too, when a folder comes back from a backup without its keys. */
+const PRINT = "master-key.print";
 
 /**
  * The keys from the settings; those that are not given are made once and kept in DATA_DIR/keys, readable by the owner
  * alone. Without `forApi` only the master key: whoever serves no API neither knows its keys nor makes any up, which
- * would pass for those of the API elsewhere. Throws ConfigError for one that cannot be used.
+ * would pass for those of the API elsewhere. Throws ConfigError for one that cannot be used, and for a master key that is
+ * not the one this DATA_DIR was used with: requests would be turned away one by one, and new ones mixed among them.
  */
 export function readKeys(settings: Settings, { forApi = true } = {}): KeyRing {
   const folder = join(settings.DATA_DIR, "keys");
   const keptIn: string[] = [];
-  const kept = (name: string, make: () => string) => {
-    keptIn.push(join(folder, name));
-    return keep(folder, name, make);
+  const find = (name: string, given: string | undefined, file: string, make: () => string): Found => {
+    if (given !== undefined) return { text: given, from: name };
+    const from = join(folder, file);
+    keptIn.push(from);
+    return { text: keep(folder, file, make), from, isKept: true };
   };
 
-  const apiKeys = forApi ? readApiKeys(settings.API_KEYS ?? kept("api-keys", () => `admin:${secret()}`)) : [];
-  const webhookSecret = forApi ? (settings.WEBHOOK_SECRET ?? kept("webhook-secret", secret)) : "";
-  if (forApi && (!/^[A-Za-z0-9_.~-]+$/.test(webhookSecret) || webhookSecret.length < SECRET_LEAST)) {
+  const apiKeys = forApi ? readApiKeys(find("API_KEYS", settings.API_KEYS, "api-keys", () => `admin:${secret()}`)) : [];
+  const webhookSecret = forApi
+    ? toWebhookSecret(find("WEBHOOK_SECRET", settings.WEBHOOK_SECRET, "webhook-secret", secret))
+    : "";
+  if (findMasterKey(settings) === undefined && existsSync(join(settings.DATA_DIR, PRINT))) {
     throw new ConfigError(
-      `WEBHOOK_SECRET needs at least ${SECRET_LEAST} letters, digits or "-_.~": it is the only thing that guards the webhook's path.`,
+      `MASTER_KEY is not set, and ${join(folder, "master-key")} is gone: ${settings.DATA_DIR} was used with a master key. ${BRING_BACK}`,
     );
   }
-  const master = settings.MASTER_KEY ?? kept("master-key", () => randomBytes(32).toString("base64"));
-  return { apiKeys, webhookSecret, masterKey: toMasterKey(master), keptIn };
+  const masterKey = toMasterKey(
+    find("MASTER_KEY", settings.MASTER_KEY, "master-key", () => randomBytes(32).toString("base64")),
+  );
+  mustFit(
+    masterKey,
+    keep(settings.DATA_DIR, PRINT, () => printOf(masterKey)),
+    settings,
+  );
+  return { apiKeys, webhookSecret, masterKey, keptIn };
 }
 
-/** The master key that there is, for commands that make none. Throws ConfigError for one that cannot be used. */
+/** A key, and the setting or the file that it comes from. */
+interface Found {
+  text: string;
+  from: string;
+  isKept?: boolean;
+}
+
+/**
+ * The master key that there is, for commands that make none. Throws ConfigError for one that cannot be used, or is not
+ * the one of this DATA_DIR.
+ */
 export function findMasterKey(settings: Settings): Uint8Array | undefined {
   const path = join(settings.DATA_DIR, "keys", "master-key");
-  const text = settings.MASTER_KEY ?? (existsSync(path) ? readFileSync(path, "utf8") : undefined);
-  return text === undefined ? undefined : toMasterKey(text);
+  const found: Found | undefined =
+    settings.MASTER_KEY !== undefined
+      ? { text: settings.MASTER_KEY, from: "MASTER_KEY" }
+      : existsSync(path)
+        ? { text: readKept(path), from: path, isKept: true }
+        : undefined;
+  if (found === undefined) return undefined;
+  const key = toMasterKey(found);
+  const print = join(settings.DATA_DIR, PRINT);
+  if (existsSync(print)) mustFit(key, readKept(print), settings);
+  return key;
 }
 
-function toMasterKey(text: string): Uint8Array {
+const BRING_BACK =
+  "Bring that one back; if it is lost for good, go on with a new DATA_DIR and a new REDIS_PREFIX (docs/operations.md, Backup and restore).";
+
+function toMasterKey({ text, from, isKept = false }: Found): Uint8Array {
   const key = Buffer.from(text, "base64");
   if (key.length === 32) return key;
-  throw new ConfigError("MASTER_KEY is not the Base64 of 32 bytes; make one with: openssl rand -base64 32");
+  // Never a new key for a folder that has one: everything under the old one would be lost.
+  const remedy = isKept ? "bring it back from your copy of the master key" : "make one with: openssl rand -base64 32";
+  throw new ConfigError(`${from} is not the Base64 of 32 bytes; ${remedy}`);
+}
+
+/** Tells one master key from another, and nothing else about it. */
+function printOf(masterKey: Uint8Array): string {
+  return createHmac("sha256", masterKey).update("print").digest("base64url").slice(0, SECRET_LEAST);
+}
+
+function mustFit(masterKey: Uint8Array, print: string, { DATA_DIR }: Settings): void {
+  if (printOf(masterKey) === print) return;
+  throw new ConfigError(
+    `${DATA_DIR} was used with another MASTER_KEY: under this one nobody can read who signs there, nor trust its journal. ${BRING_BACK}`,
+  );
+}
+
+function toWebhookSecret({ text, from, isKept = false }: Found): string {
+  if (/^[A-Za-z0-9_.~-]+$/.test(text) && text.length >= SECRET_LEAST) return text;
+  const remedy = isKept ? " Remove the file to have a new one made, and register that at the provider." : "";
+  throw new ConfigError(
+    `${from} needs at least ${SECRET_LEAST} letters, digits or "-_.~": it is the only thing that guards the webhook's path.${remedy}`,
+  );
 }
 
 /** A key for one purpose, from the master key. */
@@ -77,7 +135,8 @@ function secret(): string {
 }
 
 /** name:secret pairs, separated by commas or lines. */
-export function readApiKeys(text: string): ApiKey[] {
+export function readApiKeys({ text, from, isKept = false }: Found): ApiKey[] {
+  const remedy = isKept ? " Correct the file, or remove it to have a new one made." : "";
   const keys = text
     .split(/[,\n]/)
     .map((pair) => pair.trim())
@@ -85,11 +144,13 @@ export function readApiKeys(text: string): ApiKey[] {
     .map((pair, i) => {
       const [, name, value] = /^([A-Za-z0-9_.-]{1,40}):(\S{8,})$/.exec(pair) ?? [];
       if (!name || !value) {
-        throw new ConfigError(`API_KEYS: pair ${i + 1} is not name:secret with a secret of 8 characters or more.`);
+        throw new ConfigError(
+          `${from}: pair ${i + 1} is not name:secret with a secret of 8 characters or more.${remedy}`,
+        );
       }
       return { name, secret: value };
     });
-  if (keys.length === 0) throw new ConfigError("API_KEYS is empty; give at least one name:secret pair.");
+  if (keys.length === 0) throw new ConfigError(`${from} is empty; give at least one name:secret pair.${remedy}`);
   return keys;
 }
 
@@ -122,7 +183,16 @@ function keep(folder: string, name: string, make: () => string): string {
   } finally {
     rmSync(fresh, { force: true });
   }
-  return readFileSync(path, "utf8").trim();
+  return readKept(path);
+}
+
+function readKept(path: string): string {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    throw new ConfigError(`${path} cannot be read (${code}): let the user under whom signpipe runs read it.`);
+  }
 }
 
 function flushFolder(folder: string): void {

@@ -83,7 +83,7 @@ export async function start(
 ): Promise<Running> {
   const settings: Settings = given.ONESHOT_URL === undefined ? { ...SIMULATED, ...given } : given;
   warnAboutProvider(settings, parts, say);
-  mkdirSync(settings.DATA_DIR, { recursive: true, mode: 0o700 });
+  makeDataDir(settings.DATA_DIR);
   const keyRing = readKeys(settings, { forApi: parts.includes("api") });
   const undo: (() => Promise<unknown>)[] = [];
   const stop = async () => {
@@ -115,10 +115,11 @@ export async function start(
     const app = createApp({ settings, keyRing, redisUrl: redis.url, oneshotUrl, log, version, giveUp });
     undo.push(() => app.close());
     await unlessSet(signal, app.ready());
+    if (simulator) await tellForgotten(app, say);
     const has = (part: Part) => parts.includes(part);
     if (has("keeping")) app.startKeeping();
     if (has("workers")) app.startWorkers(stages);
-    const api = has("api") ? await app.startApi() : undefined;
+    const api = has("api") ? await listen(app, settings) : undefined;
     if (has("inbox")) await app.startInbox();
     if (simulator && api) {
       await unlessSet(signal, tellWebhook(simulator.origin, `${api}/webhooks/oneshot/${keyRing.webhookSecret}`));
@@ -156,6 +157,35 @@ export async function start(
     // Ctrl-C reaches what was started here as well, and whose end is noticed first is chance.
     signal.throwIfAborted();
     throw error;
+  }
+}
+
+function makeDataDir(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    throw new ConfigError(`DATA_DIR cannot be made at ${dir} (${code}): name a folder that this user may write to.`);
+  }
+}
+
+/** What to set when the API cannot have its address. @source POSIX.1-2024, bind; RFC 2553 §6.1 */
+const LISTEN_REMEDIES: Record<string, string> = {
+  EADDRINUSE: "something else listens there; set API_PORT to another port, or to 0 for any free one",
+  EACCES: "this user may not; set API_PORT to a port from 1024 on",
+  EADDRNOTAVAIL: "this machine has no such address; correct API_HOST",
+  ENOTFOUND: "there is no such name; correct API_HOST",
+  EAI_AGAIN: "the name cannot be looked up; correct API_HOST, or give an address",
+};
+
+async function listen(app: App, { API_HOST, API_PORT }: Settings): Promise<string> {
+  try {
+    return await app.startApi();
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    const remedy = LISTEN_REMEDIES[code];
+    if (remedy === undefined) throw error;
+    throw new ConfigError(`The API cannot listen on ${API_HOST}, port ${API_PORT} (${code}): ${remedy}.`);
   }
 }
 
@@ -232,6 +262,15 @@ async function startSimulator(
     if (child.pid !== undefined) await stop();
     throw error;
   }
+}
+
+/** Who tries it out over several days should not have to find out why what was open yesterday fails today. */
+async function tellForgotten(app: App, say: (line: string) => void): Promise<void> {
+  const { active, waiting } = await app.store.counts();
+  if (active + waiting === 0) return;
+  say(
+    `Open from an earlier run: ${active + waiting}. The simulator keeps requests for one run only, so they fail as not-found; retry them, or hand them in again.`,
+  );
 }
 
 async function tellWebhook(origin: string, webhookUrl: string): Promise<void> {

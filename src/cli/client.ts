@@ -139,10 +139,10 @@ export function createClient(
         code,
       );
     }
-    const fields = errors
-      .filter(({ field }) => !detail?.includes(field))
-      .map(({ field, message }) => `${field} ${message}`);
-    const sentence = [detail ?? title ?? `The API answered ${status}.`, ...fields.map((text) => `${text}.`)].join(" ");
+    // The detail tells the first of them.
+    const more = errors.filter(({ field, message }, i) => !detail?.includes(i === 0 ? message : field));
+    const fields = more.map(({ field, message }) => `${field} ${message.replace(/\.$/, "")}.`);
+    const sentence = [detail ?? title ?? `The API answered ${status}.`, ...fields].join(" ");
     return new Refused(visible(sentence), status, code);
   }
 

@@ -74,8 +74,10 @@ export function findTarget(settings: Settings): Target {
 /** A key of this machine goes to an API of this machine only. */
 function ownKey(settings: Settings, url: string, isGiven: boolean): string | undefined {
   if (isGiven && !/^(localhost|127(\.\d+){3}|\[::1\])$/.test(new URL(url).hostname)) return undefined;
-  const text = settings.API_KEYS ?? readIfThere(join(settings.DATA_DIR, "keys", "api-keys"));
-  return text === undefined ? undefined : readApiKeys(text)[0]?.secret;
+  const file = join(settings.DATA_DIR, "keys", "api-keys");
+  const text = settings.API_KEYS ?? readIfThere(file);
+  if (text === undefined) return undefined;
+  return readApiKeys({ text, from: settings.API_KEYS === undefined ? file : "API_KEYS" })[0]?.secret;
 }
 
 function readIfThere(path: string): string | undefined {

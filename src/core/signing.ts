@@ -30,10 +30,14 @@ function isPlace(position: string): boolean {
   return x1 < x2 && y1 < y2;
 }
 
+/** An offset is none, and neither is a name in other letters: where names are files, as at the provider, it is not found. */
+const ZONE = /^[A-Za-z][A-Za-z0-9_+/-]*$/;
+const ZONE_HINT = "must be the name of a time zone, like Europe/Madrid";
+
 function isTimeZone(name: string): boolean {
   try {
-    new Intl.DateTimeFormat("en", { timeZone: name }).format();
-    return true;
+    const { timeZone } = new Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions();
+    return name === timeZone || name.toLowerCase() !== timeZone.toLowerCase();
   } catch {
     return false;
   }
@@ -48,8 +52,12 @@ function isTimeZone(name: string): boolean {
 export const Appearance = z.strictObject({
   text: z.array(z.string().max(500)).max(20).optional(),
   date: z.string().max(100).optional(),
-  timezone: z.string().max(64).refine(isTimeZone, "must be the name of a time zone, like Europe/Madrid").optional(),
-  position: z.string().refine(isPlace, PLACE_HINT).describe('"x1, y1, x2, y2" in points from the lower left corner.'),
+  timezone: z.string().max(64).regex(ZONE, { error: ZONE_HINT, abort: true }).refine(isTimeZone, ZONE_HINT).optional(),
+  position: z
+    .string()
+    .regex(PLACE, { error: PLACE_HINT, abort: true })
+    .refine(isPlace, PLACE_HINT)
+    .describe('"x1, y1, x2, y2" in points from the lower left corner.'),
   page: z.int().min(0).default(0).describe("0 is the first page."),
   image: z.string().max(64).optional(),
   horizontal: z.boolean().optional(),

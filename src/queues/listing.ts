@@ -102,6 +102,9 @@ function writeCursor({ createdMs, id }: Entry): string {
 
 function readCursor(cursor: string): Entry {
   const match = /^([0-9a-z]{1,11})\.(req-[0-9a-z]{26})$/.exec(Buffer.from(cursor, "base64url").toString());
-  if (!match) throw new PermanentError("The cursor is not one that a page gave", { code: "bad-cursor" });
+  if (!match)
+    throw new PermanentError("The cursor is not one that a page gave; leave it out to begin with the first page.", {
+      code: "bad-cursor",
+    });
   return { createdMs: Number.parseInt(match[1] ?? "", 36), id: match[2] ?? "" };
 }

@@ -27,6 +27,9 @@ export interface Submission {
   refuseDuplicate?: boolean;
 }
 
+/** The Redis that was found to know all that the journal knows, by a number that changes when it has gone away. */
+export type Taking = number;
+
 export type Submitted =
   | { outcome: "accepted"; request: SignRequest }
   /** The id is already there: submitting twice is harmless. */
@@ -41,13 +44,21 @@ export interface Page {
 
 /**
  * All that the outside may do. Producers, the API and the CLI use nothing else. Every method that names a request
- * throws PermanentError "no-such-request" when there is none, and "not-possible-now" when the request is elsewhere.
+ * throws PermanentError "no-such-request" when there is none, and "not-possible-now" when the request is elsewhere; those
+ * that change one throw RetryableError "redis-away" while Redis may have forgotten what was decided before.
  */
 export interface Pipeline {
-  /** Throws RetryableError with the reason while nothing new can be taken in: "redis-full", "redis-empty", … */
-  mayTake(): Promise<void>;
-  /** Accepts a request: the record is durable and the first job is queued when this resolves. */
-  submit(submission: Submission): Promise<Submitted>;
+  /**
+   * Throws RetryableError with the reason while nothing new can be taken in: "redis-full", "redis-empty", "redis-away", …
+   * Gives what `submit` is to be told: it refuses when Redis has gone away in between, and may have forgotten since what
+   * the caller has asked or noted there.
+   */
+  mayTake(): Promise<Taking>;
+  /**
+   * Accepts a request: the record is durable and the first job is queued when this resolves. Before anything of it is
+   * written down `writes` is called: a failure after that says nothing about whether it was accepted.
+   */
+  submit(submission: Submission, options?: { taking?: Taking; writes?: () => void }): Promise<Submitted>;
   get(id: RequestId): Promise<SignRequest>;
   find(id: RequestId): Promise<SignRequest | undefined>;
   list(options: { state?: string; reference?: string; limit: number; cursor?: string }): Promise<Page>;

@@ -10,7 +10,7 @@ import { sealBinding } from "./idempotency.ts";
 import type { Keys } from "./keys.ts";
 import type { Lanes } from "./lanes.ts";
 import { listRequests } from "./listing.ts";
-import type { Pipeline, Submitted } from "./pipeline-types.ts";
+import type { Pipeline, Submitted, Taking } from "./pipeline-types.ts";
 import type { Queues } from "./queues.ts";
 import { sealCallback } from "./seal.ts";
 import { createSeen, printsOf, printsOfRequest } from "./seen.ts";
@@ -23,8 +23,9 @@ const OTP_PAUSE_MS = 60_000;
 const OTP_MOST = 3;
 /** The waits in which a new code is of use. In others the outcome of a signing may be open. */
 const FOR_A_CODE: readonly (string | undefined)[] = ["code", "another code", "a new OTP"] satisfies WaitName[];
-/** How long a call is kept while Redis is being compared with the journal. */
+/** How long a caller waits for Redis to be compared with the journal, and when he is to ask again. */
 const GATE_WITHIN_MS = 2_000;
+const GATE_AGAIN_MS = 2_000;
 /** Memory is not freed in a moment. */
 const FULL_AGAIN_MS = 30_000;
 
@@ -37,7 +38,7 @@ export interface PipelineParts {
   codes: Codes;
   strangers: Strangers;
   handed: Handed;
-  gate: Pick<Gate, "trouble" | "whenOpen">;
+  gate: Pick<Gate, "trouble" | "epoch" | "isOpen" | "whenOpen">;
   lanes: Pick<Lanes, "list" | "resume">;
   /** Why nothing new may be taken in; undefined when there is room. */
   full: () => Promise<string | undefined>;
@@ -78,22 +79,22 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   }
 
   /**
-   * Waits until Redis was found to know all that the journal knows. Before that, a call that is repeated would be taken
-   * for the first one, and a decision made over a state that is long past.
+   * Waits until Redis knows all that the journal knows. One that came back without its last writes has forgotten
+   * requests, keys and decisions, and would let them be made a second time.
    */
-  async function redisIsWhole(): Promise<void> {
-    const isOpen = gate.trouble() === undefined && (await gate.whenOpen(GATE_WITHIN_MS));
-    if (isOpen) return;
+  async function opened(): Promise<Taking> {
+    if (!gate.trouble()) await gate.whenOpen(GATE_WITHIN_MS);
     const trouble = gate.trouble();
     if (trouble) throw new RetryableError(trouble.message, { code: trouble.code, cause: trouble });
-    const message = "Redis is away, or is being compared with the journal; try again";
-    throw new RetryableError(message, { code: "redis-unavailable", retryAfterMs: GATE_WITHIN_MS });
+    if (!gate.isOpen()) throw notCompared();
+    return gate.epoch();
   }
 
-  async function mayTake(): Promise<void> {
-    await redisIsWhole();
+  async function mayTake(): Promise<Taking> {
+    const taking = await opened();
     const why = await full();
     if (why !== undefined) throw new RetryableError(why, { code: "redis-full", retryAfterMs: FULL_AGAIN_MS });
+    return taking;
   }
 
   function notNow(request: SignRequest, what: string): PermanentError {
@@ -116,7 +117,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   }
 
   async function decide(id: RequestId, kind: "approve" | "refuse", by: string): Promise<SignRequest> {
-    await redisIsWhole();
+    await opened();
     const decided = await store.change(id, (request): Change => {
       const earlier = request.facts["decision"] as { kind: string; by: string; atMs: number } | undefined;
       const word = kind === "approve" ? "approved" : "refused";
@@ -141,7 +142,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   return {
     mayTake,
 
-    async submit(submission): Promise<Submitted> {
+    async submit(submission, { taking, writes } = {}): Promise<Submitted> {
       const { id, by, source, documents, signer, authentication } = submission;
       if (submission.approval === "auto" && !allowAuto) {
         throw new PermanentError(
@@ -157,11 +158,13 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       }
       const known = (await store.read(id))?.request;
       if (known) return { outcome: "known", request: known };
-      await mayTake();
+      const epoch = taking ?? (await mayTake());
       const prints = printsOf(masterKey, submission);
       const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);
       if (earlier) return { outcome: "duplicate", of: earlier };
 
+      if (!gate.isOpen() || gate.epoch() !== epoch) throw notCompared();
+      writes?.();
       const { method } = authentication;
       const external = authentication.method === "external" ? authentication : undefined;
       await vault.keep(id, { signer, ...(external && { unlock: external.value }) });
@@ -201,14 +204,14 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
     approve: (id, by) => decide(id, "approve", by),
     async refuse(id, reason, by) {
-      await redisIsWhole();
+      await opened();
       const request = await store.get(id);
       if (request.stage === "approve" && !request.facts["decision"]) await vault.keepNote(id, "reason", reason);
       return await decide(id, "refuse", by);
     },
 
     async giveCode(id, secret, by) {
-      await redisIsWhole();
+      await opened();
       const open = (request: SignRequest) =>
         request.stage === "sign" && request.phase === "waiting" && request.waiting?.for !== "a new OTP";
       const noted = await store
@@ -230,7 +233,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async resendCode(id, by) {
-      await redisIsWhole();
+      await opened();
       const request = await store.change(id, (fresh): Change => {
         const otp = fresh.facts["otp"] as { sentMs: number; count: number } | undefined;
         const isForCode = fresh.phase === "waiting" && FOR_A_CODE.includes(fresh.waiting?.for) && !fresh.intent;
@@ -265,7 +268,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async cancel(id, by) {
-      await redisIsWhole();
+      await opened();
       const request = await store.change(id, (fresh): Change => {
         if (isEnd(fresh.phase) || fresh.ending) throw notNow(fresh, "cancelled");
         if (fresh.facts["signedMs"] !== undefined || fresh.facts["signAccepted"] || fresh.intent?.effect === "sign") {
@@ -289,7 +292,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async retry(id, by) {
-      await redisIsWhole();
+      await opened();
       await refuseSecondTry(await store.get(id));
       const request = await store.change(id, (fresh): Change => {
         if (fresh.phase !== "failed" && fresh.phase !== "expired") throw notNow(fresh, "retried");
@@ -375,4 +378,11 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     const from = Math.max(order.indexOf(stage), 0);
     return Object.fromEntries(order.slice(from).flatMap((name) => (facts[name] ?? []).map((fact) => [fact, null])));
   }
+}
+
+function notCompared(): RetryableError {
+  return new RetryableError("Redis was away and is being compared with the journal; try again in a few seconds", {
+    code: "redis-away",
+    retryAfterMs: GATE_AGAIN_MS,
+  });
 }

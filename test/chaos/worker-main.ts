@@ -1,4 +1,5 @@
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import { createApp, type Doubles } from "../../src/app.ts";
 import { readSettings } from "../../src/config.ts";
 import { readKeys } from "../../src/keys.ts";
@@ -111,4 +112,5 @@ if (start.parts.includes("keeping")) app.startKeeping();
 if (start.parts.includes("workers")) app.startWorkers();
 if (start.parts.includes("api")) await app.startApi();
 if (start.parts.includes("inbox")) await app.startInbox();
+flushCompileCache(); // it will hardly come to an orderly end, where Node does that by itself
 tell({ kind: "ready" });

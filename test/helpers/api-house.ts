@@ -63,6 +63,7 @@ export function fakePipeline() {
   const pipeline: Pipeline = {
     async mayTake() {
       called("mayTake");
+      return 0;
     },
     async standstills() {
       called("standstills");
@@ -72,7 +73,9 @@ export function fakePipeline() {
       called("resume");
       return standstills.splice(0);
     },
-    async submit(submission) {
+    async submit(submission, { writes } = {}) {
+      called("refuse to submit", submission.id);
+      writes?.();
       called("submit", submission.id);
       submissions.push(submission);
       const known = records.get(submission.id);

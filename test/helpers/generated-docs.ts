@@ -25,8 +25,8 @@ function configuration(): string {
 ${NOTE}
 
 Settings come from the environment, then from a file \`.env\` in the working directory. Any of them can be given as
-\`NAME_FILE\`, the path of a file that holds the value: the right way for secrets. A setting that cannot be used stops
-the start with a sentence that names it. Times are in milliseconds, sizes in bytes.
+\`NAME_FILE\`, the path of a file that holds the value: the right way for secrets. One of the
+two, not both. A setting that cannot be used stops the start with a sentence that names it, and what it must be. Times are in milliseconds, sizes in bytes.
 
 \`API_KEYS\`, \`WEBHOOK_SECRET\` and \`MASTER_KEY\` are made at the first start when they are not given, and kept in
 \`DATA_DIR/keys\`, readable by the owner alone; the start message says where. Keep a copy of the master key: without it

@@ -62,6 +62,8 @@ interface Parts {
   now: () => number;
 }
 
+const OPEN = { trouble: () => undefined, epoch: () => 0, isOpen: () => true, whenOpen: () => Promise.resolve(true) };
+
 /** The queues without a provider: real Redis, stages made up by the test. Cleaned up with the test that asked. */
 export async function startToy(
   stages: AnyStage<object>[],
@@ -71,15 +73,15 @@ export async function startToy(
     tools = () => ({}),
     wrap = (redis) => redis,
     heldMs = () => Promise.resolve(0),
-    door = { trouble: () => undefined, whenOpen: () => Promise.resolve(true) },
+    gate,
     ...more
   }: Partial<Pick<WorkerDeps<object>, "now" | "lockMs" | "heldMs" | "deafMs" | "giveUp" | "crashPoint">> & {
     /** What the stages may reach for. */
     tools?: (inside: Inside) => object;
+    /** The gate before what the outside does; open, when left out. */
+    gate?: Partial<PipelineParts["gate"]>;
     /** Puts something in front of the connection that the pipeline and `work` use. */
     wrap?: (redis: Redis) => Redis;
-    /** The gate as the outside meets it. */
-    door?: PipelineParts["gate"];
   } = {},
 ) {
   const connect = () => new Redis(inject("redisUrl"), { maxRetriesPerRequest: null });
@@ -93,7 +95,7 @@ export async function startToy(
   const { redis, store, queues } = inside;
   const pipeline = createPipeline({
     ...inside,
-    gate: door,
+    gate: { ...OPEN, ...gate },
     lanes: createLanes({ redis, keys, now }),
     full: () => Promise.resolve(undefined),
     masterKey,

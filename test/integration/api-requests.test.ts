@@ -154,14 +154,34 @@ test("a list is paged by cursor and filtered by state and reference", async () =
 });
 
 test.each([
-  ["limit=0", "query.limit"],
-  ["limit=201", "query.limit"],
-  ["limit=many", "query.limit"],
-  ["state=sleeping", "query.state"],
-])("a list with %s is refused with the field named", async (query, field) => {
+  ["limit=0", "query.limit", "must be a number from 1 to 200"],
+  ["limit=201", "query.limit", "must be a number from 1 to 200"],
+  ["limit=many", "query.limit", "must be a number from 1 to 200"],
+  ["limit=1.5", "query.limit", "must be a number from 1 to 200"],
+  [
+    "state=sleeping",
+    "query.state",
+    "must be one of queued, running, waiting, retrying, done, refused, cancelled, expired, failed",
+  ],
+  ["reference=a&reference=b", "query.reference", "must be a single text"],
+])("a list with %s is refused with the field named, and what it must be", async (query, field, message) => {
   const house = await startApiHouse();
   const answer = await ask(house, `/v1/requests?${query}`);
-  expect(answer.json()).toMatchObject({ status: 400, code: "invalid-request", errors: [{ field }] });
+  expect(answer.json()).toMatchObject({ status: 400, code: "invalid-request", errors: [{ field, message }] });
+});
+
+test.each([
+  [undefined, "body", "must be a JSON object"],
+  [[], "body", "must be a JSON object"],
+  [{ secret: 52174 }, "body.secret", "must be a string, because a code may begin with 0"],
+  [{ secret: "1".repeat(65) }, "body.secret", "must not be longer than 64 characters"],
+  [{ secret: "1", code: "2" }, "body.code", "is not a key that is known here"],
+])("a code given as %j is refused with the field named, and what it must be", async (payload, field, message) => {
+  const house = await startApiHouse();
+  const request = record();
+  house.records.set(request.id, request);
+  const answer = await act(house, `/v1/requests/${request.id}/code`, payload);
+  expect(answer.json()).toMatchObject({ status: 400, code: "invalid-request", errors: [{ field, message }] });
 });
 
 test("the history is told with times and who caused what", async () => {

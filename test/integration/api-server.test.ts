@@ -352,3 +352,12 @@ test("a stop lets go of the port and of what was waiting", async () => {
   await house.app.close();
   await expect(fetch(`${address}/health/live`)).rejects.toThrow();
 });
+
+test("an address that cannot be read is refused like everything else; the bare one leads to the manual", async () => {
+  const house = await startApiHouse();
+  const answer = await house.app.inject({ url: "/v1/requests/%zz", headers: AUTHORIZED });
+  expect(answer.headers["content-type"]).toContain("application/problem+json");
+  expect(answer.json()).toMatchObject({ status: 400, code: "invalid-request", type: "/docs#problem-invalid-request" });
+  const bare = await house.app.inject({ url: "/" });
+  expect([bare.statusCode, bare.headers.location]).toEqual([302, "/docs"]);
+});

@@ -2,6 +2,7 @@ import { request as httpRequest } from "node:http";
 import { connect } from "node:net";
 import { Readable } from "node:stream";
 import { expect, test } from "vitest";
+import { RetryableError } from "../../src/core/errors.ts";
 import {
   AUTHORIZED,
   filePart,
@@ -312,11 +313,28 @@ test("documents stay while nobody knows whether their request was written", asyn
   expect(await house.stored()).toHaveLength(1);
 });
 
+test("documents stay although the request is not there: Redis may have forgotten what the journal knows", async () => {
+  const house = await startApiHouse();
+  house.failures.set("submit", new Error("Connection is closed."));
+  expect((await submit(house.app, [manifestPart(), filePart()])).statusCode).toBe(503);
+  expect(await house.stored()).toHaveLength(1);
+});
+
+test("documents go when the request was refused before anything was written", async () => {
+  const house = await startApiHouse();
+  const compared = new RetryableError("Redis is being compared", { code: "redis-away", retryAfterMs: 2_000 });
+  house.failures.set("refuse to submit", compared);
+  const answer = await submit(house.app, [manifestPart(), filePart()]);
+  expect(answer.json()).toMatchObject({ status: 503, code: "redis-away" });
+  expect(answer.headers["retry-after"]).toBe("2");
+  expect(await house.stored()).toEqual([]);
+});
+
 test("a request that was written is accepted although its submission failed afterwards", async () => {
   const house = await startApiHouse();
   const { submit: really } = house.pipeline;
-  house.pipeline.submit = async (submission) => {
-    await really(submission);
+  house.pipeline.submit = async (submission, options) => {
+    await really(submission, options);
     throw new Error("Connection is closed.");
   };
   const answer = await submit(house.app, [manifestPart(), filePart()]);

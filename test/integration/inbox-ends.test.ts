@@ -1,4 +1,4 @@
-import { rename, rm, stat } from "node:fs/promises";
+import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { makePdf, MANIFEST, startInboxHouse } from "./inbox-house.ts";
 
@@ -50,6 +50,21 @@ test("a folder that is done is archived under its documents' own names", async (
   house.pipeline.move(id, { phase: "done" });
   await house.pass();
   expect(await house.tree("archive")).toEqual([`${id}/a.pdf`, `${id}/b.pdf`]);
+  expect(await house.tree(".work")).toEqual([]);
+});
+
+test("what else lay in a folder that is done is archived with it, and not removed", async () => {
+  const house = startInboxHouse();
+  const hidden = { ".hidden.pdf": makePdf("h"), "~$a.docx": "mine", "Thumbs.db": "x" };
+  await house.drop({ f: { "a.pdf": makePdf("a"), "request.json": MANIFEST, _READY: "", ...hidden } });
+  await mkdir(house.at("inbox", "f", ".versions"));
+  await writeFile(house.at("inbox", "f", ".versions", "1"), "old");
+  await house.pass(30_000, 4);
+  const { id } = house.only();
+  house.pipeline.move(id, { phase: "done" });
+  await house.pass();
+  const names = [".hidden.pdf", ".versions/1", "Thumbs.db", "a.pdf", "~$a.docx"];
+  expect(await house.tree("archive")).toEqual(names.map((name) => `${id}/${name}`));
   expect(await house.tree(".work")).toEqual([]);
 });
 
@@ -110,6 +125,24 @@ test("a failed folder comes back whole and keeps its originals", async () => {
   await house.pass();
   expect(await house.tree("failed")).toEqual([]);
   expect(await house.tree("archive")).toEqual([`${id}/a.pdf`, `${id}/b.pdf`]);
+});
+
+test("a failed folder comes back with what else lay in it, hidden folders too, and nothing of it goes with a new attempt", async () => {
+  const house = startInboxHouse();
+  await house.drop({ f: { "a.pdf": makePdf("a"), "request.json": MANIFEST, ".hidden.pdf": "mine" } });
+  await mkdir(house.at("inbox", "f", ".versions"));
+  await writeFile(house.at("inbox", "f", ".versions", "1"), "old");
+  await house.pass(30_000, 4);
+  const { id } = house.only();
+  house.pipeline.move(id, { phase: "failed", failure });
+  await house.pass();
+  const back = ["f.error.json", "f.error.txt", "f/.hidden.pdf", "f/.versions/1", "f/a.pdf", "f/request.json"];
+  expect(await house.tree("failed")).toEqual(back);
+  house.pipeline.move(id, { phase: "done" });
+  await house.pass();
+  expect([...(await house.tree("failed")), ...(await house.tree("archive"))]).toEqual(
+    expect.arrayContaining(["f/.versions/1", `${id}/.hidden.pdf`, `${id}/a.pdf`]),
+  );
 });
 
 test.each(["refused", "cancelled"] as const)("a %s request gives everything back", async (phase) => {

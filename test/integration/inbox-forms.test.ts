@@ -47,6 +47,14 @@ test("a PDF for which nobody is named comes back with a sentence that says what 
   expect(await house.status("x.pdf")).toMatchObject({ state: "failed", now_at: "failed/x.pdf" });
 });
 
+test("a PDF whose name leaves no room for that of a sidecar is not told to get one under it", async () => {
+  const house = startInboxHouse();
+  const name = `${"x".repeat(250)}.pdf`;
+  await house.take({ [name]: makePdf("alone") });
+  const note = (await house.tree("failed")).find((one) => one.endsWith(".error.txt")) ?? "";
+  expect(await house.read("failed", note)).toMatch(/its name is too long .*make it shorter and put that file there/);
+});
+
 test("defaults.json says who signs a PDF without a sidecar, and stays", async () => {
   const house = startInboxHouse();
   await house.take({ "defaults.json": MANIFEST, "x.pdf": makePdf("a"), "y.PDF": makePdf("b") });
@@ -88,6 +96,15 @@ test("a folder that says _READY is taken after the short wait", async () => {
   await house.drop({ f: { "a.pdf": makePdf("a"), "request.json": MANIFEST, _READY: "" } });
   await house.pass(1_000, 1);
   expect(house.only().documents).toHaveLength(1);
+});
+
+test("a folder with two things the matter is told both, so that nobody has to come twice", async () => {
+  const house = startInboxHouse();
+  await house.drop({ f: { "a.pdf": makePdf("a"), "a.pdf.json": MANIFEST } });
+  await house.pass(1_000, 60);
+  expect(await house.read("failed", "f.error.txt")).toMatch(
+    /take "a.pdf.json" out of it\. Besides, it is not known who signs: put a request.json into the folder/,
+  );
 });
 
 test.each([
@@ -225,6 +242,15 @@ test("a folder that is still put together is told what it lacks, and taken when 
   await house.put("inbox/f", { "b.pdf": makePdf("b") });
   await house.pass(30_000, 4);
   expect(await house.status("f")).toMatchObject({ request_id: house.only().id });
+});
+
+test("a folder with a file that is never finished comes back whole, and is not signed without it", async () => {
+  const house = startInboxHouse({ config: { settleMaxMs: 600_000 } });
+  await house.drop({ f: { "a.pdf": makePdf("a"), "b.pdf.part": "half", "request.json": MANIFEST } });
+  await house.pass(60_000, 14);
+  expect(house.pipeline.submissions).toEqual([]);
+  expect(await house.read("failed", "f.error.txt")).toMatch(/still being written .*finish it or take it out/);
+  expect(await house.read("failed", "f", "b.pdf.part")).toBe("half");
 });
 
 test("a folder with an incomplete PDF comes back once nothing came for a good while", async () => {

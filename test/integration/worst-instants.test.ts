@@ -157,10 +157,10 @@ describe("while Redis is being compared with the journal", () => {
   test("nothing is taken in, and nothing decided over what may be long past", async () => {
     let isOpen = false;
     const toy = await startToy([stage("one", nothing), stage("last", nothing)], {
-      door: { trouble: () => undefined, whenOpen: () => Promise.resolve(isOpen) },
+      gate: { isOpen: () => isOpen, whenOpen: () => Promise.resolve(isOpen) },
     });
     const id = newId();
-    const later = { code: "redis-unavailable", kind: "retryable" };
+    const later = { code: "redis-away", kind: "retryable" };
     const { pipeline } = toy;
     await expect(pipeline.mayTake()).rejects.toMatchObject(later);
     await expect(pipeline.submit(submission(id))).rejects.toMatchObject(later);

@@ -45,6 +45,25 @@ test("what the API refuses is told in its own sentence, with the fields, and end
   expect(err).toBe("signpipe: The manifest cannot be used. signer.email must be an e-mail address.\n");
 });
 
+test("a field that the sentence tells already is not told again", async () => {
+  answer = () =>
+    problem(422, "invalid-manifest", "The manifest cannot be used: signer.email is missing.", [
+      { field: "manifest.signer.email", message: "is missing" },
+      { field: "manifest.signer.mobile_phone_number", message: "is missing" },
+    ]);
+  const { err } = await runCommand(["retry", ID], { env });
+  expect(err).toBe(
+    "signpipe: The manifest cannot be used: signer.email is missing. manifest.signer.mobile_phone_number is missing.\n",
+  );
+  answer = () =>
+    problem(422, "unusable-pdf", 'Document 1 ("a.pdf") cannot be signed: It is cut off.', [
+      { field: "file[1]", message: "It is cut off." },
+    ]);
+  expect((await runCommand(["retry", ID], { env })).err).toBe(
+    'signpipe: Document 1 ("a.pdf") cannot be signed: It is cut off.\n',
+  );
+});
+
 test("what stands still is told before the list, and resume lets it go on", async () => {
   const standing = {
     lane: "rao",

@@ -152,7 +152,7 @@ describe("who is under way is told without reading what is old:", () => {
       }),
       { numRuns: 25 },
     );
-  });
+  }, 60_000);
 });
 
 describe("although it is not read, it is noticed that", () => {

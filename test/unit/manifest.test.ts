@@ -115,6 +115,18 @@ describe("one clear sentence for each field", () => {
       "signature.appearance.timezone",
       "must be the name of a time zone, like Europe/Madrid",
     ],
+    [
+      "an offset for a time zone",
+      placed({ position: "1,2,3,4", timezone: "+02:00" }),
+      "signature.appearance.timezone",
+      "must be the name of a time zone, like Europe/Madrid",
+    ],
+    [
+      "a time zone in small letters",
+      placed({ position: "1,2,3,4", timezone: "europe/madrid" }),
+      "signature.appearance.timezone",
+      "must be the name of a time zone, like Europe/Madrid",
+    ],
     ["a list", [], "manifest", "must be an object in braces"],
     ["nothing", "", "manifest", "must not be empty"],
     ["half a text", '{"signer":', "manifest", "must be JSON; look for a missing quote, comma or brace"],
@@ -147,6 +159,24 @@ describe("one clear sentence for each field", () => {
       { field: "manifest", message: "must not be larger than 64 KiB" },
     ]);
   });
+});
+
+test("what is wrong with a field is told once; time zones have the names they are known by", () => {
+  expect(problemsOf(placed({ position: "10, 20", timezone: "+02:00" }))).toHaveLength(2);
+  for (const timezone of ["Europe/Madrid", "UTC", "Asia/Calcutta", "Etc/GMT+3"]) {
+    expect(problemsOf(placed({ position: "1,2,3,4", timezone })), timezone).toEqual([]);
+  }
+});
+
+test("the published schema refuses what the program refuses by its form", () => {
+  const { position, timezone } = (
+    manifestJsonSchema() as {
+      properties: { signature: { properties: { appearance: { properties: Record<string, { pattern?: string }> } } } };
+    }
+  ).properties.signature.properties.appearance.properties;
+  expect("10, 20, 110, 60").toMatch(new RegExp(position?.pattern ?? "$^"));
+  expect("10, 20").not.toMatch(new RegExp(position?.pattern ?? ""));
+  expect("+02:00").not.toMatch(new RegExp(timezone?.pattern ?? ""));
 });
 
 test("the same key in two objects is not a repetition", () => {

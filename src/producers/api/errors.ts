@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { hasZodFastifySchemaValidationErrors } from "fastify-type-provider-zod";
+import { toDisplayName } from "./names.ts";
 import type { Server } from "./ports.ts";
 import { ApiError, toRefusal } from "./problem.ts";
 
@@ -57,11 +58,30 @@ export async function sendProblem(
 function toFieldErrors(thrown: unknown): unknown {
   if (!hasZodFastifySchemaValidationErrors(thrown)) return thrown;
   const where = thrown.validationContext === "querystring" ? "query" : (thrown.validationContext ?? "body");
-  const errors = thrown.validation.slice(0, 20).map(({ instancePath, message = "is not valid" }) => {
-    return { field: [where, ...instancePath.split("/").filter(Boolean)].join("."), message };
+  const errors = thrown.validation.slice(0, 20).flatMap(({ keyword, instancePath, message, params }) => {
+    const path = [where, ...instancePath.split("/").filter(Boolean)];
+    const told = toMessage(keyword, message, params);
+    const keys = keyword === "unrecognized_keys" ? (params["keys"] as string[]) : undefined;
+    // A key that is not known is somebody's text: it is shown short, and without what a person could not see.
+    if (keys)
+      return keys.map((key) => ({ field: [...path, toDisplayName(key, "?").slice(0, 60)].join("."), message: told }));
+    return [{ field: path.join("."), message: told }];
   });
   const [first] = errors;
   return new ApiError("invalid-request", `${first?.field ?? where}: ${first?.message ?? "is not valid"}.`, errors);
+}
+
+const KINDS: Record<string, string> = { object: "a JSON object", string: "a single text" };
+
+/** The schemas have words of their own for what they ask; these are for what is asked everywhere. */
+function toMessage(keyword: string, message = "is not valid", params: Record<string, unknown>): string {
+  if (keyword === "unrecognized_keys") return "is not a key that is known here";
+  if (keyword === "too_big" && params["origin"] === "string") {
+    return `must not be longer than ${String(params["maximum"])} characters`;
+  }
+  if (keyword !== "invalid_type" || !message.startsWith("Invalid input")) return message;
+  const kind = String(params["expected"]);
+  return `must be ${KINDS[kind] ?? `a ${kind}`}`;
 }
 
 function toPattern(url: string): RegExp {

@@ -52,6 +52,9 @@ export function addPages(app: Server, { stages }: Pick<ApiParts, "stages">): voi
     },
   );
 
+  // Who types the address that the start prints wants to see something.
+  app.get("/", { schema: { hide: true } }, async (_request, reply) => await reply.redirect("/docs"));
+
   app.get("/docs/style.css", { schema: { hide: true } }, async (_request, reply) => {
     return await reply.header("cache-control", "public, max-age=3600").type("text/css; charset=utf-8").send(style);
   });

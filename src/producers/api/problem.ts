@@ -6,7 +6,7 @@ import { toDiskFailure } from "../../files/durable.ts";
 /** What each code means over HTTP. The one table: the error handler, the OpenAPI document and /docs are read from it. */
 export const PROBLEMS = {
   "invalid-request": { status: 400, title: "A field is missing or has the wrong form" },
-  "invalid-json": { status: 400, title: "The body is not JSON" },
+  "invalid-json": { status: 400, title: "The body is not a JSON object" },
   "bad-state": { status: 400, title: "There is no such state" },
   "bad-cursor": { status: 400, title: "The cursor is not one that a list returned" },
   "invalid-multipart": { status: 400, title: "The multipart body is broken, or was cut off" },
@@ -23,7 +23,7 @@ export const PROBLEMS = {
   "no-such-document": { status: 404, title: "The request has no document with this number" },
   "method-not-allowed": { status: 405, title: "The address does not take this method" },
   "not-possible-now": { status: 409, title: "The request is not where this is possible" },
-  "already-decided": { status: 409, title: "Somebody decided otherwise before" },
+  "already-decided": { status: 409, title: "It was decided before" },
   "too-late": { status: 409, title: "The signature may have been made" },
   contended: { status: 409, title: "Others are changing the request", retryAfterSeconds: 1 },
   "otp-too-many": { status: 409, title: "No more codes can be sent for this request" },

@@ -18,15 +18,16 @@ export function toId(text: string): RequestId {
 }
 
 const PAGE = 50;
+const LIMIT_HINT = "must be a number from 1 to 200";
 
 const ListQuery = z.object({
   state: z
-    .union([State, z.literal("")])
+    .union([State, z.literal("")], `must be one of ${State.options.join(", ")}`)
     .optional()
     .describe("Only requests in this state."),
   reference: z.string().max(200).optional().describe("Only requests with exactly this caller's id."),
   limit: z
-    .union([z.coerce.number("must be a number from 1 to 200").int().min(1).max(200), z.literal("")])
+    .union([z.coerce.number().int().min(1, LIMIT_HINT).max(200, LIMIT_HINT), z.literal("")], LIMIT_HINT)
     .default(PAGE)
     .describe("Most items of a page, 1 to 200."),
   cursor: z.string().max(500).optional().describe("next_cursor of the page before."),

@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { readBearer } from "./api-keys.ts";
 import { addBoard } from "./board.ts";
 import { addDownloads } from "./downloads.ts";
-import { addErrors } from "./errors.ts";
+import { addErrors, sendProblem } from "./errors.ts";
 import { addHealth, addMetrics } from "./health.ts";
 import { createHints } from "./hints.ts";
 import { addLanes } from "./lanes.ts";
@@ -44,6 +44,8 @@ export function createApi(parts: ApiParts): FastifyInstance {
     http: { headersTimeout: 15_000 },
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 512 },
+    // What the router itself refuses comes by no handler and no hook.
+    frameworkErrors: (error, request, reply) => void sendProblem(request, reply, error),
   });
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);

@@ -2,6 +2,7 @@ import multipart from "@fastify/multipart";
 import type { FastifyRequest } from "fastify";
 import { randomBytes } from "node:crypto";
 import { type RequestId, toRequestId } from "../../core/request.ts";
+import type { Taking } from "../../queues/pipeline-types.ts";
 import { type Bound, CLAIM_MS, type Claim } from "./idempotency-types.ts";
 import type { ApiParts, Limits, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
@@ -67,8 +68,9 @@ export function addSubmit(app: Server, parts: Parts): void {
             'Send multipart/form-data with one part "manifest" and one to ten parts "file".',
           );
         }
-        await parts.pipeline.mayTake(); // before an upload is read for nothing
-        const { accepted, replayed } = await submit(request, parts);
+        // Before the key is looked up, which Redis may have forgotten, and before an upload is read for nothing.
+        const taking = await parts.pipeline.mayTake();
+        const { accepted, replayed } = await submit(request, { ...parts, taking });
         if (replayed) void reply.header("idempotency-replayed", "true");
         return await reply.code(202).header("location", accepted.links.self).send(accepted);
       },
@@ -76,12 +78,14 @@ export function addSubmit(app: Server, parts: Parts): void {
   });
 }
 
+type Taken = Parts & { taking: Taking };
+
 interface Outcome {
   accepted: Accepted;
   replayed: boolean;
 }
 
-async function submit(request: FastifyRequest, parts: Parts): Promise<Outcome> {
+async function submit(request: FastifyRequest, parts: Taken): Promise<Outcome> {
   const name = nameOf(request);
   const begun = name === undefined ? undefined : await parts.idempotency.begin(name);
   if (begun?.state === "busy") {
@@ -109,10 +113,10 @@ async function submit(request: FastifyRequest, parts: Parts): Promise<Outcome> {
   }
 }
 
-/** Stores the upload and submits it as `id`. Nothing stays behind when it is not accepted. */
+/** Stores the upload and submits it as `id`. Nothing stays behind when it is known not to be accepted. */
 async function accept(
   request: FastifyRequest,
-  parts: Parts,
+  parts: Taken,
   id: RequestId,
   key?: { name: string; claim: Claim; earlier: Bound | undefined },
 ): Promise<Outcome> {
@@ -132,17 +136,21 @@ async function accept(
     await discard();
     throw error;
   }
+  let mayBeWritten = false;
   try {
     const by = `api:${request.keyName}`;
     const { manifest, bodyHash } = upload;
     const idempotency = key && { name: key.name, bodyHash };
-    await pipeline.submit({ ...manifest, id, source: "api", documents: upload.documents, by, idempotency });
+    const submission = { ...manifest, id, source: "api" as const, documents: upload.documents, by, idempotency };
+    await pipeline.submit(submission, { taking: parts.taking, writes: () => (mayBeWritten = true) });
   } catch (error) {
-    // The record may have been written before this failed. Its documents go only when we know that it was not.
-    if (!(await pipeline.find(id))) {
+    if (!mayBeWritten) {
       await discard();
       throw error;
     }
+    // It may have been written before this failed, and Redis may have forgotten it since, which the journal brings back:
+    // that it is not there is no reason to drop its documents. Whoever tidies finds what nobody has accepted.
+    if (!(await pipeline.find(id))) throw error;
     request.log.warn({ requestId: id, err: error }, "request accepted although its submission did not finish");
   }
   await documents

@@ -1,6 +1,7 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { syncFolder } from "../../files/durable.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
+import { errnoOf } from "./look.ts";
 import { type RawName, toPath, withCounter, withEnding } from "./names.ts";
 import type { Notes } from "./notes.ts";
 import { copyTo, find, moveTo, type Path, type Placed, shareTo } from "./place.ts";
@@ -71,7 +72,7 @@ export function createSetAside({
       await mkdir(target, { recursive: true });
       for (const { raw, as } of claim.parts) await shareTo(claims.at(claim.id, as), within(target, raw));
       for (const name of await readdir(folder, { encoding: "latin1" }).catch(() => [])) {
-        await copyTo(toPath(folder, name), within(target, name)).catch(() => "missing");
+        await giveCopy(toPath(folder, name), within(target, name));
       }
       return "placed";
     }
@@ -84,6 +85,17 @@ export function createSetAside({
   }
 
   return setAside;
+}
+
+/** Gives back a copy of a file, and what cannot be copied itself: folders, and what may not be read. */
+async function giveCopy(from: Path, to: Path): Promise<void> {
+  try {
+    if ((await find(from))?.isFile()) await copyTo(from, to);
+    else await moveTo(from, to);
+  } catch (error) {
+    if (errnoOf(error) !== "EACCES" && errnoOf(error) !== "EPERM") throw error;
+    await moveTo(from, to);
+  }
 }
 
 /** The name of the sidecar of a file that was set aside as `raw`. */

@@ -5,6 +5,7 @@ import { hashFile } from "../../files/content.ts";
 import { syncFolder } from "../../files/durable.ts";
 import { sidecarOf, type SetAside, within } from "./aside.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
+import { READY, REQUEST } from "./ignore.ts";
 import { errnoOf } from "./look.ts";
 import { toPath, withCounter } from "./names.ts";
 import type { Notes } from "./notes.ts";
@@ -52,7 +53,18 @@ export function createEnds({
     await syncFolder(folders.archive);
     if (claim.aside) await takeBack(claim, claim.aside.raw, kept);
     else await forgetFailure(claim);
+    if (claim.form === "folder") await archiveRest(claim, folder);
     claims.finish(claim);
+  }
+
+  /** What else lay in a folder, such as hidden files, was nobody's business; it is still whose it was. */
+  async function archiveRest(claim: Claim, to: string): Promise<void> {
+    const from = claims.at(claim.id, PLACES.folder);
+    const rest = (await namesIn(from)).filter((name) => name !== REQUEST && name !== READY);
+    for (const name of rest) {
+      for (let n = 1; (await moveTo(toPath(from, name), toPath(to, withCounter(name, n)))) === "taken"; n++);
+    }
+    if (rest.length > 0) await syncFolder(to);
   }
 
   /** Removes the copies that an attempt before had given back, where they are still what was signed. */

@@ -81,9 +81,9 @@ export function createIntake({
     const folder = claims.at(claim.id, PLACES.folder);
     if (claim.parts.length === 0) {
       const look = lookAtFolder(folder);
-      const { pdfs = [], strangers = [] } = look ?? {};
-      const reason = wrongFolder(pdfs, strangers, MOST_DOCUMENTS);
-      if (reason) throw new Unusable(reason);
+      const { pdfs = [], strangers = [], isUnfinished = false } = look ?? {};
+      const reason = wrongFolder({ pdfs, strangers, isUnfinished }, MOST_DOCUMENTS);
+      if (reason) throw withOther(claim, new Unusable(reason));
       claim.parts = pdfs.sort(byName).map((raw, i) => ({ raw, as: `${i + 1}.pdf` }));
       await claims.save(claim);
     }
@@ -105,18 +105,17 @@ export function createIntake({
       }
       return found;
     } catch (error) {
-      if (!(error instanceof Unusable)) throw error;
-      const other = faultOf(() => readRequest(claim));
-      throw other ? new Unusable(both(error.reason, other)) : error;
+      throw error instanceof Unusable ? withOther(claim, error) : error;
     }
   }
 
-  function faultOf(act: () => unknown): Reason | undefined {
+  /** The same, with what is wrong with the request besides. */
+  function withOther(claim: Claim, unusable: Unusable): Unusable {
     try {
-      act();
-      return undefined;
+      readRequest(claim);
+      return unusable;
     } catch (error) {
-      if (error instanceof Unusable) return error.reason;
+      if (error instanceof Unusable) return new Unusable(both(unusable.reason, error.reason));
       throw error;
     }
   }

@@ -29,6 +29,11 @@ export function fromText(text: string): RawName {
   return isAscii(text) ? text : Buffer.from(text, "utf8").toString("latin1");
 }
 
+/** Whether a file can have this name at all. */
+export function isPossible(raw: RawName): boolean {
+  return raw.length <= LONGEST_BYTES;
+}
+
 /** The `n`th name to try for `raw` when others are taken: "x.pdf", "x (2).pdf". Never longer than a name can be. */
 export function withCounter(raw: RawName, n: number): RawName {
   if (n < 2) return raw;

@@ -1,7 +1,7 @@
 import type { Failure } from "../../core/errors.ts";
 import type { ManifestProblem } from "../manifest.ts";
 import { DEFAULTS, REQUEST } from "./ignore.ts";
-import { type RawName, toPdfName, toVisible } from "./names.ts";
+import { isPossible, type RawName, toPdfName, toVisible } from "./names.ts";
 
 /** Why a file cannot be used: a code, and one sentence that says what to do. */
 export interface Reason {
@@ -11,6 +11,7 @@ export interface Reason {
 
 const AGAIN = "then drop it into the inbox again";
 const MOST_NAMED = 5;
+const STILL_WRITTEN = "A file in the folder has a name that says it is still being written (.part, .tmp, …)";
 
 /** What to do about a document that cannot be signed, by the code with which it was refused. */
 const REMEDIES: Record<string, string> = {
@@ -43,11 +44,14 @@ export function requestSpecial(): Reason {
 
 /** Nobody said who signs. */
 export function noRequest(raw: RawName, form: "file" | "folder"): Reason {
-  const message =
-    form === "file"
-      ? `It is not known who signs: put ${quote(`${raw}.json`)} beside it, or a ${DEFAULTS} into the inbox, ${AGAIN}.`
-      : `It is not known who signs: put a ${REQUEST} into the folder, ${AGAIN}.`;
-  return { code: "request-missing", message };
+  const told = (todo: string) => ({
+    code: "request-missing",
+    message: `It is not known who signs: ${todo}, ${AGAIN}.`,
+  });
+  if (form === "folder") return told(`put a ${REQUEST} into the folder`);
+  const sidecar = `${raw}.json`;
+  if (isPossible(sidecar)) return told(`put ${quote(sidecar)} beside it, or a ${DEFAULTS} into the inbox`);
+  return told(`its name is too long for a .json file beside it; make it shorter and put that file there`);
 }
 
 export function sidecarGone(raw: RawName): Reason {
@@ -85,7 +89,7 @@ export function unfinished(isUnfinished: boolean, untilMs: number): Reason {
   return isUnfinished
     ? {
         code: "pdf-incomplete",
-        message: `A file in the folder has a name that says it is still being written (.part, .tmp, …). ${waitsUntil(untilMs)}`,
+        message: `${STILL_WRITTEN}. ${waitsUntil(untilMs)}`,
       }
     : { code: "no-documents", message: `The folder has no PDF yet. ${waitsUntil(untilMs)}` };
 }
@@ -103,7 +107,10 @@ export function busy(errno: string): Reason {
   return { code: "file-busy", message };
 }
 
-export function wrongFolder(pdfs: readonly RawName[], strangers: readonly RawName[], most: number): Reason | undefined {
+export function wrongFolder(
+  { pdfs, strangers, isUnfinished }: { pdfs: readonly RawName[]; strangers: readonly RawName[]; isUnfinished: boolean },
+  most: number,
+): Reason | undefined {
   if (strangers.length > 0) {
     const named = strangers.slice(0, MOST_NAMED).map(quote).join(", ");
     const more = strangers.length > MOST_NAMED ? ` and ${strangers.length - MOST_NAMED} more` : "";
@@ -111,6 +118,11 @@ export function wrongFolder(pdfs: readonly RawName[], strangers: readonly RawNam
       code: "folder-with-other-files",
       message: `A folder takes PDFs and ${REQUEST} only; take ${named}${more} out of it, ${AGAIN}.`,
     };
+  }
+  if (isUnfinished) {
+    // Signed without it, the request would lack a document that somebody meant to be in it.
+    const message = `${STILL_WRITTEN}; finish it or take it out, ${AGAIN}.`;
+    return { code: "pdf-incomplete", message };
   }
   if (pdfs.length === 0)
     return { code: "no-documents", message: `The folder has no PDF; put 1 to ${most} into it, ${AGAIN}.` };
