@@ -24,6 +24,8 @@ export function createKeys(prefix: string) {
     queues: `${prefix}:queue`,
     /** The record: "version|stage|phase|nudgedMs|updatedMs|json"; of one that is done the JSON is packed (packed.ts). */
     request: (id: RequestId) => `${prefix}:request:${id}`,
+    /** A record that could not be read, when a readable one was put in its place. */
+    damaged: (id: RequestId) => `${prefix}:damaged:${id}`,
     /** List of history lines (core/history.ts), until the request is done: then they are with the record. */
     history: (id: RequestId) => `${prefix}:history:${id}`,
     /** Sorted set: every open request by the time at which it is overdue. */

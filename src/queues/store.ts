@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Redis } from "ioredis";
 import type { CrashPoint } from "../core/crash-point.ts";
-import { PermanentError } from "../core/errors.ts";
+import { isFailure, PermanentError } from "../core/errors.ts";
 import { decodeLine, encodeLine, type HistoryLine } from "../core/history.ts";
 import { changed, type Patch, RESTORER } from "../core/journal.ts";
 import { type RequestId, SignRequest } from "../core/request.ts";
@@ -92,19 +92,34 @@ export function createStore({
     id: RequestId,
     [version = "", stage = "", phase = "", nudged = "0", updated = "0", text = "{}"]: string[],
   ): Held {
-    const rest = JSON.parse(unpack(id, text).json) as object;
+    const rest = toObject(unpack(id, text).json);
     const request = { ...rest, stage, phase, updatedMs: Number(updated) } as SignRequest;
     return { request, version, nudgedMs: Number(nudged) };
   }
 
   function toFields(value: string): string[] {
     const fields = /^(\d+)\|([^|]*)\|([^|]*)\|(\d+)\|(\d+)\|(.*)$/s.exec(value);
-    if (!fields) throw new PermanentError("A record in Redis is not readable", { code: "record-damaged" });
+    if (!fields) throw unreadable();
     return fields.slice(1);
   }
 
   function parse(id: RequestId, value: string | null): Held | undefined {
     return value === null ? undefined : toHeld(id, toFields(value));
+  }
+
+  function parseReadable(id: RequestId, value: string | null): Held | undefined {
+    try {
+      return parse(id, value);
+    } catch (error) {
+      if (!isFailure(error, "record-damaged")) throw error;
+      return undefined;
+    }
+  }
+
+  /** Makes room for a record that is put back, where there is one that cannot be read. It is kept beside. */
+  async function setAside(id: RequestId): Promise<void> {
+    const value = await redis.get(keys.request(id));
+    if (value !== null && !parseReadable(id, value)) await redis.rename(keys.request(id), keys.damaged(id));
   }
 
   async function read(id: RequestId): Promise<Held | undefined> {
@@ -319,6 +334,7 @@ export function createStore({
       pastVersion: number,
       lines: HistoryLine[],
     ): Promise<Held> {
+      if (!held) await setAside(whole.id);
       await restoreHistory(whole, lines);
       const change: Change = { event: "note", by: RESTORER, note: "restored from the journal" };
       return await write(held?.request, held?.version ?? "0", whole, change, pastVersion);
@@ -387,21 +403,24 @@ export function createStore({
       await redis.zrem(keys.due, id);
     },
 
-    /** Records of `ids` with what is needed to write them; those that are gone are left out. */
+    /** Records of `ids` with what is needed to write them; those that are gone, or cannot be read, are left out. */
     async readHeld(ids: RequestId[]): Promise<Map<RequestId, Held>> {
       const values = ids.length === 0 ? [] : await redis.mget(ids.map((id) => keys.request(id)));
       const pairs = values.flatMap((value, i): [RequestId, Held][] => {
         const id = ids[i] ?? "";
-        const held = parse(id, value);
+        const held = parseReadable(id, value);
         return held ? [[id, held]] : [];
       });
       return new Map(pairs);
     },
-    /** Records of `ids`, in their order; those that are gone are left out. */
+    /**
+     * Records of `ids`, in their order; those that are gone are left out, and so are those that cannot be read: the
+     * reconciler tells of these, and a comparison with the journal puts them back.
+     */
     async readMany(ids: RequestId[]): Promise<SignRequest[]> {
       if (ids.length === 0) return [];
       const values = await redis.mget(ids.map((id) => keys.request(id)));
-      return values.flatMap((value, i) => parse(ids[i] ?? "", value)?.request ?? []);
+      return values.flatMap((value, i) => parseReadable(ids[i] ?? "", value)?.request ?? []);
     },
 
     /** Up to `limit` ids of a group with their creation times, newest first, from `fromMs` down. */
@@ -416,6 +435,18 @@ export function createStore({
       return found;
     },
   };
+}
+
+function toObject(json: string): object {
+  try {
+    return JSON.parse(json) as object;
+  } catch (error) {
+    throw unreadable(error);
+  }
+}
+
+function unreadable(cause?: unknown): PermanentError {
+  return new PermanentError("A record in Redis is not readable", { code: "record-damaged", cause });
 }
 
 /** Which doors want to hear of a change: the inbox shows every step, a callback tells waits and ends only. */

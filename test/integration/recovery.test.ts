@@ -207,6 +207,25 @@ test("a request whose beginning is not in the journal is told of, and stops nobo
   expect(house.logged()).toMatch(new RegExp(`"requestId":"${one}","code":"journal-incomplete"`));
 });
 
+test.each([
+  ["is no record", () => "what somebody typed"],
+  ["has lost its end", (value: string) => value.slice(0, -20)],
+])("a record that %s is put back from the journal, kept beside, and stops nobody", async (_what, spoil) => {
+  const house = await startHouse({ ...AUTO, work: false });
+  const { app } = house;
+  const [one, other] = [await house.submit(), await house.submit()];
+  const before = await app.pipeline.get(one);
+  const spoilt = spoil((await app.redis.get(app.keys.request(one))) ?? "");
+  await app.redis.set(app.keys.request(one), spoilt);
+  await forget(house, other, 0);
+  expect((await app.pipeline.list({ limit: 10 })).items.map(({ id }) => id)).not.toContain(one);
+  expect(await mend(house)).toBe(2);
+  const { facts, stage, phase } = await app.pipeline.get(one);
+  expect({ facts, stage, phase }).toEqual({ facts: before.facts, stage: before.stage, phase: before.phase });
+  expect(await app.pipeline.find(other)).toBeDefined();
+  expect(await app.redis.get(app.keys.damaged(one))).toBe(spoilt);
+});
+
 /** Hands a document in under an Idempotency-Key. */
 async function handIn({ api, keyRing }: House, key: string, bytes: Uint8Array, manifest: object = { signer: SIGNER }) {
   const form = new FormData();

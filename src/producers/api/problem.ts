@@ -42,6 +42,7 @@ export const PROBLEMS = {
   "record-damaged": { status: 500, title: "Something went wrong on our side" },
   "result-damaged": { status: 500, title: "A stored file is not what was stored" },
   "redis-unavailable": { status: 503, title: "The queue is away", retryAfterSeconds: 5 },
+  "redis-away": { status: 503, title: "The queue was away and is being looked through", retryAfterSeconds: 2 },
   "redis-full": { status: 503, title: "The queue has no room for more", retryAfterSeconds: 30 },
   "too-busy": { status: 503, title: "Too much arrives at once", retryAfterSeconds: 5 },
   "disk-read-only": { status: 503, title: "The disk takes no documents", retryAfterSeconds: 60 },
