@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, link, mkdir, open, rename, unlink, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { Writable } from "node:stream";
+import { Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { FileBoundary } from "../core/crash-point.ts";
 import type { WaitName } from "../core/ages.ts";
@@ -170,19 +170,24 @@ function createInflow(begin: () => Promise<FileHandle>, maxBytes: number) {
 
   /** Takes in what is small, which needs no stream; what is left of anything larger is given back. */
   async function gather(source: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array> | undefined> {
-    const chunks = source[Symbol.asyncIterator]();
-    let isOver = false;
+    const isStream = source instanceof Readable;
+    const chunks: AsyncIterator<Uint8Array> = isStream
+      ? source.iterator({ destroyOnReturn: false })
+      : source[Symbol.asyncIterator]();
     try {
-      for (let waitingBytes = 0; waitingBytes <= SMALL_BYTES;) {
+      for (let tookBytes = 0; tookBytes <= SMALL_BYTES;) {
         const next = await chunks.next();
-        if (next.done) return void (isOver = true);
+        if (next.done) return undefined;
         await take([next.value as Buffer]);
-        waitingBytes += next.value.length;
+        tookBytes += next.value.length;
       }
-      isOver = true;
-      return { [Symbol.asyncIterator]: () => chunks };
-    } finally {
-      if (!isOver) await chunks.return?.();
+      if (!isStream) return { [Symbol.asyncIterator]: () => chunks };
+      await chunks.return?.(); // a stream flows faster than its chunks are asked for one by one
+      return source;
+    } catch (error) {
+      if (isStream) source.destroy();
+      else await chunks.return?.();
+      throw error;
     }
   }
 
