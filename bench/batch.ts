@@ -13,6 +13,7 @@ import {
   startRedis,
   startServer,
   submission,
+  submitAll,
   tried,
 } from "./parts.ts";
 import { report } from "./report.ts";
@@ -82,9 +83,7 @@ async function batch(processes: number): Promise<number> {
   const through = async (count: number) => {
     const submissions = Array.from({ length: count }, () => submission(app, files.original, "external"));
     const started = performance.now();
-    for (let i = 0; i < submissions.length; i += 50) {
-      await Promise.all(submissions.slice(i, i + 50).map((one) => app.pipeline.submit(one)));
-    }
+    await submitAll(app, submissions);
     total += count;
     await awaitDone(admin, prefix, total);
     return (count * 1000) / (performance.now() - started);

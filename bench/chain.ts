@@ -13,6 +13,7 @@ import {
   startProvider,
   startRedis,
   submission,
+  submitAll,
   waitUntil,
 } from "./parts.ts";
 import { report } from "./report.ts";
@@ -37,9 +38,7 @@ async function runPipeline(method: "sms" | "external"): Promise<{ perSecond: num
   const sent = commands();
   let over = false;
   const codes = method === "sms" ? giveCodes(app, admin, prefix, () => over) : Promise.resolve();
-  for (let i = 0; i < submissions.length; i += 50) {
-    await Promise.all(submissions.slice(i, i + 50).map((one) => app.pipeline.submit(one)));
-  }
+  await submitAll(app, submissions);
   let polls = 0;
   await waitUntil(async () => {
     polls += 1;

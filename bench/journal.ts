@@ -12,6 +12,7 @@ import {
   startProvider,
   startRedis,
   submission,
+  submitAll,
 } from "./parts.ts";
 import { report } from "./report.ts";
 
@@ -40,9 +41,7 @@ async function run(isOn: boolean, requests = REQUESTS): Promise<Cost> {
   await new Promise((resolve) => setTimeout(resolve, 300));
   const submissions = Array.from({ length: requests }, () => submission(app, files.original, "external"));
   const [before, cpu, synced] = [performance.now(), process.cpuUsage(), fsyncs()];
-  for (let i = 0; i < submissions.length; i += 50) {
-    await Promise.all(submissions.slice(i, i + 50).map((one) => app.pipeline.submit(one)));
-  }
+  await submitAll(app, submissions);
   await awaitDone(admin, prefix, requests);
   const seconds = (performance.now() - before) / 1000;
   const { user, system } = process.cpuUsage(cpu);

@@ -106,20 +106,28 @@ const issued = new Set<string>();
 
 function isIssuedBy(child: Certificate, parent: Certificate, { remember }: { remember: boolean }): boolean {
   if (child.issuerKeyId && parent.keyId && !child.issuerKeyId.equals(parent.keyId)) return false;
-  const parentPrint = printOf(parent);
-  const pair = remember ? `${printOf(child)} ${parentPrint}` : "";
-  if (issued.has(pair)) return true;
+  const pair = remember ? `${printOf(child)} ${printOf(parent)}` : undefined;
+  if (pair !== undefined && issued.has(pair)) return true;
   try {
-    const key = keys.get(parentPrint) ?? createPublicKey({ key: parent.key, format: "der", type: "spki" });
-    if (keys.size >= REMEMBERED) keys.clear();
-    keys.set(parentPrint, key);
-    if (!haveSameName(child, parent) || !isSignedWith(child, key)) return false;
+    if (!haveSameName(child, parent) || !isSignedWith(child, keyOf(parent))) return false;
   } catch {
     return false; // not readable, or a key of a kind that is not known
   }
-  if (issued.size >= REMEMBERED) issued.clear();
-  if (remember) issued.add(pair);
+  if (pair !== undefined) {
+    if (issued.size >= REMEMBERED) issued.clear();
+    issued.add(pair);
+  }
   return true;
+}
+
+function keyOf(authority: Certificate): KeyObject {
+  const print = printOf(authority);
+  const known = keys.get(print);
+  if (known) return known;
+  if (keys.size >= REMEMBERED) keys.clear();
+  const key = createPublicKey({ key: authority.key, format: "der", type: "spki" });
+  keys.set(print, key);
+  return key;
 }
 
 /** The same name can be encoded in two ways. */

@@ -135,12 +135,17 @@ export async function writeDurably({
 
 /** A new file; its folder is made when it turns out to be missing. */
 async function create(path: string): Promise<FileHandle> {
+  return await inFolder(dirname(path), () => open(path, "wx+", 0o600));
+}
+
+/** Does `act` in a folder, which is made when it turns out to be missing: looking first would cost more than it saves. */
+export async function inFolder<T>(dir: string, act: () => Promise<T>): Promise<T> {
   try {
-    return await open(path, "wx+", 0o600);
+    return await act();
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    await makeFolder(dirname(path));
-    return await open(path, "wx+", 0o600);
+    await makeFolder(dir);
+    return await act();
   }
 }
 

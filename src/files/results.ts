@@ -8,7 +8,7 @@ import { RequestId, type ResultFile } from "../core/request.ts";
 import { Signer } from "../core/signing.ts";
 import { type Content, hashContent, hashFile, openRegular, withContent } from "./content.ts";
 import { cutToBytes } from "./names.ts";
-import { isMissing, makeFolder, replaceDurably, toDiskFailure, withDisk, writeDurably } from "./durable.ts";
+import { inFolder, isMissing, replaceDurably, toDiskFailure, withDisk, writeDurably } from "./durable.ts";
 
 export type Results = ReturnType<typeof createResults>;
 
@@ -118,12 +118,8 @@ export function createResults({ dir, crashPoint }: { dir: string; crashPoint?: C
 
     /** Writes evidence.json anew; it is on disk when this resolves. */
     async writeEvidence(id: RequestId, evidence: object): Promise<void> {
-      const write = () => replaceDurably(join(folder(id), "evidence.json"), `${JSON.stringify(evidence, null, 2)}\n`);
-      await write().catch(async (error: unknown) => {
-        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-        await makeFolder(folder(id));
-        await write();
-      });
+      const text = `${JSON.stringify(evidence, null, 2)}\n`;
+      await inFolder(folder(id), () => replaceDurably(join(folder(id), "evidence.json"), text));
     },
 
     /** Who signed, as the evidence has it; undefined when there is none. */

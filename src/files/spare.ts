@@ -2,7 +2,7 @@ import { readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { RequestId } from "../core/request.ts";
-import { makeFolder, replaceDurably, toDiskFailure } from "./durable.ts";
+import { inFolder, replaceDurably, toDiskFailure } from "./durable.ts";
 
 const NAME = ".signer";
 const Sealed = z.record(z.string(), z.string());
@@ -12,12 +12,7 @@ export function createSpare({ dir }: { dir: string }) {
   const folder = (id: RequestId) => join(dir, RequestId.parse(id));
   return {
     async keep(id: RequestId, sealed: Record<string, string>): Promise<void> {
-      const write = () => replaceDurably(join(folder(id), NAME), JSON.stringify(sealed));
-      await write().catch(async (error: unknown) => {
-        if (!isMissing(error)) throw error;
-        await makeFolder(folder(id));
-        await write();
-      });
+      await inFolder(folder(id), () => replaceDurably(join(folder(id), NAME), JSON.stringify(sealed)));
     },
     async read(id: RequestId): Promise<Record<string, string> | undefined> {
       let text: string;

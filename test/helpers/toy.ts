@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { Redis } from "ioredis";
 import { inject, onTestFinished } from "vitest";
+import { z } from "zod";
 import { Waiting } from "../../src/core/outcome.ts";
 import { toRequestId } from "../../src/core/request.ts";
 import type { JournalLine } from "../../src/core/journal.ts";
@@ -60,6 +61,28 @@ interface Parts {
   journal: WrittenLine[];
   masterKey: Uint8Array;
   now: () => number;
+}
+
+/** A made-up stage. */
+export function toyStage(
+  name: string,
+  run: AnyStage["run"] = () => Promise.resolve({}),
+  more: Partial<AnyStage<object>> = {},
+): AnyStage<object> {
+  return {
+    name,
+    title: name,
+    needs: z.object({}),
+    gives: z.object({}).loose(),
+    attempts: 3,
+    backoff: () => 10,
+    timeout: "5s",
+    concurrency: 4,
+    retryFrom: name,
+    afterSilence: "repeat",
+    run,
+    ...more,
+  };
 }
 
 const OPEN = { trouble: () => undefined, epoch: () => 0, isOpen: () => true, whenOpen: () => Promise.resolve(true) };

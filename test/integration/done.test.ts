@@ -1,25 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
-import { z } from "zod";
 import { encodeLine } from "../../src/core/history.ts";
-import type { AnyStage } from "../../src/core/stage.ts";
-import { newId, startToy } from "../helpers/toy.ts";
+import { newId, startToy, toyStage } from "../helpers/toy.ts";
 
-function stage(name: string): AnyStage<object> {
-  return {
-    name,
-    title: name,
-    needs: z.object({}),
-    gives: z.object({}).loose(),
-    attempts: 3,
-    backoff: () => 10,
-    timeout: "5s",
-    concurrency: 4,
-    retryFrom: name,
-    afterSilence: "repeat",
-    run: () => Promise.resolve({ [name]: { sha256: randomBytes(32).toString("hex"), name: "a | b\nÅ.pdf" } }),
-  };
-}
+const stage = (name: string) =>
+  toyStage(name, () => Promise.resolve({ [name]: { sha256: randomBytes(32).toString("hex"), name: "a | b\nÅ.pdf" } }));
 
 async function startDone() {
   const toy = await startToy(["one", "two", "three"].map(stage));

@@ -1,22 +1,5 @@
 import { expect, test } from "vitest";
-import { z } from "zod";
-import type { AnyStage } from "../../src/core/stage.ts";
-import { newId, startToy, submission } from "../helpers/toy.ts";
-
-/** Nothing is worked at: what the outside does is looked at. */
-const idle: AnyStage<object> = {
-  name: "sign",
-  title: "Nothing",
-  needs: z.object({}),
-  gives: z.object({}),
-  attempts: 1,
-  backoff: () => 10,
-  timeout: "1s",
-  concurrency: 1,
-  retryFrom: "sign",
-  afterSilence: "repeat",
-  run: () => Promise.resolve({}),
-};
+import { newId, startToy, submission, toyStage } from "../helpers/toy.ts";
 
 const codeOf = (act: Promise<unknown>) =>
   act.then(
@@ -24,10 +7,10 @@ const codeOf = (act: Promise<unknown>) =>
     (error: unknown) => (error as { code?: string }).code,
   );
 
-/** Redis that went away and is not compared with the journal yet, when `away` is set. */
+/** Nothing is worked at: what the outside does is looked at. Redis went away and is not compared with the journal yet when `away` is set. */
 async function startHouse() {
   const redis = { away: false, epoch: 0 };
-  const toy = await startToy([idle, { ...idle, name: "cleanup" }], {
+  const toy = await startToy([toyStage("sign"), toyStage("cleanup")], {
     gate: {
       epoch: () => redis.epoch,
       isOpen: () => !redis.away,

@@ -156,7 +156,8 @@ test.each(["refused", "cancelled"] as const)("a %s request gives everything back
   expect(await house.status("x.pdf")).toMatchObject({ state: phase, now_at: "failed/x.pdf" });
 });
 
-test("putting a failed file back is a new attempt that names the old one; its success removes the old notes", async () => {
+/** A request that failed, whose files were put back into the inbox and taken again. */
+async function putBack() {
   const house = startInboxHouse();
   await house.take(PAIR("a"));
   const first = house.only().id;
@@ -164,6 +165,11 @@ test("putting a failed file back is a new attempt that names the old one; its su
   await house.pass();
   for (const name of ["x.pdf", "x.pdf.json"]) await rename(house.at("failed", name), house.at("inbox", name));
   await house.pass(1_000, 3);
+  return { house, first };
+}
+
+test("putting a failed file back is a new attempt that names the old one; its success removes the old notes", async () => {
+  const { house, first } = await putBack();
   const second = house.pipeline.submissions[1];
   expect(second).toMatchObject({ retryOf: first });
   expect(await house.tree(".work")).toContain(`${first}/1.pdf`);
@@ -176,13 +182,7 @@ test("putting a failed file back is a new attempt that names the old one; its su
 });
 
 test("what is kept for a retry of a failed request stays while a new attempt is under way, and when that fails too", async () => {
-  const house = startInboxHouse();
-  await house.take(PAIR("a"));
-  const first = house.only().id;
-  house.pipeline.move(first, { phase: "failed", failure });
-  await house.pass();
-  for (const name of ["x.pdf", "x.pdf.json"]) await rename(house.at("failed", name), house.at("inbox", name));
-  await house.pass(1_000, 3);
+  const { house, first } = await putBack();
   const second = house.pipeline.submissions[1]?.id ?? "";
   house.pipeline.move(second, { phase: "failed", failure });
   await house.pass();

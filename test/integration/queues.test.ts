@@ -5,24 +5,8 @@ import { endAs } from "../../src/core/outcome.ts";
 import type { AnyStage } from "../../src/core/stage.ts";
 import { createHanded } from "../../src/queues/handed.ts";
 import { Conflict, type Held } from "../../src/queues/store.ts";
-import { newId, startToy, submission, waitFor } from "../helpers/toy.ts";
+import { newId, startToy, submission, toyStage as stage, waitFor } from "../helpers/toy.ts";
 
-function stage(name: string, run: AnyStage["run"], more: Partial<AnyStage<object>> = {}): AnyStage<object> {
-  return {
-    name,
-    title: name,
-    needs: z.object({}),
-    gives: z.object({}).loose(),
-    attempts: 3,
-    backoff: () => 10,
-    timeout: "5s",
-    concurrency: 4,
-    retryFrom: name,
-    afterSilence: "repeat",
-    run,
-    ...more,
-  };
-}
 const nothing = () => Promise.resolve({});
 
 describe("a request", () => {

@@ -1,26 +1,11 @@
 import { Worker } from "bullmq";
 import { describe, expect, test, vi } from "vitest";
-import { z } from "zod";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
 import type { AnyStage } from "../../src/core/stage.ts";
-import { startToy } from "../helpers/toy.ts";
+import { startToy, toyStage } from "../helpers/toy.ts";
 
-function stage(run: AnyStage["run"], more: Partial<AnyStage<object>> = {}): AnyStage<object> {
-  return {
-    name: "one",
-    title: "one",
-    needs: z.object({}),
-    gives: z.object({}).loose(),
-    attempts: 2,
-    backoff: () => 10,
-    timeout: "5s",
-    concurrency: 4,
-    retryFrom: "one",
-    afterSilence: "repeat",
-    run,
-    ...more,
-  };
-}
+const stage = (run: AnyStage["run"], more: Partial<AnyStage<object>> = {}) =>
+  toyStage("one", run, { attempts: 2, ...more });
 
 const paused = (pause = {}) => new RetryableError("calls wait", { code: "provider-paused", retryAfterMs: 5, pause });
 

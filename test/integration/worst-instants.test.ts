@@ -3,7 +3,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { z } from "zod";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
 import type { AnyStage } from "../../src/core/stage.ts";
 import { createResults } from "../../src/files/results.ts";
@@ -16,24 +15,10 @@ import { contract } from "../../src/workers/contract.ts";
 import { create } from "../../src/workers/create.ts";
 import { upload } from "../../src/workers/upload.ts";
 import { plainPdf } from "../helpers/pdfs.ts";
-import { newId, silent, startToy, submission, waitFor } from "../helpers/toy.ts";
+import { newId, silent, startToy, submission, toyStage, waitFor } from "../helpers/toy.ts";
 
-function stage(name: string, run: AnyStage["run"], more: Partial<AnyStage<object>> = {}): AnyStage<object> {
-  return {
-    name,
-    title: name,
-    needs: z.object({}),
-    gives: z.object({}).loose(),
-    attempts: 5,
-    backoff: () => 50,
-    timeout: "30s",
-    concurrency: 5,
-    retryFrom: name,
-    afterSilence: "repeat",
-    run,
-    ...more,
-  };
-}
+const stage = (name: string, run: AnyStage["run"], more: Partial<AnyStage<object>> = {}) =>
+  toyStage(name, run, { attempts: 5, backoff: () => 50, timeout: "30s", concurrency: 5, ...more });
 const nothing = () => Promise.resolve({});
 const quick = (one: object) => ({ ...one, backoff: () => 50 }) as unknown as AnyStage<object>;
 const patience = { timeout: 10_000, interval: 10 };
