@@ -213,11 +213,21 @@ export function createGuard({
         (await within(redis.set(keys.trial(name), "1", "PX", TRIAL_MS, "NX"), ANSWER_MS).catch(() => null))
       ) {
         beginTrial(leaving, name);
-        return;
+        // Another process's trial may have ended since the view was taken: what it found holds for this call too.
+        if (await isUntried(name)) return;
+        await endTrial(leaving, name);
+        continue;
       }
       if (!other || now() >= lateMs) throw paused(TRIAL_AGAIN_MS, "Another call tries the provider's account first");
       await within(other, Math.max(lateMs - now(), 1)).catch(() => {});
     }
+  }
+
+  async function isUntried(name: string): Promise<boolean> {
+    // A look that is under way may have been begun before the trial was ours.
+    if (looking) await within(looking, ANSWER_MS).catch(() => {});
+    const state = (await look({ anew: true })).lanes.get(name);
+    return state === undefined || state === "untried";
   }
 
   function beginTrial(leaving: Leaving, name: string): void {

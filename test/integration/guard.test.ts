@@ -145,6 +145,15 @@ test("a busy answer whose effect is unknown keeps saying so", async () => {
 describe("a lane", () => {
   const rejected = () => new PermanentError("Invalid RAO credentials", { code: "rao-rejected" });
 
+  test("that another process has just found rejected is not tried once more", async () => {
+    const { one, two } = startGuards(2);
+    await one.admit({}); // has looked: its view is of before the rejection
+    const leaving = { ...RAO };
+    await two.admit(leaving);
+    await two.heard(leaving, { kind: "answer", failure: rejected() });
+    expect(await fails(one.admit({ ...RAO }))).toMatchObject({ code: "rao-rejected" });
+  });
+
   test("is stopped by the first rejected call, made alone, and goes on with other credentials", async () => {
     const { one, two, lanes } = startGuards(2);
     const calls = await Promise.allSettled(
