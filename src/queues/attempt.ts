@@ -19,6 +19,8 @@ import type { Change, Store } from "./store.ts";
 /** How long a job waits for the gate to open before it makes room, and when it tries again. */
 const GATE_WITHIN_MS = 2_000;
 const GATE_AGAIN_MS = 5_000;
+/** What a call did that ended too late is told for as long as this; then its intent has to do, which the journal has. */
+const LATE_WITHIN_MS = 60_000;
 /** Calls that were kept back together do not come back together. */
 const SPREAD = 0.2;
 const SPREAD_LEAST_MS = 500;
@@ -158,6 +160,8 @@ export async function runAttempt<Tools extends object>({
     if (left === undefined || !stage.late) return;
     const { late } = stage;
     const { facts } = request();
+    // A Redis that came back without its last writes has forgotten what this would be added to.
+    if (!gate.isOpen() && !(await gate.whenOpen(LATE_WITHIN_MS))) return;
     const told = await store
       .change(requestId, (current): Change => {
         const found = isEnd(current.phase) ? undefined : late(current, facts, now());
