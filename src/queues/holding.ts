@@ -89,7 +89,7 @@ export function hold(
 
   function orphaned(): { intent: null; facts?: Record<string, unknown> } {
     const { intent } = held.request;
-    return { intent: null, ...(intent?.effect === "create" && { facts: { suspectedOrphan: intent.atMs } }) };
+    return { intent: null, ...(intent?.effect === "create" && { facts: { suspectedOrphan: intent.firstMs } }) };
   }
 
   return {

@@ -16,7 +16,7 @@ const Needs = z.object({
   signed: z.array(Signed).optional(),
   signedMs: z.number().optional(),
   fetchedMs: z.number().optional(),
-  /** A creation was given up whose outcome is not known. */
+  /** A creation was given up whose outcome is not known: when it was first about to leave. */
   suspectedOrphan: z.number().optional(),
 });
 type Facts = z.infer<typeof Needs>;
@@ -138,7 +138,7 @@ async function deleteRest(provider: Tools["provider"], requestPk: RequestPk, sig
 async function afterAnotherEnd(run: Run<Tools, Facts>) {
   const { requestId, facts, ending, provider, vault, effect, signal, now } = run;
   const { requestPk } = facts;
-  if (facts.suspectedOrphan !== undefined) await run.orphans.suspect(requestId); // before the signer's data goes
+  if (facts.suspectedOrphan !== undefined) await run.orphans.suspect(requestId, facts.suspectedOrphan); // before the signer's data goes
   const final = ending === "refused" || ending === "cancelled";
   if (facts.signedMs !== undefined) return { note: "signed: the documents stay at the provider" };
   if (requestPk !== undefined) {

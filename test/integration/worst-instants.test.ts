@@ -430,6 +430,28 @@ describe("a request at the provider that nobody heard of", () => {
     expect(await wait()).toBe("word of the creation");
   });
 
+  test("is not one that was heard of before the creation left: somebody else has made it for the same person", async () => {
+    const { toy, pkOf, newPk, sweep, cancelled } = await startCreations();
+    const id = await toy.submit();
+    const wait = async () => (await toy.store.get(id)).waiting?.for;
+    await expect.poll(wait, patience).toBe("word of the creation");
+    const { intent } = await toy.store.get(id);
+    const [early, apart] = [newPk(), newPk()];
+    await toy.redis.zadd(toy.keys.strangers, (intent?.firstMs ?? 0) - 6_000, String(early));
+    await toy.store.nudge(id);
+    await toy.queues.promote("create", id);
+    await expect.poll(async () => (await toy.strangers.suspects()).length, patience).toBe(1);
+    await sweep();
+    expect([await pkOf(id), cancelled]).toEqual([undefined, []]);
+    // As far as clocks may be apart, it may be this one's.
+    await toy.redis.zadd(toy.keys.strangers, (intent?.firstMs ?? 0) - 4_000, String(apart));
+    await toy.store.nudge(id);
+    await toy.queues.promote("create", id);
+    await expect.poll(() => pkOf(id), patience).toBe(apart);
+    await sweep();
+    expect(cancelled).toEqual([]);
+  });
+
   test("is not the one that a failed request keeps for its retry", async () => {
     const facts = { requestPk: 388_141 };
     const broken = stage("one", () => Promise.reject(new PermanentError("no", { code: "no" })));
