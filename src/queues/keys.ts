@@ -68,6 +68,10 @@ export function createKeys(prefix: string) {
     alive: `${prefix}:alive`,
     /** How many requests the last round of the reconciler found without a next step. */
     withoutNextStep: `${prefix}:without-next-step`,
+    /** Set: requests that are over, and whose cleanup was given up. */
+    uncleaned: `${prefix}:uncleaned`,
+    /** Set: open requests whose record the reconciler could not read. */
+    unreadable: `${prefix}:unreadable`,
     /** Held by the process that reconciles. */
     leader: (what: string) => `${prefix}:leader:${what}`,
   };

@@ -3,7 +3,7 @@ import type { WaitName } from "../core/ages.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { randomText } from "../core/random.ts";
 import type { RequestId, SignRequest, Source } from "../core/request.ts";
-import { isEnd } from "../core/status.ts";
+import { type Ending, isEnd, type Phase } from "../core/status.ts";
 import type { Codes } from "./codes.ts";
 import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
@@ -110,6 +110,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   /** A file that came back may have been dropped again: then its first request must not be taken up beside it. */
   async function refuseSecondTry(request: SignRequest): Promise<void> {
     const { id, source, phase, facts } = request;
+    if (isUncleaned(request)) return; // it is not taken up
     if (source !== "inbox" || (phase !== "failed" && phase !== "expired") || facts["signedMs"] !== undefined) return;
     const person = await vault.read(id);
     if (!person) return;
@@ -328,6 +329,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       await opened();
       await refuseSecondTry(await store.get(id));
       const request = await store.change(id, (fresh): Change => {
+        if (isUncleaned(fresh)) return toCleanAgain(fresh.phase, by);
         if (fresh.phase !== "failed" && fresh.phase !== "expired") throw notNow(fresh, "retried");
         const failedAt = fresh.failure?.stage ?? fresh.stage;
         const to = resumeAt(fresh, failedAt);
@@ -376,16 +378,19 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async counts() {
-      const [groups, jobs, overdue, withoutNextStep] = await Promise.all([
+      const [groups, jobs, overdue, withoutNextStep, uncleaned, unreadable] = await Promise.all([
         store.counts(),
         queues.counts(),
         store.overdueCount(now()),
         redis.get(keys.withoutNextStep).then(Number),
+        store.uncleanedCount(),
+        redis.scard(keys.unreadable),
       ]);
       const sum = (state: string) => Object.values(jobs).reduce((total, one) => total + (one[state] ?? 0), 0);
       const { active, ...rest } = groups;
       const running = Math.min(active, sum("active"));
-      return { states: { ...rest, running, queued: active - running }, queues: jobs, overdue, withoutNextStep };
+      const states = { ...rest, running, queued: active - running };
+      return { states, queues: jobs, overdue, withoutNextStep, uncleaned, unreadable };
     },
   };
 
@@ -411,6 +416,16 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     const from = Math.max(order.indexOf(stage), 0);
     return Object.fromEntries(order.slice(from).flatMap((name) => (facts[name] ?? []).map((fact) => [fact, null])));
   }
+}
+
+/** Over, and what it has left at the provider was not removed: what a half-done cleanup did there is not known. */
+function isUncleaned({ phase, facts }: SignRequest): boolean {
+  return isEnd(phase) && facts["cleanupFailed"] !== undefined;
+}
+
+function toCleanAgain(phase: Phase, by: string): Change {
+  const patch = { ending: phase as Ending, attempt: 0, waiting: null, intent: null, facts: { cleanupFailed: null } };
+  return { event: "clean", patch, by, note: "retry" };
 }
 
 /**

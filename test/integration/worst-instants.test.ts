@@ -266,6 +266,25 @@ test("a record that is damaged keeps no other request from its next step", async
   expect(await toy.redis.get(toy.keys.request(damaged))).toBe("what somebody typed");
 });
 
+test("an open request whose record cannot be read is counted from when it was found until it can be read again", async () => {
+  const toy = await startToy([stage("one", nothing), stage("last", nothing)]);
+  const [damaged, gone] = [await toy.submit(), await toy.submit()];
+  const unreadable = async () => (await toy.pipeline.counts()).unreadable;
+  const record = await toy.redis.get(toy.keys.request(damaged));
+  for (const id of [damaged, gone]) await toy.redis.set(toy.keys.request(id), "what somebody typed");
+  await toy.redis.zadd(toy.keys.due, 1, damaged, 2, gone);
+  expect(await unreadable()).toBe(0);
+  await toy.reconciler.sweep();
+  expect(await unreadable()).toBe(2);
+  // It is looked at again after a quarter of an hour: until then it counts all the same.
+  await toy.reconciler.sweep();
+  expect(await unreadable()).toBe(2);
+  await toy.redis.set(toy.keys.request(damaged), record ?? "");
+  await toy.redis.del(toy.keys.request(gone));
+  await toy.reconciler.sweep();
+  expect(await unreadable()).toBe(0);
+});
+
 describe("a worker that stood still for so long that another one has the request", () => {
   const document = { id: "1", name: "a.pdf", sizeBytes: 1, sha256: "0".repeat(64) };
   const provider = () => {
