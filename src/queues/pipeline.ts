@@ -409,7 +409,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       create: ["requestPk", "videoidPk", "videoidLink", "providerGone", "begun", "resent"],
       identify: ["identifiedMs", "providerStatus"],
       approve: ["decision", "approvedMs", "approvedBy"],
-      upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted"],
+      upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted", "signedDespite"],
       fetch: ["signed"],
       cleanup: ["removedMs", "cleanup"],
     };
