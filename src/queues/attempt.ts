@@ -279,7 +279,9 @@ export async function runAttempt<Tools extends object>({
 
   async function sendBack({ to, code, message, facts }: SentBack): Promise<void> {
     const failure = { code, message, stage: stage.name };
-    await write({ event: "requeue", to, patch: { failure, intent: null, ...(facts && { facts }) }, note: code });
+    // Whoever is sent back from the last stage is not to end as it was to: there is more to do first.
+    const patch = { failure, intent: null, ...(isLast && { ending: null }), ...(facts && { facts }) };
+    await write({ event: "requeue", to, patch, note: code });
     await handOn();
     log.warn({ requestId, stage: stage.name, code, to }, "request was sent back");
   }
@@ -320,11 +322,14 @@ export async function runAttempt<Tools extends object>({
       if (request().stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
       throw Object.assign(new Error(code), { delayMs });
     }
-    log.warn(cause, "stage failed");
     const whole = { code, message, stage: stage.name };
     if (isLast) {
-      await write({ event: "abandon", patch: { failure: whole, intent: null }, note: code });
+      // Of what was to end otherwise the end says nothing of this: it is told apart, until somebody has it cleaned up.
+      const givenUp = request().ending && { facts: { cleanupFailed: { code, message, atMs: now() } } };
+      log.error(cause, "cleanup was given up");
+      await write({ event: "abandon", patch: { failure: whole, intent: null, ...givenUp }, note: code });
     } else {
+      log.warn(cause, "stage failed");
       await write({
         event: "end",
         patch: { ending: "failed", failure: whole, waiting: null, ...orphaned() },
