@@ -8,6 +8,7 @@ import type { OptimizerSettings } from "./optimizer.ts";
 import type { Credentials, Settings } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Authority } from "./signing/authority.ts";
+import type { StateFile } from "./state-file.ts";
 import { GUARDS, MOVES } from "./states.ts";
 import type { MoveName } from "./states.ts";
 import type { Request, Store } from "./store.ts";
@@ -23,6 +24,8 @@ export type Context = {
   clock: Clock;
   store: Store;
   ledger: Ledger;
+  /** What the next run begins with. */
+  kept: StateFile;
   outbox: Outbox;
   faults: Faults;
   webhooks: Webhooks;
@@ -53,9 +56,10 @@ export const identityPath = (context: Context, uid: string): string => `${contex
 export const filesOf = (context: Context, uids: string[]): string[] =>
   uids.flatMap((uid) => [originalPath(context, uid), cleanPath(context, uid), tailPath(context, uid)]);
 
-/** Records what was done to a request, once it is done. */
+/** Keeps a request as it is now, and records what was done to it. */
 export function note(context: Context, effect: Effect, request: Request, facts: Facts = {}): void {
   const { pk, videoidPk } = request;
+  context.kept.save("request", pk, request);
   context.ledger.add(effect, { request_pk: pk, ...(videoidPk !== undefined && { videoid_pk: videoidPk }), ...facts });
 }
 

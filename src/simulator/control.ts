@@ -208,8 +208,9 @@ export const CONTROLS: readonly Control[] = [
   {
     call: "POST /clock",
     says: '`{"advanceMs":60000}`: move it forward; what falls due in between happens',
-    run({ clock }, call) {
+    run({ clock, kept }, call) {
       clock.advance(z.strictObject({ advanceMs: z.number().min(0) }).parse(call.body).advanceMs);
+      kept.save("clock", "", { aheadMs: clock.aheadMs() });
       return { now: new Date(clock.now()).toISOString(), aheadMs: clock.aheadMs() };
     },
   },

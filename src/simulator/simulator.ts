@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -17,9 +18,12 @@ import { createOutbox } from "./outbox.ts";
 import type { Message } from "./outbox.ts";
 import { play } from "./scenarios.ts";
 import { openAuthority } from "./signing/authority.ts";
+import { scheduleAccepted } from "./signing/sign-call.ts";
+import { noStateFile, openStateFile, tidy } from "./state-file.ts";
+import type { StateFile } from "./state-file.ts";
 import type { Status } from "./states.ts";
 import { createStore } from "./store.ts";
-import type { Person } from "./store.ts";
+import type { Person, Request } from "./store.ts";
 import type { SettingsChange } from "./switches.ts";
 import { createWebhooks } from "./webhooks.ts";
 
@@ -55,7 +59,7 @@ export type Simulator = {
   close: () => Promise<void>;
 };
 
-function createContext(options: SimulatorOptions, dataDir: string, origin: () => string): Context {
+function createContext(options: SimulatorOptions, dataDir: string, isKept: boolean, origin: () => string): Context {
   const documentsFolder = join(dataDir, "documents");
   const imagesFolder = join(dataDir, "images");
   const identityFolder = join(dataDir, "identity");
@@ -66,17 +70,19 @@ function createContext(options: SimulatorOptions, dataDir: string, origin: () =>
   play(options.scenarios ?? [], settings, faults);
   // What somebody says beside a scenario is what they mean.
   changeSettings(settings, givenOf(options));
-  const clock = createClock();
+  const kept = isKept ? openStateFile(join(dataDir, "state.jsonl")) : noStateFile();
+  const clock = createClock(kept.read("clock").get("")?.aheadMs);
   const ledger = openLedger(options.ledgerPath ?? join(dataDir, "ledger.jsonl"));
   const context: Context = {
     settings,
     atStart,
-    optimizer: freshOptimizer(),
+    optimizer: { ...freshOptimizer(), ...kept.read("optimizer").get("") },
     credentials: options.credentials ?? {},
     clock,
-    store: createStore(ledger.lastRequestPk),
+    store: createStore(ledger.lastRequestPk, secretOf(kept)),
     ledger,
-    outbox: createOutbox(),
+    kept,
+    outbox: createOutbox(kept.read("message").values()),
     faults,
     webhooks: createWebhooks(settings, clock),
     humans: createHumans(() => context),
@@ -87,9 +93,43 @@ function createContext(options: SimulatorOptions, dataDir: string, origin: () =>
     calls: new Map(),
     origin,
   };
+  takeUp(context);
   addKnownTokens(context);
   return context;
 }
+
+/** What seals the links of signers, so that they outlive the run. */
+function secretOf(kept: StateFile): Buffer {
+  const known = kept.read("secret").get("") ?? randomBytes(16).toString("base64");
+  kept.save("secret", "", known);
+  return Buffer.from(known, "base64");
+}
+
+/** Goes on with what an earlier run has left. */
+function takeUp(context: Context): void {
+  const { store, kept } = context;
+  for (const request of kept.read("request").values()) store.restore(request);
+  for (const kind of ["token", "image", "metadata"] as const) {
+    const values = kept.read(kind) as Map<string, never>;
+    const into = { token: store.tokens, image: store.images, metadata: store.metadata }[kind];
+    for (const [uid, value] of values) into.set(uid, value);
+  }
+  const uids = new Set([...store.requests.values()].flatMap(filesNamed).concat([...store.images.keys()]));
+  for (const folder of [context.documentsFolder, context.imagesFolder, context.identityFolder])
+    tidy(folder, (stem) => uids.has(stem));
+  for (const request of store.requests.values()) {
+    scheduleAccepted(context, request);
+    context.humans.after(request);
+  }
+}
+
+/** What the names of a request's files begin with. */
+const filesNamed = ({ pk, documents, identityImages }: Request): string[] => [
+  String(pk),
+  `contract-${pk}`,
+  ...documents.keys(),
+  ...identityImages.map(({ uid }) => uid),
+];
 
 /** Tokens that are there from the start, as the hosted sandbox has one. @source docs/provider.md §Tokens */
 function addKnownTokens({ credentials: { tokens = [], rao }, store }: Context): void {
@@ -107,13 +147,14 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     options.dataDir === undefined ? mkdtempSync(join(tmpdir(), "oneshot-simulator-")) : resolve(options.dataDir);
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   let origin = "";
-  const context = createContext(options, dataDir, () => options.publicOrigin ?? origin);
+  const context = createContext(options, dataDir, !temporary, () => options.publicOrigin ?? origin);
   const app = createApp(context, options.log);
   const close = async (): Promise<void> => {
     context.clock.close();
     await context.webhooks.close();
     await app.close();
     context.ledger.close();
+    context.kept.close();
     if (temporary) rmSync(dataDir, { recursive: true, force: true });
   };
   try {
@@ -152,7 +193,10 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     fault: (fault) => faults.add(fault),
     clearFaults: () => faults.clear(),
     set: (change) => changeSettings(settings, change),
-    advanceClock: (ms) => context.clock.advance(ms),
+    advanceClock(ms) {
+      context.clock.advance(ms);
+      context.kept.save("clock", "", { aheadMs: context.clock.aheadMs() });
+    },
     close,
   };
 }

@@ -36,6 +36,7 @@ export const imageHandlers = (context: Context) => {
   const { images } = context.store;
   const remove = (uid: string): void => {
     images.delete(uid);
+    context.kept.save("image", uid, undefined);
     removeFiles([pathOf(context, uid)]);
     context.ledger.add("delete-image", { document_uid: uid });
   };
@@ -50,7 +51,10 @@ export const imageHandlers = (context: Context) => {
     async uploadImage(call) {
       const image = await receive(context, call);
       if (context.settings.loseImages) removeFiles([pathOf(context, image.uid)]);
-      else images.set(image.uid, image);
+      else {
+        images.set(image.uid, image);
+        context.kept.save("image", image.uid, image);
+      }
       context.ledger.add("image", { document_uid: image.uid, bytes: image.bytes });
       return gave({ image_uid: image.uid }, { message: `Image uploaded with uid '${image.uid}'`, first: image.uid });
     },

@@ -13,6 +13,12 @@ function checkServed({ settings }: Context, generation: Generation): void {
   if (generation === "newest" && !settings.settingsApi) throw new NoSuchRoute();
 }
 
+function removeMetadata({ store, kept, ledger }: Context, uid: string): void {
+  store.metadata.delete(uid);
+  kept.save("metadata", uid, undefined);
+  ledger.add("delete-metadata", { document_uid: uid });
+}
+
 /** What the Optimizer says of itself, its settings, and metadata. @source docs/provider.md §First generation */
 export const optimizerHandlers = (context: Context) =>
   ({
@@ -35,6 +41,7 @@ export const optimizerHandlers = (context: Context) =>
       const change = OPTIMIZER_CHANGE.safeParse(objectBody(call.body));
       if (!change.success) throw new Refusal(400, z.prettifyError(change.error));
       changeOptimizer(context.optimizer, change.data);
+      context.kept.save("optimizer", "", context.optimizer);
       context.ledger.add("settings");
       return said("Settings saved successfully");
     },
@@ -46,6 +53,7 @@ export const optimizerHandlers = (context: Context) =>
       if (!BASE64.safeParse(value).success) throw new Refusal(400, "Metadata is not base64 encoded");
       const uid = randomUUID().replaceAll("-", "");
       context.store.metadata.set(uid, { oid, value });
+      context.kept.save("metadata", uid, { oid, value });
       context.ledger.add("metadata", { document_uid: uid });
       return gave(uid);
     },
@@ -60,14 +68,13 @@ export const optimizerHandlers = (context: Context) =>
 
     deleteMetadata(call) {
       const uid = pathText(call.params, "metadata_uid");
-      if (!context.store.metadata.delete(uid)) throw new Refusal(404, "Metadata not found on disk");
-      context.ledger.add("delete-metadata", { document_uid: uid });
+      if (!context.store.metadata.has(uid)) throw new Refusal(404, "Metadata not found on disk");
+      removeMetadata(context, uid);
       return said("Metadata deleted");
     },
 
     deleteAllMetadata() {
-      for (const uid of context.store.metadata.keys()) context.ledger.add("delete-metadata", { document_uid: uid });
-      context.store.metadata.clear();
+      for (const uid of [...context.store.metadata.keys()]) removeMetadata(context, uid);
       return said("Metadata deleted");
     },
   }) satisfies Handlers;

@@ -24,7 +24,9 @@ export const otpHandlers = (context: Context) =>
       const code = String(randomInt(1_000_000)).padStart(6, "0");
       request.otp = { code, at: now, wrong: 0 };
       const at = new Date(now).toISOString();
-      context.outbox.add({ request_pk: pk, phone: request.phone, code, delivery_method: method ?? "sms", at });
+      const message = { request_pk: pk, phone: request.phone, code, delivery_method: method ?? "sms", at };
+      context.outbox.add(message);
+      context.kept.save("message", `${pk} ${now}`, message);
       note(context, "otp", request, { phone_sha256: hashOfPhone(request.phone) });
       return said("OTP generated");
     },

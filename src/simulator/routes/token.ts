@@ -43,6 +43,7 @@ export const tokenHandlers = (context: Context) =>
       const uuid = randomUUID();
       const uid = generation === "first" ? uuid.replaceAll("-", "") : uuid;
       context.store.tokens.set(uid, token);
+      context.kept.save("token", uid, token);
       context.ledger.add("token");
       return gave({ token_uid: uid }, { message: "Token created", first: uid });
     },
@@ -60,6 +61,7 @@ export const tokenHandlers = (context: Context) =>
       if (!token) throw new Refusal(404, "Token not found");
       if (token.note !== undefined) throw new Refusal(403, "You do not have permission to perform this action");
       context.store.tokens.delete(uid);
+      context.kept.save("token", uid, undefined);
       context.ledger.add("delete-token");
       return said("Token deleted successfully");
     },

@@ -41,6 +41,7 @@ function newRequest(context: Context, body: Body, generation: Generation): NewRe
     Object.assign(optimizer.request, { default_profile: profile, default_ra: registrationAuthority });
     Object.assign(optimizer.billing, { billing_username: billingUsername, billing_password: billingPassword });
     if (env !== undefined) optimizer.general.environment = env;
+    context.kept.save("optimizer", "", optimizer);
   }
   // Only the first generation has these two in its call. @source docs/provider.md §Generations
   const first = generation === "first" ? body : {};
