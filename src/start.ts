@@ -115,7 +115,6 @@ export async function start(
     const app = createApp({ settings, keyRing, redisUrl: redis.url, oneshotUrl, log, version, giveUp });
     undo.push(() => app.close());
     await unlessSet(signal, app.ready());
-    if (simulator) await tellForgotten(app, say);
     const has = (part: Part) => parts.includes(part);
     if (has("keeping")) app.startKeeping();
     if (has("workers")) app.startWorkers(stages);
@@ -262,15 +261,6 @@ async function startSimulator(
     if (child.pid !== undefined) await stop();
     throw error;
   }
-}
-
-/** Who tries it out over several days should not have to find out why what was open yesterday fails today. */
-async function tellForgotten(app: App, say: (line: string) => void): Promise<void> {
-  const { active, waiting } = await app.store.counts();
-  if (active + waiting === 0) return;
-  say(
-    `Open from an earlier run: ${active + waiting}. The simulator keeps requests for one run only, so they fail as not-found; retry them, or hand them in again.`,
-  );
 }
 
 async function tellWebhook(origin: string, webhookUrl: string): Promise<void> {
