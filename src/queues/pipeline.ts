@@ -3,6 +3,7 @@ import type { WaitName } from "../core/ages.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import type { RequestId, SignRequest, Source } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
+import type { OrderOf } from "../core/workflow.ts";
 import type { Codes } from "./codes.ts";
 import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
@@ -44,6 +45,7 @@ export interface PipelineParts {
   full: () => Promise<string | undefined>;
   masterKey: Uint8Array;
   stages: readonly { name: string; retryFrom: string }[];
+  orderOf: OrderOf;
   /** Whether a request may ask to be approved without a RAO's decision. */
   allowAuto: boolean;
   /** Whether a request may name this address to be told at. */
@@ -66,6 +68,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     full,
     masterKey,
     stages,
+    orderOf,
     allowAuto,
     mayTell = () => true,
     now = Date.now,
@@ -167,7 +170,12 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       writes?.();
       const { method } = authentication;
       const external = authentication.method === "external" ? authentication : undefined;
-      await vault.keep(id, { signer, ...(external && { unlock: external.value }) });
+      const { identification, enclosures = [], useasync } = submission;
+      await vault.keep(id, {
+        signer,
+        ...(external && { unlock: external.value }),
+        ...(identification && { identification }),
+      });
       if (submission.reference) await redis.sadd(keys.reference(submission.reference), id);
       const added = await store.add(
         {
@@ -181,6 +189,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
             ...(submission.profile && { profile: submission.profile }),
             ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
             ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
+            ...(submission.signature?.format === "cms" && { format: "cms" }),
+            ...(enclosures.length > 0 && { enclosures }),
+            ...(useasync && { useasync }),
             ...(submission.approval && { approval: submission.approval }),
             ...(submission.callback_url && { callbackUrl: sealCallback(masterKey, id, submission.callback_url) }),
             ...(submission.retryOf && { retryOf: submission.retryOf }),
@@ -301,7 +312,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         return {
           event: "requeue",
           to,
-          patch: { ending: null, failure: null, waiting: null, intent: null, facts: forgetFrom(to) },
+          patch: { ending: null, failure: null, waiting: null, intent: null, facts: forgetFrom(to, fresh) },
           by,
           note: "retry",
         };
@@ -329,7 +340,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       if (!(await strangers.add(requestPk))) return false;
       for (const { id: suspect } of await strangers.suspects()) {
         const at = await store.nudge(suspect);
-        if (at && at.stage === stages[0]?.name) await queues.promote(at.stage, suspect);
+        if (at?.stage === "create") await queues.promote(at.stage, suspect);
       }
       return false;
     },
@@ -365,10 +376,11 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   }
 
   /** Facts that a restart at `stage` must not find. */
-  function forgetFrom(stage: string): Record<string, null> {
-    const order = ["create", "identify", "approve", "upload", "fetch", "cleanup"];
+  function forgetFrom(stage: string, { workflow }: SignRequest): Record<string, null> {
+    const order = orderOf(workflow);
     const facts: Record<string, string[]> = {
       create: ["requestPk", "videoidPk", "videoidLink", "providerGone", "begun", "resent"],
+      evidences: ["evidencesMs", "missing"],
       identify: ["identifiedMs", "providerStatus"],
       approve: ["decision", "approvedMs", "approvedBy"],
       upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted"],
