@@ -11,6 +11,8 @@ export interface UploadFile {
   sha256?: string | undefined;
   /** The bytes; blocks of 1 MiB are sent as they come. Let go of, as a `for await` does, when it is not read to its end. */
   open(): AsyncIterable<Buffer>;
+  /** "hash": JSON that describes a digest to sign, instead of a PDF. @source docs/provider.md §Hash */
+  kind?: "pdf" | "hash" | undefined;
 }
 
 export interface Multipart {

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { DocumentUid, RequestPk, VideoIdPk } from "../core/signing.ts";
+import { DocumentUid, type ImageUid, RequestPk, type TokenUid, VideoIdPk } from "../core/signing.ts";
 
 /** An answer's body, sorted by what it is and not by what its Content-Type says. */
 export type Body =
@@ -132,6 +132,35 @@ export interface CreatedVideoId {
 export function readCreated(body: Body): CreatedVideoId | undefined {
   const found = CreatedBody.safeParse(body.kind === "json" ? inner(body.value) : undefined).data;
   return found && { requestPk: found.request_pk, videoidPk: found.videoid_pk, videoidLink: found.videoid_link };
+}
+
+/** A request that was registered without video identification. @source docs/provider.md §Create */
+export interface CreatedRequest {
+  requestPk: RequestPk;
+  /** ENROLLREADY, when the answer tells it: approved within the call. */
+  status?: string;
+  /** Whether the provider says that signing will be asynchronous. */
+  asyncmode: boolean;
+}
+
+/** What is told of stored credentials: never the secrets, only whether there are any. @source docs/provider.md §Tokens */
+export interface StoredToken {
+  uid: TokenUid;
+  username?: string;
+  hasPassword: boolean;
+  hasPin: boolean;
+}
+
+/** What is told of a stored image. @source docs/provider.md §Images */
+export interface StoredImage {
+  uid: ImageUid;
+  filename?: string;
+  mime?: string;
+  /** In pixels. */
+  width?: number;
+  height?: number;
+  /** As the provider writes it, without a time zone. */
+  uploadDate?: string;
 }
 
 /** What we read of a request; the rest of its hundred fields is left alone. @source docs/provider.md §Get Request */
