@@ -185,6 +185,7 @@ export function createApp({
     longestPauseMs: createCrowd({ redis: patient, keys }).longestPauseMs,
     deleteGraceMs: settings.DELETE_GRACE_MS,
     incremental: settings.ONESHOT_INCREMENTAL,
+    asyncCallback: settings.ONESHOT_CALLBACK_URL,
   };
   const tools: Tools = {
     provider,

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { StoredDocument } from "./request.ts";
 
 /** Files that show who the signer is, by the provider's names for them. @source docs/provider.md §Create, §Evidences */
 export const ENCLOSURES = [
@@ -10,6 +11,19 @@ export const ENCLOSURES = [
   "video",
 ] as const;
 export type EnclosureRole = (typeof ENCLOSURES)[number];
+
+/** Those that an identification done by the caller consists of. @source docs/provider.md §Evidences */
+export const EVIDENCES = [
+  "document_front",
+  "document_rear",
+  "document_photo",
+  "document_owner",
+  "video",
+] as const satisfies readonly EnclosureRole[];
+
+/** A file that shows who the signer is, in the document store. Its name is its role: the caller's own may be personal. */
+export const Enclosure = StoredDocument.extend({ name: z.enum(ENCLOSURES), contentType: z.string() });
+export type Enclosure = z.infer<typeof Enclosure>;
 
 /** What the signer agreed to, and how, when the caller identified him. @source docs/provider.md §Evidences */
 const Acceptance = z
@@ -57,7 +71,7 @@ const CHECKS = [
 export const Identification = z.strictObject({
   acceptance: Acceptance.optional(),
   ocr_data: OcrData.optional(),
-  security_checks: z.strictObject(Object.fromEntries(CHECKS.map((check) => [check, z.boolean().optional()]))).optional(),
+  security_checks: z.partialRecord(z.enum(CHECKS), z.boolean()).optional(),
   similarity_level: z
     .union([z.enum(["low", "medium", "high"]), z.int().min(0).max(100)], {
       error: 'must be "low", "medium", "high" or a whole number from 0 to 100',

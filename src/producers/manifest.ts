@@ -36,7 +36,8 @@ const CLASSIC_TAKES: readonly string[] = [...CLASSIC_FILES, "document_owner", "e
 /** What one workflow needs, and another has no use for, is said at once: nothing that was meant is left out silently. */
 function fitsItsWorkflow(manifest: z.infer<typeof Fields>, context: z.RefinementCtx): void {
   const { workflow, signer, identity, useasync, signature } = manifest;
-  const wrong = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
+  const kind = "custom";
+  const wrong = (path: string[], message: string) => context.addIssue({ code: kind, path, message });
   if (useasync && workflow !== "classic") wrong(["useasync"], 'goes with "workflow": "classic" only');
   if (signature?.format === "cms" && signature.appearance) {
     wrong(["signature", "appearance"], 'does not go with "format": "cms": there is no page to show it on');
@@ -68,50 +69,50 @@ function fitsItsWorkflow(manifest: z.infer<typeof Fields>, context: z.Refinement
  * not silently left out of a signature.
  */
 const Fields = z.strictObject({
-    workflow: z
-      .enum(WORKFLOWS)
-      .default("videoid")
-      .describe(
-        "How the signer is identified: on video at the provider (videoid), or by you, with evidences of it (videoid-external) or copies of the identity document (classic).",
-      ),
-    reference: z.string().min(1).max(200).optional().describe("Your own id; requests can be looked up by it."),
-    signer: Signer.describe("Who signs. Encrypted as soon as it is read, and never shown again."),
-    identity: Identity.optional().describe("How you identified the signer. For videoid-external and classic."),
-    useasync: z
-      .boolean()
-      .optional()
-      .describe("Have the provider sign in the background; for classic only. Good for many or large documents."),
-    authentication: Authentication.default({ method: "sms" }).describe(
-      "How the signer confirms: a code by SMS, or an operation of yours (external).",
+  workflow: z
+    .enum(WORKFLOWS)
+    .default("videoid")
+    .describe(
+      "How the signer is identified: on video at the provider (videoid), or by you, with evidences of it (videoid-external) or copies of the identity document (classic).",
     ),
-    profile: z.string().min(1).max(100).optional().describe("Certificate profile; default: ONESHOT_PROFILE."),
-    registration_authority: z
-      .union(
-        [z.string().regex(/^[1-9]\d{0,9}$/, RA_HINT), z.int(RA_HINT).positive(RA_HINT).max(9_999_999_999, RA_HINT)],
-        {
-          error: RA_HINT,
-        },
-      )
-      .transform(String)
-      .optional()
-      .describe("Number of the registration authority; default: ONESHOT_REGISTRATION_AUTHORITY."),
-    signature: z
-      .strictObject({
-        format: Format.optional().describe(
-          "What comes back: the PDF, signed (pades, the default), or a signature apart for a file of any kind (cms): only the file's hash leaves here.",
-        ),
-        appearance: Appearance.optional().describe("How the signature looks on the page. Not with format cms."),
-      })
-      .optional(),
-    approval: Approval.optional().describe("Who approves the identification: a RAO (manual), or nobody (auto)."),
-    callback_url: z
-      .url({ protocol: /^https?$/, error: "must be an address that begins with https://" })
-      .max(2000)
-      .optional()
-      .describe(
-        "Told whenever the request waits for somebody, and when it ends. An https address; http only at hosts that the operator allowed.",
+  reference: z.string().min(1).max(200).optional().describe("Your own id; requests can be looked up by it."),
+  signer: Signer.describe("Who signs. Encrypted as soon as it is read, and never shown again."),
+  identity: Identity.optional().describe("How you identified the signer. For videoid-external and classic."),
+  useasync: z
+    .boolean()
+    .optional()
+    .describe("Have the provider sign in the background; for classic only. Good for many or large documents."),
+  authentication: Authentication.default({ method: "sms" }).describe(
+    "How the signer confirms: a code by SMS, or an operation of yours (external).",
+  ),
+  profile: z.string().min(1).max(100).optional().describe("Certificate profile; default: ONESHOT_PROFILE."),
+  registration_authority: z
+    .union(
+      [z.string().regex(/^[1-9]\d{0,9}$/, RA_HINT), z.int(RA_HINT).positive(RA_HINT).max(9_999_999_999, RA_HINT)],
+      {
+        error: RA_HINT,
+      },
+    )
+    .transform(String)
+    .optional()
+    .describe("Number of the registration authority; default: ONESHOT_REGISTRATION_AUTHORITY."),
+  signature: z
+    .strictObject({
+      format: Format.optional().describe(
+        "What comes back: the PDF, signed (pades, the default), or a signature apart for a file of any kind (cms): only the file's hash leaves here.",
       ),
-  })
+      appearance: Appearance.optional().describe("How the signature looks on the page. Not with format cms."),
+    })
+    .optional(),
+  approval: Approval.optional().describe("Who approves the identification: a RAO (manual), or nobody (auto)."),
+  callback_url: z
+    .url({ protocol: /^https?$/, error: "must be an address that begins with https://" })
+    .max(2000)
+    .optional()
+    .describe(
+      "Told whenever the request waits for somebody, and when it ends. An https address; http only at hosts that the operator allowed.",
+    ),
+});
 
 export const Manifest = Fields.superRefine(fitsItsWorkflow).meta({ title: "signpipe request manifest" });
 export type Manifest = z.infer<typeof Manifest>;

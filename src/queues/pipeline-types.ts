@@ -1,12 +1,9 @@
 import type { HistoryLine } from "../core/history.ts";
 import type { RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
-import type { EnclosureRole, Identification } from "../core/identity.ts";
+import type { Enclosure, Identification } from "../core/identity.ts";
 import type { Appearance, Approval, Authentication, Format, Signer } from "../core/signing.ts";
 import type { Workflow } from "../core/workflow.ts";
 import type { Standstill } from "./lanes.ts";
-
-/** A file that shows who the signer is, in the document store; its name is its role. */
-export type Enclosure = StoredDocument & { name: EnclosureRole };
 
 /** What a producer hands in: one signer, one to ten documents that are already in the document store. */
 export interface Submission {

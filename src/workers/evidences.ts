@@ -1,15 +1,10 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { PermanentError } from "../core/errors.ts";
-import { ENCLOSURES } from "../core/identity.ts";
-import { StoredDocument } from "../core/request.ts";
+import { Enclosure } from "../core/identity.ts";
 import { RequestPk, VideoIdPk } from "../core/signing.ts";
-import { whileOurs } from "./ours.ts";
+import { toFiles, toPictures } from "./enclosures.ts";
 import { defineStage } from "./stage.ts";
-
-/** A file that shows who the signer is. */
-export const Enclosure = StoredDocument.extend({ name: z.enum(ENCLOSURES) });
-export type Enclosure = z.infer<typeof Enclosure>;
 
 /** In these the provider still takes evidences; whatever else it is, the next stage knows what to do about it. */
 const OPEN = ["VIDEOPENDING", "VIDEOINCOMPLETE"];
@@ -35,16 +30,20 @@ export const evidences = defineStage({
   async run({ requestId, facts, provider, documents, vault, effect, isOurs, signal, now }) {
     const { status } = await provider.getRequest(facts.requestPk, { signal });
     if (!OPEN.includes(status)) return { evidencesMs: now() };
-    const person = await vault.read(requestId);
-    if (!person?.identification) throw new PermanentError("The signer's data was erased", { code: "signer-erased" });
-    const { identification } = person;
-    const toFile = (file: Enclosure) => ({ ...file, open: () => whileOurs(documents.open(file), isOurs) });
-    const images = facts.enclosures.filter(({ name }) => name !== "video").map(toFile);
-    const video = facts.enclosures.find(({ name }) => name === "video");
+    const { identification } = (await vault.read(requestId)) ?? {};
+    if (!identification?.ocr_data) throw new PermanentError("The signer's data was erased", { code: "signer-erased" });
+    const { acceptance, ocr_data, ...found } = identification;
+    const files = toFiles(facts.enclosures, { documents, isOurs });
+    const images = toPictures(files, ["document_front", "document_rear", "document_photo", "document_owner"]);
     await effect("evidences", () =>
-      provider.uploadEvidences(facts.videoidPk, { ...identification, images }, { signal }),
+      provider.uploadEvidences(
+        facts.videoidPk,
+        { acceptance, videoid_data: { images, ocr_data, ...found } },
+        { signal },
+      ),
     );
-    if (video) await effect("video", () => provider.uploadVideo(facts.videoidPk, toFile(video), { signal }));
+    const { video } = files;
+    if (video) await effect("video", () => provider.uploadVideo(facts.videoidPk, video, { signal }));
     return { evidencesMs: now() };
   },
 });

@@ -11,7 +11,18 @@ import { upload } from "./upload.ts";
 import type { Workflow } from "../core/workflow.ts";
 
 /** All stages. Queues, the board and the command line are read from this list. */
-export const stages = [create, evidences, identify, approve, upload, contract, otp, sign, fetchSigned, cleanup] as const;
+export const stages = [
+  create,
+  evidences,
+  identify,
+  approve,
+  upload,
+  contract,
+  otp,
+  sign,
+  fetchSigned,
+  cleanup,
+] as const;
 
 export type StageName = (typeof stages)[number]["name"];
 export const STAGE_NAMES: readonly StageName[] = stages.map(({ name }) => name);
