@@ -42,7 +42,7 @@ import { createStrangers } from "./queues/strangers.ts";
 import { createTrail } from "./queues/trail.ts";
 import { createVault } from "./queues/vault.ts";
 import { type StageWorker, startWorker } from "./queues/worker.ts";
-import { STAGE_NAMES, type StageName, stages as realStages } from "./workers/index.ts";
+import { orderOf, STAGE_NAMES, type StageName, stages as realStages } from "./workers/index.ts";
 import { createOrphans } from "./workers/orphans.ts";
 import { createSeal } from "./workers/seal.ts";
 import type { Policy, Tools } from "./workers/stage.ts";
@@ -167,7 +167,7 @@ export function createApp({
       const requestPk = request?.facts["requestPk"] as number | undefined;
       return {
         requestPk,
-        isBeingCreated: request !== undefined && request.stage === STAGE_NAMES[0] && !isEnd(request.phase),
+        isBeingCreated: request !== undefined && request.stage === "create" && !isEnd(request.phase),
       };
     },
     log,
@@ -184,6 +184,7 @@ export function createApp({
     longestPauseMs: createCrowd({ redis: patient, keys }).longestPauseMs,
     deleteGraceMs: settings.DELETE_GRACE_MS,
     incremental: settings.ONESHOT_INCREMENTAL,
+    asyncCallback: settings.ONESHOT_CALLBACK_URL,
   };
   const tools: Tools = {
     provider,
@@ -240,6 +241,7 @@ export function createApp({
     full: redisWatch.full,
     masterKey,
     stages,
+    orderOf,
     allowAuto: settings.APPROVAL === "auto",
     mayTell: (url) => mayBeTold(url, callbackHosts),
   });
@@ -250,7 +252,7 @@ export function createApp({
 
   function createCore(redis: Redis) {
     return {
-      store: createStore({ redis, keys, stages: STAGE_NAMES, journal: trail, crashPoint }),
+      store: createStore({ redis, keys, orderOf, journal: trail, crashPoint }),
       queues: createQueues({ stages: STAGE_NAMES, connection: redis, keys }),
       vault: createVault({ redis, keys, masterKey, spare }),
       codes: createCodes({ redis, keys, masterKey }),
@@ -349,7 +351,7 @@ export function createApp({
             tools,
             log,
             connection: patient,
-            stages: STAGE_NAMES,
+            orderOf,
             lockMs: settings.LOCK_MS,
             crashPoint,
             ...(settings.CONCURRENCY !== undefined && { concurrency: settings.CONCURRENCY }),

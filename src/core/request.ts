@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ENDINGS, PHASES } from "./status.ts";
+import { WORKFLOWS } from "./workflow.ts";
 
 /** Ours, not the provider's: "req-" and 128 random bits. Safe as a BullMQ job id, a folder name and a URL segment. */
 export const RequestId = z
@@ -55,7 +56,7 @@ export type Source = z.infer<typeof Source>;
  */
 export const SignRequest = z.object({
   id: RequestId,
-  workflow: z.enum(["videoid"]),
+  workflow: z.enum(WORKFLOWS),
   source: Source,
   /** The caller's own id. */
   reference: z.string().optional(),

@@ -18,6 +18,13 @@ export const Signer = z.strictObject({
     .string()
     .regex(/^[A-Z]{2}$/, "must be a two-letter country code like ES")
     .optional(),
+  communication_language: z.enum(["ES", "PL", "EN"]).optional(),
+  // Only some profiles need these.
+  residence: z.string().min(1).max(200).optional(),
+  residence_city: z.string().min(1).max(100).optional(),
+  residence_postal_code: z.string().min(1).max(20).optional(),
+  residence_address: z.string().min(1).max(200).optional(),
+  special_conditions: z.string().min(1).max(500).optional(),
 });
 export type Signer = z.infer<typeof Signer>;
 
@@ -70,6 +77,10 @@ export const Authentication = z.discriminatedUnion("method", [
   z.strictObject({ method: z.literal("external"), type: z.string().min(1).max(64), value: z.string().min(1).max(512) }),
 ]);
 export type Authentication = z.infer<typeof Authentication>;
+
+/** What comes back: a signed PDF, or a CMS signature over the hash of a file of any kind, which never leaves here. */
+export const Format = z.enum(["pades", "cms"]);
+export type Format = z.infer<typeof Format>;
 
 export const Approval = z.enum(["manual", "auto"]);
 export type Approval = z.infer<typeof Approval>;

@@ -1,5 +1,7 @@
 import { z } from "zod";
-import { Appearance, Approval, Authentication, Signer } from "../core/signing.ts";
+import { ENCLOSURES, type EnclosureRole, Identification } from "../core/identity.ts";
+import { Appearance, Approval, Authentication, Format, Signer } from "../core/signing.ts";
+import { WORKFLOWS } from "../core/workflow.ts";
 
 /** Largest manifest that is read, in bytes. */
 export const MANIFEST_BYTES = 64 * 1024;
@@ -9,43 +11,110 @@ const RA_HINT = "must be the number of a registration authority, like 139";
 /** Names that would change how objects behave instead of being data. */
 const FORBIDDEN = ["__proto__", "constructor", "prototype"];
 
+const FILE_HINT = "must be the name of a file that is handed in as well, without a folder";
+const FileName = z
+  .string()
+  .min(1)
+  .max(255)
+  .refine((name) => !/[/\\\0]/.test(name) && !name.startsWith("."), FILE_HINT);
+
+/** How the caller identified the signer: what was found, and the names of the files that show it. */
+const Identity = z.strictObject({
+  ...(Object.fromEntries(ENCLOSURES.map((role) => [role, FileName.optional()])) as Record<
+    EnclosureRole,
+    z.ZodOptional<typeof FileName>
+  >),
+  ...Identification.shape,
+});
+
+/** What the provider needs to be told of a signer whom it does not identify. @source docs/provider.md §Create */
+const CLASSIC_SIGNER = ["given_name", "surname_1", "serial_number", "id_document_type", "id_document_country"] as const;
+/** Without both sides of the identity document the approval fails. @source docs/provider.md §Create */
+const CLASSIC_FILES = ["document_front", "document_rear"] as const;
+const CLASSIC_TAKES: readonly string[] = [...CLASSIC_FILES, "document_owner", "extra_document"];
+
+/** What one workflow needs, and another has no use for, is said at once: nothing that was meant is left out silently. */
+function fitsItsWorkflow(manifest: z.infer<typeof Fields>, context: z.RefinementCtx): void {
+  const { workflow, signer, identity, useasync, signature } = manifest;
+  const kind = "custom";
+  const wrong = (path: string[], message: string) => context.addIssue({ code: kind, path, message });
+  if (useasync && workflow !== "classic") wrong(["useasync"], 'goes with "workflow": "classic" only');
+  if (signature?.format === "cms" && signature.appearance) {
+    wrong(["signature", "appearance"], 'does not go with "format": "cms": there is no page to show it on');
+  }
+  if (workflow === "videoid") {
+    if (identity) wrong(["identity"], 'goes with "workflow": "videoid-external" or "classic" only');
+    return;
+  }
+  const given = Object.keys(identity ?? {});
+  if (workflow === "videoid-external") {
+    if (!identity?.ocr_data) wrong(["identity", "ocr_data"], 'is missing: "workflow": "videoid-external" needs it');
+    if (identity?.extra_document !== undefined) wrong(["identity", "extra_document"], 'goes with "classic" only');
+    return;
+  }
+  for (const field of CLASSIC_SIGNER) {
+    if (signer[field] === undefined) wrong(["signer", field], 'is missing: "workflow": "classic" needs it');
+  }
+  for (const role of CLASSIC_FILES) {
+    if (identity?.[role] === undefined) wrong(["identity", role], 'is missing: "workflow": "classic" needs it');
+  }
+  for (const field of given.filter((one) => !CLASSIC_TAKES.includes(one))) {
+    wrong(["identity", field], 'goes with "workflow": "videoid-external" only');
+  }
+}
+
 /**
  * What is said about a request besides its documents. One schema for three ways in: the sidecar of a PDF, the
  * request.json of a folder, and the "manifest" part of an upload. Unknown keys are refused, so that a misspelt one is
  * not silently left out of a signature.
  */
-export const Manifest = z
-  .strictObject({
-    workflow: z.enum(["videoid"]).default("videoid").describe("How the signer is identified."),
-    reference: z.string().min(1).max(200).optional().describe("Your own id; requests can be looked up by it."),
-    signer: Signer.describe("Who signs. Encrypted as soon as it is read, and never shown again."),
-    authentication: Authentication.default({ method: "sms" }).describe(
-      "How the signer confirms: a code by SMS, or an operation of yours (external).",
+const Fields = z.strictObject({
+  workflow: z
+    .enum(WORKFLOWS)
+    .default("videoid")
+    .describe(
+      "How the signer is identified: on video at the provider (videoid), or by you, with evidences of it (videoid-external) or copies of the identity document (classic).",
     ),
-    profile: z.string().min(1).max(100).optional().describe("Certificate profile; default: ONESHOT_PROFILE."),
-    registration_authority: z
-      .union(
-        [z.string().regex(/^[1-9]\d{0,9}$/, RA_HINT), z.int(RA_HINT).positive(RA_HINT).max(9_999_999_999, RA_HINT)],
-        {
-          error: RA_HINT,
-        },
-      )
-      .transform(String)
-      .optional()
-      .describe("Number of the registration authority; default: ONESHOT_REGISTRATION_AUTHORITY."),
-    signature: z
-      .strictObject({ appearance: Appearance.optional().describe("How the signature looks on the page.") })
-      .optional(),
-    approval: Approval.optional().describe("Who approves the identification: a RAO (manual), or nobody (auto)."),
-    callback_url: z
-      .url({ protocol: /^https?$/, error: "must be an address that begins with https://" })
-      .max(2000)
-      .optional()
-      .describe(
-        "Told whenever the request waits for somebody, and when it ends. An https address; http only at hosts that the operator allowed.",
+  reference: z.string().min(1).max(200).optional().describe("Your own id; requests can be looked up by it."),
+  signer: Signer.describe("Who signs. Encrypted as soon as it is read, and never shown again."),
+  identity: Identity.optional().describe("How you identified the signer. For videoid-external and classic."),
+  useasync: z
+    .boolean()
+    .optional()
+    .describe("Have the provider sign in the background; for classic only. Good for many or large documents."),
+  authentication: Authentication.default({ method: "sms" }).describe(
+    "How the signer confirms: a code by SMS, or an operation of yours (external).",
+  ),
+  profile: z.string().min(1).max(100).optional().describe("Certificate profile; default: ONESHOT_PROFILE."),
+  registration_authority: z
+    .union(
+      [z.string().regex(/^[1-9]\d{0,9}$/, RA_HINT), z.int(RA_HINT).positive(RA_HINT).max(9_999_999_999, RA_HINT)],
+      {
+        error: RA_HINT,
+      },
+    )
+    .transform(String)
+    .optional()
+    .describe("Number of the registration authority; default: ONESHOT_REGISTRATION_AUTHORITY."),
+  signature: z
+    .strictObject({
+      format: Format.optional().describe(
+        "What comes back: the PDF, signed (pades, the default), or a signature apart for a file of any kind (cms): only the file's hash leaves here.",
       ),
-  })
-  .meta({ title: "signpipe request manifest" });
+      appearance: Appearance.optional().describe("How the signature looks on the page. Not with format cms."),
+    })
+    .optional(),
+  approval: Approval.optional().describe("Who approves the identification: a RAO (manual), or nobody (auto)."),
+  callback_url: z
+    .url({ protocol: /^https?$/, error: "must be an address that begins with https://" })
+    .max(2000)
+    .optional()
+    .describe(
+      "Told whenever the request waits for somebody, and when it ends. An https address; http only at hosts that the operator allowed.",
+    ),
+});
+
+export const Manifest = Fields.superRefine(fitsItsWorkflow).meta({ title: "signpipe request manifest" });
 export type Manifest = z.infer<typeof Manifest>;
 
 /** What is wrong with one field. Never repeats the value, which may be personal data. */

@@ -1,20 +1,27 @@
 import type { HistoryLine } from "../core/history.ts";
 import type { RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
-import type { Appearance, Approval, Authentication, Signer } from "../core/signing.ts";
+import type { Enclosure, Identification } from "../core/identity.ts";
+import type { Appearance, Approval, Authentication, Format, Signer } from "../core/signing.ts";
+import type { Workflow } from "../core/workflow.ts";
 import type { Standstill } from "./lanes.ts";
 
 /** What a producer hands in: one signer, one to ten documents that are already in the document store. */
 export interface Submission {
   id: RequestId;
-  workflow: "videoid";
+  workflow: Workflow;
   source: Source;
   reference?: string | undefined;
   documents: StoredDocument[];
   signer: Signer;
+  /** How the caller identified the signer, and the files that show it. */
+  identification?: Identification | undefined;
+  enclosures?: Enclosure[] | undefined;
+  /** Have it signed by the provider in the background (classic only). */
+  useasync?: boolean | undefined;
   authentication: Authentication;
   profile?: string | undefined;
   registration_authority?: string | undefined;
-  signature?: { appearance?: Appearance | undefined } | undefined;
+  signature?: { format?: Format | undefined; appearance?: Appearance | undefined } | undefined;
   approval?: Approval | undefined;
   callback_url?: string | undefined;
   /** The request that this one tries again. */

@@ -4,6 +4,7 @@ import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { randomText } from "../core/random.ts";
 import type { RequestId, SignRequest, Source } from "../core/request.ts";
 import { type Ending, isEnd, type Phase } from "../core/status.ts";
+import type { OrderOf } from "../core/workflow.ts";
 import type { Codes } from "./codes.ts";
 import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
@@ -47,6 +48,7 @@ export interface PipelineParts {
   full: () => Promise<string | undefined>;
   masterKey: Uint8Array;
   stages: readonly { name: string; retryFrom: string }[];
+  orderOf: OrderOf;
   /** Whether a request may ask to be approved without a RAO's decision. */
   allowAuto: boolean;
   /** Whether a request may name this address to be told at. */
@@ -69,6 +71,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     full,
     masterKey,
     stages,
+    orderOf,
     allowAuto,
     mayTell = () => true,
     now = Date.now,
@@ -162,11 +165,16 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   /** Writes a request down: who signs first, then the record. What was kept of one that is not accepted goes again. */
   async function keepAll(submission: Submission): Promise<Held | undefined> {
     const { id, by, source, documents, signer, authentication, reference } = submission;
+    const { identification, enclosures = [], useasync } = submission;
     const { method } = authentication;
     const external = authentication.method === "external" ? authentication : undefined;
     let mayBeWritten = false;
     try {
-      await vault.keep(id, { signer, ...(external && { unlock: external.value }) });
+      await vault.keep(id, {
+        signer,
+        ...(external && { unlock: external.value }),
+        ...(identification && { identification }),
+      });
       if (reference) await redis.sadd(keys.reference(reference), id);
       mayBeWritten = true;
       return await store.add(
@@ -181,6 +189,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
             ...(submission.profile && { profile: submission.profile }),
             ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
             ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
+            ...(submission.signature?.format === "cms" && { format: "cms" }),
+            ...(enclosures.length > 0 && { enclosures }),
+            ...(useasync && { useasync }),
             ...(submission.approval && { approval: submission.approval }),
             ...(submission.callback_url && { callbackUrl: sealCallback(masterKey, id, submission.callback_url) }),
             ...(submission.retryOf && { retryOf: submission.retryOf }),
@@ -336,7 +347,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         return {
           event: "requeue",
           to,
-          patch: { ending: null, failure: null, waiting: null, intent: null, facts: forgetFrom(to) },
+          patch: { ending: null, failure: null, waiting: null, intent: null, facts: forgetFrom(to, fresh) },
           by,
           note: "retry",
         };
@@ -364,7 +375,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       if (!(await strangers.add(requestPk))) return false;
       for (const { id: suspect } of await strangers.suspects()) {
         const at = await store.nudge(suspect);
-        if (at && at.stage === stages[0]?.name) await queues.promote(at.stage, suspect);
+        if (at?.stage === "create") await queues.promote(at.stage, suspect);
       }
       return false;
     },
@@ -403,10 +414,11 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   }
 
   /** Facts that a restart at `stage` must not find. */
-  function forgetFrom(stage: string): Record<string, null> {
-    const order = ["create", "identify", "approve", "upload", "fetch", "cleanup"];
+  function forgetFrom(stage: string, { workflow }: SignRequest): Record<string, null> {
+    const order = orderOf(workflow);
     const facts: Record<string, string[]> = {
       create: ["requestPk", "videoidPk", "videoidLink", "providerGone", "begun", "resent"],
+      evidences: ["evidencesMs", "missing"],
       identify: ["identifiedMs", "providerStatus"],
       approve: ["decision", "approvedMs", "approvedBy"],
       upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted", "signedDespite"],

@@ -7,6 +7,7 @@ import { changed, type Patch, RESTORER } from "../core/journal.ts";
 import { type RequestId, SignRequest } from "../core/request.ts";
 import { randomText } from "../core/random.ts";
 import { type Event, isEnd, move, phasesFor } from "../core/status.ts";
+import type { OrderOf } from "../core/workflow.ts";
 import { pack, packedMark, unpack } from "./packed.ts";
 import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
 import type { Trail } from "./trail.ts";
@@ -67,15 +68,14 @@ export type Store = ReturnType<typeof createStore>;
 export function createStore({
   redis,
   keys,
-  stages,
+  orderOf,
   journal,
   now = Date.now,
   crashPoint,
 }: {
   redis: Redis;
   keys: Keys;
-  /** The stages of the workflow, in order. */
-  stages: readonly string[];
+  orderOf: OrderOf;
   /** Where every change is written down, apart from Redis. */
   journal: Trail;
   now?: () => number;
@@ -274,7 +274,7 @@ export function createStore({
     ): Promise<Held | undefined> {
       const first: SignRequest = {
         ...request,
-        stage: stages[0] ?? "",
+        stage: orderOf(request.workflow)[0] ?? "",
         phase: "queued",
         attempt: 0,
         updatedMs: request.createdMs,
@@ -318,7 +318,7 @@ export function createStore({
         event === "note"
           ? { stage: request.stage, phase: request.phase }
           : move(request, event, {
-              stages,
+              stages: orderOf(request.workflow),
               ending: patch.ending === null ? undefined : (patch.ending ?? request.ending),
               ...(change.to && { to: change.to }),
             });

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Redis } from "ioredis";
 import type { RequestId } from "../core/request.ts";
+import { Identification } from "../core/identity.ts";
 import { Signer } from "../core/signing.ts";
 import type { Keys } from "./keys.ts";
 import { seal, unseal } from "./seal.ts";
@@ -10,6 +11,8 @@ export interface Private {
   signer: Signer;
   /** Value of an external authentication. */
   unlock?: string | undefined;
+  /** How the caller identified the signer. */
+  identification?: Identification | undefined;
 }
 
 /** What a sentence that a person wrote is kept under: one of its own for each, so that none is taken for another. */
@@ -67,8 +70,12 @@ export function createVault({
     async read(id: RequestId): Promise<Private | undefined> {
       const text = await field(id, "person");
       if (text === undefined) return undefined;
-      const { signer, unlock } = JSON.parse(text) as Private;
-      return { signer: Signer.parse(signer), ...(unlock !== undefined && { unlock }) };
+      const { signer, unlock, identification } = JSON.parse(text) as Private;
+      return {
+        signer: Signer.parse(signer),
+        ...(unlock !== undefined && { unlock }),
+        ...(identification && { identification: Identification.parse(identification) }),
+      };
     },
     /** Keeps a sentence that a person wrote, such as the reason of a refusal. */
     async keepNote(id: RequestId, name: NoteName, text: string): Promise<void> {

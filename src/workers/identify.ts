@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { exponential, growing } from "../core/backoff.ts";
 import { endAs, waitFor } from "../core/outcome.ts";
+import { Enclosure, EVIDENCES } from "../core/identity.ts";
 import { RequestPk } from "../core/signing.ts";
 import { defineStage } from "./stage.ts";
 
@@ -11,7 +12,7 @@ import { defineStage } from "./stage.ts";
 export const identify = defineStage({
   name: "identify",
   title: "Wait for the signer's video identification",
-  needs: z.object({ requestPk: RequestPk }),
+  needs: z.object({ requestPk: RequestPk, enclosures: z.array(Enclosure).default([]) }),
   gives: z.object({ identifiedMs: z.number(), providerStatus: z.string() }),
 
   attempts: 500,
@@ -21,11 +22,12 @@ export const identify = defineStage({
   retryFrom: "identify",
   afterSilence: "repeat",
 
-  async run({ requestId, facts, provider, policy, log, signal, now }) {
+  async run({ requestId, request, facts, provider, policy, log, signal, now }) {
     const { status } = await provider.getRequest(facts.requestPk, { signal });
+    const isExternal = request.workflow === "videoid-external";
     const identification = (detail: string) =>
       waitFor("identification", {
-        whose: "signer",
+        whose: isExternal ? "provider" : "signer",
         poll: growing("2s", { upTo: policy.longestPauseMs() }),
         within: policy.identifyWithinMs,
         detail,
@@ -52,10 +54,16 @@ export const identify = defineStage({
         });
       case "VIDEOPENDING":
       case "VIDEOINCOMPLETE":
-        return identification(status);
+        return identification(isExternal ? `${status}${whatIsMissing(facts.enclosures)}` : status);
       default:
         log.warn({ requestId, stage: "identify", code: "unknown-status" }, "provider status is not known");
         return identification("unknown status");
     }
   },
 });
+
+/** The provider says that evidences are incomplete, and not what it lacks; what we were not given is the likely reason. */
+function whatIsMissing(enclosures: readonly Enclosure[]): string {
+  const missing = EVIDENCES.filter((role) => !enclosures.some(({ name }) => name === role));
+  return missing.length === 0 ? "" : `; not handed in: ${missing.join(", ")}`;
+}

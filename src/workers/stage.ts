@@ -30,6 +30,8 @@ export interface Policy {
   deleteGraceMs: number;
   /** The signed file continues the original byte by byte (false when the provider sanitises PDFs). */
   incremental: boolean;
+  /** Where the provider tells that it has signed in the background; undefined when it cannot reach us. */
+  asyncCallback: string | undefined;
 }
 
 /** Everything a stage may reach for. Built once in app.ts, replaced in tests. */

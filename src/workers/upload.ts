@@ -3,7 +3,7 @@ import { exponential } from "../core/backoff.ts";
 import { type SignRequest, StoredDocument } from "../core/request.ts";
 import { DocumentUid, RequestPk } from "../core/signing.ts";
 import { whileAtWork } from "./at-work.ts";
-import { mustBeOurs } from "./ours.ts";
+import { mustBeOurs, whileOurs } from "./ours.ts";
 import { defineStage } from "./stage.ts";
 
 const OUTCOME = "outcome of the upload";
@@ -96,15 +96,3 @@ export const upload = defineStage({
     };
   },
 });
-
-/** Breaks off before the last byte when another worker may have the request: it deletes what is there, and sends it. */
-async function* whileOurs(
-  bytes: AsyncIterable<Buffer>,
-  isOurs: () => boolean,
-): AsyncGenerator<Buffer, void, undefined> {
-  for await (const chunk of bytes) {
-    mustBeOurs(isOurs);
-    yield chunk;
-  }
-  mustBeOurs(isOurs);
-}

@@ -40,7 +40,7 @@ test("a setting that cannot be used is named before anything is done", async () 
 test("stages are worked on in the pipeline's order, all when none is named, and unknown ones are refused", () => {
   expect(toStages([])).toEqual(STAGE_NAMES);
   expect(toStages(["sign", "upload"])).toEqual(["upload", "sign"]);
-  expect(() => toStages(["upload", "stamp"])).toThrow(/no stage "stamp": there are create, identify/);
+  expect(() => toStages(["upload", "stamp"])).toThrow(/no stage "stamp": there are create, evidences, identify/);
 });
 
 test("the parts of a start are chosen by name, and an unknown one is refused", async () => {

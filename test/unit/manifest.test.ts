@@ -65,7 +65,12 @@ describe("one clear sentence for each field", () => {
     ],
     ["an unknown key", { signer, sinature: {} }, "sinature", "is not a key that is known here"],
     ["an unknown key within", { signer: { ...signer, phone: "1" } }, "signer.phone", "is not a key that is known here"],
-    ["another workflow", { signer, workflow: "fax" }, "workflow", 'must be "videoid"'],
+    [
+      "another workflow",
+      { signer, workflow: "fax" },
+      "workflow",
+      'must be "videoid" or "videoid-external" or "classic"',
+    ],
     [
       "another method",
       { signer, authentication: { method: "fax" } },
