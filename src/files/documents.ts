@@ -1,5 +1,7 @@
+import { createReadStream } from "node:fs";
 import { type FileHandle, link, mkdir, rm, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { PermanentError, RetryableError } from "../core/errors.ts";
 import { RequestId, type StoredDocument } from "../core/request.ts";
 import { hashFile, openRegular } from "./content.ts";
@@ -84,6 +86,15 @@ export function createDocuments({ dir }: { dir: string }) {
       }
     },
 
+    /** The same for somebody who looks at it. Throws PermanentError "document-gone", and what the file system says. */
+    async openToShow(document: StoredDocument): Promise<{ content: Readable; sizeBytes: number }> {
+      const { file, sizeBytes } = await openRegular(path(document)).catch((cause: unknown) => {
+        if (!isGone(cause)) throw cause;
+        throw new PermanentError("It is not in the store any more", { code: "document-gone", cause });
+      });
+      return { content: createReadStream("", { fd: file, highWaterMark: BLOCK_BYTES }), sizeBytes };
+    },
+
     /**
      * Moves the documents of a request that is done to its folder in `archive`, which is on the same file system, under
      * the names people gave them; what else there was goes. Never overwrites; safe to repeat after a crash in between.
@@ -96,6 +107,11 @@ export function createDocuments({ dir }: { dir: string }) {
       await syncFolder(to);
       await syncFolder(archive);
       await rm(from, { recursive: true, force: true });
+    },
+
+    /** Removes these files, when they are there. Throws what the disk says. */
+    async erase(files: readonly Pick<StoredDocument, "id">[]): Promise<void> {
+      for (const file of files) await withDisk(() => rm(path(file), { force: true }));
     },
 
     /** Removes everything of a request. Nothing there is fine. */

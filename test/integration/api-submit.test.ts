@@ -348,6 +348,8 @@ test("a full disk refuses the request and leaves nothing", async () => {
     documents: {
       room: async () => {},
       receive: () => Promise.reject(full),
+      receiveEnclosure: () => Promise.reject(full),
+      toEnclosure: () => Promise.reject(full),
       probe: async () => {},
       accept: async () => {},
       discard: async () => {},

@@ -60,6 +60,14 @@ describe("an error inside a body", () => {
 });
 
 describe("redaction", () => {
+  test("the bytes of a file that comes back in Base64 are removed, long words and paths are not", () => {
+    const picture = Buffer.from(Array.from({ length: 120 }, (_, i) => (i * 37) % 251)).toString("base64");
+    expect(redact(`input: "${picture}" is no picture`, [])).toBe('input: "[data]" is no picture');
+    const path = "/oneshot/api/v1/document/388141/604b889f-11c4-4b5e-9d8b-3a86f2c1d7e5/signed";
+    expect(redact(path, [])).toBe(path);
+    expect(redact("w".repeat(100), [])).toBe("w".repeat(100));
+  });
+
   test("keeps the provider's own numbers and uids, and drops addresses and phone numbers", () => {
     const uid = "604b889f-0000-4000-8000-123456789012";
     expect(redact(`Request 1012632 of ana@example.com +34 699 999 999 / 0034699999999 has ${uid}`, [])).toBe(
@@ -89,7 +97,7 @@ describe("redaction", () => {
   test("no secret of three characters or more survives, whatever surrounds it", () => {
     fc.assert(
       fc.property(fc.string({ minLength: 3, maxLength: 30 }), fc.string(), fc.string(), (secret, before, after) => {
-        fc.pre(!"[removed][e-mail][number]…".includes(secret.trim()) && secret.trim().length >= 3);
+        fc.pre(!"[removed][e-mail][number][data]…".includes(secret.trim()) && secret.trim().length >= 3);
         const rest = redact(before + after, []);
         fc.pre(!rest.includes(secret));
         expect(redact(`${before} ${secret} ${after}`, [secret], { atMost: 5000 })).not.toContain(secret);

@@ -3,6 +3,7 @@ import type { FastifyRequest } from "fastify";
 import { randomBytes } from "node:crypto";
 import { type RequestId, toRequestId } from "../../core/request.ts";
 import type { Taking } from "../../queues/pipeline-types.ts";
+import { toWishes } from "../manifest.ts";
 import { type Bound, CLAIM_MS, type Claim } from "./idempotency-types.ts";
 import type { ApiParts, Limits, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
@@ -22,7 +23,8 @@ export function addSubmit(app: Server, parts: Parts): void {
           operationId: "submitRequest",
           summary: "Hand in documents to be signed",
           description:
-            "Takes one manifest and one to ten PDFs as multipart/form-data, in any order. The documents are stored and " +
+            "Takes one manifest and one to ten PDFs as multipart/form-data, in any order; and, each as a part " +
+            '"enclosure" under its file name, the files that the manifest names under "identity". They are stored and ' +
             "checked, and the request is durable and queued, when this answers. Send an Idempotency-Key to be able to " +
             "repeat the call: the same key with the same body gives the same answer and makes nothing twice.",
           tags: ["Requests"],
@@ -51,6 +53,9 @@ export function addSubmit(app: Server, parts: Parts): void {
             "not-a-pdf",
             "invalid-manifest",
             "unusable-pdf",
+            "enclosure-missing",
+            "enclosure-not-named",
+            "unusable-enclosure",
             "auto-approval-not-allowed",
             "callback-not-allowed",
             "idempotency-mismatch",
@@ -139,9 +144,9 @@ async function accept(
   let mayBeWritten = false;
   try {
     const by = `api:${request.keyName}`;
-    const { manifest, bodyHash } = upload;
+    const { manifest, bodyHash, ...files } = upload;
     const idempotency = key && { name: key.name, bodyHash };
-    const submission = { ...manifest, id, source: "api" as const, documents: upload.documents, by, idempotency };
+    const submission = { ...toWishes(manifest), id, source: "api" as const, ...files, by, idempotency };
     await pipeline.submit(submission, { taking: parts.taking, writes: () => (mayBeWritten = true) });
   } catch (error) {
     if (!mayBeWritten) {
