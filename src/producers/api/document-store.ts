@@ -1,12 +1,13 @@
 import { PermanentError } from "../../core/errors.ts";
 import type { Documents } from "../../files/documents.ts";
 import { writeDurably } from "../../files/durable.ts";
-import { probePdf } from "../../files/probe.ts";
+import { checkSignable } from "../../files/signable.ts";
 import type { DocumentStore } from "./ports.ts";
 
 /**
  * The store of documents as the API needs it. Files are named by their number: what a client calls them is for people.
- * Throws RetryableError "disk-full", PermanentError "file-empty", "file-too-large" and what the probe throws.
+ * Throws RetryableError "disk-full", PermanentError "file-empty", "file-too-large" and what
+ * the check throws.
  */
 export function toApiDocuments(
   documents: Documents,
@@ -21,8 +22,9 @@ export function toApiDocuments(
       if (sizeBytes === 0) throw new PermanentError("The file is empty.", { code: "file-empty" });
       return { id: `${id}/${file}`, name, sizeBytes, sha256 };
     },
-    async probe(document) {
-      await probePdf(documents.path(document));
+    async check(document, format) {
+      const { name } = document;
+      return { ...document, ...(await checkSignable(documents.path(document), { name, format, maxBytes })) };
     },
     accept: (id) => documents.endUpload(id),
     discard: (id) => documents.remove(id),

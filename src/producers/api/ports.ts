@@ -3,6 +3,7 @@ import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Readable } from "node:stream";
 import type { RequestId, StoredDocument } from "../../core/request.ts";
+import type { Format } from "../../core/signing.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { ApiKey } from "./api-keys.ts";
 import type { Idempotency } from "./idempotency-types.ts";
@@ -15,8 +16,10 @@ export interface DocumentStore {
   room(bytes: number): Promise<void>;
   /** Streams a document to its place and hashes it on the way; it is durable when this resolves. */
   receive(id: RequestId, n: number, name: string, content: Readable): Promise<StoredDocument>;
-  /** Throws PermanentError when the stored document is not a PDF that can be signed; its message says why. */
-  probe(document: StoredDocument): Promise<void>;
+  /**
+   * The stored document with what is signed of it. Throws PermanentError when it cannot be signed; its message says why.
+   */
+  check(document: StoredDocument, format: Format): Promise<StoredDocument>;
   /** The request is there: its documents are no longer those of an upload that may have been given up. */
   accept(id: RequestId): Promise<void>;
   /** Removes everything that was received for the request. Nothing there is fine. */
@@ -81,7 +84,7 @@ export type Server = FastifyInstance<
 export interface AnswerNote {
   description: string;
   example?: unknown;
-  contentType?: string;
+  contentType?: string | readonly string[];
   headers?: Record<string, string>;
 }
 

@@ -22,7 +22,8 @@ export function addSubmit(app: Server, parts: Parts): void {
           operationId: "submitRequest",
           summary: "Hand in documents to be signed",
           description:
-            "Takes one manifest and one to ten PDFs as multipart/form-data, in any order. The documents are stored and " +
+            "Takes one manifest and one to ten PDFs, or files of any kind of which only the hash is to be signed, as " +
+            "multipart/form-data, in any order. The documents are stored and " +
             "checked, and the request is durable and queued, when this answers. Send an Idempotency-Key to be able to " +
             "repeat the call: the same key with the same body gives the same answer and makes nothing twice.",
           tags: ["Requests"],
@@ -51,6 +52,7 @@ export function addSubmit(app: Server, parts: Parts): void {
             "not-a-pdf",
             "invalid-manifest",
             "unusable-pdf",
+            "hash-file-invalid",
             "auto-approval-not-allowed",
             "callback-not-allowed",
             "idempotency-mismatch",

@@ -3,10 +3,11 @@ import type { FastifyRequest } from "fastify";
 import { createHash } from "node:crypto";
 import { PermanentError } from "../../core/errors.ts";
 import type { RequestId, StoredDocument } from "../../core/request.ts";
+import type { Format } from "../../core/signing.ts";
 import { type Manifest, MANIFEST_BYTES, readManifest } from "../manifest.ts";
 import { toDisplayName } from "./names.ts";
 import type { DocumentStore, Limits } from "./ports.ts";
-import { ApiError, type FieldError } from "./problem.ts";
+import { ApiError, type FieldError, type ProblemCode } from "./problem.ts";
 
 const BLOCK_BYTES = 1 << 20;
 /** Room for boundaries and part headers beside the documents. */
@@ -30,6 +31,7 @@ export async function readUpload(
   refuseBySize(Number(request.headers["content-length"] ?? 0), limits);
   let manifest: Manifest | undefined;
   const documents: StoredDocument[] = [];
+  let checked = 0;
   let totalBytes = 0;
   try {
     for await (const part of request.parts({
@@ -48,13 +50,19 @@ export async function readUpload(
       } else if (part.fieldname === "file") {
         const document = await receive(part, { id, n: documents.length + 1, store, limits });
         documents.push(document);
+        if (manifest) checked += await checkFrom(checked, formatOf(manifest));
         totalBytes += document.sizeBytes;
         if (totalBytes > limits.totalBytes) throw tooLarge(limits);
       } else {
         const name = toDisplayName(part.fieldname, "?").slice(0, 60);
-        throw new ApiError("unknown-part", `Part "${name}" is not known: send one "manifest" and the PDFs as "file".`);
+        throw new ApiError(
+          "unknown-part",
+          `Part "${name}" is not known: send one "manifest" and the documents as "file".`,
+        );
       }
     }
+    // What came before the manifest, which says what a document may be.
+    if (manifest) await checkFrom(checked, formatOf(manifest));
   } catch (error) {
     throw sort(error);
   } finally {
@@ -66,9 +74,24 @@ export async function readUpload(
     throw new ApiError("manifest-missing", 'Send the manifest as JSON in a part named "manifest".');
   }
   if (documents.length === 0) {
-    throw new ApiError("no-documents", `Send 1 to ${limits.documents} PDFs, each in a part named "file".`);
+    throw new ApiError("no-documents", `Send 1 to ${limits.documents} documents, each in a part named "file".`);
   }
   return { manifest, documents, bodyHash: toBodyHash(manifest, documents) };
+
+  /** Checks the documents from this one on. How many they were. */
+  async function checkFrom(first: number, format: Format): Promise<number> {
+    for (const [i, document] of documents.entries()) {
+      if (i < first) continue;
+      documents[i] = await store.check(document, format).catch((error: unknown) => {
+        throw toDocumentError(error, i + 1, document.name, limits);
+      });
+    }
+    return documents.length - first;
+  }
+}
+
+function formatOf({ signature }: Manifest): Format {
+  return signature?.format ?? "pades";
 }
 
 async function receive(
@@ -86,14 +109,16 @@ async function receive(
     const document = await store.receive(id, n, name, part.file);
     // The parser stops at the limit and says so afterwards.
     if (part.file.truncated) throw new PermanentError("It is too large.", { code: "file-too-large" });
-    await store.probe(document);
     return document;
   } catch (error) {
     throw toDocumentError(error, n, name, limits);
   }
 }
 
-/** A refusal by the store or the probe, told about the part it is about. Everything else is passed through. */
+/** What a document is refused with, by what its check says of it. */
+const REFUSALS: Record<string, ProblemCode> = { "not-a-pdf": "not-a-pdf", "hash-file-invalid": "hash-file-invalid" };
+
+/** A refusal by the store or the check, told about the part it is about. Everything else is passed through. */
 function toDocumentError(error: unknown, n: number, name: string, { documentBytes }: Limits): unknown {
   if (!(error instanceof PermanentError)) return error;
   const field = `file[${n}]`;
@@ -102,7 +127,7 @@ function toDocumentError(error: unknown, n: number, name: string, { documentByte
     const errors = [{ field, message: `must not be larger than ${most}` }];
     return new ApiError("too-large", `Document ${n} ("${name}") is larger than ${most}.`, errors);
   }
-  const code = error.code === "not-a-pdf" ? "not-a-pdf" : "unusable-pdf";
+  const code = REFUSALS[error.code] ?? "unusable-pdf";
   const errors = [{ field, message: error.message }];
   return new ApiError(code, `Document ${n} ("${name}") cannot be signed: ${error.message}`, errors);
 }
