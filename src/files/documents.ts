@@ -104,6 +104,11 @@ export function createDocuments({ dir }: { dir: string }) {
       await rm(from, { recursive: true, force: true });
     },
 
+    /** Removes these files, when they are there. Throws what the disk says. */
+    async erase(files: readonly Pick<StoredDocument, "id">[]): Promise<void> {
+      for (const file of files) await withDisk(() => rm(path(file), { force: true }));
+    },
+
     /** Removes everything of a request. Nothing there is fine. */
     async remove(id: RequestId): Promise<void> {
       await rm(join(dir, RequestId.parse(id)), { recursive: true, force: true });

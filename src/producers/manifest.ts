@@ -38,6 +38,9 @@ function fitsItsWorkflow(manifest: z.infer<typeof Fields>, context: z.Refinement
   const { workflow, signer, identity, useasync, signature } = manifest;
   const kind = "custom";
   const wrong = (path: string[], message: string) => context.addIssue({ code: kind, path, message });
+  for (const { role, sameAs } of repeatedFiles(identity)) {
+    wrong(["identity", role], `names the same file as identity.${sameAs}: each needs a file of its own`);
+  }
   if (useasync && workflow !== "classic") wrong(["useasync"], 'goes with "workflow": "classic" only');
   if (signature?.format === "cms" && signature.appearance) {
     wrong(["signature", "appearance"], 'does not go with "format": "cms": there is no page to show it on');
@@ -123,6 +126,49 @@ export interface ManifestProblem {
   field: string;
   /** What must be so, as the end of a sentence that begins with the field. */
   message: string;
+}
+
+/** A file that the manifest names, to be handed in along with the documents. */
+export interface NamedFile {
+  role: EnclosureRole;
+  /** As the caller wrote it. It may be personal: for matching, and for what is said to the caller alone. */
+  name: string;
+}
+
+/** The files that show who the signer is, in the order in which the provider's pages list them. */
+export function namedFiles(identity: Manifest["identity"] = {}): NamedFile[] {
+  return ENCLOSURES.flatMap((role) => {
+    const name = identity[role];
+    return name === undefined ? [] : [{ role, name }];
+  });
+}
+
+/** Where a manifest names a file, for people. */
+export function fieldOf(role: EnclosureRole): string {
+  return `identity.${role}`;
+}
+
+/** Whether two names are one file's: a Mac spells "é" in two characters where other systems take one. */
+export function isSameName(a: string, b: string): boolean {
+  return a.normalize("NFC") === b.normalize("NFC");
+}
+
+function repeatedFiles(identity: Manifest["identity"]): { role: EnclosureRole; sameAs: EnclosureRole }[] {
+  const files = namedFiles(identity);
+  return files.flatMap(({ role, name }, i) => {
+    const first = files.slice(0, i).find((other) => isSameName(other.name, name));
+    return first ? [{ role, sameAs: first.role }] : [];
+  });
+}
+
+/** What of a manifest a request consists of: the names of its files are left behind, since what they show is known by now. */
+export function toWishes({ identity, ...wishes }: Manifest): Omit<Manifest, "identity"> & {
+  identification?: Identification;
+} {
+  const { acceptance, ocr_data, security_checks, similarity_level } = identity ?? {};
+  const found = { acceptance, ocr_data, security_checks, similarity_level };
+  const isAny = Object.values(found).some((one) => one !== undefined);
+  return { ...wishes, ...(isAny && { identification: found }) };
 }
 
 export type ReadManifest = { ok: true; manifest: Manifest } | { ok: false; problems: ManifestProblem[] };

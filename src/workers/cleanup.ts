@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
+import { Enclosure } from "../core/identity.ts";
 import { waitFor } from "../core/outcome.ts";
 import { DocumentUid, RequestPk } from "../core/signing.ts";
 import type { Run } from "../core/stage.ts";
@@ -16,6 +17,7 @@ const Needs = z.object({
   signed: z.array(Signed).optional(),
   signedMs: z.number().optional(),
   fetchedMs: z.number().optional(),
+  enclosures: z.array(Enclosure).default([]),
   /** A creation was given up whose outcome is not known. */
   suspectedOrphan: z.number().optional(),
 });
@@ -61,7 +63,7 @@ export const cleanup = defineStage({
 });
 
 async function afterSuccess(run: Run<Tools, Facts>) {
-  const { requestId, facts, provider, results, vault, policy, effect, signal, now } = run;
+  const { requestId, facts, provider, documents, results, vault, policy, effect, signal, now } = run;
   const { requestPk, uploaded = [], signed = [], fetchedMs = now() } = facts;
   if (requestPk === undefined)
     throw new PermanentError("There is no request_pk to clean up", { code: "facts-missing" });
@@ -93,6 +95,7 @@ async function afterSuccess(run: Run<Tools, Facts>) {
   const given = { removedMs: now() };
   await writeEvidence(run, given);
   await vault.erase(requestId);
+  await documents.erase(facts.enclosures);
   const link = { videoidLink: null }; // nobody may follow it any more
   const steps = { uploaded: null, begun: null, providerStatus: null, wrongCodes: null, fetchedMs: null };
   return { ...given, ...steps, contractOf: null, ...link }; // the evidence has it: what is done is kept short
@@ -136,9 +139,9 @@ async function deleteRest(provider: Tools["provider"], requestPk: RequestPk, sig
 }
 
 async function afterAnotherEnd(run: Run<Tools, Facts>) {
-  const { requestId, facts, ending, provider, vault, effect, signal, now } = run;
+  const { facts, ending, provider, effect, signal, now } = run;
   const { requestPk } = facts;
-  if (facts.suspectedOrphan !== undefined) await run.orphans.suspect(requestId); // before the signer's data goes
+  if (facts.suspectedOrphan !== undefined) await run.orphans.suspect(run.requestId); // before the signer's data goes
   const final = ending === "refused" || ending === "cancelled";
   if (facts.signedMs !== undefined) return { note: "signed: the documents stay at the provider" };
   if (requestPk !== undefined) {
@@ -154,11 +157,17 @@ async function afterAnotherEnd(run: Run<Tools, Facts>) {
       mustBeOurs(run.isOurs); // by now somebody may have taken it up again
       if (!keep && status !== undefined && status !== "CANCELLED") await cancelAt(provider, requestPk, signal);
     });
-    if (final) await vault.erase(requestId);
+    if (final) await erasePerson(run);
     return { removedMs: now(), providerGone: !keep };
   }
-  if (final) await vault.erase(requestId);
+  if (final) await erasePerson(run);
   return { providerGone: true };
+}
+
+/** Who was to sign, and what showed it. Files out of the inbox go back to whoever dropped them, with the rest of their folder. */
+async function erasePerson({ requestId, request, facts, vault, documents }: Run<Tools, Facts>): Promise<void> {
+  await vault.erase(requestId);
+  if (request.source !== "inbox") await documents.erase(facts.enclosures);
 }
 
 async function statusOf({ provider, signal }: Run<Tools, Facts>, requestPk: RequestPk): Promise<string | undefined> {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { HistoryLine } from "../core/history.ts";
+import { type Enclosure, ENCLOSURES } from "../core/identity.ts";
 import { Digest, RequestId, Sha256, type SignRequest } from "../core/request.ts";
 import { Signer } from "../core/signing.ts";
 import type { Tools } from "./stage.ts";
@@ -33,6 +34,8 @@ export const Evidence = z.strictObject({
       signed: z.strictObject({ name: z.string(), ...Hash }).optional(),
     }),
   ),
+  /** What showed who the signer is. The files themselves are erased with the end of the request. */
+  enclosures: z.array(z.strictObject({ name: z.enum(ENCLOSURES), content_type: z.string(), ...Hash })).optional(),
   contract: z.strictObject({ name: z.string(), sha256: Sha256 }).optional(),
   /** The change in the journal that this was written after. */
   journal: z.strictObject({ mark: z.string() }).optional(),
@@ -70,6 +73,7 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
     uploaded?: { id: string; uid: string }[];
     signed?: { id: string; uid: string; name: string; sha256: string; sizeBytes: number }[];
     contract?: { name: string; sha256: string };
+    enclosures?: Enclosure[];
     [name: string]: unknown;
   };
   const at = (value: unknown) => (typeof value === "number" ? new Date(value).toISOString() : undefined);
@@ -102,6 +106,14 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
         ...(uid && { document_uid: uid }),
         ...(signed && { signed: { name: signed.name, sha256: signed.sha256, size_bytes: signed.sizeBytes } }),
       };
+    }),
+    ...(facts.enclosures && {
+      enclosures: facts.enclosures.map(({ name, contentType, sizeBytes, sha256 }) => ({
+        name,
+        content_type: contentType,
+        sha256,
+        size_bytes: sizeBytes,
+      })),
     }),
     ...(facts.contract && { contract: { name: facts.contract.name, sha256: facts.contract.sha256 } }),
     ...(request.mark && { journal: { mark: request.mark } }),

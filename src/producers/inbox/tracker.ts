@@ -212,7 +212,7 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
       return later(item, at, { firstMs: folderSettleMs, untilMs });
     }
     if (!seen.hasRequest && quietMs < sidecarWaitMs) return waitUntil(item, item.sinceMs + sidecarWaitMs);
-    const part = findPart(path, seen.pdfs);
+    const part = findPart(path, [...seen.pdfs, ...seen.others]);
     const partMs = part ? item.sinceMs + patienceWith(part.extent, folderSettleMs) : 0;
     if (!part || at >= partMs) return { item };
     item.trouble = notWhole(part.extent, partMs, part.raw);

@@ -1,7 +1,8 @@
 import type { Failure } from "../../core/errors.ts";
-import type { ManifestProblem } from "../manifest.ts";
+import type { EnclosureRole } from "../../core/identity.ts";
+import { fieldOf, type ManifestProblem, type NamedFile } from "../manifest.ts";
 import { DEFAULTS, REQUEST } from "./ignore.ts";
-import { isPossible, type RawName, toPdfName, toVisible } from "./names.ts";
+import { fromText, isPossible, type RawName, toPdfName, toVisible } from "./names.ts";
 
 /** Why a file cannot be used: a code, and one sentence that says what to do. */
 export interface Reason {
@@ -21,6 +22,8 @@ const REMEDIES: Record<string, string> = {
   "pdf-encrypted": `The PDF is encrypted or protected by a password; save it without protection, ${AGAIN}.`,
   "file-too-large":
     "The file is larger than MAX_DOCUMENT_BYTES; make it smaller, or have the operator raise that limit.",
+  "not-a-picture": `It is not a JPEG or PNG picture, whatever it is called; save it as one, ${AGAIN}.`,
+  "not-a-video": `It is not a video in a form that is known here, whatever it is called; convert it to MP4, MOV or WebM, ${AGAIN}.`,
   "not-a-regular-file": `It is a link, a pipe or a device and was not opened; put the file itself into the inbox.`,
 };
 
@@ -28,6 +31,12 @@ const REMEDIES: Record<string, string> = {
 export function refused(failure: Failure, name?: RawName): Reason {
   const message = REMEDIES[failure.code] ?? endSentence(failure.message);
   return { code: failure.code, message: name === undefined ? message : `${quote(name)}: ${message}` };
+}
+
+/** The same for a file that the manifest names. */
+export function refusedEnclosure(failure: Failure, role: EnclosureRole, raw: RawName): Reason {
+  const { code, message } = refused(failure);
+  return { code, message: `${fieldOf(role)}, ${quote(raw)}: ${message}` };
 }
 
 export function special(): Reason {
@@ -73,7 +82,7 @@ export function brokenDefaults({ code, message }: Reason): Reason {
 
 /** Two things that are the matter with the same file, so that nobody has to come twice. */
 export function both(first: Reason, second: Reason): Reason {
-  const besides = second.message.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
+  const besides = second.message.replace(/^[A-Z](?=[a-z ])/, (letter) => letter.toLowerCase());
   return { code: first.code, message: `${first.message.replace(`, ${AGAIN}`, "")} Besides, ${besides}` };
 }
 
@@ -107,18 +116,25 @@ export function busy(errno: string): Reason {
   return { code: "file-busy", message };
 }
 
+/** What of a folder is the matter, besides its manifest. `missing` are files that the manifest names. */
 export function wrongFolder(
-  { pdfs, strangers, isUnfinished }: { pdfs: readonly RawName[]; strangers: readonly RawName[]; isUnfinished: boolean },
+  {
+    pdfs,
+    strangers,
+    missing,
+    isUnfinished,
+  }: {
+    pdfs: readonly RawName[];
+    strangers: readonly RawName[];
+    missing: readonly NamedFile[];
+    isUnfinished: boolean;
+  },
   most: number,
 ): Reason | undefined {
-  if (strangers.length > 0) {
-    const named = strangers.slice(0, MOST_NAMED).map(quote).join(", ");
-    const more = strangers.length > MOST_NAMED ? ` and ${strangers.length - MOST_NAMED} more` : "";
-    return {
-      code: "folder-with-other-files",
-      message: `A folder takes PDFs and ${REQUEST} only; take ${named}${more} out of it, ${AGAIN}.`,
-    };
-  }
+  const stranger = strangers.length > 0 ? withStrangers(strangers) : undefined;
+  // A name that is misspelt is a file that is missing and one that nobody named.
+  if (missing.length > 0) return stranger ? both(notThere(missing), stranger) : notThere(missing);
+  if (stranger) return stranger;
   if (isUnfinished) {
     // Signed without it, the request would lack a document that somebody meant to be in it.
     const message = `${STILL_WRITTEN}; finish it or take it out, ${AGAIN}.`;
@@ -129,6 +145,29 @@ export function wrongFolder(
   if (pdfs.length <= most) return undefined;
   const message = `The folder has ${pdfs.length} PDFs and one request takes ${most}; split it, ${AGAIN}.`;
   return { code: "too-many-documents", message };
+}
+
+function withStrangers(strangers: readonly RawName[]): Reason {
+  const named = strangers.slice(0, MOST_NAMED).map(quote).join(", ");
+  const more = strangers.length > MOST_NAMED ? ` and ${strangers.length - MOST_NAMED} more` : "";
+  return {
+    code: "folder-with-other-files",
+    message: `A folder takes PDFs, ${REQUEST} and the files that it names under "identity"; take ${named}${more} out of it, ${AGAIN}.`,
+  };
+}
+
+function notThere(missing: readonly NamedFile[]): Reason {
+  const named = missing.map(({ role, name }) => `${fieldOf(role)} names ${quote(fromText(name))}`).join(", ");
+  const what =
+    missing.length === 1 ? "which is not in the folder; put it there" : "which are not there; put them there";
+  return { code: "enclosure-missing", message: `In ${quote(REQUEST)}, ${named}, ${what}, ${AGAIN}.` };
+}
+
+/** The manifest of a PDF that came alone names files, and nothing can come with it. */
+export function filesWithoutFolder(file: RawName, files: readonly NamedFile[]): Reason {
+  const fields = files.map(({ role }) => fieldOf(role)).join(", ");
+  const message = `${quote(file)} names files (${fields}), and only a folder can bring them: put the PDF, the files and a ${REQUEST} into one, ${AGAIN}.`;
+  return { code: "invalid-manifest", message };
 }
 
 export function unsupported(raw: RawName, kind: string): Reason {
