@@ -14,14 +14,14 @@ export interface UploadBody extends Sending {
 }
 
 /**
- * The manifest and the PDFs as multipart/form-data, read from the files while it is sent; `sent` is told how many bytes
+ * The manifest and the documents as multipart/form-data, read from the files while it is sent; `sent` is told how many bytes
  * have left. Throws CliError for a file that cannot be read, before anything is sent.
  * @source RFC 7578 §4
  */
 export function toUploadBody(manifest: unknown, paths: string[], sent: (bytes: number) => void): UploadBody {
   if (paths.length > MOST_DOCUMENTS) {
     throw new CliError(
-      `One request takes up to ${MOST_DOCUMENTS} PDFs, and these are ${paths.length}: submit the rest apart.`,
+      `One request takes up to ${MOST_DOCUMENTS} documents, and these are ${paths.length}: submit the rest apart.`,
     );
   }
   const boundary = `signpipe-${randomUUID()}`;
@@ -36,7 +36,7 @@ export function toUploadBody(manifest: unknown, paths: string[], sent: (bytes: n
   const heads = files.map(({ path }) =>
     Buffer.from(
       `\r\n--${boundary}\r\nContent-Disposition: form-data; name="file"; filename=${quoteFilename(basename(path))}\r\n` +
-        "Content-Type: application/pdf\r\n\r\n",
+        `Content-Type: ${typeOf(path)}\r\n\r\n`,
     ),
   );
   const end = Buffer.from(`\r\n--${boundary}--\r\n`);
@@ -74,12 +74,17 @@ export function toUploadBody(manifest: unknown, paths: string[], sent: (bytes: n
   };
 }
 
+/** For whoever reads the traffic: the API looks at the bytes. */
+function typeOf(path: string): string {
+  return /\.pdf$/i.test(path) ? "application/pdf" : "application/octet-stream";
+}
+
 function sizeOf(path: string): number {
   try {
     const stat = statSync(path);
     if (!stat.isFile())
-      throw new CliError(`${visible(path)} is not a file: name PDFs, up to ${MOST_DOCUMENTS} of them.`);
-    if (stat.size === 0) throw new CliError(`${visible(path)} is empty: name a PDF.`);
+      throw new CliError(`${visible(path)} is not a file: name documents, up to ${MOST_DOCUMENTS} of them.`);
+    if (stat.size === 0) throw new CliError(`${visible(path)} is empty: name a document.`);
     return stat.size;
   } catch (error) {
     if (error instanceof CliError) throw error;

@@ -110,7 +110,7 @@ test("a file that cannot be sent is named before anything is sent", async () => 
     expect(err).toContain(word);
   }
   const many = Array.from({ length: 11 }, () => pdf);
-  expect((await runCommand(["submit", ...many, ...SIGNER], { env })).err).toContain("up to 10 PDFs, and these are 11");
+  expect((await runCommand(["submit", ...many, ...SIGNER], { env })).err).toContain("up to 10 documents, and these are 11");
   expect(stub.calls).toEqual([]);
 });
 
