@@ -3,10 +3,14 @@ import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:f
 export type Effect =
   | "create"
   | "identify"
+  | "validate"
   | "approve"
   | "refuse"
   | "update"
   | "cancel"
+  | "evidences"
+  | "video"
+  | "download-video"
   | "upload"
   | "delete-document"
   | "delete-all"
@@ -16,11 +20,17 @@ export type Effect =
   | "otp"
   | "otp-rejected"
   | "sign"
+  | "sign-accepted"
+  | "sign-failed"
   | "sign-rejected"
   | "token"
   | "delete-token"
   | "image"
-  | "delete-image";
+  | "delete-image"
+  | "settings"
+  | "metadata"
+  | "delete-metadata"
+  | "certificate";
 
 /** One effect: what really happened at the provider. No personal data; a phone appears as a hash. */
 export type Entry = {
@@ -42,11 +52,14 @@ export type Entry = {
   phone_sha256?: string;
 };
 
+/** What an entry says beside its effect. */
+export type Facts = Omit<Partial<Entry>, "seq" | "at" | "monoMs" | "effect">;
+
 export type Ledger = {
   entries: readonly Entry[];
   /** The highest request number of earlier runs, or 0. */
   lastRequestPk: number;
-  add: (effect: Effect, facts?: Omit<Partial<Entry>, "seq" | "at" | "monoMs" | "effect">) => Entry;
+  add: (effect: Effect, facts?: Facts) => Entry;
   close: () => void;
 };
 
