@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { rename } from "node:fs/promises";
+import { cp, rename } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { toHashFile } from "../../src/files/hash-file.ts";
+import { CLASSIC_SIGNER, jpeg } from "../helpers/identity.ts";
 import { makePdf, MANIFEST, sha256, SIGNER, startInboxHouse } from "./inbox-house.ts";
 
 const APART = JSON.stringify({ signer: SIGNER, signature: { format: "cms" } });
@@ -133,6 +134,17 @@ test("a folder whose request.json asks for it takes files of any kind", async ()
   ]);
 });
 
+test("what a folder's manifest names to show who the signer is, is not signed", async () => {
+  const house = startInboxHouse();
+  const identity = { document_front: "1 front.jpg", document_rear: "2 rear.jpg" };
+  const classic = { workflow: "classic", signer: CLASSIC_SIGNER, identity, signature: { format: "cms" } };
+  const pictures = Object.fromEntries(Object.values(identity).map((name) => [name, jpeg()]));
+  await house.take({ case: { ...pictures, "3 photo.jpg": jpeg(), "request.json": JSON.stringify(classic) } });
+  const { documents, enclosures } = house.only();
+  expect(documents.map(({ name }) => name)).toEqual(["3 photo.jpg"]);
+  expect(enclosures?.map(({ name }) => name).sort()).toEqual(["document_front", "document_rear"]);
+});
+
 test("a folder of other files is taken as soon as one of PDFs, and not given time for a PDF to come", async () => {
   const house = startInboxHouse({ config: { settleMaxMs: 600_000 } });
   await house.drop({ case: { "letter.docx": "x", "request.json": APART } });
@@ -176,4 +188,14 @@ test("once it is done, files are archived under their own names", async () => {
   await house.pass(1_000, 2);
   expect(await house.tree("archive", id)).toEqual(["letter.docx"]);
   expect(await house.status("letter.docx")).toMatchObject({ signed: [`signed/${id}/letter.docx.p7m`] });
+});
+
+test("the example can be dropped as it lies there, and its hash file is that of the contract's check value", async () => {
+  const house = startInboxHouse();
+  await cp(new URL("../../examples/hash", import.meta.url), house.at("inbox", "hash"), { recursive: true });
+  await house.pass(1_000, 8);
+  expect(house.only().documents.map(({ name, digest }) => [name, digest?.value])).toEqual([
+    ["abc.txt.hash.json", sha256(Buffer.from("abc"))],
+    ["measurements.csv", undefined],
+  ]);
 });

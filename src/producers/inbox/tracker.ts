@@ -12,7 +12,7 @@ import { busy, notWhole, type Reason, unfinished, unsupported } from "./unusable
 export interface Patience {
   /** A file counts as settled when two looks at least this far apart find it the same. */
   settleMs: number;
-  /** The same for a dropped folder, into which people go on copying. */
+  /** The same for a dropped folder, into which people go on copying, and for a file whose end cannot be told. */
   folderSettleMs: number;
   /** How long a PDF that has begun, and does not change any more, may be without its end. */
   incompleteMs: number;
