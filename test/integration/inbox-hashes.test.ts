@@ -152,6 +152,13 @@ test("a folder of other files is taken as soon as one of PDFs, and not given tim
   expect(house.only().documents).toHaveLength(1);
 });
 
+test("a folder of other files that does not ask for it is given time for a PDF to come", async () => {
+  const house = startInboxHouse({ config: { settleMaxMs: 600_000 } });
+  await house.drop({ case: { "front.jpg": jpeg(), "request.json": MANIFEST } });
+  await house.pass(10_000, 3);
+  expect(await house.tree("inbox")).toEqual(["case/front.jpg", "case/request.json"]);
+});
+
 test.each([
   ["a sidecar in it", { "a.docx": "x", "a.docx.json": APART }, "folder-with-other-files", /take "a.docx.json" out/],
   ["nothing to sign", {}, "no-documents", /has no file to be signed/],
