@@ -398,6 +398,10 @@ export function createApp({
         pipeline,
         documents: toApiDocuments(documents, { maxBytes: settings.MAX_DOCUMENT_BYTES, room: space.need }),
         results,
+        shown: {
+          enclosure: documents.openToShow,
+          video: (videoidPk, signal) => provider.downloadVideo(videoidPk, { signal }),
+        },
         idempotency: createIdempotency({ redis: prompt, keys, masterKey, claimMs: CLAIM_MS, rememberMs: REMEMBER_MS }),
         keys: apiKeys,
         webhookSecret,

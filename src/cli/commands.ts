@@ -1,8 +1,9 @@
 import type { Settings } from "../config.ts";
+import { ENCLOSURES } from "../core/identity.ts";
 import { STAGE_NAMES, type StageName } from "../workers/index.ts";
 import { type Client, createClient } from "./client.ts";
 import { readSecret } from "./read-secret.ts";
-import { act, list, resume, show, wholeNumber } from "./requests.ts";
+import { act, list, resume, save, show, wholeNumber } from "./requests.ts";
 import { type Part, PARTS } from "../parts.ts";
 import { findTarget } from "./target.ts";
 import { CliError, type Terminal } from "./terminal.ts";
@@ -89,6 +90,15 @@ export const COMMANDS: Command[] = [
       ["--surname-1 <name>", "the signer's surname"],
       ["--surname-2 <name>", "the signer's second surname"],
       ["--serial-number <text>", "number of the signer's identity document"],
+      ["--id-document-type <type>", "its kind: IDC, PAS, PNO, TIN, CI, CE"],
+      ["--id-document-country <code>", "its country, like ES"],
+      ["--workflow <name>", "how the signer is identified: videoid, videoid-external, classic"],
+      ["--document-front <file>", "picture of the identity document's front"],
+      ["--document-rear <file>", "picture of its rear"],
+      ["--document-photo <file>", "the portrait on it"],
+      ["--document-owner <file>", "picture of the signer, who holds it"],
+      ["--extra-document <file>", "what else shows who the signer is"],
+      ["--video <file>", "film of the identification"],
       ["--reference <text>", "your own id for it; list and show find it again"],
       ["--auth <how>", 'how the signer authenticates: "sms" or "external:<type>:<value>"'],
       ["--format <what>", 'what comes back: "pades", the PDF signed, or "cms", a signature apart (.p7m) from any file'],
@@ -97,7 +107,9 @@ export const COMMANDS: Command[] = [
       ["-w, --wait", "stay until it is over"],
       JSON_OPTION,
     ],
-    after: "Exit code: 0 accepted, or done with --wait; 2 ended otherwise than done; 1 a mistake or no answer.",
+    after:
+      "Files that the manifest names under identity are taken from beside it, or from where an option says.\n" +
+      "Exit code: 0 accepted, or done with --wait; 2 ended otherwise than done; 1 a mistake or no answer.",
     async run(context, [paths], options) {
       const { submit } = await import("./submit.ts");
       const files = Array.isArray(paths) ? paths : [];
@@ -129,6 +141,26 @@ export const COMMANDS: Command[] = [
     options: [JSON_OPTION],
     run: (context, [id], options) =>
       show(client(context), context.terminal, text(id), { json: options["json"] === true }),
+  },
+  {
+    name: "video",
+    args: [ID],
+    summary: "save the film of the identification, to look at before deciding",
+    options: [["-o, --output <file>", "where to; a file that is there is not overwritten"]],
+    run: (context, [id], { output }) =>
+      save(client(context), context.terminal, text(id), { from: (api, found) => api.video(found), output }),
+  },
+  {
+    name: "enclosure",
+    args: [ID, "<name>"],
+    summary: "save a file with which it was shown who the signer is, to look at before deciding",
+    options: [["-o, --output <file>", "where to; a file that is there is not overwritten"]],
+    after: `Names: ${ENCLOSURES.join(", ")}. signpipe show tells which there are.`,
+    run: (context, [id, name], { output }) =>
+      save(client(context), context.terminal, text(id), {
+        from: (api, found) => api.enclosure(found, text(name)),
+        output,
+      }),
   },
   acting("approve", "approve the signer's identification, as a registration officer", { said: "Approved:" }),
   {

@@ -10,7 +10,7 @@ import { readJournal } from "../files/journal.ts";
 import { createLog } from "../log.ts";
 import { createProvider } from "../provider/client.ts";
 import { createRecovery, type ReadLines } from "../queues/recovery.ts";
-import { STAGE_NAMES } from "../workers/index.ts";
+import { orderOf, type StageName } from "../workers/index.ts";
 import { fail, type Finding, ok, type Patient, warn } from "./doctor-finding.ts";
 import type { Stores } from "./stores.ts";
 import { spell } from "./terminal.ts";
@@ -178,16 +178,20 @@ function checkAges(open: SignRequest[]): Finding[] {
   });
 }
 
-/** Documents are here until they are at the provider. */
+/** Documents, and what shows who signs, are here until they are at the provider. */
 function checkDocuments({ documents }: Stores, open: SignRequest[]): Finding[] {
-  const uploaded = STAGE_NAMES.indexOf("upload");
-  const gone = open.filter(({ stage, facts, ending }) => {
-    if (ending || (STAGE_NAMES as readonly string[]).indexOf(stage) > uploaded) return false;
-    const kept = (facts["documents"] ?? []) as { id: string }[];
-    return !kept.every((document) => existsSync(documents.path(document)));
+  const gone = open.filter(({ workflow, stage, facts, ending }) => {
+    if (ending) return false;
+    const order: readonly string[] = orderOf(workflow);
+    const isNeeded = (at: StageName) => order.indexOf(stage) <= order.indexOf(at);
+    const kept = isNeeded("upload") ? ((facts["documents"] ?? []) as { id: string }[]) : [];
+    const shown = isNeeded(workflow === "classic" ? "create" : "evidences")
+      ? ((facts["enclosures"] ?? []) as { id: string }[])
+      : [];
+    return ![...kept, ...shown].every((file) => existsSync(documents.path(file)));
   });
   return about(fail, "Documents", ids(gone), {
-    says: (number) => `Documents of ${number} are not in .work any more`,
+    says: (number) => `Documents of ${number}, or what shows who signs, are not in .work any more`,
     todo: "Bring .work back from a backup before they are uploaded; else cancel them and have them handed in anew.",
   });
 }

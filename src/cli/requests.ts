@@ -1,3 +1,4 @@
+import { type FileHandle, open, rm } from "node:fs/promises";
 import { type Client, type HistoryLine, isOver, type Request } from "./client.ts";
 import { findRequest } from "./find-request.ts";
 import { ageOf, whatFor, whatToDo } from "./progress.ts";
@@ -103,7 +104,8 @@ export async function show(
 }
 
 function describeRequest(request: Request, out: Writer): string[] {
-  const { id, reference, waiting, failure, documents, request_pk, videoid_link, created_at, updated_at } = request;
+  const { id, reference, waiting, failure, documents, enclosures, request_pk, videoid_link, created_at, updated_at } =
+    request;
   const fields: [string, string | undefined][] = [
     ["State", `${paintState(out, request.state)}${isOver(request.state) ? "" : `, at ${request.stage}`}`],
     ["Waiting for", waiting && `${whatFor(waiting.for)}, until ${when(waiting.until)}`],
@@ -111,6 +113,7 @@ function describeRequest(request: Request, out: Writer): string[] {
     ["Reason", failure && `${visible(failure.message)} (${visible(failure.code)})`],
     ["Next", whatToDo(request)],
     ["Reference", reference && visible(reference)],
+    ["Handed in", enclosures && `${enclosures.map(({ name }) => visible(name)).join(", ")}  (signpipe enclosure)`],
     ["request_pk", request_pk?.toString()],
     ["Signer's page", waiting?.for === "identification" ? videoid_link && visible(videoid_link) : undefined],
     ["Created", `${when(created_at)}, ${ageOf(request)} ${isOver(request.state) ? "until its end" : "ago"}`],
@@ -160,6 +163,39 @@ export async function act(
   const request = await client.act(id, path, json);
   if (asJson) out.line(JSON.stringify(request, null, 2));
   else err.line(`${said} ${id}. See how it goes on with: signpipe show ${id.slice(0, SHORT_ID)}`);
+  return EXIT.done;
+}
+
+/**
+ * `signpipe video|enclosure`: saves what an officer looks at before deciding, for its owner's eyes only. Never
+ * overwrites; nothing is left behind when it breaks off.
+ */
+export async function save(
+  client: Client,
+  { err }: Terminal,
+  typed: string,
+  { from, output }: { from: (client: Client, id: string) => AsyncIterable<Buffer>; output: unknown },
+): Promise<number> {
+  if (typeof output !== "string" || output === "") throw new CliError("Where to? Give --output with a file name.");
+  const id = await findRequest(client, typed);
+  let file: FileHandle | undefined;
+  let sizeBytes = 0;
+  try {
+    for await (const chunk of from(client, id)) {
+      file ??= await open(output, "wx", 0o600);
+      await file.writeFile(chunk);
+      sizeBytes += chunk.length;
+    }
+  } catch (error) {
+    if (file) await rm(output, { force: true });
+    const code = (error as NodeJS.ErrnoException).code ?? "";
+    if (code === "EEXIST") throw new CliError(`${visible(output)} is there already: it is not overwritten.`);
+    if (error instanceof CliError) throw error;
+    throw new CliError(`${visible(output)} cannot be written (${code || "error"}): check --output.`);
+  } finally {
+    await file?.close();
+  }
+  err.line(`Saved, ${sizeBytes} bytes: ${visible(output)}. It shows a person: delete it when you have seen it.`);
   return EXIT.done;
 }
 

@@ -1,5 +1,7 @@
+import { createReadStream } from "node:fs";
 import { type FileHandle, link, mkdir, rm, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { PermanentError, RetryableError } from "../core/errors.ts";
 import { RequestId, type StoredDocument } from "../core/request.ts";
 import type { Format } from "../core/signing.ts";
@@ -83,6 +85,15 @@ export function createDocuments({ dir }: { dir: string }) {
       } finally {
         await file.close();
       }
+    },
+
+    /** The same for somebody who looks at it. Throws PermanentError "document-gone", and what the file system says. */
+    async openToShow(document: StoredDocument): Promise<{ content: Readable; sizeBytes: number }> {
+      const { file, sizeBytes } = await openRegular(path(document)).catch((cause: unknown) => {
+        if (!isGone(cause)) throw cause;
+        throw new PermanentError("It is not in the store any more", { code: "document-gone", cause });
+      });
+      return { content: createReadStream("", { fd: file, highWaterMark: BLOCK_BYTES }), sizeBytes };
     },
 
     /**

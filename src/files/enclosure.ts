@@ -68,10 +68,15 @@ export async function probeEnclosure(
   });
 }
 
+/** What a file is by its first kilobyte. */
+export function typeOfHead(head: Buffer): string {
+  const first = head.subarray(0, HEAD_BYTES);
+  return KINDS.find(({ is }) => is(first))?.contentType ?? "application/octet-stream";
+}
+
 async function contentTypeOf(content: Content, role: EnclosureRole): Promise<string> {
   if (content.sizeBytes === 0) throw new PermanentError("The file is empty.", { code: "file-empty" });
-  const head = await content.read(0, HEAD_BYTES);
-  const contentType = KINDS.find(({ is }) => is(head))?.contentType ?? "application/octet-stream";
+  const contentType = typeOfHead(await content.read(0, HEAD_BYTES));
   const wanted = WANTED[role];
   if (wanted && !wanted.prefix.some((prefix) => contentType.startsWith(prefix))) {
     throw new PermanentError(wanted.message, { code: wanted.code });

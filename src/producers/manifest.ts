@@ -36,8 +36,7 @@ const CLASSIC_TAKES: readonly string[] = [...CLASSIC_FILES, "document_owner", "e
 /** What one workflow needs, and another has no use for, is said at once: nothing that was meant is left out silently. */
 function fitsItsWorkflow(manifest: z.infer<typeof Fields>, context: z.RefinementCtx): void {
   const { workflow, signer, identity, useasync, signature } = manifest;
-  const kind = "custom";
-  const wrong = (path: string[], message: string) => context.addIssue({ code: kind, path, message });
+  const wrong = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
   for (const { role, sameAs } of repeatedFiles(identity)) {
     wrong(["identity", role], `names the same file as identity.${sameAs}: each needs a file of its own`);
   }

@@ -51,7 +51,7 @@ export interface JournalEntry {
   event: string;
   stage: string;
   phase: string;
-  first?: { facts?: Record<string, unknown> };
+  first?: { workflow?: string; facts?: Record<string, unknown> };
   patch?: { facts?: Record<string, unknown>; intent?: { effect: string } };
   by?: string;
   note?: string;

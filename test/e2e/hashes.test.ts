@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -7,21 +6,11 @@ import { toHashFile } from "../../src/files/hash-file.ts";
 import { until } from "../helpers/api-house.ts";
 import { runCommand } from "../helpers/cli-house.ts";
 import { CLASSIC_SIGNER, jpeg } from "../helpers/identity.ts";
+import { byOpenssl } from "../helpers/openssl.ts";
 import { type House, readJson, SIGNER, startHouse } from "../helpers/house.ts";
 
 const AUTO = { settings: { APPROVAL: "auto" }, simulator: { humans: { signer: "auto" as const, signerDelayMs: 0 } } };
 const APART = { signer: SIGNER, signature: { format: "cms" } };
-
-/** The verdict of openssl on a signature apart over this content. Throws what openssl says when it is not valid. */
-function bySomebodyElse(p7m: string, content: Buffer, dir: string): string {
-  const path = join(dir, "content");
-  writeFileSync(path, content);
-  const signature = ["-inform", "DER", "-in", p7m, "-content", path, "-binary"];
-  execFileSync("openssl", ["cms", "-verify", ...signature, "-noverify", "-out", join(dir, "verified")], {
-    stdio: "pipe",
-  });
-  return readFileSync(join(dir, "verified")).equals(content) ? "valid" : "other content";
-}
 
 async function sign(house: House, id: string): Promise<string> {
   await house.waits(id, "code");
@@ -52,9 +41,9 @@ test("through the API: files of any kind come back with signatures apart, and on
   expect(house.simulator.ledger.filter(({ effect }) => effect === "upload")).toHaveLength(2);
   expect(keptBySimulator(house).includes(photo.subarray(0, 100))).toBe(false);
   const folder = await sign(house, id);
-  expect(bySomebodyElse(join(folder, "photo.jpg.p7m"), photo, house.dataDir)).toBe("valid");
-  expect(bySomebodyElse(join(folder, "plan.dwg.p7m"), plan, house.dataDir)).toBe("valid");
-  expect(() => bySomebodyElse(join(folder, "plan.dwg.p7m"), photo, house.dataDir)).toThrow();
+  expect(byOpenssl(join(folder, "photo.jpg.p7m"), photo, house.dataDir)).toBe("valid");
+  expect(byOpenssl(join(folder, "plan.dwg.p7m"), plan, house.dataDir)).toBe("valid");
+  expect(() => byOpenssl(join(folder, "plan.dwg.p7m"), photo, house.dataDir)).toThrow();
 
   const evidence = readJson(join(folder, "evidence.json"));
   expect(evidence).toMatchObject({
@@ -99,9 +88,9 @@ test("through the inbox: a file with its sidecar, and a folder of a classic requ
   };
   const [one, other] = [await idOf("letter"), await idOf("case")];
   const folder = await sign(house, one);
-  expect(bySomebodyElse(join(folder, "letter.docx.p7m"), letter, house.dataDir)).toBe("valid");
+  expect(byOpenssl(join(folder, "letter.docx.p7m"), letter, house.dataDir)).toBe("valid");
   const more = await sign(house, other);
-  expect(bySomebodyElse(join(more, "a.xml.p7m"), letter.subarray(1), house.dataDir)).toBe("valid");
+  expect(byOpenssl(join(more, "a.xml.p7m"), letter.subarray(1), house.dataDir)).toBe("valid");
   expect(readdirSync(more).sort()).toEqual(["a.xml.p7m", "b.pdf.p7m", "contract.pdf", "evidence.json"]);
   const become = async (folder: string, names: string[]) => {
     const look = () => (existsSync(join(house.dataDir, folder)) ? readdirSync(join(house.dataDir, folder)).sort() : []);
@@ -131,7 +120,7 @@ test("through the command line, and nothing is deleted at the provider whose sig
   await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
   await house.waits(id, "the grace before deletion");
   const p7m = join(house.dataDir, "signed", id, "song.flac.p7m");
-  expect(bySomebodyElse(p7m, readFileSync(file), house.dataDir)).toBe("valid");
+  expect(byOpenssl(p7m, readFileSync(file), house.dataDir)).toBe("valid");
   writeFileSync(p7m, "gone");
   await house.reaches(id, "cleanup", "failed");
   expect((await house.app.store.get(id)).failure?.code).toBe("signed-file-changed");

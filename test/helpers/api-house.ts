@@ -226,6 +226,10 @@ export async function startApiHouse(parts: Partial<ApiParts> = {}): Promise<ApiH
       room: async () => {},
     }),
     results: createResults({ dir: join(dir, "signed") }),
+    shown: {
+      enclosure: createDocuments({ dir: join(dir, ".work") }).openToShow,
+      video: () => Promise.reject(new PermanentError("There is none", { code: "not-found" })),
+    },
     idempotency,
     keys: [{ name: "ops", secret: "canary-other-91f3" }, KEY],
     webhookSecret: WEBHOOK_SECRET,

@@ -54,3 +54,14 @@ export function createOpenssl(dir: string) {
     },
   };
 }
+
+/** The verdict of openssl on a signature apart over this content. Throws what openssl says when it is not valid. */
+export function byOpenssl(p7m: string, content: Buffer, dir: string): string {
+  const path = join(dir, "content");
+  writeFileSync(path, content);
+  const signature = ["-inform", "DER", "-in", p7m, "-content", path, "-binary"];
+  execFileSync("openssl", ["cms", "-verify", ...signature, "-noverify", "-out", join(dir, "verified")], {
+    stdio: "pipe",
+  });
+  return readFileSync(join(dir, "verified")).equals(content) ? "valid" : "other content";
+}

@@ -392,6 +392,8 @@ test("a full disk refuses the request and leaves nothing", async () => {
     documents: {
       room: async () => {},
       receive: () => Promise.reject(full),
+      receiveEnclosure: () => Promise.reject(full),
+      toEnclosure: () => Promise.reject(full),
       check: async (document) => document,
       accept: async () => {},
       discard: async () => {},

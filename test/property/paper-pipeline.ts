@@ -76,7 +76,10 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
       ({
         provider: paper.provider,
         account: () => ({ rao: { rao: "1", token: "t" } }),
-        documents: { open: () => Readable.from([Buffer.from("x")]) } as unknown as Tools["documents"],
+        documents: {
+          open: () => Readable.from([Buffer.from("x")]),
+          erase: () => Promise.resolve(),
+        } as unknown as Tools["documents"],
         results: {
           rehash: () => Promise.resolve(true),
           readEvidence: () => Promise.resolve(undefined),

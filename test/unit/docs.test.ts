@@ -64,7 +64,7 @@ test("docs/inbox.md explains every code that the inbox itself gives", () => {
 });
 
 const HAND_WRITTEN = [
-  ...["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"],
+  ...["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"],
   ...["docs", "docs/adr"].flatMap((folder) => readdirSync(join(ROOT, folder)).map((name) => `${folder}/${name}`)),
 ].filter((path) => path.endsWith(".md"));
 

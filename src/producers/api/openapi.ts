@@ -1,5 +1,6 @@
 import swagger from "@fastify/swagger";
 import { jsonSchemaTransform, jsonSchemaTransformObject } from "fastify-type-provider-zod";
+import { ENCLOSURES } from "../../core/identity.ts";
 import { manifestJsonSchema } from "../manifest.ts";
 import { EXAMPLES, MANIFEST_EXAMPLE } from "./examples.ts";
 import type { AnswerNote, Limits, Server } from "./ports.ts";
@@ -132,9 +133,20 @@ function addUpload(operation: Operation, limits: Limits): void {
           properties: {
             manifest: { $ref: "#/components/schemas/Manifest" },
             file: { type: "array", items: file, minItems: 1, maxItems: limits.documents },
+            enclosure: {
+              type: "array",
+              description:
+                'The files that the manifest names under "identity", each under the file name that stands there. Pictures are JPEG or PNG, by their bytes.',
+              items: { type: "string", contentMediaType: "application/octet-stream" },
+              maxItems: ENCLOSURES.length,
+            },
           },
         },
-        encoding: { manifest: { contentType: "application/json" }, file: { contentType: "application/pdf, */*" } },
+        encoding: {
+          manifest: { contentType: "application/json" },
+          file: { contentType: "application/pdf, */*" },
+          enclosure: { contentType: "application/octet-stream" },
+        },
         example: { manifest: MANIFEST_EXAMPLE, file: ["(bytes of the PDF)"] },
       },
     },

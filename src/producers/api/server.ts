@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { readBearer } from "./api-keys.ts";
 import { addBoard } from "./board.ts";
 import { addDownloads } from "./downloads.ts";
+import { addShown } from "./shown.ts";
 import { addErrors, sendProblem } from "./errors.ts";
 import { addHealth, addMetrics } from "./health.ts";
 import { createHints } from "./hints.ts";
@@ -92,6 +93,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
       addActing(inside, parts);
       addLanes(inside, parts);
       addDownloads(inside, parts);
+      addShown(inside, parts);
       if (!parts.metricsOpen) addMetrics(inside, { metrics, open: false });
     });
     if (parts.metricsOpen) addMetrics(app, { metrics, open: true });

@@ -3,6 +3,7 @@ import type { FastifyRequest } from "fastify";
 import { randomBytes } from "node:crypto";
 import { type RequestId, toRequestId } from "../../core/request.ts";
 import type { Taking } from "../../queues/pipeline-types.ts";
+import { toWishes } from "../manifest.ts";
 import { type Bound, CLAIM_MS, type Claim } from "./idempotency-types.ts";
 import type { ApiParts, Limits, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
@@ -23,7 +24,8 @@ export function addSubmit(app: Server, parts: Parts): void {
           summary: "Hand in documents to be signed",
           description:
             "Takes one manifest and one to ten PDFs, or files of any kind of which only the hash is to be signed, as " +
-            "multipart/form-data, in any order. The documents are stored and " +
+            'multipart/form-data, in any order; and, each as a part "enclosure" under its file name, the files that the ' +
+            'manifest names under "identity". They are stored and ' +
             "checked, and the request is durable and queued, when this answers. Send an Idempotency-Key to be able to " +
             "repeat the call: the same key with the same body gives the same answer and makes nothing twice.",
           tags: ["Requests"],
@@ -53,6 +55,9 @@ export function addSubmit(app: Server, parts: Parts): void {
             "invalid-manifest",
             "unusable-pdf",
             "hash-file-invalid",
+            "enclosure-missing",
+            "enclosure-not-named",
+            "unusable-enclosure",
             "auto-approval-not-allowed",
             "callback-not-allowed",
             "idempotency-mismatch",
@@ -141,9 +146,9 @@ async function accept(
   let mayBeWritten = false;
   try {
     const by = `api:${request.keyName}`;
-    const { manifest, bodyHash } = upload;
+    const { manifest, bodyHash, ...files } = upload;
     const idempotency = key && { name: key.name, bodyHash };
-    const submission = { ...manifest, id, source: "api" as const, documents: upload.documents, by, idempotency };
+    const submission = { ...toWishes(manifest), id, source: "api" as const, ...files, by, idempotency };
     await pipeline.submit(submission, { taking: parts.taking, writes: () => (mayBeWritten = true) });
   } catch (error) {
     if (!mayBeWritten) {

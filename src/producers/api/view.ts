@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { HistoryLine } from "../../core/history.ts";
+import { Enclosure, ENCLOSURES } from "../../core/identity.ts";
 import { ResultFile, Sha256, type SignRequest, StoredDocument } from "../../core/request.ts";
 import { PHASES } from "../../core/status.ts";
 
@@ -14,6 +15,12 @@ export const DocumentView = z.object({
   signed_sha256: Sha256.optional().describe(
     "Of the signed PDF, or of the signature apart, once it is stored and verified.",
   ),
+});
+
+export const EnclosureView = z.object({
+  name: z.enum(ENCLOSURES).describe("What it shows. What its file was called is not kept."),
+  content_type: z.string(),
+  size_bytes: z.int(),
 });
 
 /** A request as everybody with a key may see it: named fields only, no data about the signer. */
@@ -39,6 +46,10 @@ export const RequestView = z
       .optional()
       .describe("Why it ended otherwise than done, or why its last attempt did not succeed."),
     documents: z.array(DocumentView),
+    enclosures: z
+      .array(EnclosureView)
+      .optional()
+      .describe("The files with which it was shown who the signer is. They are erased with the end of the request."),
     request_pk: z.int().optional().describe("The provider's number for it."),
     videoid_link: z.string().optional().describe("Where the signer identifies himself or herself."),
     created_at: Time,
@@ -97,6 +108,7 @@ export const HistoryView = z
 /** What the view reads of the facts. Anything that is missing or of another form is left out, never an error. */
 const Documents = z.array(StoredDocument).catch([]);
 const Signed = z.array(ResultFile.extend({ id: z.string() })).catch([]);
+const Enclosures = z.array(Enclosure).catch([]);
 const Pk = z.int().optional().catch(undefined);
 const Link = z.string().optional().catch(undefined);
 const Contract = ResultFile.optional().catch(undefined);
@@ -111,12 +123,18 @@ export function contractFile({ facts }: SignRequest): ResultFile | undefined {
   return Contract.parse(facts["contract"]);
 }
 
+/** The files that were handed in to show who the signer is. */
+export function enclosuresOf({ facts }: SignRequest): Enclosure[] {
+  return Enclosures.parse(facts["enclosures"]);
+}
+
 export function toView(request: SignRequest): RequestView {
   const { id, workflow, stage, phase, reference, waiting, failure, facts } = request;
   const documents = Documents.parse(facts["documents"]);
   const signed = signedFiles(request);
   const requestPk = Pk.parse(facts["requestPk"]);
   const link = Link.parse(facts["videoidLink"]);
+  const enclosures = enclosuresOf(request);
   return {
     id,
     workflow,
@@ -136,6 +154,13 @@ export function toView(request: SignRequest): RequestView {
     documents: documents.map(({ name, sha256 }, i) => {
       const file = signed[i];
       return { name, sha256, ...(file && { signed_sha256: file.sha256 }) };
+    }),
+    ...(enclosures.length > 0 && {
+      enclosures: enclosures.map(({ name, contentType, sizeBytes }) => ({
+        name,
+        content_type: contentType,
+        size_bytes: sizeBytes,
+      })),
     }),
     ...(requestPk !== undefined && { request_pk: requestPk }),
     ...(link !== undefined && { videoid_link: link }),
