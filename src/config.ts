@@ -90,13 +90,15 @@ export const SETTINGS = z.object({
     "An empty PDF, and a folder without PDFs or with a file that is still being written, is set aside after this.",
   ),
   INBOX_SWEEP_MS: timer(15_000).describe("The inbox is listed this often, whatever the watcher says."),
-  INBOX_FOLDER_SETTLE_MS: ms(30_000).describe("A dropped folder is taken once nothing in it changed for this long."),
+  INBOX_FOLDER_SETTLE_MS: ms(30_000).describe(
+    "A dropped folder, or a file that is no PDF, is taken once nothing in it changed for this long.",
+  ),
   MAX_DOCUMENT_BYTES: z.coerce
     .number()
     .int()
     .min(1024)
     .default(1_073_741_824)
-    .describe("Largest PDF that is accepted, in bytes."),
+    .describe("Largest document that is accepted, in bytes."),
   DISK_RESERVE_BYTES: ms(268_435_456).describe(
     "Room that stays free on the disk of DATA_DIR: below it nothing new is taken in and nothing is signed.",
   ),

@@ -21,7 +21,7 @@ type Options = Record<string, string | boolean | undefined>;
 
 export interface Command {
   name: string;
-  /** As commander writes arguments: "<id>", "[code]", "<pdf...>". */
+  /** As commander writes arguments: "<id>", "[code]", "<file...>". */
   args?: string[];
   summary: string;
   options?: [flags: string, description: string, standard?: string][];
@@ -80,8 +80,8 @@ export const COMMANDS: Command[] = [
   },
   {
     name: "submit",
-    args: ["<pdf...>"],
-    summary: "hand in one to ten PDFs that one person signs",
+    args: ["<file...>"],
+    summary: "hand in one to ten documents that one person signs: PDFs, or any with --format cms",
     options: [
       ["-m, --manifest <file>", "JSON file that says who signs, and how (docs/api.md); - reads standard input"],
       ["--email <address>", "the signer's e-mail address"],
@@ -101,6 +101,7 @@ export const COMMANDS: Command[] = [
       ["--video <file>", "film of the identification"],
       ["--reference <text>", "your own id for it; list and show find it again"],
       ["--auth <how>", 'how the signer authenticates: "sms" or "external:<type>:<value>"'],
+      ["--format <what>", 'what comes back: "pades", the PDF signed, or "cms", a signature apart (.p7m) from any file'],
       ["--approval <who>", '"manual" (a registration officer) or "auto", where that is allowed'],
       ["--idempotency-key <key>", "makes the same submission twice count once; made up when not given"],
       ["-w, --wait", "stay until it is over"],

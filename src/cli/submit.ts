@@ -29,6 +29,7 @@ export interface SubmitOptions {
   video?: string;
   reference?: string;
   auth?: string;
+  format?: string;
   approval?: string;
   idempotencyKey?: string;
   wait?: boolean;
@@ -60,9 +61,11 @@ export function toManifest(options: SubmitOptions): Record<string, unknown> {
   if (options.manifest === undefined && !(signer["email"] && signer["mobile_phone_number"])) {
     throw new CliError("Who signs? Give --email and --phone, or --manifest with a file that says so.");
   }
+  const signature = typeof base["signature"] === "object" ? base["signature"] : {};
   return {
     ...base,
     signer,
+    ...(options.format !== undefined && { signature: { ...signature, format: options.format } }),
     ...defined({
       workflow: options.workflow,
       reference: options.reference,

@@ -15,8 +15,9 @@ export interface UploadBody extends Sending {
 }
 
 /**
- * The manifest, the PDFs and the files that show who the signer is as multipart/form-data, read from the files while it
- * is sent; `sent` is told how many bytes have left. Throws CliError for a file that cannot be read, before anything is sent.
+ * The manifest, the documents and the files that show who the signer is as multipart/form-data, read from the files
+ * while it is sent; `sent` is told how many bytes have left. Throws CliError for a file that cannot be read, before
+ * anything is sent.
  * @source RFC 7578 §4
  */
 export function toUploadBody(
@@ -26,16 +27,16 @@ export function toUploadBody(
 ): UploadBody {
   if (paths.length > MOST_DOCUMENTS) {
     throw new CliError(
-      `One request takes up to ${MOST_DOCUMENTS} PDFs, and these are ${paths.length}: submit the rest apart.`,
+      `One request takes up to ${MOST_DOCUMENTS} documents, and these are ${paths.length}: submit the rest apart.`,
     );
   }
   const boundary = `signpipe-${randomUUID()}`;
   const files = [
     ...paths.map((path) => ({
       path,
-      bytes: sizeOf(path, `name PDFs, up to ${MOST_DOCUMENTS} of them`),
+      bytes: sizeOf(path, `name documents, up to ${MOST_DOCUMENTS} of them`),
       part: `name="file"; filename=${quoteFilename(basename(path))}`,
-      type: "application/pdf",
+      type: typeOf(path),
     })),
     ...named.map(({ role, path }) => ({
       path,
@@ -87,6 +88,11 @@ export function toUploadBody(
     headers: { "content-type": `multipart/form-data; boundary=${boundary}`, "content-length": String(totalBytes) },
     body,
   };
+}
+
+/** For whoever reads the traffic: the API looks at the bytes. */
+function typeOf(path: string): string {
+  return /\.pdf$/i.test(path) ? "application/pdf" : "application/octet-stream";
 }
 
 function sizeOf(path: string, hint: string): number {

@@ -4,12 +4,14 @@ import { auditLines } from "../core/audit.ts";
 import { isFailure } from "../core/errors.ts";
 import { foldLines, type JournalLine } from "../core/journal.ts";
 import type { RequestId, ResultFile, SignRequest, StoredDocument } from "../core/request.ts";
+import type { Format } from "../core/signing.ts";
 import { isEnd } from "../core/status.ts";
 import type { createDocuments } from "../files/documents.ts";
 import { hashFile } from "../files/content.ts";
+import { digestOf } from "../files/hash-file.ts";
 import type { createResults } from "../files/results.ts";
 import { probePdf } from "../files/probe.ts";
-import { verifySignedPdf } from "../files/verify.ts";
+import { verifyDetachedFile, verifySignedPdf } from "../files/verify.ts";
 import { Evidence } from "../workers/evidence.ts";
 
 /** Something that is not as it should be. */
@@ -40,6 +42,8 @@ interface Places {
 
 interface Facts {
   documents?: StoredDocument[];
+  /** Left out for signed PDFs. */
+  format?: Format;
   /** `id` is the document that it is the signed copy of. */
   signed?: (ResultFile & { id: string })[];
   contract?: ResultFile;
@@ -59,7 +63,7 @@ export async function verifyRequest(id: RequestId, lines: readonly JournalLine[]
   const evidence = await readEvidence(id, request, places, findings);
   const facts: Facts = request?.facts ?? factsOf(evidence);
   if (evidence && request) findings.push(...compare(evidence, request, lines));
-  for (const file of facts.signed ?? []) findings.push(...(await checkSigned(id, file, facts.documents ?? [], places)));
+  for (const file of facts.signed ?? []) findings.push(...(await checkSigned(id, file, facts, places)));
   if (facts.contract) findings.push(...(await checkContract(id, facts.contract, places)));
   await checkOriginals(id, { request, facts, places, findings, notes });
   return {
@@ -97,13 +101,15 @@ function factsOf(evidence: Evidence | undefined): Facts {
   const signed = evidence?.documents.flatMap(({ signed: file }, i) =>
     file ? [{ id: String(i), name: file.name, sizeBytes: file.size_bytes, sha256: file.sha256 }] : [],
   );
-  const documents = evidence?.documents.map(({ name, sha256, size_bytes }, i) => ({
+  const documents = evidence?.documents.map(({ name, sha256, size_bytes, digest }, i) => ({
     id: String(i),
     name,
-    sizeBytes: size_bytes,
     sha256,
+    sizeBytes: size_bytes,
+    ...(digest && { digest }),
   }));
-  return { ...(signed && { signed }), ...(documents && { documents }) };
+  const format = evidence?.signature_format;
+  return { ...(signed && { signed }), ...(documents && { documents }), ...(format && { format }) };
 }
 
 function compare(evidence: Evidence, request: SignRequest, lines: readonly JournalLine[]): Flawed[] {
@@ -116,9 +122,10 @@ function compare(evidence: Evidence, request: SignRequest, lines: readonly Journ
   same("provider.request_pk", evidence.provider.request_pk, facts.requestPk);
   same(
     "documents",
-    evidence.documents.map(({ name, sha256, size_bytes }) => [name, sha256, size_bytes]),
-    facts.documents?.map(({ name, sha256, sizeBytes }) => [name, sha256, sizeBytes]),
+    evidence.documents.map(({ name, sha256, size_bytes, digest }) => [name, sha256, size_bytes, digest?.value]),
+    facts.documents?.map(({ name, sha256, sizeBytes, digest }) => [name, sha256, sizeBytes, digest?.value]),
   );
+  same("signature_format", evidence.signature_format, facts.format);
   same(
     "documents.signed",
     evidence.documents.flatMap(({ signed }) => (signed ? [[signed.name, signed.sha256, signed.size_bytes]] : [])),
@@ -135,15 +142,20 @@ function compare(evidence: Evidence, request: SignRequest, lines: readonly Journ
 async function checkSigned(
   id: RequestId,
   file: NonNullable<Facts["signed"]>[number],
-  documents: StoredDocument[],
+  { documents = [], format }: Facts,
   { results, incremental }: Places,
 ): Promise<Flawed[]> {
   if (!(await results.rehash(id, file))) {
-    return [{ code: "signed-file-changed", message: "A signed PDF is missing, or is not the one that was stored" }];
+    return [{ code: "signed-file-changed", message: "A signed file is missing, or is not the one that was stored" }];
   }
   const original = documents.find(({ id: document }) => document === file.id);
-  if (!original) return [{ code: "evidence-differs", message: "A signed PDF belongs to none of the documents" }];
-  return await failures(() => verifySignedPdf({ signedPath: results.path(id, file.name), original, incremental }));
+  if (!original) return [{ code: "evidence-differs", message: "A signed file belongs to none of the documents" }];
+  const signedPath = results.path(id, file.name);
+  return await failures(() =>
+    format === "cms"
+      ? verifyDetachedFile(signedPath, digestOf(original))
+      : verifySignedPdf({ signedPath, original, incremental }),
+  );
 }
 
 async function checkContract(id: RequestId, file: ResultFile, { results }: Places): Promise<Flawed[]> {
@@ -188,7 +200,8 @@ async function checkOriginals(
   if (archived.size > 0) {
     findings.push({ code: "document-changed", message: "A document in the archive is not the one that was signed" });
   } else if (isEnd(request.phase) && request.phase !== "failed" && request.phase !== "expired") {
-    notes.push(`${gone} originals are not kept here${facts.signed ? "; the signed files begin with them" : ""}`);
+    const where = facts.format === "cms" ? "; the signatures are over them" : "; the signed files begin with them";
+    notes.push(`${gone} originals are not kept here${facts.signed ? where : ""}`);
   } else {
     findings.push({ code: "document-gone", message: "A document is not in .work any more" });
   }

@@ -1,5 +1,6 @@
 import { createHash, type Hash } from "node:crypto";
 import { PermanentError } from "../core/errors.ts";
+import type { Digest } from "../core/request.ts";
 import { BadCms, type Cms, readCms } from "./cms.ts";
 import { type Content, withContent } from "./content.ts";
 import { probe } from "./probe.ts";
@@ -58,6 +59,36 @@ export async function verifySigned(content: Content, { original, incremental }: 
 /** The same for a file. Throws also what withContent throws. */
 export async function verifySignedPdf({ signedPath, ...expected }: Expected & { signedPath: string }) {
   return await withContent(signedPath, (content) => verifySigned(content, expected));
+}
+
+/**
+ * Checks a detached CMS signature over what has this digest: it is one and nothing else; its message digest is this
+ * one; the signature verifies with the signer's certificate in it. Of the certificate the same is asked as of a PDF's.
+ * Throws PermanentError "signature-invalid", "signature-other-document".
+ * @source RFC 5652 §5, §11.2
+ */
+export async function verifyDetached(content: Content, digest: Digest): Promise<Omit<VerifiedSignature, "sha256">> {
+  const { sizeBytes } = content;
+  const bad = (why: string) => {
+    return new PermanentError(`The CMS signature is not valid: ${why}`, { code: "signature-invalid" });
+  };
+  if (sizeBytes > CONTENTS_MOST) throw bad("it is larger than any real one");
+  const cms = asCms(await content.read(0, sizeBytes), bad);
+  if (cms.sizeBytes !== sizeBytes) throw bad("more stands behind it");
+  if (cms.hasContent) throw bad("it is not detached");
+  if (cms.digestAlgorithm !== digest.algorithm) throw bad(`it uses ${cms.digestAlgorithm}, not ${digest.algorithm}`);
+  if (cms.messageDigest.toString("hex") !== digest.value) {
+    throw new PermanentError("The CMS signature is over other content than was handed in", {
+      code: "signature-other-document",
+    });
+  }
+  const { digestAlgorithm, hasTimestamp, certificate } = cms;
+  return { digestAlgorithm, hasTimestamp, certificate };
+}
+
+/** The same for a file. Throws also what withContent throws. */
+export async function verifyDetachedFile(path: string, digest: Digest) {
+  return await withContent(path, (content) => verifyDetached(content, digest));
 }
 
 /**
@@ -129,11 +160,15 @@ async function readContents(content: Content, before: number, after: number): Pr
   if (after - before > CONTENTS_MOST) throw invalid("the signature is larger than any real one");
   const text = (await content.read(before, after - before)).toString("latin1");
   if (!/^<[0-9A-Fa-f\0\t\n\f\r ]*>$/.test(text)) throw invalid("more than the signature is left out of what it covers");
+  return asCms(Buffer.from(text.slice(1, -1).replaceAll(/[\0\t\n\f\r ]+/g, ""), "hex"), invalid);
+}
+
+/** A CMS signature that verifies; why it is none becomes an error by `bad`. */
+function asCms(bytes: Buffer, bad: (why: string) => Error): Cms {
   try {
-    return readCms(Buffer.from(text.slice(1, -1).replaceAll(/[\0\t\n\f\r ]+/g, ""), "hex"));
+    return readCms(bytes);
   } catch (error) {
-    if (error instanceof BadCms) throw invalid(error.message);
-    throw error;
+    throw error instanceof BadCms ? bad(error.message) : error;
   }
 }
 

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { HistoryLine } from "../core/history.ts";
 import { type Enclosure, ENCLOSURES } from "../core/identity.ts";
-import { RequestId, Sha256, type SignRequest } from "../core/request.ts";
+import { Digest, RequestId, Sha256, type SignRequest } from "../core/request.ts";
 import { Signer } from "../core/signing.ts";
 import type { Tools } from "./stage.ts";
 
@@ -15,9 +15,11 @@ export const Evidence = z.strictObject({
   workflow: z.string(),
   reference: z.string().optional(),
   written_at: Time,
-  provider: z.strictObject({ request_pk: z.unknown(), videoid_pk: z.unknown() }),
+  provider: z.strictObject({ request_pk: z.unknown(), videoid_pk: z.unknown().optional() }),
   signer: Signer.optional(),
   authentication: z.unknown(),
+  /** What came back is a signature apart from each document. Left out for signed PDFs. */
+  signature_format: z.literal("cms").optional(),
   approval: z.strictObject({ by: z.unknown(), at: Time }).optional(),
   identified_at: Time.optional(),
   signed_at: Time.optional(),
@@ -26,6 +28,8 @@ export const Evidence = z.strictObject({
     z.strictObject({
       name: z.string(),
       ...Hash,
+      /** What the document, which is a hash file, gave to be signed. */
+      digest: Digest.optional(),
       document_uid: z.string().optional(),
       signed: z.strictObject({ name: z.string(), ...Hash }).optional(),
     }),
@@ -65,7 +69,7 @@ export function isEvidenceOf(read: unknown, signed: readonly { name: string; sha
 /** The evidence as it is known so far. Pure. */
 export function toEvidence(request: SignRequest, history: HistoryLine[], signer: Signer | undefined): Evidence {
   const facts = request.facts as {
-    documents: { id: string; name: string; sha256: string; sizeBytes: number }[];
+    documents: { id: string; name: string; sha256: string; sizeBytes: number; digest?: Digest }[];
     uploaded?: { id: string; uid: string }[];
     signed?: { id: string; uid: string; name: string; sha256: string; sizeBytes: number }[];
     contract?: { name: string; sha256: string };
@@ -88,6 +92,7 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
     provider: { request_pk: facts["requestPk"], videoid_pk: facts["videoidPk"] },
     ...(signer && { signer }),
     authentication: facts["authentication"],
+    ...(facts["format"] === "cms" && { signature_format: "cms" as const }),
     ...(approvedAt && { approval: { by: facts["approvedBy"], at: approvedAt } }),
     ...Object.fromEntries(Object.entries(times).filter(([, value]) => value !== undefined)),
     documents: facts.documents.map((document) => {
@@ -97,6 +102,7 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
         name: document.name,
         sha256: document.sha256,
         size_bytes: document.sizeBytes,
+        ...(document.digest && { digest: document.digest }),
         ...(uid && { document_uid: uid }),
         ...(signed && { signed: { name: signed.name, sha256: signed.sha256, size_bytes: signed.sizeBytes } }),
       };

@@ -3,15 +3,16 @@ import { exponential } from "../core/backoff.ts";
 import { PermanentError, RetryableError } from "../core/errors.ts";
 import { Waiting } from "../core/outcome.ts";
 import { ResultFile } from "../core/request.ts";
-import { RequestPk } from "../core/signing.ts";
-import { signedName } from "../files/names.ts";
+import { FormatFact, RequestPk } from "../core/signing.ts";
 import type { Content } from "../files/content.ts";
-import { verifySigned } from "../files/verify.ts";
+import { digestOf } from "../files/hash-file.ts";
+import { signedName } from "../files/names.ts";
+import { verifyDetached, verifySigned } from "../files/verify.ts";
 import { writeEvidence } from "./evidence.ts";
 import { waitForFile } from "./late-file.ts";
 import { roomFor } from "./room.ts";
 import { defineStage } from "./stage.ts";
-import { Uploaded } from "./upload.ts";
+import { KINDS, Uploaded } from "./upload.ts";
 
 /** A signed document that was verified and stored durably. */
 export const Signed = ResultFile.extend({
@@ -25,14 +26,14 @@ export type Signed = z.infer<typeof Signed>;
 const VERIFY_TRIES = 5;
 
 /**
- * Brings the signed documents home: each is verified against its original and stored durably. Safe to repeat; nothing
- * is deleted here.
- * @source docs/provider.md §Signed documents
+ * Brings the signed documents home: each is verified against its original and stored durably; of a document whose hash
+ * was signed, the signature. Safe to repeat; nothing is deleted here.
+ * @source docs/provider.md §Signed documents, §Hash
  */
 export const fetchSigned = defineStage({
   name: "fetch",
   title: "Fetch and verify the signed documents",
-  needs: z.object({ requestPk: RequestPk, uploaded: z.array(Uploaded).min(1) }),
+  needs: z.object({ requestPk: RequestPk, format: FormatFact, uploaded: z.array(Uploaded).min(1) }),
   gives: z.object({ signed: z.array(Signed), fetchedMs: z.number() }),
 
   attempts: 200,
@@ -46,15 +47,19 @@ export const fetchSigned = defineStage({
     const { requestId, facts, provider, results, space, policy, attempt, signal, now } = run;
     const signed: Signed[] = [];
     const taken = new Set(["contract.pdf", "evidence.json"]);
+    const { format } = facts;
+    const kind = KINDS[format];
     for (const document of facts.uploaded) {
-      const name = signedName(document.name, taken);
+      const name = signedName(document.name, taken, format);
       const verify = (content: Content) =>
-        verifySigned(content, { original: document, incremental: policy.incremental });
+        format === "cms"
+          ? verifyDetached(content, digestOf(document))
+          : verifySigned(content, { original: document, incremental: policy.incremental });
       const fetchIt = async () => {
         // What is signed comes home first: it may use what intake and new signatures must leave free.
-        const booking = await space.book(roomFor([document]), { mayUseReserve: true });
+        const booking = await space.book(roomFor([document], format), { mayUseReserve: true });
         try {
-          const { body } = await provider.signedDocument(facts.requestPk, document.uid, { signal });
+          const { body } = await provider.signedDocument(facts.requestPk, document.uid, { kind, signal });
           return await results.store(requestId, name, body, verify, { evidenceFollows: true });
         } finally {
           booking.release();

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { exponential, growing } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { backTo, waitFor, type Waiting } from "../core/outcome.ts";
-import { Appearance, RequestPk } from "../core/signing.ts";
+import { Appearance, FormatFact, RequestPk } from "../core/signing.ts";
 import type { Policy } from "./stage.ts";
 import { defineStage } from "./stage.ts";
 import { whileAtWork } from "./at-work.ts";
@@ -29,6 +29,7 @@ export const sign = defineStage({
     requestPk: RequestPk,
     authentication: z.object({ method: z.enum(["sms", "external"]), type: z.string().optional() }),
     appearance: Appearance.optional(),
+    format: FormatFact,
     uploaded: z.array(Uploaded).default([]),
     wrongCodes: z.number().int().default(0),
     signAccepted: z.boolean().optional(),
@@ -85,7 +86,7 @@ export const sign = defineStage({
     const proof = external
       ? { ext_unlock_type: facts.authentication.type ?? "", ext_unlock_value: secret }
       : { secret };
-    const booking = await space.book(roomFor(facts.uploaded));
+    const booking = await space.book(roomFor(facts.uploaded, facts.format));
     try {
       const how = await effect("sign", () =>
         provider.sign(requestPk, { ...proof, ...(appearance && { appearance }) }, { signal }),

@@ -3,12 +3,16 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { WORKFLOWS } from "../../src/core/workflow.ts";
 import { readJson, startHouse } from "../helpers/house.ts";
+import { byOpenssl } from "../helpers/openssl.ts";
 import { pdfsig } from "../helpers/pdfsig.ts";
 
 const EXAMPLES = new URL("../../examples/", import.meta.url).pathname;
 const folders = readdirSync(EXAMPLES, { withFileTypes: true })
   .filter((entry) => entry.isDirectory())
   .map(({ name }) => name);
+
+/** What hash files are the hashes of. */
+const SAID_OF: Record<string, string> = { "abc.txt.hash.json": "abc" };
 
 test("there is an example of each workflow", () => {
   const shown = folders.map((name) => readJson(join(EXAMPLES, name, "request.json"))["workflow"]);
@@ -35,8 +39,17 @@ test.each(folders)(
     await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
     await expect.poll(() => status().state, { timeout: 20_000 }).toBe("done");
 
-    const documents = readdirSync(join(EXAMPLES, name)).filter((file) => file.endsWith(".pdf"));
+    const { signature } = readJson(join(EXAMPLES, name, "request.json")) as { signature?: { format?: string } };
+    const isApart = signature?.format === "cms";
+    const isDocument = (file: string) => (isApart ? file !== "request.json" : file.endsWith(".pdf"));
+    const documents = readdirSync(join(EXAMPLES, name)).filter(isDocument);
     for (const document of documents) {
+      if (isApart) {
+        const content = SAID_OF[document] ?? readFileSync(join(EXAMPLES, name, document));
+        const p7m = join(house.dataDir, "signed", id, `${document.replace(".hash.json", "")}.p7m`);
+        expect(byOpenssl(p7m, Buffer.from(content), house.dataDir)).toBe("valid");
+        continue;
+      }
       const signed = join(house.dataDir, "signed", id, `${document}.signed.pdf`);
       expect(readFileSync(signed).length).toBeGreaterThan(1_000);
       const judged = pdfsig(signed);

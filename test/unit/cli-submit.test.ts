@@ -110,7 +110,9 @@ test("a file that cannot be sent is named before anything is sent", async () => 
     expect(err).toContain(word);
   }
   const many = Array.from({ length: 11 }, () => pdf);
-  expect((await runCommand(["submit", ...many, ...SIGNER], { env })).err).toContain("up to 10 PDFs, and these are 11");
+  expect((await runCommand(["submit", ...many, ...SIGNER], { env })).err).toContain(
+    "up to 10 documents, and these are 11",
+  );
   expect(stub.calls).toEqual([]);
 });
 
@@ -132,6 +134,21 @@ test("a manifest comes from a file, and options win over it", () => {
     signer: { email: "a@example.com", given_name: "Ana", mobile_phone_number: "+34600000000" },
     authentication: { method: "external", type: "ucheck", value: "op:42" },
   });
+});
+
+test("a signature apart is asked for by an option, beside what the manifest says of signatures, and any file is sent", async () => {
+  const manifest = join(dir, "request.json");
+  writeFileSync(manifest, JSON.stringify({ signer: { email: "a@example.com" }, signature: { format: "pades" } }));
+  expect(toManifest({ manifest, format: "cms" })["signature"]).toEqual({ format: "cms" });
+  expect(toManifest({ manifest })["signature"]).toEqual({ format: "pades" });
+  const song = join(dir, "song.flac");
+  writeFileSync(song, "fLaC");
+  const { exitCode } = await runCommand(["submit", song, pdf, ...SIGNER, "--format", "cms"], { env });
+  expect(exitCode).toBe(0);
+  const body = stub.calls[0]?.body ?? "";
+  expect(body).toContain('"signature":{"format":"cms"}');
+  expect(body).toMatch(/filename="song.flac"\r\nContent-Type: application\/octet-stream\r\n/);
+  expect(body).toMatch(/filename="lease.pdf"\r\nContent-Type: application\/pdf\r\n/);
 });
 
 test("a manifest that is no JSON object, and an unknown way to authenticate, are named", () => {

@@ -3,12 +3,13 @@ import type { RequestId } from "../../core/request.ts";
 import type { Documents } from "../../files/documents.ts";
 import { writeDurably } from "../../files/durable.ts";
 import { probeEnclosure } from "../../files/enclosure.ts";
-import { probePdf } from "../../files/probe.ts";
+import { checkSignable } from "../../files/signable.ts";
 import type { DocumentStore, Received } from "./ports.ts";
 
 /**
  * The store of documents as the API needs it. Files are named by their number: what a client calls them is for people.
- * Throws RetryableError "disk-full", PermanentError "file-empty", "file-too-large" and what the probe throws.
+ * Throws RetryableError "disk-full", PermanentError "file-empty", "file-too-large" and what
+ * the check throws.
  */
 export function toApiDocuments(
   documents: Documents,
@@ -29,8 +30,9 @@ export function toApiDocuments(
       const contentType = await probeEnclosure(documents.path(received), role);
       return { ...received, name: role, contentType };
     },
-    async probe(document) {
-      await probePdf(documents.path(document));
+    async check(document, format) {
+      const { name } = document;
+      return { ...document, ...(await checkSignable(documents.path(document), { name, format, maxBytes })) };
     },
     accept: (id) => documents.endUpload(id),
     discard: (id) => documents.remove(id),

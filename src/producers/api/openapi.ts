@@ -118,7 +118,11 @@ function addUpload(operation: Operation, limits: Limits): void {
       schema: { type: "string", minLength: 1, maxLength: 255 },
     },
   ];
-  const file = { type: "string", contentMediaType: "application/pdf" };
+  const file = {
+    type: "string",
+    contentMediaType: "application/pdf",
+    description: "A PDF; with signature.format cms a file of any kind, or a hash file (NAME.hash.json).",
+  };
   operation.requestBody = {
     required: true,
     content: {
@@ -140,7 +144,7 @@ function addUpload(operation: Operation, limits: Limits): void {
         },
         encoding: {
           manifest: { contentType: "application/json" },
-          file: { contentType: "application/pdf" },
+          file: { contentType: "application/pdf, */*" },
           enclosure: { contentType: "application/octet-stream" },
         },
         example: { manifest: MANIFEST_EXAMPLE, file: ["(bytes of the PDF)"] },
@@ -157,7 +161,9 @@ function addAnswers(operation: Operation): void {
         Object.entries(note.headers).map(([name, description]) => [name, { description, schema: { type: "string" } }]),
       );
     }
-    if (note.contentType) answer.content = { [note.contentType]: { schema: { type: "string" } } };
+    const types = [note.contentType ?? []].flat();
+    if (types.length > 0)
+      answer.content = Object.fromEntries(types.map((type) => [type, { schema: { type: "string" } }]));
     for (const media of Object.values(answer.content ?? {})) {
       const example = note.example ?? EXAMPLES[schemaName(media) ?? ""];
       if (example !== undefined) media.example = example;

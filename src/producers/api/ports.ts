@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Readable } from "node:stream";
 import type { Enclosure, EnclosureRole } from "../../core/identity.ts";
 import type { RequestId, StoredDocument } from "../../core/request.ts";
-import type { VideoIdPk } from "../../core/signing.ts";
+import type { Format, VideoIdPk } from "../../core/signing.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { ApiKey } from "./api-keys.ts";
 import type { Idempotency } from "./idempotency-types.ts";
@@ -24,8 +24,10 @@ export interface DocumentStore {
   receiveEnclosure(id: RequestId, n: number, content: Readable): Promise<Received>;
   /** Throws PermanentError when what was received is not what the role asks for; its message says why. */
   toEnclosure(received: Received, role: EnclosureRole): Promise<Enclosure>;
-  /** Throws PermanentError when the stored document is not a PDF that can be signed; its message says why. */
-  probe(document: StoredDocument): Promise<void>;
+  /**
+   * The stored document with what is signed of it. Throws PermanentError when it cannot be signed; its message says why.
+   */
+  check(document: StoredDocument, format: Format): Promise<StoredDocument>;
   /** The request is there: its documents are no longer those of an upload that may have been given up. */
   accept(id: RequestId): Promise<void>;
   /** Removes everything that was received for the request. Nothing there is fine. */
@@ -99,7 +101,7 @@ export type Server = FastifyInstance<
 export interface AnswerNote {
   description: string;
   example?: unknown;
-  contentType?: string;
+  contentType?: string | readonly string[];
   headers?: Record<string, string>;
 }
 

@@ -23,7 +23,7 @@ const BODY_BYTES = 64 * 1024;
 
 const INTRO =
   "Takes PDFs to qualified electronic signatures. Hand in documents and the signer, follow the request, give the code " +
-  "that the signer was sent, and fetch the signed PDFs.";
+  "that the signer was sent, and fetch what was signed.";
 
 /**
  * The HTTP API, ready to listen. It asks the pipeline and knows nothing of the steps. Every error is a problem document

@@ -23,8 +23,9 @@ export function addSubmit(app: Server, parts: Parts): void {
           operationId: "submitRequest",
           summary: "Hand in documents to be signed",
           description:
-            "Takes one manifest and one to ten PDFs as multipart/form-data, in any order; and, each as a part " +
-            '"enclosure" under its file name, the files that the manifest names under "identity". They are stored and ' +
+            "Takes one manifest and one to ten PDFs, or files of any kind of which only the hash is to be signed, as " +
+            'multipart/form-data, in any order; and, each as a part "enclosure" under its file name, the files that the ' +
+            'manifest names under "identity". They are stored and ' +
             "checked, and the request is durable and queued, when this answers. Send an Idempotency-Key to be able to " +
             "repeat the call: the same key with the same body gives the same answer and makes nothing twice.",
           tags: ["Requests"],
@@ -53,6 +54,7 @@ export function addSubmit(app: Server, parts: Parts): void {
             "not-a-pdf",
             "invalid-manifest",
             "unusable-pdf",
+            "hash-file-invalid",
             "enclosure-missing",
             "enclosure-not-named",
             "unusable-enclosure",

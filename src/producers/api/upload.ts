@@ -4,10 +4,11 @@ import { createHash } from "node:crypto";
 import { PermanentError } from "../../core/errors.ts";
 import { type Enclosure, ENCLOSURES } from "../../core/identity.ts";
 import type { RequestId, StoredDocument } from "../../core/request.ts";
+import type { Format } from "../../core/signing.ts";
 import { fieldOf, type Manifest, MANIFEST_BYTES, type NamedFile, namedFiles, readManifest } from "../manifest.ts";
 import { toDisplayName } from "./names.ts";
 import type { DocumentStore, Limits, Received } from "./ports.ts";
-import { ApiError, type FieldError } from "./problem.ts";
+import { ApiError, type FieldError, type ProblemCode } from "./problem.ts";
 
 const BLOCK_BYTES = 1 << 20;
 /** Room for boundaries and part headers beside the documents. */
@@ -42,6 +43,7 @@ export async function readUpload(
   refuseBySize(Number(request.headers["content-length"] ?? 0), limits);
   let manifest: Manifest | undefined;
   const documents: StoredDocument[] = [];
+  let checked = 0;
   const sent: Sent[] = [];
   let totalBytes = 0;
   const count = ({ sizeBytes }: Received) => {
@@ -66,6 +68,7 @@ export async function readUpload(
       } else if (part.fieldname === "file") {
         const document = await receive(part, { id, n: documents.length + 1, store, limits });
         documents.push(document);
+        if (manifest) checked += await checkFrom(checked, formatOf(manifest));
         count(document);
       } else if (part.fieldname === "enclosure") {
         const one = await receiveEnclosure(part, { id, n: sent.length + 1, store, limits });
@@ -75,10 +78,12 @@ export async function readUpload(
         const name = toDisplayName(part.fieldname, "?").slice(0, 60);
         throw new ApiError(
           "unknown-part",
-          `Part "${name}" is not known: send one "manifest", the PDFs as "file", and files that the manifest names as "enclosure".`,
+          `Part "${name}" is not known: send one "manifest", the documents as "file", and files that the manifest names as "enclosure".`,
         );
       }
     }
+    // What came before the manifest, which says what a document may be.
+    if (manifest) await checkFrom(checked, formatOf(manifest));
   } catch (error) {
     throw sort(error);
   } finally {
@@ -90,10 +95,25 @@ export async function readUpload(
     throw new ApiError("manifest-missing", 'Send the manifest as JSON in a part named "manifest".');
   }
   if (documents.length === 0) {
-    throw new ApiError("no-documents", `Send 1 to ${limits.documents} PDFs, each in a part named "file".`);
+    throw new ApiError("no-documents", `Send 1 to ${limits.documents} documents, each in a part named "file".`);
   }
   const enclosures = await match(namedFiles(manifest.identity), sent, { store, limits });
   return { manifest, documents, enclosures, bodyHash: toBodyHash(manifest, documents, enclosures) };
+
+  /** Checks the documents from this one on. How many they were. */
+  async function checkFrom(first: number, format: Format): Promise<number> {
+    for (const [i, document] of documents.entries()) {
+      if (i < first) continue;
+      documents[i] = await store.check(document, format).catch((error: unknown) => {
+        throw toDocumentError(error, i + 1, document.name, limits);
+      });
+    }
+    return documents.length - first;
+  }
+}
+
+function formatOf({ signature }: Manifest): Format {
+  return signature?.format ?? "pades";
 }
 
 async function receiveEnclosure(
@@ -181,14 +201,16 @@ async function receive(
     const document = await store.receive(id, n, name, part.file);
     // The parser stops at the limit and says so afterwards.
     if (part.file.truncated) throw new PermanentError("It is too large.", { code: "file-too-large" });
-    await store.probe(document);
     return document;
   } catch (error) {
     throw toDocumentError(error, n, name, limits);
   }
 }
 
-/** A refusal by the store or the probe, told about the part it is about. Everything else is passed through. */
+/** What a document is refused with, by what its check says of it. */
+const REFUSALS: Record<string, ProblemCode> = { "not-a-pdf": "not-a-pdf", "hash-file-invalid": "hash-file-invalid" };
+
+/** A refusal by the store or the check, told about the part it is about. Everything else is passed through. */
 function toDocumentError(error: unknown, n: number, name: string, { documentBytes }: Limits): unknown {
   if (!(error instanceof PermanentError)) return error;
   const field = `file[${n}]`;
@@ -197,7 +219,7 @@ function toDocumentError(error: unknown, n: number, name: string, { documentByte
     const errors = [{ field, message: `must not be larger than ${most}` }];
     return new ApiError("too-large", `Document ${n} ("${name}") is larger than ${most}.`, errors);
   }
-  const code = error.code === "not-a-pdf" ? "not-a-pdf" : "unusable-pdf";
+  const code = REFUSALS[error.code] ?? "unusable-pdf";
   const errors = [{ field, message: error.message }];
   return new ApiError(code, `Document ${n} ("${name}") cannot be signed: ${error.message}`, errors);
 }

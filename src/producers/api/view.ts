@@ -13,7 +13,9 @@ export const State = z.enum(PHASES);
 export const DocumentView = z.object({
   name: z.string().describe("The file name it came with, for people."),
   sha256: Sha256.describe("Of the bytes that were handed in."),
-  signed_sha256: Sha256.optional().describe("Of the signed PDF, once it is stored and verified."),
+  signed_sha256: Sha256.optional().describe(
+    "Of the signed PDF, or of the signature apart, once it is stored and verified.",
+  ),
 });
 
 export const EnclosureView = z.object({

@@ -44,8 +44,9 @@ export const Claim = z.object({
   claimedMs: z.number(),
   mark: Mark.optional(),
   /**
-   * The PDFs in order, then what the manifest names: their own names, and the names they have here. `role` is set for
-   * what is not to be signed, but shows who the signer is.
+   * The documents in order, then what the manifest names: their own names, and the names they have here, which end in
+   * .pdf whatever they are, since that is not known yet when they are taken. `role` is set for what is not to be signed,
+   * but shows who the signer is.
    */
   parts: z.array(z.object({ raw: z.string(), as: z.string(), role: z.enum(ENCLOSURES).optional() })),
   /** Where it is set aside, or was, while it can still be retried. */

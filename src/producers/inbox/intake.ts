@@ -5,23 +5,25 @@ import { promisify } from "node:util";
 import { isFailure, PermanentError, toFailure } from "../../core/errors.ts";
 import type { Enclosure } from "../../core/identity.ts";
 import type { StoredDocument } from "../../core/request.ts";
+import type { Format } from "../../core/signing.ts";
 import { isEnd } from "../../core/status.ts";
 import { syncFolder } from "../../files/durable.ts";
 import { probeEnclosure } from "../../files/enclosure.ts";
-import { probePdf } from "../../files/probe.ts";
+import { checkSignable } from "../../files/signable.ts";
 import type { Pipeline, Submitted } from "../../queues/pipeline-types.ts";
 import { toDisplayName } from "../api/names.ts";
 import { isSameName, type Manifest, type NamedFile, namedFiles, toWishes } from "../manifest.ts";
 import { type Claim, type Claims, PLACES } from "./claim.ts";
 import { DEFAULTS, REQUEST } from "./ignore.ts";
 import { errnoOf, isSame, lookAtFolder, toMark } from "./look.ts";
-import { fromText, type RawName, toPath, toText } from "./names.ts";
+import { fromText, isJsonName, isPdfName, type RawName, toDocumentName, toPath, toText } from "./names.ts";
 import type { Notes } from "./notes.ts";
 import { Held } from "./pending.ts";
 import { readSmall, toManifest, Unusable } from "./read-request.ts";
 import {
   both,
   noRequest,
+  notAskedFor,
   type Reason,
   refused,
   refusedEnclosure,
@@ -78,7 +80,8 @@ export function createIntake({
     try {
       if (claim.form === "special") return unusable(special());
       if (claim.form === "folder") await arrange(claim);
-      const found = await checkAll(claim);
+      else if (!isPdfName(claim.raw)) mustBeAskedFor(claim);
+      const found = await checkAll(claim, formatOf(ifUsable(() => readRequest(claim))));
       if (!found) return { outcome: "changed" };
       const manifest = readRequest(claim);
       await putOnDisk(claim);
@@ -95,8 +98,13 @@ export function createIntake({
     return { outcome: "unusable", reason };
   }
 
+  /** A file of another kind than PDF is here because of its sidecar, which must ask for the one thing that can be done. */
+  function mustBeAskedFor(claim: Claim): void {
+    if (formatOf(readRequest(claim)) !== "cms") throw new Unusable(notAskedFor(claim.sidecar ?? ""));
+  }
+
   /**
-   * Gives the PDFs of a folder the names they have in the store, in the order of their own names, and the files that
+   * Gives the PDFs of a folder, or with the format cms its files of any kind, the names they have in the store, in the order of their own names, and the files that
    * its manifest names those of what they show: their own may be personal.
    */
   async function arrange(claim: Claim): Promise<void> {
@@ -107,11 +115,16 @@ export function createIntake({
       const manifest = ifUsable(() => readRequest(claim));
       const { found, missing } = findNamed(namedFiles(manifest?.identity), [...pdfs, ...others, ...strangers]);
       const isNamed = (raw: RawName) => found.some((part) => part.raw === raw);
-      const documents = pdfs.filter((raw) => !isNamed(raw));
+      const format = formatOf(manifest);
+      const loose = format === "cms" ? sidecarsAmong([...pdfs, ...others]) : others;
+      const files = format === "cms" ? [...pdfs, ...others.filter((raw) => !loose.includes(raw))] : pdfs;
+      const documents = files.filter((raw) => !isNamed(raw));
       // What a manifest names that cannot be read is not known.
-      const unknown = hasRequest && !manifest ? strangers : [...others, ...strangers];
+      const unknown = hasRequest && !manifest ? strangers : [...loose, ...strangers];
+      // Whether files of other kinds were meant to be signed is not known either: what has to be corrected comes first.
+      if (hasRequest && !manifest && pdfs.length === 0 && others.length > 0) readRequest(claim);
       const reason = wrongFolder(
-        { pdfs: documents, strangers: unknown.filter((raw) => !isNamed(raw)), missing, isUnfinished },
+        { documents, strangers: unknown.filter((raw) => !isNamed(raw)), missing, isUnfinished, format },
         MOST_DOCUMENTS,
       );
       if (reason) throw withOther(claim, new Unusable(reason));
@@ -126,10 +139,10 @@ export function createIntake({
   }
 
   /** What the claim brings, in order; undefined when one of it changed. The first that cannot be used speaks for all. */
-  async function checkAll(claim: Claim): Promise<Found | undefined> {
+  async function checkAll(claim: Claim, format: Format): Promise<Found | undefined> {
     const found: Found = { documents: [], enclosures: [] };
     try {
-      for (const part of claim.parts) if (!(await check(claim, part, found))) return undefined;
+      for (const part of claim.parts) if (!(await check(claim, part, { found, format }))) return undefined;
       return found;
     } catch (error) {
       throw error instanceof Unusable ? withOther(claim, error) : error;
@@ -167,7 +180,11 @@ export function createIntake({
   }
 
   /** Checks and hashes a file, and adds it to what was found. False when it changed since it was found settled. */
-  async function check(claim: Claim, { raw, as, role }: Part, found: Found): Promise<boolean> {
+  async function check(
+    claim: Claim,
+    { raw, as, role }: Part,
+    { found, format }: { found: Found; format: Format },
+  ): Promise<boolean> {
     const path = claims.at(claim.id, as);
     const isDetached = await detach(path);
     const named = claim.parts.length > 1 ? raw : undefined;
@@ -179,9 +196,9 @@ export function createIntake({
         found.enclosures.push({ ...file, name: role, contentType });
         return lstatSync(path).size === file.sizeBytes;
       }
-      await probePdf(path, { maxBytes });
+      const signable = await checkSignable(path, { name: toText(raw), format, maxBytes });
       const document = await documents.inspect(claim.id, as, nameFor(raw, found.documents));
-      found.documents.push(document);
+      found.documents.push({ ...document, ...signable });
       const stats = lstatSync(path);
       const isStill = !claim.mark || isDetached || isSame(claim.mark, toMark(stats));
       return isStill && stats.size === document.sizeBytes;
@@ -264,6 +281,15 @@ export function createIntake({
     const before = (earlier.facts["documents"] ?? []) as { sha256: string }[];
     return before.some(({ sha256 }) => hashes.has(sha256)) ? earlier.id : undefined;
   }
+}
+
+function formatOf(manifest: Manifest | undefined): Format {
+  return manifest?.signature?.format ?? "pades";
+}
+
+/** The JSON files that are named after another one of these, as if they said who signs it. */
+function sidecarsAmong(files: readonly RawName[]): RawName[] {
+  return files.filter((raw) => isJsonName(raw) && files.includes(toDocumentName(raw)));
 }
 
 function ifUsable<T>(read: () => T): T | undefined {

@@ -17,7 +17,7 @@ export class Unusable extends Error {
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** The file's bytes, when it is there; cut off behind the limit, which the reader of manifests notices. */
-export function readSmall(path: string): Buffer | undefined {
+export function readSmall(path: string | Buffer): Buffer | undefined {
   let file: number;
   try {
     file = openSync(path, READ);
