@@ -258,7 +258,10 @@ export async function runAttempt<Tools extends object>({
   async function succeed(facts: Record<string, unknown>): Promise<void> {
     const patch = { facts, intent: null, waiting: null, failure: null };
     // The last stage deletes at the provider what the one before it has made safe here.
-    await write({ event: "succeed", patch, durable: order[order.indexOf(stage.name) + 1] === order.at(-1) });
+    // A person who looks for the request at the provider needs its number, also once there is another one.
+    const opened = facts["requestPk"];
+    const note = typeof opened === "number" ? { note: `request_pk ${opened}` } : {};
+    await write({ event: "succeed", patch, durable: order[order.indexOf(stage.name) + 1] === order.at(-1), ...note });
     await handOn();
     const durationMs = Math.round(performance.now() - startedMs);
     log.info({ requestId, stage: stage.name, attempt: request().attempt + 1, durationMs }, "stage done");
@@ -274,9 +277,10 @@ export async function runAttempt<Tools extends object>({
     await reach("handed-on");
   }
 
-  async function sendBack({ to, code, message, facts }: SentBack): Promise<void> {
+  async function sendBack({ to, code, message, facts, note = code }: SentBack): Promise<void> {
     const failure = { code, message, stage: stage.name };
-    await write({ event: "requeue", to, patch: { failure, intent: null, ...(facts && { facts }) }, note: code });
+    const patch = { failure, intent: null, waiting: null, ...(facts && { facts }) };
+    await write({ event: "requeue", to, patch, note });
     await handOn();
     log.warn({ requestId, stage: stage.name, code, to }, "request was sent back");
   }
@@ -379,7 +383,7 @@ export async function runAttempt<Tools extends object>({
           ...(wait.facts && { facts: wait.facts }),
         },
         lookMs,
-        note: wait.what,
+        note: wait.note ?? wait.what,
       });
       if (request().stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
     }

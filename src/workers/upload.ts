@@ -11,7 +11,11 @@ const OUTCOME = "outcome of the upload";
 const UNSIGNED = ["upload", "contract", "otp", "sign"];
 
 /** Costly calls begun so far, by name, and uploads that ended after another worker had the request. */
-export const Begun = z.object({ upload: z.number().optional(), lateUpload: z.number().optional() });
+export const Begun = z.object({
+  upload: z.number().optional(),
+  sign: z.number().optional(),
+  lateUpload: z.number().optional(),
+});
 
 /** Whether an upload has ended since the documents at the provider were last deleted and sent. */
 export function isUploadedLate({

@@ -3,7 +3,10 @@ import { WORKFLOWS } from "../../src/core/workflow.ts";
 import { INTAKE_FACTS, orderOf, stages } from "../../src/workers/index.ts";
 
 /** Facts that people add while a request waits, and the queue or a later stage on the way. */
-const FROM_OUTSIDE = ["decision", "signAccepted", "begun", "lateUploadMs", "sealBroken", "suspectedOrphan"];
+const FROM_OUTSIDE = [
+  ...["decision", "order", "former", "unvalidated", "signAccepted", "acceptedMs"],
+  ...["begun", "lateUploadMs", "sealBroken", "suspectedOrphan"],
+];
 
 const byName = new Map(stages.map((stage) => [stage.name, stage]));
 const ordersOf = WORKFLOWS.map((workflow) => [workflow, orderOf(workflow).map((name) => byName.get(name)!)] as const);

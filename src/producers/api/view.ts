@@ -1,7 +1,8 @@
 import { z } from "zod";
+import { Former, Order, Ordered, Reminded } from "../../core/correction.ts";
 import type { HistoryLine } from "../../core/history.ts";
 import { ResultFile, Sha256, type SignRequest, StoredDocument } from "../../core/request.ts";
-import { PHASES } from "../../core/status.ts";
+import { isEnd, PHASES } from "../../core/status.ts";
 
 const Time = z.string().describe("ISO 8601, UTC, with milliseconds.");
 
@@ -38,7 +39,25 @@ export const RequestView = z
       .describe("Why it ended otherwise than done, or why its last attempt did not succeed."),
     documents: z.array(DocumentView),
     request_pk: z.int().optional().describe("The provider's number for it."),
+    former_request_pks: z
+      .array(z.int())
+      .optional()
+      .describe("The provider's numbers for it before it was begun anew, oldest first; cancelled there."),
     videoid_link: z.string().optional().describe("Where the signer identifies himself or herself."),
+    reminders: z
+      .object({ count: z.int(), last_at: Time })
+      .optional()
+      .describe("How often somebody asked to remind the signer of the identification."),
+    order: z
+      .object({
+        kind: z.enum(["correction", "restart"]),
+        outcome: z.enum(["pending", "taken", "refused"]),
+        code: z.string().optional().describe("Why it was refused."),
+        fields: z.array(z.string()).optional().describe("What was to be corrected."),
+        at: Time,
+      })
+      .optional()
+      .describe("The last correction or new beginning that was asked for, and what came of it."),
     created_at: Time,
     updated_at: Time,
   })
@@ -48,6 +67,9 @@ export type RequestView = z.infer<typeof RequestView>;
 export const Links = z.object({
   self: z.string(),
   history: z.string(),
+  remind: z.string(),
+  correct: z.string(),
+  restart: z.string(),
   approve: z.string(),
   refuse: z.string(),
   code: z.string(),
@@ -98,6 +120,10 @@ const Signed = z.array(ResultFile.extend({ id: z.string() })).catch([]);
 const Pk = z.int().optional().catch(undefined);
 const Link = z.string().optional().catch(undefined);
 const Contract = ResultFile.optional().catch(undefined);
+const Reminders = Reminded.optional().catch(undefined);
+const Pending = Order.optional().catch(undefined);
+const Settled = Ordered.optional().catch(undefined);
+const Formers = z.array(Former).catch([]);
 
 /** The signed file of each document, in the documents' order; undefined where there is none yet. */
 export function signedFiles({ facts }: SignRequest): (ResultFile | undefined)[] {
@@ -109,12 +135,28 @@ export function contractFile({ facts }: SignRequest): ResultFile | undefined {
   return Contract.parse(facts["contract"]);
 }
 
+/** What was asked for last: what still stands in the record, else what came of the one before. */
+function toOrder({ phase, facts }: SignRequest): RequestView["order"] {
+  const pending = isEnd(phase) ? undefined : Pending.parse(facts["order"]);
+  if (pending) {
+    const { kind, atMs } = pending;
+    return { kind, outcome: "pending", ...("fields" in pending && { fields: pending.fields }), at: toTime(atMs) };
+  }
+  const settled = Settled.parse(facts["ordered"]);
+  if (!settled) return undefined;
+  const { kind, outcome, code, fields, atMs } = settled;
+  return { kind, outcome, ...(code && { code }), ...(fields && { fields }), at: toTime(atMs) };
+}
+
 export function toView(request: SignRequest): RequestView {
   const { id, workflow, stage, phase, reference, waiting, failure, facts } = request;
   const documents = Documents.parse(facts["documents"]);
   const signed = signedFiles(request);
   const requestPk = Pk.parse(facts["requestPk"]);
   const link = Link.parse(facts["videoidLink"]);
+  const former = Formers.parse(facts["former"]);
+  const reminded = Reminders.parse(facts["reminded"]);
+  const order = toOrder(request);
   return {
     id,
     workflow,
@@ -136,7 +178,10 @@ export function toView(request: SignRequest): RequestView {
       return { name, sha256, ...(file && { signed_sha256: file.sha256 }) };
     }),
     ...(requestPk !== undefined && { request_pk: requestPk }),
+    ...(former.length > 0 && { former_request_pks: former.map((one) => one.requestPk) }),
     ...(link !== undefined && { videoid_link: link }),
+    ...(reminded && { reminders: { count: reminded.count, last_at: toTime(reminded.atMs) } }),
+    ...(order && { order }),
     created_at: toTime(request.createdMs),
     updated_at: toTime(request.updatedMs),
   };
@@ -151,6 +196,9 @@ export function toAccepted(id: string, documents: number): Accepted {
     links: {
       self,
       history: `${self}/history`,
+      remind: `${self}/remind`,
+      correct: `${self}/correct`,
+      restart: `${self}/restart`,
       approve: `${self}/approve`,
       refuse: `${self}/refuse`,
       code: `${self}/code`,
