@@ -25,7 +25,8 @@ const POINTS = [
 ];
 
 test("every costly call is made under an intent", () => {
-  const mutating = /provider\s*\.(createVideoId|approve|refuse|upload|otp|sign|cancel|deleteDocuments?)\(/;
+  const mutating =
+    /provider\s*\.(createVideoId|updateRequest|approve|refuse|upload|otp|sign|cancel|deleteDocuments?)\(/;
   /** What is safe to repeat whenever it is not known to have worked: a deletion, a cancellation. */
   const exempt = ["orphans.ts cancel", "cleanup.ts deleteDocuments", "cleanup.ts cancel"];
   const loose = readdirSync(WORKERS_DIR).flatMap((name) => {
@@ -48,16 +49,19 @@ test(`a worker killed at any of ${POINTS.length} crash points, ${TIMES} times ea
   try {
     const points = POINTS.flatMap((point) => Array.from({ length: PLANNED }, () => point));
     const wishes = makeWishes(points.length, randomFrom(11), { unusable: 0 }).map((wish, i): Wish => {
-      const isRefusal = points[i]?.startsWith("refuse:") === true;
+      const is = (effect: string) => points[i]?.startsWith(`${effect}:`) === true;
+      const isRefusal = is("refuse");
+      const order = is("cancel") ? "restart" : is("update") ? "correct" : undefined;
       return {
         ...wish,
         way: "api",
         copies: 1,
-        approval: isRefusal ? "manual" : i % 2 === 0 ? "auto" : "manual",
+        approval: isRefusal || order ? "manual" : i % 2 === 0 ? "auto" : "manual",
         decision: isRefusal ? "refuse" : "approve",
         authentication: "sms",
         wrongCodes: 0,
         cancelAt: undefined,
+        order,
       };
     });
     await deployment.start([{ name: "front", parts: ["api"] }]);
