@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { ZodType } from "zod";
 import { WORKFLOWS } from "../../src/core/workflow.ts";
 import { INTAKE_FACTS, orderOf, stages } from "../../src/workers/index.ts";
 
@@ -19,7 +20,7 @@ describe.each(ordersOf)("in the workflow %s", (_workflow, order) => {
         // What is done again counts on from, or takes the place of, what was done before.
         if (["contract", "otp", "cleanup"].includes(stage.name)) known.add(fact);
       }
-      for (const [fact, schema] of Object.entries(stage.needs.shape)) {
+      for (const [fact, schema] of Object.entries<ZodType>(stage.needs.shape)) {
         if (schema.safeParse(undefined).success) continue; // it does without
         expect(known, `${stage.name} needs "${fact}", which nobody gave`).toContain(fact);
       }
