@@ -181,6 +181,7 @@ export function createApp({
     createGraceMs: settings.CREATE_GRACE_MS,
     settleMs: settings.SETTLE_MS,
     signSettleMs: settings.SIGN_SETTLE_MS,
+    asyncGraceMs: settings.ASYNC_GRACE_MS,
     longestPauseMs: createCrowd({ redis: patient, keys }).longestPauseMs,
     deleteGraceMs: settings.DELETE_GRACE_MS,
     incremental: settings.ONESHOT_INCREMENTAL,

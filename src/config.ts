@@ -112,6 +112,9 @@ export const SETTINGS = z.object({
     .describe("Before a code is sent: fetch the documents back and compare them with what was uploaded."),
   SETTLE_MS: ms(30_000).describe("How long an unanswered approval or upload may still be at work at the provider."),
   SIGN_SETTLE_MS: ms(180_000).describe("How long an unanswered signing may still be at work at the provider."),
+  ASYNC_GRACE_MS: ms(1_800_000, { mostMs: DAY_MS / 2 }).describe(
+    "How long what the provider signs in the background may take before it counts as not signed.",
+  ),
   DELETE_GRACE_MS: ms(0).describe("How long a safe signed file waits before its copy at the provider goes."),
   RECONCILE_MS: timer(30_000).describe("Requests without a next step are looked for this often."),
   LOCK_MS: timer(15_000, { leastMs: 1_000 }).describe(

@@ -20,7 +20,17 @@ const Request = z.looseObject({
   documents: z.array(z.looseObject({ name: z.string(), sha256: z.string(), signed_sha256: z.string().optional() })),
   enclosures: z.array(z.looseObject({ name: z.string() })).optional(),
   request_pk: z.number().optional(),
+  former_request_pks: z.array(z.number()).optional(),
   videoid_link: z.string().optional(),
+  reminders: z.object({ count: z.number(), last_at: z.string() }).optional(),
+  order: z
+    .looseObject({
+      kind: z.string(),
+      outcome: z.string(),
+      code: z.string().optional(),
+      fields: z.array(z.string()).optional(),
+    })
+    .optional(),
   created_at: z.string(),
   updated_at: z.string(),
 });
@@ -182,7 +192,7 @@ export function createClient(
     /** Calls to the provider that stand still. */
     standstills: async () => (await call(Standstills, "GET", "/v1/lanes")).items,
     resume: async () => (await call(Standstills, "POST", "/v1/lanes/resume")).items,
-    /** Acts on a request: approve, refuse, code, code/resend, cancel, retry. */
+    /** Acts on a request: remind, correct, restart, approve, refuse, code, code/resend, cancel, retry. */
     act: (id: string, act: string, json?: unknown) =>
       call(Request, "POST", at(id, `/${act}`), json === undefined ? {} : { json }),
 

@@ -100,7 +100,7 @@ export const COMMANDS: Command[] = [
       ["--extra-document <file>", "what else shows who the signer is"],
       ["--video <file>", "film of the identification"],
       ["--reference <text>", "your own id for it; list and show find it again"],
-      ["--auth <how>", 'how the signer authenticates: "sms" or "external:<type>:<value>"'],
+      ["--auth <how>", 'how the signer authenticates: "sms", "whatsapp" or "external:<type>:<value>"'],
       ["--format <what>", 'what comes back: "pades", the PDF signed, or "cms", a signature apart (.p7m) from any file'],
       ["--approval <who>", '"manual" (a registration officer) or "auto", where that is allowed'],
       ["--idempotency-key <key>", "makes the same submission twice count once; made up when not given"],
@@ -162,6 +162,47 @@ export const COMMANDS: Command[] = [
         output,
       }),
   },
+  {
+    name: "remind",
+    args: [ID],
+    summary: "have the signer reminded of the identification; prints the link once more",
+    options: [JSON_OPTION],
+    after: "Passing the link on is yours; whoever follows the request is told.",
+    run: (context, [id], { json }) => {
+      const what = {
+        path: "remind",
+        said: "Noted, for the link below:",
+        gives: ({ videoid_link }: { videoid_link?: string | undefined }) => videoid_link,
+      };
+      return act(client(context), context.terminal, text(id), what, { json: json === true });
+    },
+  },
+  {
+    name: "correct",
+    args: [ID],
+    summary: "correct the signer's data while the identification is open",
+    options: [
+      ["--data <file>", "JSON object with what is to be corrected (docs/api.md); - reads standard input"],
+      ["--email <address>", "the signer's e-mail address"],
+      ["--phone <number>", "the signer's mobile phone, like +34699999999"],
+      ["--given-name <name>", "the signer's given name"],
+      ["--surname-1 <name>", "the signer's surname"],
+      ["--surname-2 <name>", "the signer's second surname"],
+      ["--serial-number <text>", "number of the signer's identity document"],
+      ["--birth-date <date>", "the signer's date of birth, like 1990-12-31; kept by the provider alone"],
+      ["--country-name <code>", "the signer's country, like ES; kept by the provider alone"],
+      JSON_OPTION,
+    ],
+    after: "What the provider says of it shows in: signpipe show. Arguments can be seen by others on this machine.",
+    async run(context, [id], options) {
+      const { toCorrection } = await import("./correct.ts");
+      const what = { path: "correct", json: toCorrection(options), said: "Taken:" };
+      return await act(client(context), context.terminal, text(id), what, { json: options["json"] === true });
+    },
+  },
+  acting("restart", "begin the identification anew; the one before is cancelled at the provider first", {
+    said: "Begins anew:",
+  }),
   acting("approve", "approve the signer's identification, as a registration officer", { said: "Approved:" }),
   {
     name: "refuse",

@@ -106,6 +106,7 @@ export async function show(
 function describeRequest(request: Request, out: Writer): string[] {
   const { id, reference, waiting, failure, notice, documents, enclosures, request_pk } = request;
   const { videoid_link, created_at, updated_at } = request;
+  const { former_request_pks: former = [], reminders, order } = request;
   const fields: [string, string | undefined][] = [
     ["State", `${paintState(out, request.state)}${isOver(request.state) ? "" : `, at ${request.stage}`}`],
     ["Waiting for", waiting && `${whatFor(waiting.for)}, until ${when(waiting.until)}`],
@@ -115,8 +116,10 @@ function describeRequest(request: Request, out: Writer): string[] {
     ["Next", whatToDo(request)],
     ["Reference", reference && visible(reference)],
     ["Handed in", enclosures && `${enclosures.map(({ name }) => visible(name)).join(", ")}  (signpipe enclosure)`],
-    ["request_pk", request_pk?.toString()],
+    ["request_pk", [request_pk, ...former.map((pk) => `(before: ${pk})`)].join(" ").trim()],
     ["Signer's page", waiting?.for === "identification" ? videoid_link && visible(videoid_link) : undefined],
+    ["Reminded", reminders && `${times(reminders.count)}, last ${when(reminders.last_at)}`],
+    ["Asked for", order && describeOrder(order)],
     ["Created", `${when(created_at)}, ${ageOf(request)} ${isOver(request.state) ? "until its end" : "ago"}`],
     ["Changed", when(updated_at)],
   ];
@@ -127,6 +130,14 @@ function describeRequest(request: Request, out: Writer): string[] {
     lines.push(`  ${title}  ${visible(name)}${signed_sha256 ? out.paint("green", "  signed") : ""}`);
   }
   return lines;
+}
+
+const times = (count: number) => (count === 1 ? "once" : `${count} times`);
+
+/** "correction of email: refused (wrong-state)" */
+function describeOrder({ kind, outcome, code, fields }: NonNullable<Request["order"]>): string {
+  const what = fields && fields.length > 0 ? `${kind} of ${fields.join(", ")}` : kind;
+  return visible(`${what}: ${outcome}${code ? ` (${code})` : ""}`);
 }
 
 function describeHistory(history: HistoryLine[], out: Writer): string[] {
@@ -150,20 +161,26 @@ export interface Act {
   path: string;
   json?: unknown;
   said: string;
+  /** Says what the person needs for the next step, and is printed on standard output. */
+  gives?: (request: Request) => string | undefined;
 }
 
-/** `signpipe approve|refuse|code|resend|cancel|retry`. */
+/** `signpipe remind|correct|restart|approve|refuse|code|resend|cancel|retry`. */
 export async function act(
   client: Client,
   { out, err }: Terminal,
   typed: string,
-  { path, json, said }: Act,
+  { path, json, said, gives }: Act,
   { json: asJson }: { json?: boolean },
 ): Promise<number> {
   const id = await findRequest(client, typed);
   const request = await client.act(id, path, json);
   if (asJson) out.line(JSON.stringify(request, null, 2));
-  else err.line(`${said} ${id}. See how it goes on with: signpipe show ${id.slice(0, SHORT_ID)}`);
+  else {
+    err.line(`${said} ${id}. See how it goes on with: signpipe show ${id.slice(0, SHORT_ID)}`);
+    const given = gives?.(request);
+    if (given !== undefined) out.line(visible(given));
+  }
   return EXIT.done;
 }
 

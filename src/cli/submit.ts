@@ -44,7 +44,7 @@ const SILENCE_MOST_MS = 120_000;
 
 /** The manifest from a file or from options; options win over the file. Throws CliError that names what is missing. */
 export function toManifest(options: SubmitOptions): Record<string, unknown> {
-  const base = options.manifest === undefined ? { workflow: "videoid" } : readManifest(options.manifest);
+  const base = options.manifest === undefined ? { workflow: "videoid" } : readObject(options.manifest, "--manifest");
   const signer: Record<string, unknown> = {
     ...(typeof base["signer"] === "object" ? base["signer"] : {}),
     ...defined({
@@ -110,13 +110,14 @@ export function toSubmission(options: SubmitOptions): { manifest: Record<string,
   return { manifest: { ...manifest, identity: { ...named, ...sentAs } }, files };
 }
 
-function readManifest(path: string): Record<string, unknown> {
+/** The JSON object in a file; "-" is standard input. Throws CliError that names `option`. */
+export function readObject(path: string, option: string): Record<string, unknown> {
   let text: string;
   try {
     text = readFileSync(path === "-" ? 0 : path, "utf8");
   } catch (error) {
     throw new CliError(
-      `${visible(path)} cannot be read (${(error as NodeJS.ErrnoException).code ?? "error"}): check --manifest.`,
+      `${visible(path)} cannot be read (${(error as NodeJS.ErrnoException).code ?? "error"}): check ${option}.`,
     );
   }
   try {
@@ -125,19 +126,21 @@ function readManifest(path: string): Record<string, unknown> {
   } catch {
     // Said below, for anything that is not an object.
   }
-  throw new CliError(`${visible(path)} is not a JSON object: see docs/api.md for what a manifest says.`);
+  throw new CliError(`${visible(path)} is not a JSON object: see docs/api.md for what ${option} takes.`);
 }
 
-/** "sms", or "external:<type>:<value>" where the value may have colons of its own. */
+/** "sms", "whatsapp", or "external:<type>:<value>" where the value may have colons of its own. */
 function toAuthentication(text: string | undefined): Record<string, string> | undefined {
   if (text === undefined) return undefined;
   if (text === "sms") return { method: "sms" };
+  if (text === "whatsapp") return { method: "sms", delivery_method: "whatsapp" };
   const [, type, value] = /^external:([^:]+):(.+)$/s.exec(text) ?? [];
   if (type && value) return { method: "external", type, value };
-  throw new CliError('--auth must be "sms" or "external:<type>:<value>".');
+  throw new CliError('--auth must be "sms", "whatsapp" or "external:<type>:<value>".');
 }
 
-function defined(values: Record<string, unknown>): Record<string, unknown> {
+/** Without what was not given. */
+export function defined(values: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 }
 

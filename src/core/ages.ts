@@ -25,11 +25,13 @@ const HOUSEKEEPING =
 const WAITS = [
   ["identification", "the signer", "IDENTIFY_WITHIN_MS"],
   ["approval", "the RAO", "APPROVE_WITHIN_MS"],
+  ["validation", "the provider", "APPROVE_WITHIN_MS"],
   ["code", "the signer", "SIGN_WITHIN_MS"],
   ["another code", "the signer", "SIGN_WITHIN_MS"],
   ["a new OTP", "the signer", "SIGN_WITHIN_MS"],
   ["word of the creation", "the provider", "CREATE_GRACE_MS and an hour"],
   ["outcome of the decision", "the provider", "SETTLE_MS and an hour"],
+  ["outcome of the restart", "the provider", "SETTLE_MS and an hour"],
   ["outcome of the upload", "the provider", "SETTLE_MS and an hour"],
   ["outcome of the signing", "the provider", "SIGN_SETTLE_MS and an hour"],
   ["certificate", "the provider", "24h"],

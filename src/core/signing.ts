@@ -71,10 +71,22 @@ export const Appearance = z.strictObject({
 });
 export type Appearance = z.infer<typeof Appearance>;
 
-/** How the signer authenticates: a code by SMS, or an operation at the customer whose id is a secret. */
+/** How a code travels to the signer's phone. @source docs/provider.md §OTP */
+export const Delivery = z.enum(["sms", "whatsapp"]);
+
+/**
+ * How the signer authenticates: a code sent to the phone, or an operation at the customer whose id is a secret. With the
+ * latter an older reading of the provider's wants a `secret` of the customer's beside it.
+ * @source docs/provider.md §Sign
+ */
 export const Authentication = z.discriminatedUnion("method", [
-  z.strictObject({ method: z.literal("sms") }),
-  z.strictObject({ method: z.literal("external"), type: z.string().min(1).max(64), value: z.string().min(1).max(512) }),
+  z.strictObject({ method: z.literal("sms"), delivery_method: Delivery.optional() }),
+  z.strictObject({
+    method: z.literal("external"),
+    type: z.string().min(1).max(64),
+    value: z.string().min(1).max(512),
+    secret: z.string().min(1).max(64).optional(),
+  }),
 ]);
 export type Authentication = z.infer<typeof Authentication>;
 

@@ -262,7 +262,10 @@ export async function runAttempt<Tools extends object>({
   async function succeed(facts: Record<string, unknown>): Promise<void> {
     const patch = { facts, intent: null, waiting: null, failure: null };
     // The last stage deletes at the provider what the one before it has made safe here.
-    await write({ event: "succeed", patch, durable: order[order.indexOf(stage.name) + 1] === order.at(-1) });
+    // A person who looks for the request at the provider needs its number, also once there is another one.
+    const opened = facts["requestPk"];
+    const note = typeof opened === "number" ? { note: `request_pk ${opened}` } : {};
+    await write({ event: "succeed", patch, durable: order[order.indexOf(stage.name) + 1] === order.at(-1), ...note });
     await handOn();
     const durationMs = Math.round(performance.now() - startedMs);
     log.info({ requestId, stage: stage.name, attempt: request().attempt + 1, durationMs }, "stage done");
@@ -278,11 +281,11 @@ export async function runAttempt<Tools extends object>({
     await reach("handed-on");
   }
 
-  async function sendBack({ to, code, message, facts }: SentBack): Promise<void> {
+  async function sendBack({ to, code, message, facts, note = code }: SentBack): Promise<void> {
     const failure = { code, message, stage: stage.name };
     // Whoever is sent back from the last stage is not to end as it was to: there is more to do first.
-    const patch = { failure, intent: null, ...(isLast && { ending: null }), ...(facts && { facts }) };
-    await write({ event: "requeue", to, patch, note: code });
+    const patch = { failure, intent: null, waiting: null, ...(isLast && { ending: null }), ...(facts && { facts }) };
+    await write({ event: "requeue", to, patch, note });
     await handOn();
     log.warn({ requestId, stage: stage.name, code, to }, "request was sent back");
   }
@@ -388,7 +391,7 @@ export async function runAttempt<Tools extends object>({
           ...(wait.facts && { facts: wait.facts }),
         },
         lookMs,
-        note: wait.what,
+        note: wait.note ?? wait.what,
       });
       if (request().stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
     }

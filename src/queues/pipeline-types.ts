@@ -1,3 +1,4 @@
+import type { Correction } from "../core/correction.ts";
 import type { HistoryLine } from "../core/history.ts";
 import type { RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
 import type { Enclosure, Identification } from "../core/identity.ts";
@@ -73,6 +74,15 @@ export interface Pipeline {
   /** Decides an identification that waits for a RAO. The first decision holds; the other one is refused. */
   approve(id: RequestId, by: string): Promise<SignRequest>;
   refuse(id: RequestId, reason: string, by: string): Promise<SignRequest>;
+  /** Notes that the signer is to be reminded of the identification, with the same link, and tells those who follow it. */
+  remind(id: RequestId, by: string): Promise<SignRequest>;
+  /**
+   * Has the signer's data corrected while the identification is open: at the provider, and here once the provider has
+   * taken it. What is not at the provider is corrected here alone. What came of it is a fact ("ordered").
+   */
+  correct(id: RequestId, correction: Correction, by: string): Promise<SignRequest>;
+  /** Has the identification begun anew: the request at the provider is cancelled first, then another one is made. */
+  restart(id: RequestId, by: string): Promise<SignRequest>;
   /** Hands over the code that the signer was sent. It is kept encrypted, for minutes. */
   giveCode(id: RequestId, secret: string, by: string): Promise<SignRequest>;
   /** Has a new code sent. At least a minute after the last one, and a bounded number of times. */

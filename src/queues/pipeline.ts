@@ -6,8 +6,10 @@ import type { RequestId, SignRequest, Source } from "../core/request.ts";
 import { type Ending, isEnd, type Phase } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import type { Codes } from "./codes.ts";
+import { forgetFrom } from "./forget.ts";
 import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
+import { createIdentification, withFormer } from "./identification.ts";
 import { sealBinding } from "./idempotency.ts";
 import type { Keys } from "./keys.ts";
 import type { Lanes } from "./lanes.ts";
@@ -141,7 +143,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       }
       // An intent without a decision is an approval by policy, which may have been carried out.
       const isOver = request.stage !== "approve" || isEnd(request.phase) || request.ending || request.intent;
-      if (isOver) throw notNow(request, word);
+      // What a decision would be about is about to change.
+      if (isOver || request.facts["order"] !== undefined) throw notNow(request, word);
       const decision = { kind, by, atMs: now(), ...(named && { reason: named }) };
       return { event: "note", patch: { facts: { decision } }, by, note: word, nudge: true };
     };
@@ -165,15 +168,17 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   /** Writes a request down: who signs first, then the record. What was kept of one that is not accepted goes again. */
   async function keepAll(submission: Submission): Promise<Held | undefined> {
     const { id, by, source, documents, signer, authentication, reference } = submission;
-    const { identification, enclosures = [], useasync } = submission;
+    const { identification: identified, enclosures = [], useasync } = submission;
     const { method } = authentication;
     const external = authentication.method === "external" ? authentication : undefined;
+    const delivery = authentication.method === "sms" ? authentication.delivery_method : undefined;
     let mayBeWritten = false;
     try {
       await vault.keep(id, {
         signer,
         ...(external && { unlock: external.value }),
-        ...(identification && { identification }),
+        ...(external?.secret !== undefined && { secret: external.secret }),
+        ...(identified && { identification: identified }),
       });
       if (reference) await redis.sadd(keys.reference(reference), id);
       mayBeWritten = true;
@@ -185,7 +190,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           ...(reference && { reference }),
           facts: {
             documents,
-            authentication: { method, ...(external && { type: external.type }) },
+            authentication: { method, ...(external && { type: external.type }), ...(delivery && { delivery }) },
             ...(submission.profile && { profile: submission.profile }),
             ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
             ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
@@ -213,8 +218,22 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     if (reference) await redis.srem(keys.reference(reference), id);
   }
 
+  const identification = createIdentification({
+    store,
+    queues,
+    vault,
+    seen,
+    masterKey,
+    orderOf,
+    opened,
+    refuseSecondTry,
+    notNow,
+    now,
+  });
+
   return {
     mayTake,
+    ...identification,
 
     async submit(submission, { taking, writes } = {}): Promise<Submitted> {
       const { id } = submission;
@@ -301,7 +320,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         return {
           event: "requeue",
           to: "otp",
-          patch: { waiting: null, failure: null, facts: { resend: now() } },
+          patch: { waiting: null, failure: null, facts: { resend: now(), signAccepted: null } },
           by,
           note: "resend",
         };
@@ -344,10 +363,14 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         if (fresh.phase !== "failed" && fresh.phase !== "expired") throw notNow(fresh, "retried");
         const failedAt = fresh.failure?.stage ?? fresh.stage;
         const to = resumeAt(fresh, failedAt);
+        const facts = {
+          ...forgetFrom(to, orderOf(fresh.workflow)),
+          ...(to === "create" && withFormer(fresh.facts, now())),
+        };
         return {
           event: "requeue",
           to,
-          patch: { ending: null, failure: null, waiting: null, intent: null, facts: forgetFrom(to, fresh) },
+          patch: { ending: null, failure: null, waiting: null, intent: null, facts },
           by,
           note: "retry",
         };
@@ -411,22 +434,6 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     if (isSigned) return failedAt;
     // A request that has no video identification at the provider any more starts over.
     return request.facts["providerGone"] === true ? "create" : retryFrom(failedAt);
-  }
-
-  /** Facts that a restart at `stage` must not find. */
-  function forgetFrom(stage: string, { workflow }: SignRequest): Record<string, null> {
-    const order = orderOf(workflow);
-    const facts: Record<string, string[]> = {
-      create: ["requestPk", "videoidPk", "videoidLink", "providerGone", "begun", "resent"],
-      evidences: ["evidencesMs", "missing"],
-      identify: ["identifiedMs", "providerStatus"],
-      approve: ["decision", "approvedMs", "approvedBy"],
-      upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted", "signedDespite"],
-      fetch: ["signed"],
-      cleanup: ["removedMs", "cleanup"],
-    };
-    const from = Math.max(order.indexOf(stage), 0);
-    return Object.fromEntries(order.slice(from).flatMap((name) => (facts[name] ?? []).map((fact) => [fact, null])));
   }
 }
 

@@ -27,6 +27,8 @@ export interface Change {
   to?: string;
   /** When the request's job is to run next, in milliseconds since the epoch; now, when left out. */
   lookMs?: number;
+  /** When it happened, in milliseconds since the epoch, where a fact says so as well; now, when left out. */
+  atMs?: number;
   by?: string;
   note?: string;
   /** The caller's Idempotency-Key, as the journal keeps it. */
@@ -322,7 +324,7 @@ export function createStore({
               ending: patch.ending === null ? undefined : (patch.ending ?? request.ending),
               ...(change.to && { to: change.to }),
             });
-      const next = changed(request, { event, ...position, patch, atMs: now() });
+      const next = changed(request, { event, ...position, patch, atMs: change.atMs ?? now() });
       return await write(request, held.version, next, change);
     },
 

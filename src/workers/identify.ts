@@ -3,16 +3,18 @@ import { exponential, growing } from "../core/backoff.ts";
 import { endAs, waitFor } from "../core/outcome.ts";
 import { Enclosure, EVIDENCES } from "../core/identity.ts";
 import { RequestPk } from "../core/signing.ts";
+import { afterOrder, carryOut, OrderFacts } from "./orders.ts";
 import { defineStage } from "./stage.ts";
 
 /**
  * Waits until the signer has identified on video. A webhook makes it fast, a look every now and then makes it certain.
+ * Meanwhile people may have the data corrected, or have it begun anew.
  * @source docs/provider.md §Statuses
  */
 export const identify = defineStage({
   name: "identify",
   title: "Wait for the signer's video identification",
-  needs: z.object({ requestPk: RequestPk, enclosures: z.array(Enclosure).default([]) }),
+  needs: z.object({ ...OrderFacts.shape, requestPk: RequestPk, enclosures: z.array(Enclosure).default([]) }),
   gives: z.object({ identifiedMs: z.number(), providerStatus: z.string() }),
 
   attempts: 500,
@@ -20,18 +22,18 @@ export const identify = defineStage({
   timeout: "60s",
   concurrency: 50,
   retryFrom: "identify",
-  afterSilence: "repeat",
+  afterSilence: afterOrder,
 
-  async run({ requestId, request, facts, provider, policy, log, signal, now }) {
-    const { status } = await provider.getRequest(facts.requestPk, { signal });
+  async run(run) {
+    const { requestId, request, facts, provider, policy, log, signal, now } = run;
     const isExternal = request.workflow === "videoid-external";
-    const identification = (detail: string) =>
-      waitFor("identification", {
-        whose: isExternal ? "provider" : "signer",
-        poll: growing("2s", { upTo: policy.longestPauseMs() }),
-        within: policy.identifyWithinMs,
-        detail,
-      });
+    const whose = isExternal ? "provider" : "signer";
+    const within = policy.identifyWithinMs;
+    const carried = await carryOut(run, (news) => waitFor("identification", { whose, within, poll: () => 0, ...news }));
+    if (carried) return carried;
+    const { status } = await provider.getRequest(facts.requestPk, { signal });
+    const poll = growing("2s", { upTo: policy.longestPauseMs() });
+    const identification = (detail: string) => waitFor("identification", { whose, within, poll, detail });
     switch (status) {
       case "VIDEOREVIEW":
       case "CREATED": // a separate validation was made at the provider: an approval is still due

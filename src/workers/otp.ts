@@ -2,7 +2,7 @@ import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { backTo } from "../core/outcome.ts";
-import { FormatFact, RequestPk } from "../core/signing.ts";
+import { Delivery, FormatFact, RequestPk } from "../core/signing.ts";
 import { roomFor } from "./room.ts";
 import { defineStage } from "./stage.ts";
 import { Begun, isUploadedLate, Uploaded } from "./upload.ts";
@@ -41,7 +41,7 @@ export const otp = defineStage({
   title: "Send the code to the signer",
   needs: z.object({
     requestPk: RequestPk,
-    authentication: z.object({ method: z.enum(["sms", "external"]) }),
+    authentication: z.object({ method: z.enum(["sms", "external"]), delivery: Delivery.optional() }),
     otp: Otp.optional(),
     format: FormatFact,
     uploaded: z.array(Uploaded).min(1),
@@ -62,7 +62,9 @@ export const otp = defineStage({
     const count = (facts.otp?.count ?? 0) + 1;
     if (now() - firstMs < GUARDED_MS) {
       try {
-        await effect("otp", () => provider.otp(facts.requestPk, { signal }));
+        await effect("otp", () =>
+          provider.otp(facts.requestPk, { signal, deliveryMethod: facts.authentication.delivery }),
+        );
         return { otp: { sentMs: now(), count }, wrongCodes: 0 };
       } catch (error) {
         if (!isFailure(error, "otp-too-soon")) throw error;
@@ -83,7 +85,8 @@ export const otp = defineStage({
       return backTo("upload", { code: "seal-broken", message: `${message}: they are sent again`, facts: again });
     }
     if (facts.authentication.method === "external") return { wrongCodes: 0 };
-    await effect("otp", () => provider.otp(facts.requestPk, { signal }));
+    const deliveryMethod = facts.authentication.delivery;
+    await effect("otp", () => provider.otp(facts.requestPk, { signal, deliveryMethod }));
     return { otp: { sentMs: now(), count: (facts.otp?.count ?? 0) + 1 }, wrongCodes: 0 };
   },
 });

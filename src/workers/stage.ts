@@ -24,6 +24,8 @@ export interface Policy {
   /** How long a call that was not answered may still be at work at the provider. */
   settleMs: number;
   signSettleMs: number;
+  /** How long what the provider signs behind its answer may take before it counts as not signed. */
+  asyncGraceMs: number;
   /** The longest pause between two looks at a request whose signer or officer is awaited. */
   longestPauseMs(): number;
   /** How long a safe signed file waits before its copy at the provider goes. */

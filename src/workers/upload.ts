@@ -13,7 +13,11 @@ const OUTCOME = "outcome of the upload";
 const UNSIGNED = ["upload", "contract", "otp", "sign"];
 
 /** Costly calls begun so far, by name, and uploads that ended after another worker had the request. */
-export const Begun = z.object({ upload: z.number().optional(), lateUpload: z.number().optional() });
+export const Begun = z.object({
+  upload: z.number().optional(),
+  sign: z.number().optional(),
+  lateUpload: z.number().optional(),
+});
 
 /** Whether an upload has ended since the documents at the provider were last deleted and sent. */
 export function isUploadedLate({
@@ -94,8 +98,7 @@ export const upload = defineStage({
     // Any trace of an earlier one counts.
     const isFirst = !facts.begun?.upload && !facts.begun?.lateUpload && request.intent?.effect !== "upload";
     const uids = await effect("upload", async () => {
-      if (isFirst) return await provider.upload(facts.requestPk, files, { signal });
-      await provider.deleteDocuments(facts.requestPk, { signal });
+      if (!isFirst) await provider.deleteDocuments(facts.requestPk, { signal });
       mustBeOurs(isOurs);
       return await provider.upload(facts.requestPk, files, { signal });
     });

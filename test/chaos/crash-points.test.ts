@@ -47,7 +47,19 @@ test("every costly call is made under an intent", () => {
     });
   });
   expect(loose.filter((one) => !exempt.includes(one))).toEqual([]);
-  expect(effects()).toEqual(["approve", "create", "delete", "evidences", "otp", "refuse", "sign", "upload", "video"]);
+  expect(effects()).toEqual([
+    "approve",
+    "cancel",
+    "create",
+    "delete",
+    "evidences",
+    "otp",
+    "refuse",
+    "sign",
+    "update",
+    "upload",
+    "video",
+  ]);
 });
 
 test(`a worker killed at any of ${POINTS.videoid.length} crash points, ${TIMES} times each, costs time only`, () =>
@@ -65,17 +77,20 @@ async function killAtEach(all: readonly string[], { isExternal = false } = {}): 
   try {
     const points = all.flatMap((point) => Array.from({ length: PLANNED }, () => point));
     const wishes = makeWishes(points.length, randomFrom(11), { unusable: 0 }).map((wish, i): Wish => {
-      const isRefusal = points[i]?.startsWith("refuse:") === true;
+      const is = (effect: string) => points[i]?.startsWith(`${effect}:`) === true;
+      const isRefusal = is("refuse");
+      const order = is("cancel") ? "restart" : is("update") ? "correct" : undefined;
       return {
         ...wish,
         way: "api",
         copies: 1,
-        approval: isRefusal ? "manual" : i % 2 === 0 ? "auto" : "manual",
+        approval: isRefusal || order ? "manual" : i % 2 === 0 ? "auto" : "manual",
         decision: isRefusal ? "refuse" : "approve",
         authentication: "sms",
         wrongCodes: 0,
         cancelAt: undefined,
         ...(isExternal && { identified: { files: evidencesOf(wish.name) } }),
+        order,
       };
     });
     await deployment.start([{ name: "front", parts: ["api"] }]);

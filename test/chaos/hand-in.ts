@@ -15,9 +15,16 @@ export interface Wish extends HandedIn {
   wrongCodes: number;
   /** Somebody cancels it when it is seen waiting for this. */
   cancelAt: "identification" | "approval" | "code" | undefined;
+  /** What somebody orders once, when it waits for the approval. */
+  order?: "restart" | "correct" | undefined;
   bytes: Buffer[];
   /** Whom we identified ourselves, by these files; else the signer identifies on video. */
   identified?: { files: { role: string; name: string; bytes: Buffer }[] };
+}
+
+/** Without a look at `random`, so that everything else about a seed stays as it was. */
+function orderOf(n: number): Wish["order"] {
+  return n % 37 === 5 ? "restart" : n % 37 === 21 ? "correct" : undefined;
 }
 
 const sha256 = (data: Buffer | string) => createHash("sha256").update(data).digest("hex");
@@ -52,6 +59,7 @@ export function makeWishes(
       authentication: random.next() < 0.2 && n >= newOtp ? "external" : "sms",
       decision: approval === "manual" && random.next() < 0.06 && n >= newOtp ? "refuse" : "approve",
       wrongCodes: n < newOtp ? 3 : random.next() < 0.06 ? random.between(1, 2) : 0,
+      order: orderOf(n),
       cancelAt: roll < 0.04 && n >= newOtp ? random.pick(["identification", "approval", "code"] as const) : undefined,
     };
   });

@@ -34,13 +34,16 @@ const INTENT_OF: Record<string, readonly string[]> = {
   video: ["video"],
   approve: ["approve"],
   refuse: ["refuse"],
+  update: ["update"],
   upload: ["upload"],
   otp: ["otp"],
   sign: ["sign"],
   "delete-document": ["delete"],
   "delete-all": ["delete", "upload"],
 };
-const EVERY_CALL = ["create", "approve", "refuse", "otp", "sign"];
+const EVERY_CALL = ["create", "approve", "refuse", "update", "otp", "sign"];
+/** What people begin anew with: by order while it waits, or after it had ended. */
+const AGAIN = /^(retry|restart|restarted: .*)$/;
 
 /** A request at the provider, with what is known of it here. */
 interface Case {
@@ -168,9 +171,15 @@ const CHECKS: Record<string, Check> = {
     }
     for (const record of records.values()) {
       const lines = linesOf.get(record.id) ?? [];
-      const again = lines.filter(({ note, event }) => event === "requeue" && note === "retry").length;
+      const again = lines.filter(({ note = "", event }) => event === "requeue" && AGAIN.test(note)).length;
       const pks = pksOf(record, lines);
       if (pks.length > 1 + again) yield `${record.id} was bound to ${pks.join(" and ")}`;
+    }
+    for (const one of cases.filter(({ isBound, record, pk }) => isBound && record?.facts["requestPk"] !== pk)) {
+      const isOver = count(one.entries, "cancel") + count(one.entries, "refuse") > 0;
+      if (!isOver) yield `${nameOf(one)} has another one in its place, and was not cancelled`;
+      const used = one.entries.find(({ effect }) => effect === "sign");
+      if (used) yield `${nameOf(one)} has another one in its place, and was signed`;
     }
     const owners = Map.groupBy(
       [...records.values()].filter(({ facts }) => facts["requestPk"] !== undefined),

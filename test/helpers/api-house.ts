@@ -113,6 +113,9 @@ export function fakePipeline() {
       const { createdMs } = must(id);
       return [{ atMs: createdMs, event: "note", stage: "create", phase: "queued", by: "api:crm", note: "submitted" }];
     },
+    remind: act("remind"),
+    correct: act("correct"),
+    restart: act("restart"),
     approve: act("approve"),
     refuse: act("refuse"),
     giveCode: act("giveCode"),

@@ -274,9 +274,12 @@ test("the OpenAPI document describes every call, with every problem and an examp
     "/v1/requests/{id}/code",
     "/v1/requests/{id}/code/resend",
     "/v1/requests/{id}/contract",
+    "/v1/requests/{id}/correct",
     "/v1/requests/{id}/documents/{n}/signed",
     "/v1/requests/{id}/history",
     "/v1/requests/{id}/refuse",
+    "/v1/requests/{id}/remind",
+    "/v1/requests/{id}/restart",
     "/v1/requests/{id}/retry",
     "/webhooks/oneshot/{secret}",
   ]);

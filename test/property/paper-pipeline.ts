@@ -34,6 +34,7 @@ const POLICY: Policy = {
   createGraceMs: CREATE_GRACE_MS,
   settleMs: 60_000,
   signSettleMs: 180_000,
+  asyncGraceMs: 1_800_000,
   longestPauseMs: () => 900_000,
   deleteGraceMs: 0,
   incremental: true,

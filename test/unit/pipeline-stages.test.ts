@@ -1,9 +1,13 @@
 import { describe, expect, test } from "vitest";
+import type { ZodType } from "zod";
 import { WORKFLOWS } from "../../src/core/workflow.ts";
 import { INTAKE_FACTS, orderOf, stages } from "../../src/workers/index.ts";
 
 /** Facts that people add while a request waits, and the queue or a later stage on the way. */
-const FROM_OUTSIDE = ["decision", "signAccepted", "begun", "lateUploadMs", "sealBroken", "suspectedOrphan"];
+const FROM_OUTSIDE = [
+  ...["decision", "order", "former", "unvalidated", "signAccepted", "acceptedMs"],
+  ...["begun", "lateUploadMs", "sealBroken", "suspectedOrphan"],
+];
 
 const byName = new Map(stages.map((stage) => [stage.name, stage]));
 const ordersOf = WORKFLOWS.map((workflow) => [workflow, orderOf(workflow).map((name) => byName.get(name)!)] as const);
@@ -16,7 +20,7 @@ describe.each(ordersOf)("in the workflow %s", (_workflow, order) => {
         // What is done again counts on from, or takes the place of, what was done before.
         if (["contract", "otp", "cleanup"].includes(stage.name)) known.add(fact);
       }
-      for (const [fact, schema] of Object.entries(stage.needs.shape)) {
+      for (const [fact, schema] of Object.entries<ZodType>(stage.needs.shape)) {
         if (schema.safeParse(undefined).success) continue; // it does without
         expect(known, `${stage.name} needs "${fact}", which nobody gave`).toContain(fact);
       }

@@ -52,7 +52,10 @@ export interface Media {
 
 const TAGS = [
   { name: "Requests", description: "Hand documents in, and follow them." },
-  { name: "Acting", description: "What people decide: approve, refuse, give the code, cancel, retry." },
+  {
+    name: "Acting",
+    description: "What people do: remind, correct, begin anew, approve, refuse, give the code, cancel, retry.",
+  },
   { name: "Results", description: "What comes out." },
   { name: "Provider", description: "The address that the signature provider calls." },
   { name: "Watching", description: "For monitoring." },

@@ -26,6 +26,7 @@ export const PROBLEMS = {
   "method-not-allowed": { status: 405, title: "The address does not take this method" },
   "not-possible-now": { status: 409, title: "The request is not where this is possible" },
   "already-decided": { status: 409, title: "It was decided before" },
+  "signer-erased": { status: 409, title: "The signer's data was erased" },
   "too-late": { status: 409, title: "The signature may have been made" },
   contended: { status: 409, title: "Others are changing the request", retryAfterSeconds: 1 },
   "otp-too-many": { status: 409, title: "No more codes can be sent for this request" },

@@ -1,9 +1,10 @@
 import { z } from "zod";
+import { Former, Order, Ordered, Reminded } from "../../core/correction.ts";
 import type { HistoryLine } from "../../core/history.ts";
 import { noticeOf } from "../../core/notice.ts";
 import { Enclosure, ENCLOSURES } from "../../core/identity.ts";
 import { ResultFile, Sha256, type SignRequest, StoredDocument } from "../../core/request.ts";
-import { PHASES } from "../../core/status.ts";
+import { isEnd, PHASES } from "../../core/status.ts";
 
 const Time = z.string().describe("ISO 8601, UTC, with milliseconds.");
 
@@ -58,7 +59,25 @@ export const RequestView = z
       .optional()
       .describe("The files with which it was shown who the signer is. They are erased with the end of the request."),
     request_pk: z.int().optional().describe("The provider's number for it."),
+    former_request_pks: z
+      .array(z.int())
+      .optional()
+      .describe("The provider's numbers for it before it was begun anew, oldest first; cancelled there."),
     videoid_link: z.string().optional().describe("Where the signer identifies himself or herself."),
+    reminders: z
+      .object({ count: z.int(), last_at: Time })
+      .optional()
+      .describe("How often somebody asked to remind the signer of the identification."),
+    order: z
+      .object({
+        kind: z.enum(["correction", "restart"]),
+        outcome: z.enum(["pending", "taken", "refused"]),
+        code: z.string().optional().describe("Why it was refused."),
+        fields: z.array(z.string()).optional().describe("What was to be corrected."),
+        at: Time,
+      })
+      .optional()
+      .describe("The last correction or new beginning that was asked for, and what came of it."),
     created_at: Time,
     updated_at: Time,
   })
@@ -68,6 +87,9 @@ export type RequestView = z.infer<typeof RequestView>;
 export const Links = z.object({
   self: z.string(),
   history: z.string(),
+  remind: z.string(),
+  correct: z.string(),
+  restart: z.string(),
   approve: z.string(),
   refuse: z.string(),
   code: z.string(),
@@ -119,6 +141,10 @@ const Enclosures = z.array(Enclosure).catch([]);
 const Pk = z.int().optional().catch(undefined);
 const Link = z.string().optional().catch(undefined);
 const Contract = ResultFile.optional().catch(undefined);
+const Reminders = Reminded.optional().catch(undefined);
+const Pending = Order.optional().catch(undefined);
+const Settled = Ordered.optional().catch(undefined);
+const Formers = z.array(Former).catch([]);
 
 /** The signed file of each document, in the documents' order; undefined where there is none yet. */
 export function signedFiles({ facts }: SignRequest): (ResultFile | undefined)[] {
@@ -135,6 +161,19 @@ export function enclosuresOf({ facts }: SignRequest): Enclosure[] {
   return Enclosures.parse(facts["enclosures"]);
 }
 
+/** What was asked for last: what still stands in the record, else what came of the one before. */
+function toOrder({ phase, facts }: SignRequest): RequestView["order"] {
+  const pending = isEnd(phase) ? undefined : Pending.parse(facts["order"]);
+  if (pending) {
+    const { kind, atMs } = pending;
+    return { kind, outcome: "pending", ...("fields" in pending && { fields: pending.fields }), at: toTime(atMs) };
+  }
+  const settled = Settled.parse(facts["ordered"]);
+  if (!settled) return undefined;
+  const { kind, outcome, code, fields, atMs } = settled;
+  return { kind, outcome, ...(code && { code }), ...(fields && { fields }), at: toTime(atMs) };
+}
+
 export function toView(request: SignRequest): RequestView {
   const { id, workflow, stage, phase, reference, waiting, failure, facts } = request;
   const documents = Documents.parse(facts["documents"]);
@@ -143,6 +182,9 @@ export function toView(request: SignRequest): RequestView {
   const link = Link.parse(facts["videoidLink"]);
   const notice = noticeOf(request);
   const enclosures = enclosuresOf(request);
+  const former = Formers.parse(facts["former"]);
+  const reminded = Reminders.parse(facts["reminded"]);
+  const order = toOrder(request);
   return {
     id,
     workflow,
@@ -172,7 +214,10 @@ export function toView(request: SignRequest): RequestView {
       })),
     }),
     ...(requestPk !== undefined && { request_pk: requestPk }),
+    ...(former.length > 0 && { former_request_pks: former.map((one) => one.requestPk) }),
     ...(link !== undefined && { videoid_link: link }),
+    ...(reminded && { reminders: { count: reminded.count, last_at: toTime(reminded.atMs) } }),
+    ...(order && { order }),
     created_at: toTime(request.createdMs),
     updated_at: toTime(request.updatedMs),
   };
@@ -187,6 +232,9 @@ export function toAccepted(id: string, documents: number): Accepted {
     links: {
       self,
       history: `${self}/history`,
+      remind: `${self}/remind`,
+      correct: `${self}/correct`,
+      restart: `${self}/restart`,
       approve: `${self}/approve`,
       refuse: `${self}/refuse`,
       code: `${self}/code`,
