@@ -90,6 +90,8 @@ export const COMMANDS: Command[] = [
       ["--surname-2 <name>", "the signer's second surname"],
       ["--serial-number <text>", "number of the signer's identity document"],
       ["--reference <text>", "your own id for it; list and show find it again"],
+      ["--tenant <name>", "on whose account, where there are several"],
+      ["--rao <name>", "which of the tenant's registration officers, where there are several"],
       ["--auth <how>", 'how the signer authenticates: "sms" or "external:<type>:<value>"'],
       ["--approval <who>", '"manual" (a registration officer) or "auto", where that is allowed'],
       ["--idempotency-key <key>", "makes the same submission twice count once; made up when not given"],
@@ -110,13 +112,15 @@ export const COMMANDS: Command[] = [
     options: [
       ["--state <state>", "only those in this state: queued, running, waiting, retrying, done, refused, …"],
       ["--reference <text>", "only those with this id of yours"],
+      ["--tenant <name>", "only those of this tenant"],
       ["--limit <n>", "how many at the most", "20"],
       JSON_OPTION,
     ],
-    run: (context, _args, { state, reference, limit, json }) =>
+    run: (context, _args, { state, reference, tenant, limit, json }) =>
       list(client(context), context.terminal, {
         ...(typeof state === "string" && { state }),
         ...(typeof reference === "string" && { reference }),
+        ...(typeof tenant === "string" && { tenant }),
         limit: wholeNumber("--limit", String(limit), { least: 1, most: 100_000 }),
         json: json === true,
       }),

@@ -27,13 +27,19 @@ export function paintState(writer: Writer, state: string): string {
 export async function list(
   client: Client,
   { out, err }: Terminal,
-  { state, reference, limit, json }: { state?: string; reference?: string; limit: number; json?: boolean },
+  {
+    state,
+    reference,
+    tenant,
+    limit,
+    json,
+  }: { state?: string; reference?: string; tenant?: string; limit: number; json?: boolean },
 ): Promise<number> {
   const items: Request[] = [];
   let cursor: string | undefined;
   do {
     const size = String(Math.min(limit - items.length, PAGE_MOST));
-    const page = await client.page({ state, reference, limit: size, cursor });
+    const page = await client.page({ state, reference, tenant, limit: size, cursor });
     items.push(...page.items);
     cursor = page.next_cursor ?? undefined;
   } while (cursor !== undefined && items.length < limit);
@@ -46,7 +52,7 @@ export async function list(
     err.line(err.paint("red", `Stands still: ${visible(reason)}`));
   }
   if (items.length === 0) {
-    err.line(state || reference ? "No request fits." : "There are no requests yet.");
+    err.line(state || reference || tenant ? "No request fits." : "There are no requests yet.");
     return EXIT.done;
   }
   const columns = [
@@ -103,7 +109,8 @@ export async function show(
 }
 
 function describeRequest(request: Request, out: Writer): string[] {
-  const { id, reference, waiting, failure, documents, request_pk, videoid_link, created_at, updated_at } = request;
+  const { id, reference, tenant, waiting, failure, documents, request_pk, videoid_link, created_at, updated_at } =
+    request;
   const fields: [string, string | undefined][] = [
     ["State", `${paintState(out, request.state)}${isOver(request.state) ? "" : `, at ${request.stage}`}`],
     ["Waiting for", waiting && `${whatFor(waiting.for)}, until ${when(waiting.until)}`],
@@ -111,6 +118,7 @@ function describeRequest(request: Request, out: Writer): string[] {
     ["Reason", failure && `${visible(failure.message)} (${visible(failure.code)})`],
     ["Next", whatToDo(request)],
     ["Reference", reference && visible(reference)],
+    ["Tenant", tenant && visible(tenant)],
     ["request_pk", request_pk?.toString()],
     ["Signer's page", waiting?.for === "identification" ? videoid_link && visible(videoid_link) : undefined],
     ["Created", `${when(created_at)}, ${ageOf(request)} ${isOver(request.state) ? "until its end" : "ago"}`],

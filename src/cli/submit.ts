@@ -17,6 +17,8 @@ export interface SubmitOptions {
   surname2?: string;
   serialNumber?: string;
   reference?: string;
+  tenant?: string;
+  rao?: string;
   auth?: string;
   approval?: string;
   idempotencyKey?: string;
@@ -52,6 +54,8 @@ export function toManifest(options: SubmitOptions): Record<string, unknown> {
     signer,
     ...defined({
       reference: options.reference,
+      tenant: options.tenant,
+      rao: options.rao,
       approval: options.approval,
       authentication: toAuthentication(options.auth),
     }),

@@ -77,7 +77,8 @@ function ownKey(settings: Settings, url: string, isGiven: boolean): string | und
   const file = join(settings.DATA_DIR, "keys", "api-keys");
   const text = settings.API_KEYS ?? readIfThere(file);
   if (text === undefined) return undefined;
-  return readApiKeys({ text, from: settings.API_KEYS === undefined ? file : "API_KEYS" })[0]?.secret;
+  const keys = readApiKeys({ text, from: settings.API_KEYS === undefined ? file : "API_KEYS" });
+  return (keys.find(({ tenant }) => tenant === undefined) ?? keys[0])?.secret;
 }
 
 function readIfThere(path: string): string | undefined {

@@ -3,6 +3,7 @@ import type { WaitName } from "../core/ages.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import type { RequestId, SignRequest, Source } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
+import { DEFAULT_TENANT } from "../core/tenant.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import type { Codes } from "./codes.ts";
 import type { Gate } from "./gate.ts";
@@ -50,6 +51,8 @@ export interface PipelineParts {
   allowAuto: boolean;
   /** Whether a request may name this address to be told at. */
   mayTell?: (url: string) => boolean;
+  /** Throws PermanentError "unknown-tenant" or "unknown-rao" for one that there is not. */
+  mustKnow?: (wishes: { tenant?: string | undefined; rao?: string | undefined }) => void;
   now?: () => number;
 }
 
@@ -71,6 +74,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     orderOf,
     allowAuto,
     mayTell = () => true,
+    mustKnow = () => {},
     now = Date.now,
   } = parts;
   const seen = createSeen({ redis, keys, store });
@@ -161,6 +165,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       }
       const known = (await store.read(id))?.request;
       if (known) return { outcome: "known", request: known };
+      const tenant = submission.tenant === DEFAULT_TENANT ? undefined : submission.tenant;
+      mustKnow({ tenant, rao: submission.rao });
       const epoch = taking ?? (await mayTake());
       const prints = printsOf(masterKey, submission);
       const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);
@@ -186,6 +192,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           facts: {
             documents,
             authentication: { method, ...(external && { type: external.type }) },
+            ...(tenant && { tenant }),
+            ...(submission.rao && { rao: submission.rao }),
             ...(submission.profile && { profile: submission.profile }),
             ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
             ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),

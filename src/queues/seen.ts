@@ -5,6 +5,7 @@ import { z } from "zod";
 import { RetryableError } from "../core/errors.ts";
 import { type RequestId, type SignRequest, StoredDocument } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
+import { DEFAULT_TENANT } from "../core/tenant.ts";
 import type { Keys } from "./keys.ts";
 import type { Submission } from "./pipeline-types.ts";
 import { fingerprint } from "./seal.ts";
@@ -22,23 +23,25 @@ interface Scripts {
 }
 
 /** What makes a document for a signer the same one again. */
-type Marked = Pick<Submission, "documents" | "signer" | "profile" | "registration_authority">;
+type Marked = Pick<Submission, "documents" | "signer" | "tenant" | "profile" | "registration_authority">;
 
 /** The same, as the record has it. */
 const FromFacts = z
   .object({
     documents: z.array(StoredDocument),
+    tenant: z.string().optional(),
     profile: z.string().optional(),
     registrationAuthority: z.string().optional(),
   })
   .transform(({ registrationAuthority, ...same }) => ({ ...same, registration_authority: registrationAuthority }));
 
-/** A document for a signer under a profile: the same one again is a duplicate. The name plays no part. */
+/** A document for a signer under a profile of a tenant: the same one again is a duplicate. The name plays no part. */
 export function printsOf(
   masterKey: Uint8Array,
-  { documents, signer, profile, registration_authority }: Marked,
+  { documents, signer, tenant, profile, registration_authority }: Marked,
 ): string[] {
   const whose = [signer.email.toLowerCase(), signer.mobile_phone_number, profile ?? "", registration_authority ?? ""];
+  if (tenant !== undefined && tenant !== DEFAULT_TENANT) whose.push(tenant); // prints from before there were any hold on
   return documents.map(({ sha256 }) => fingerprint(masterKey, [sha256, ...whose]));
 }
 

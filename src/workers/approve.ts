@@ -3,6 +3,7 @@ import { exponential, growing } from "../core/backoff.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { endAs, waitFor, type Waiting } from "../core/outcome.ts";
 import { Approval, RequestPk, VideoIdPk } from "../core/signing.ts";
+import { AccountWishes } from "../core/tenant.ts";
 import { whileAtWork } from "./at-work.ts";
 import { defineStage, type Policy } from "./stage.ts";
 
@@ -25,8 +26,7 @@ export const approve = defineStage({
     providerStatus: z.string().optional(),
     approval: Approval.optional(),
     decision: Decision.optional(),
-    profile: z.string().optional(),
-    registrationAuthority: z.string().optional(),
+    ...AccountWishes.shape,
   }),
   gives: z.object({ approvedMs: z.number(), approvedBy: z.string() }),
 

@@ -6,6 +6,7 @@ import type { Taking } from "../../queues/pipeline-types.ts";
 import { type Bound, CLAIM_MS, type Claim } from "./idempotency-types.ts";
 import type { ApiParts, Limits, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
+import { tenantFor } from "./tenancy.ts";
 import { readUpload, type Upload } from "./upload.ts";
 import { type Accepted, Accepted as AcceptedSchema, toAccepted } from "./view.ts";
 
@@ -53,6 +54,8 @@ export function addSubmit(app: Server, parts: Parts): void {
             "unusable-pdf",
             "auto-approval-not-allowed",
             "callback-not-allowed",
+            "unknown-tenant",
+            "unknown-rao",
             "idempotency-mismatch",
             "disk-full",
             "redis-full",
@@ -122,6 +125,7 @@ async function accept(
 ): Promise<Outcome> {
   const { pipeline, documents } = parts;
   let upload: Upload;
+  let tenant: string | undefined;
   try {
     await documents.room(Number(request.headers["content-length"] ?? 0));
   } catch (error) {
@@ -131,6 +135,7 @@ async function accept(
   try {
     await documents.discard(id);
     upload = await readUpload(request, { id, ...parts });
+    tenant = tenantFor(request.keyTenant, upload.manifest.tenant);
     if (key) await bind(key, upload.bodyHash, id);
   } catch (error) {
     await discard();
@@ -141,7 +146,15 @@ async function accept(
     const by = `api:${request.keyName}`;
     const { manifest, bodyHash } = upload;
     const idempotency = key && { name: key.name, bodyHash };
-    const submission = { ...manifest, id, source: "api" as const, documents: upload.documents, by, idempotency };
+    const submission = {
+      ...manifest,
+      tenant,
+      id,
+      source: "api" as const,
+      documents: upload.documents,
+      by,
+      idempotency,
+    };
     await pipeline.submit(submission, { taking: parts.taking, writes: () => (mayBeWritten = true) });
   } catch (error) {
     if (!mayBeWritten) {

@@ -23,6 +23,7 @@ export const RequestView = z
     phase: State.describe("What is happening at that step."),
     state: State.describe("The same in one word for people."),
     reference: z.string().optional().describe("The caller's own id."),
+    tenant: z.string().optional().describe("On whose account, when it is not the default one."),
     waiting: z
       .object({
         for: z.string(),
@@ -97,6 +98,7 @@ const Documents = z.array(StoredDocument).catch([]);
 const Signed = z.array(ResultFile.extend({ id: z.string() })).catch([]);
 const Pk = z.int().optional().catch(undefined);
 const Link = z.string().optional().catch(undefined);
+const Tenant = z.string().optional().catch(undefined);
 const Contract = ResultFile.optional().catch(undefined);
 
 /** The signed file of each document, in the documents' order; undefined where there is none yet. */
@@ -115,6 +117,7 @@ export function toView(request: SignRequest): RequestView {
   const signed = signedFiles(request);
   const requestPk = Pk.parse(facts["requestPk"]);
   const link = Link.parse(facts["videoidLink"]);
+  const tenant = Tenant.parse(facts["tenant"]);
   return {
     id,
     workflow,
@@ -122,6 +125,7 @@ export function toView(request: SignRequest): RequestView {
     phase,
     state: phase,
     ...(reference !== undefined && { reference }),
+    ...(tenant !== undefined && { tenant }),
     ...(waiting && {
       waiting: {
         for: waiting.for,
