@@ -12,6 +12,7 @@ import { createProvider } from "../provider/client.ts";
 import { createRecovery, type ReadLines } from "../queues/recovery.ts";
 import { STAGE_NAMES } from "../workers/index.ts";
 import { fail, type Finding, ok, type Patient, warn } from "./doctor-finding.ts";
+import { checkOpenTenants } from "./doctor-tenants.ts";
 import type { Stores } from "./stores.ts";
 import { spell } from "./terminal.ts";
 
@@ -39,6 +40,7 @@ export async function checkRequests(patient: Patient): Promise<Finding[]> {
     ...(await checkNextSteps(stores, open)),
     ...(await checkOrphanedJobs(stores)),
     ...checkAges(open),
+    ...checkOpenTenants(patient.tenants, open),
     ...checkDocuments(stores, open),
     ...(await checkPks(stores, open)),
     ...(await checkResults(stores)),
