@@ -152,7 +152,6 @@ export function createApp({
   const provider = createProvider({
     url: oneshotUrl,
     guard,
-    env: settings.ONESHOT_ENV,
     connections: settings.ONESHOT_CONNECTIONS,
     retrieval: settings.ONESHOT_RETRIEVAL,
     maxDocumentBytes: settings.MAX_DOCUMENT_BYTES * 2,
