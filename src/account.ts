@@ -1,5 +1,6 @@
 import { PermanentError, RetryableError } from "./core/errors.ts";
 import { type AccountWishes, DEFAULT_TENANT } from "./core/tenant.ts";
+import { officerOf, toBilling } from "./provider/bodies.ts";
 import type { Account } from "./provider/provider.ts";
 import type { Tenant, Tenants } from "./tenants.ts";
 
@@ -47,6 +48,29 @@ export function createAccounts({ byName, areSeveral }: Pick<Tenants, "byName" | 
 export function allAccounts({ byName }: Pick<Tenants, "byName">): { tenant: string; rao: string; account: Account }[] {
   return [...byName].flatMap(([tenant, found]) =>
     [...found.raos].map(([rao, officer]) => ({ tenant, rao, account: toAccount(found, officer) })),
+  );
+}
+
+/**
+ * Whose credentials there are, by their fingerprint: a tenant for a billing account, with the RAO's name for a RAO's.
+ * Credentials that several share name them all; those of the default tenant alone have an empty name.
+ */
+export function ownersOf(tenants: Pick<Tenants, "byName">, print: (parts: string[]) => string): Map<string, string> {
+  const names = new Map<string, Set<string>>();
+  for (const { tenant, rao, account } of allAccounts(tenants)) {
+    const officer = tenant === DEFAULT_TENANT ? tenant : `${tenant}/${rao}`;
+    for (const [{ lane, secrets }, name] of [
+      [toBilling(account).credentials, tenant],
+      [officerOf(account.rao), officer],
+    ] as const) {
+      const key = print([lane, ...secrets]);
+      names.set(key, (names.get(key) ?? new Set()).add(name));
+    }
+  }
+  return new Map(
+    [...names]
+      .map(([key, known]) => [key, [...known].join(", ")] as const)
+      .map(([key, name]) => [key, name === DEFAULT_TENANT ? "" : name]),
   );
 }
 

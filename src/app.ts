@@ -2,7 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
-import { createAccounts } from "./account.ts";
+import { createAccounts, ownersOf } from "./account.ts";
 import type { Settings } from "./config.ts";
 import type { CrashPoint } from "./core/crash-point.ts";
 import { isEnd } from "./core/status.ts";
@@ -138,10 +138,12 @@ export function createApp({
   const inside = createCore(patient);
   const outside = createCore(prompt);
   const strangers = createStrangers({ redis: patient, keys });
+  const print = (parts: string[]) => fingerprint(masterKey, parts);
   const guard = createGuard({
     redis: patient,
     keys,
-    print: (parts) => fingerprint(masterKey, parts),
+    print,
+    owners: ownersOf(tenants, print),
     probe: async () => {
       const ping = await provider.ping({ signal: AbortSignal.timeout(PROBE_MS) });
       return ping.reachable && !AWAY.includes(ping.status);
@@ -166,7 +168,7 @@ export function createApp({
     provider,
     strangers,
     vault: inside.vault,
-    print: (parts) => fingerprint(masterKey, parts),
+    print,
     async whereabouts(id) {
       const request = (await inside.store.read(id))?.request;
       const requestPk = request?.facts["requestPk"] as number | undefined;
