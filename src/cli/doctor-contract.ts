@@ -87,7 +87,7 @@ function checkLatency(host: string, looks: readonly Look[]): Finding {
   const times = looks.map(({ latencyMs }) => latencyMs);
   const [first = 0, ...rest] = times;
   const typicalMs = rest.sort((a, b) => a - b)[Math.floor(rest.length / 2)] ?? first;
-  const says = `${host} answers: ${spell(typicalMs)} a call, ${spell(first)} the first`;
+  const says = `${host} answers: ${Math.round(typicalMs)} ms a call, ${Math.round(first)} ms the first`;
   if (typicalMs <= SLOW_MS) return ok("Provider", says);
   return warn("Provider", says, "Slow for a call that finds nothing: is the network, or the Optimizer, overloaded?");
 }
@@ -278,7 +278,7 @@ async function askImages({ prober, nowhere }: Sight): Promise<Examined> {
       answer: isThere ? "yes" : isKnown(found, nowhere) ? `no: ${told(found)}` : "no such call",
       source: "§Images",
     },
-    ...(isThere ? [{ question: "How are successes worded?", answer: told(found), source: "§Envelope" }] : []),
+    ...(isThere ? [{ question: "How are successes worded?", answer: told(found), source: "§Images" }] : []),
   ];
   return { findings: [], questions };
 }
@@ -339,5 +339,5 @@ function codeOf(error: unknown): string {
 
 function reasonOf(error: unknown): string {
   const { code, name } = error as { code?: unknown; name?: unknown };
-  return visible(String(code ?? name ?? "no answer"));
+  return [code, name].find((one) => typeof one === "string") ?? "no answer";
 }
