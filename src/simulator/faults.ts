@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { OPERATIONS } from "./operations.ts";
 
 /**
  * What goes wrong with a call. "before" means that nothing was done, "after" that the work was done and only the answer
@@ -22,8 +23,11 @@ export const FAULT_KINDS = [
 ] as const;
 
 export const FaultSchema = z.strictObject({
-  /** Name of the operation, for instance "sign". */
-  operation: z.string().optional(),
+  /** Name of the operation, for instance "sign"; any when not given. */
+  operation: z
+    .string()
+    .refine((name) => name in OPERATIONS, { error: "No such operation; GET /control/operations lists them" })
+    .optional(),
   method: z.string().toUpperCase().optional(),
   /** Path behind the base path; `*` or `{name}` stands for one segment, for instance "/sign/{request_pk}". */
   path: z.string().startsWith("/").optional(),

@@ -28,6 +28,15 @@ const SAYS: Record<Status, [title: string, text: string]> = {
 const choice = (outcome: string, label: string, kind: string): Html =>
   html`<button name="outcome" value="${outcome}" class="${kind}">${label}</button>`;
 
+/** The page of a link that has grown too old. */
+export const expiredPage = (): string =>
+  page({
+    title: "This link has expired",
+    body: html`<h1>This link has expired</h1>
+      <p class="faint">The identification was not begun in time. Ask whoever sent you the link for a new one.</p>`,
+    narrow: true,
+  });
+
 /** The page at `videoid_link`, on which a person plays the signer. */
 export function identifyPage(request: Request): string {
   const [title, text] = SAYS[request.status];

@@ -1,9 +1,11 @@
 import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import type { Context } from "../context.ts";
-import { identify } from "../humans.ts";
+import { identify, isLinkOver } from "../humans.ts";
+import { mayMove } from "../states.ts";
+import type { Request } from "../store.ts";
 import { html, page, PAGE_HEADERS } from "./html.ts";
-import { identifyPage } from "./identify.ts";
+import { expiredPage, identifyPage } from "./identify.ts";
 import { indexPage, smsPage } from "./overview.ts";
 import { STYLE } from "./style.ts";
 
@@ -35,13 +37,18 @@ export function pageRoutes(app: FastifyInstance, context: Context): void {
   app.get<{ Params: { opaque: string } }>("/identify/:opaque", (call, reply) => {
     const request = context.store.byLink(call.params.opaque);
     reply.headers(PAGE_HEADERS);
-    return request ? reply.send(identifyPage(request)) : reply.code(404).send(unknownLink());
+    if (!request) return reply.code(404).send(unknownLink());
+    if (isOpen(request) && isLinkOver(context, request)) return reply.code(410).send(expiredPage());
+    return reply.send(identifyPage(request));
   });
   app.post<{ Params: { opaque: string } }>("/identify/:opaque", (call, reply) => {
     const request = context.store.byLink(call.params.opaque);
     if (!request) return reply.code(404).headers(PAGE_HEADERS).send(unknownLink());
-    const { outcome, given_name, surname_1 } = Choice.parse(call.body);
-    identify(context, request, outcome, { ...(given_name ? { given_name } : {}), ...(surname_1 ? { surname_1 } : {}) });
+    const { outcome, ...person } = Choice.parse(call.body);
+    const known = Object.entries(person).filter(([, value]) => value !== undefined && value !== "");
+    identify(context, request, outcome, Object.fromEntries(known));
     return reply.redirect(`/identify/${call.params.opaque}`, 303);
   });
 }
+
+const isOpen = (request: Request): boolean => mayMove(request.status, "complete");
