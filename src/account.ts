@@ -4,8 +4,6 @@ import { officerOf, toBilling } from "./provider/bodies.ts";
 import type { Account } from "./provider/provider.ts";
 import type { Tenant, Tenants } from "./tenants.ts";
 
-export type Accounts = ReturnType<typeof createAccounts>;
-
 /** Whose account a request's calls are made on: names in requests, credentials in the configuration. */
 export function createAccounts({ byName, areSeveral }: Pick<Tenants, "byName" | "areSeveral">) {
   return {

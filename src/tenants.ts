@@ -3,6 +3,7 @@ import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { ConfigError, type Settings } from "./config.ts";
 import { DEFAULT_TENANT, RaoName, TenantName } from "./core/tenant.ts";
+import { findRepeatedKey } from "./producers/manifest.ts";
 import type { Environment, Rao } from "./provider/provider.ts";
 
 /** Somebody on whose account requests are made. */
@@ -29,7 +30,7 @@ export interface Tenants {
 const FILE_MOST_BYTES = 1024 ** 2;
 const PROBLEMS_SHOWN = 20;
 
-const text = z.string("must be a text in quotes").trim().min(1, "must not be empty").max(500, "is too long");
+const text = z.string("must be a text in quotes").regex(/\S/, "must not be empty").max(500, "is too long");
 const NUMBER_HINT = "must be a number like 1400";
 const number = z
   .union([z.string().regex(/^\d{1,12}$/, NUMBER_HINT), z.int(NUMBER_HINT).nonnegative(NUMBER_HINT)], NUMBER_HINT)
@@ -86,7 +87,10 @@ function readEntries(path: string, problems: string[]): Record<string, Entry> {
   let json: unknown;
   try {
     if (statSync(path).size > FILE_MOST_BYTES) throw new Error("too large");
-    json = JSON.parse(readFileSync(path, "utf8"));
+    const content = readFileSync(path, "utf8");
+    json = JSON.parse(content);
+    // A parser keeps the last one without a word: requests would be made on an account that nobody sees.
+    if (findRepeatedKey(content) !== undefined) problems.push("the file names something twice in one place");
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const why =

@@ -31,7 +31,11 @@ export interface Examinee {
 }
 
 /** Where the two generations are served. @source docs/provider.md §Base path */
-const BASE_PATHS = ["/oneshot/api/v1", "/api/v1"];
+const GENERATIONS = new Map([
+  ["/oneshot/api/v1", "the newest generation's"],
+  ["/api/v1", "the first generation's"],
+]);
+const BASE_PATHS = [...GENERATIONS.keys()];
 /** No document has it. */
 const NOBODY = "00000000-0000-0000-0000-000000000000";
 const LOOKS = 5;
@@ -70,7 +74,7 @@ export async function examineContract(examinee: Examinee): Promise<Examined> {
   if (base.finding.level === "fail") return { findings, questions: [base.question] };
   const parts = [
     { findings: [], questions: [base.question, askEnvelope(sight)] },
-    await checkApproval(sight),
+    await checkApproval(sight, base.elsewhere),
     await checkRetrieval(sight),
     await checkTokens(sight),
     await askImages(sight),
@@ -116,8 +120,15 @@ async function checkTls(url: string): Promise<Finding[]> {
   return [warn("TLS", says, "Have it renewed: signpipe calls no server whose certificate has run out.")];
 }
 
+interface Base {
+  finding: Finding;
+  question: Question;
+  /** Other base paths of this server under which there is an API. */
+  elsewhere: string[];
+}
+
 /** Whether ONESHOT_URL leads to the API, and which generation that is. */
-async function checkBase({ prober, nowhere, unknown }: Sight): Promise<{ finding: Finding; question: Question }> {
+async function checkBase({ prober, nowhere, unknown }: Sight): Promise<Base> {
   const { origin, pathname } = new URL(prober.base);
   const question = { question: "Which generation is served, and where?", source: "§Base path" };
   const elsewhere: string[] = [];
@@ -126,24 +137,22 @@ async function checkBase({ prober, nowhere, unknown }: Sight): Promise<{ finding
     const found = await prober.look("GET", "/request/0", { at });
     if (isKnown(found, await prober.nowhere("GET", at))) elsewhere.push(path);
   }
-  const also = elsewhere.length > 0 ? `, and ${elsewhere.join(", ")} as well` : "";
+  const others = elsewhere.join(", ");
   if (!isKnown(unknown, nowhere)) {
     const todo = elsewhere.length > 0 ? `Set ONESHOT_URL to ${origin}${elsewhere[0] ?? ""}.` : "Correct ONESHOT_URL.";
     const says = `Requests are not known under ${pathname}: it answers as for a path that does not exist (${told(nowhere)}).`;
     return {
       finding: fail("Base path", says, todo),
-      question: { ...question, answer: elsewhere.join(", ") || undefined },
+      question: { ...question, answer: others || undefined },
+      elsewhere,
     };
   }
-  const generation =
-    pathname === BASE_PATHS[1]
-      ? "the first generation's"
-      : pathname === BASE_PATHS[0]
-        ? "the newest generation's"
-        : "neither generation's own";
+  const generation = GENERATIONS.get(pathname) ?? "neither generation's own";
+  const answer = `${pathname}, ${generation}${others && `, and ${others} as well`}`;
   return {
     finding: ok("Base path", `the API is under ${pathname}, ${generation}`),
-    question: { ...question, answer: `${pathname}, ${generation}${also}` },
+    question: { ...question, answer },
+    elsewhere,
   };
 }
 
@@ -155,7 +164,7 @@ function askEnvelope({ unknown, nowhere }: Sight): Question {
 /** The published paths of the approval. @source docs/provider.md §Approve, §Contradictions */
 const APPROVALS = ["/videoid/0/approve", "/request/0/approve", "/requests/0/approve"] as const;
 
-async function checkApproval({ prober, nowhere }: Sight): Promise<Examined> {
+async function checkApproval({ prober, nowhere }: Sight, elsewhere: readonly string[]): Promise<Examined> {
   const check = "Approval";
   const [ours] = APPROVALS;
   const question = { question: "Under which path is an identification approved?", source: "§Approve" };
@@ -179,8 +188,10 @@ async function checkApproval({ prober, nowhere }: Sight): Promise<Examined> {
   const questions = [{ ...question, answer: there.length > 0 ? shown.join(", ") : undefined }];
   if (there.includes(ours)) return { findings: [ok(check, "its path is there, and nothing was approved")], questions };
   const says = `There is no POST ${ours.replace("/0/", "/{videoid_pk}/")}${there.length > 0 ? `, but ${shown.join(", ")}` : ""}.`;
-  const todo =
-    "No identification can be approved here: ask the provider for a newer Optimizer, or for the path it has.";
+  const [newest = ""] = BASE_PATHS;
+  const todo = elsewhere.includes(newest)
+    ? `Set ONESHOT_URL to ${new URL(prober.base).origin}${newest}, where the newest generation is.`
+    : "No identification can be approved here: ask the provider for a newer Optimizer, or for the path it has.";
   return { findings: [fail(check, says, todo)], questions };
 }
 

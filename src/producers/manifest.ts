@@ -185,7 +185,7 @@ function parseText(json: string | Uint8Array): { value: unknown } | { message: s
  * The first key that an object of this valid JSON text has twice. A parser keeps the last one without a word, and a
  * person who looks at the first believes that somebody else signs.
  */
-function findRepeatedKey(text: string): string | undefined {
+export function findRepeatedKey(text: string): string | undefined {
   const open: (Set<string> | undefined)[] = [];
   for (const [token, isKey] of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
     if (token === "{") open.push(new Set());

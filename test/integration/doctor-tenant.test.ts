@@ -146,6 +146,28 @@ describe("doctor --tenant, at a server of the newest generation", () => {
   });
 });
 
+test("doctor --tenant, at a server of the first generation, tells that nothing can be approved there, and where to go", async () => {
+  const simulator = await simulated();
+  const report = await examine(simulator.url.replace("/oneshot/api/v1", "/api/v1"));
+  expect(report.findings.filter(({ level }) => level === "fail")).toEqual([
+    {
+      check: "Approval",
+      level: "fail",
+      says: "There is no POST /videoid/{videoid_pk}/approve, but /request/{pk}/approve, /requests/{pk}/approve.",
+      todo: `Set ONESHOT_URL to ${simulator.url}, where the newest generation is.`,
+    },
+  ]);
+  expect(report.answerTo(/generation/)).toBe("/api/v1, the first generation's, and /oneshot/api/v1 as well");
+  expect(report.answerTo(/refusals worded/)).toMatch(
+    /^an unknown request: 400 \{"status":"404 Not Found","details":…\}/,
+  );
+  expect(report.answerTo(/successes worded/)).toBe('200 {"status":"200 OK","details":{…}}');
+  expect(report.answerTo(/signed documents/)).toMatch(/\(seed\)$/);
+  expect(report.answerTo(/the version told/)).toMatch(/^yes: OneShot Optimizer/);
+  expect(report.answerTo(/a hello/)).toBe("yes");
+  expect(simulator.ledger).toEqual([]);
+});
+
 test("a request that waits for its approval tells whether the contract is there before it", async () => {
   const house = await startHouse({ simulator: { humans: { signer: "auto" } } });
   const id = await house.submit();

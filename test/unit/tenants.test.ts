@@ -75,6 +75,11 @@ describe("tenants", () => {
 
   test.each<[string, unknown, RegExp]>([
     ["a file that is not JSON", "{ acme", /^TENANTS_FILE: the file is not JSON \(docs/],
+    [
+      "the same name twice",
+      `{"acme":${JSON.stringify(ACME)},"acme":${JSON.stringify(ACME)}}`,
+      /something twice in one place/,
+    ],
     ["no tenant", {}, /the file names no tenant/],
     ["a list", [], /the file must be an object/],
     ["a name that cannot be one", { "Acme Inc": ACME }, /Acme Inc must be the name of a tenant/],
@@ -151,6 +156,14 @@ describe("tenants", () => {
     expect(readTenants(settings, { withSecrets: false }).warning).toBeUndefined();
   });
 
+  test("are not left out without a word when the setting is misspelt in .env", () => {
+    const envFile = join(dir, ".env");
+    writeFileSync(envFile, "TENANT_FILE=/x\n");
+    expect(() => readSettings({}, { envFile })).toThrow(/^TENANT_FILE in .* is not a setting/);
+    writeFileSync(envFile, "TENANTS_FILE=/x\n");
+    expect(readSettings({}, { envFile }).TENANTS_FILE).toBe("/x");
+  });
+
   test("are not handed to programs that need none", () => {
     expect(withoutSettings({ TENANTS_FILE: "/x", PATH: "/bin" })).toEqual({ PATH: "/bin" });
   });
@@ -185,7 +198,9 @@ describe("a request", () => {
   });
 
   test("of the default tenant waits for its settings", () => {
-    expect(() => accountsOf({ acme: ACME }, {}).account({})).toThrow(/^ONESHOT_RAO and .* are not set: bring that back/);
+    expect(() => accountsOf({ acme: ACME }, {}).account({})).toThrow(
+      /^ONESHOT_RAO and .* are not set: bring that back/,
+    );
   });
 });
 
