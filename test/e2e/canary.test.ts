@@ -278,7 +278,7 @@ test(
     });
     await call("acting", "POST", `/v1/requests/${forTenant}/approve`, undefined, ofTenant);
     await waits(forTenant, "accepted RAO credentials");
-    await call("problem", "GET", `/v1/requests/${forTenant}`, undefined, ofTenant);
+    await call("show", "GET", `/v1/requests/${forTenant}`, undefined, ofTenant);
     await call("problem", "GET", `/v1/requests/${success}`, undefined, ofTenant);
     await call("show", "GET", "/v1/lanes");
     await call("health", "GET", "/health/ready");
@@ -406,7 +406,7 @@ test(
       ["doctor"],
       ["doctor", "--tenant", "acme"],
       ["token", "list"],
-      ["token", "create", "--configured"],
+      ["token", "create", "--configured", "--tenant", "acme", "--rao", "jose"],
     ];
     for (const args of [["list"], ["show", success], ["show", rejected], ...onesOwn]) {
       const cli = startSignpipe(args, { ...env, API_KEY: SECRETS.apiKey });
