@@ -1,6 +1,11 @@
-import { readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { type SimulatorOptions, startSimulator } from "../../src/simulator/index.ts";
 import { runCommand } from "../helpers/cli-house.ts";
@@ -252,6 +257,91 @@ test("a wrong base path is told, with the right one", async () => {
     /^Set ONESHOT_URL to .*\/api\/v1\.$/,
   );
   expect(report.answerTo(/generation/)).toBe("/api/v1");
+});
+
+describe("doctor --tenant, over TLS", () => {
+  /** A server with a certificate of its own for `days`. */
+  async function secured(days: number) {
+    const dir = mkdtempSync(join(tmpdir(), "signpipe-tls-"));
+    const [key, cert] = [join(dir, "key"), join(dir, "cert")];
+    const subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"];
+    execFileSync(
+      "openssl",
+      [
+        ...["req", "-x509", "-newkey", "ed25519", "-nodes", "-keyout", key, "-out", cert],
+        "-days",
+        String(days),
+        ...subject,
+      ],
+      { stdio: "ignore" },
+    );
+    const pem = readFileSync(cert, "utf8");
+    const server = createSecureServer({ key: readFileSync(key), cert: pem }, (request, response) => {
+      const { status, body } = request.url?.endsWith("/request/0") ? NO_REQUEST : UNKNOWN;
+      response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    onTestFinished(() => {
+      server.close();
+      rmSync(dir, { recursive: true });
+    });
+    return { url: `https://127.0.0.1:${(server.address() as AddressInfo).port}/oneshot/api/v1`, pem };
+  }
+
+  test("a certificate that is not trusted is told", async () => {
+    const report = await examine((await secured(90)).url);
+    expect(report.saysOf("Provider")).toMatch(/cannot be reached \(DEPTH_ZERO_SELF_SIGNED_CERT\)\.$/);
+  });
+
+  test.each([
+    [90, "ok"],
+    [10, "warn"],
+  ] as const)("one that is good for %d days is %s", async (days, level) => {
+    const { url, pem } = await secured(days);
+    const before = getCACertificates();
+    setDefaultCACertificates([...before, pem]);
+    onTestFinished(() => setDefaultCACertificates(before));
+    const report = await examine(url);
+    expect([report.levelOf("TLS"), report.saysOf("TLS")]).toEqual([
+      level,
+      expect.stringMatching(/^TLSv1\.3, a certificate that is trusted here, for \d+ d more$/),
+    ]);
+  });
+});
+
+test("doctor shows every tenant without anything secret, and warns of a file that others may read", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "signpipe-doctor-"));
+  onTestFinished(() => rmSync(dir, { recursive: true }));
+  const path = join(dir, "tenants.json");
+  const raos = {
+    maria: { rao: 1400, token: "canary-token" },
+    jose: { rao: 1401, username: "canary-user", password: "canary-password", pin: "canary-pin" },
+  };
+  const acme = { env: "prod", registration_authority: 139, billing_username: "canary-billing", raos };
+  const look = async (tenants: object, mode: number) => {
+    writeFileSync(path, JSON.stringify(tenants));
+    chmodSync(path, mode);
+    const env = { DATA_DIR: dir, TENANTS_FILE: path, ONESHOT_URL: "http://127.0.0.1:1", ...LOGIN };
+    const { out } = await runCommand(["doctor", "--json"], { env });
+    expect(out).not.toContain("canary");
+    return (JSON.parse(out) as Told).findings
+      .filter(({ check }) => check === "Tenants")
+      .map(({ level, says }) => `${level}: ${says}`);
+  };
+  const shown = [
+    "ok: default: RA of the Optimizer, profile of the Optimizer, billing of the Optimizer, RAO default (1400, by password)",
+    "ok: acme: prod, RA 139, profile of the Optimizer, billing account set, RAO maria (1400, by token), jose (1401, by password)",
+  ];
+  expect(await look({ acme }, 0o600)).toEqual(shown);
+  expect(await look({ acme }, 0o644)).toEqual([
+    ...shown,
+    "fail: TENANTS_FILE has secrets in it and can be read by others on this machine.",
+  ]);
+  expect(
+    await look({ acme: { ...acme, raos: { maria: { rao: 1400, token_file: "/nowhere/canary" } } } }, 0o600),
+  ).toEqual([
+    "warn: TENANTS_FILE: acme.raos.maria.token_file names a file that cannot be read (docs/configuration.md).",
+  ]);
 });
 
 test("a server that cannot be reached is told, and nothing else is asked", async () => {
