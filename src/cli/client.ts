@@ -12,6 +12,7 @@ const Request = z.looseObject({
   phase: z.string(),
   state: z.string(),
   reference: z.string().optional(),
+  tenant: z.string().optional(),
   waiting: z
     .object({ for: z.string(), since: z.string(), until: z.string(), detail: z.string().optional() })
     .optional(),

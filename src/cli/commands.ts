@@ -100,6 +100,8 @@ export const COMMANDS: Command[] = [
       ["--extra-document <file>", "what else shows who the signer is"],
       ["--video <file>", "film of the identification"],
       ["--reference <text>", "your own id for it; list and show find it again"],
+      ["--tenant <name>", "on whose account, where there are several"],
+      ["--rao <name>", "which of the tenant's registration officers, where there are several"],
       ["--auth <how>", 'how the signer authenticates: "sms", "whatsapp" or "external:<type>:<value>"'],
       ["--format <what>", 'what comes back: "pades", the PDF signed, or "cms", a signature apart (.p7m) from any file'],
       ["--approval <who>", '"manual" (a registration officer) or "auto", where that is allowed'],
@@ -123,13 +125,15 @@ export const COMMANDS: Command[] = [
     options: [
       ["--state <state>", "only those in this state: queued, running, waiting, retrying, done, refused, …"],
       ["--reference <text>", "only those with this id of yours"],
+      ["--tenant <name>", "only those of this tenant"],
       ["--limit <n>", "how many at the most", "20"],
       JSON_OPTION,
     ],
-    run: (context, _args, { state, reference, limit, json }) =>
+    run: (context, _args, { state, reference, tenant, limit, json }) =>
       list(client(context), context.terminal, {
         ...(typeof state === "string" && { state }),
         ...(typeof reference === "string" && { reference }),
+        ...(typeof tenant === "string" && { tenant }),
         limit: wholeNumber("--limit", String(limit), { least: 1, most: 100_000 }),
         json: json === true,
       }),
@@ -251,6 +255,33 @@ export const COMMANDS: Command[] = [
     run: (context, _args, { json }) => resume(client(context), context.terminal, { json: json === true }),
   },
   {
+    name: "token",
+    args: ["<what>", "[uid]"],
+    summary: "list, create or delete tokens: a RAO's credentials, stored at the provider",
+    options: [
+      ["--tenant <name>", "whose: list shows those it uses, create takes its environment"],
+      ["--env <name>", "create: sandbox or prod; default: the tenant's, or ONESHOT_ENV"],
+      ["--username <name>", "create: the RAO's user name; asked for when not given"],
+      ["--password-file <file>", "create: file with the password; asked for without echo when not given"],
+      ["--pin-file <file>", "create: file with the PIN; asked for without echo when not given"],
+      ["--configured", "create: take user name, password and PIN from the configuration"],
+      ["--rao <name>", "with --configured: which of the tenant's; default: the first"],
+      ["--yes", "delete: although the configuration uses it"],
+      JSON_OPTION,
+    ],
+    after:
+      "Talks to the provider itself, with the settings of this machine. Where no terminal is, user name, password and PIN are lines of standard input, and so is the uid that delete is not given.",
+    async run({ settings, terminal }, [what, uid], options) {
+      const { token } = await import("./token.ts");
+      return await token(
+        settings(),
+        terminal,
+        { what: text(what), uid: typeof uid === "string" ? uid : undefined },
+        options,
+      );
+    },
+  },
+  {
     name: "simulate",
     summary: "run the stand-in for the provider alone; nothing it signs counts",
     options: [
@@ -279,12 +310,18 @@ export const COMMANDS: Command[] = [
   {
     name: "doctor",
     summary: "check this machine, the settings, Redis, the provider and every request, and say what to do",
-    options: [["--provider", "ask the provider about each open request, too"], JSON_OPTION],
-    after: "Exit code: 0 when nothing fails, else 1.",
+    options: [
+      ["--provider", "ask the provider about each open request, too"],
+      ["--tenant <name>", "look at the provider alone, as this tenant (default: default), and say what it answers"],
+      JSON_OPTION,
+    ],
+    after:
+      "With --tenant: whether the provider's server is what its pages promise, by calls that cost nothing and do nothing there, and what it answers where the pages leave something open. Exit code: 0 when nothing fails, else 1.",
     async run({ settings, terminal }, _args, options) {
       const { doctor } = await import("./doctor.ts");
       const what = { json: options["json"] === true, provider: options["provider"] === true };
-      return await doctor(settings, terminal, what);
+      const tenant = typeof options["tenant"] === "string" ? options["tenant"] : undefined;
+      return await doctor(settings, terminal, { ...what, tenant });
     },
   },
   {

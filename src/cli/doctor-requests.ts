@@ -13,6 +13,7 @@ import { type Group, GROUPS } from "../queues/keys.ts";
 import { createRecovery, type ReadLines } from "../queues/recovery.ts";
 import { orderOf, type StageName } from "../workers/index.ts";
 import { fail, type Finding, ok, type Patient, warn } from "./doctor-finding.ts";
+import { checkOpenTenants } from "./doctor-tenants.ts";
 import type { Stores } from "./stores.ts";
 import { spell } from "./terminal.ts";
 
@@ -42,6 +43,7 @@ export async function checkRequests(patient: Patient): Promise<Finding[]> {
     ...(await checkReadable(stores)),
     ...(await checkCleanup(stores)),
     ...checkAges(open),
+    ...checkOpenTenants(patient.tenants, open),
     ...checkDocuments(stores, open),
     ...(await checkPks(stores, open)),
     ...(await checkResults(stores)),

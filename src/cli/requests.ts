@@ -28,13 +28,19 @@ export function paintState(writer: Writer, state: string): string {
 export async function list(
   client: Client,
   { out, err }: Terminal,
-  { state, reference, limit, json }: { state?: string; reference?: string; limit: number; json?: boolean },
+  {
+    state,
+    reference,
+    tenant,
+    limit,
+    json,
+  }: { state?: string; reference?: string; tenant?: string; limit: number; json?: boolean },
 ): Promise<number> {
   const items: Request[] = [];
   let cursor: string | undefined;
   do {
     const size = String(Math.min(limit - items.length, PAGE_MOST));
-    const page = await client.page({ state, reference, limit: size, cursor });
+    const page = await client.page({ state, reference, tenant, limit: size, cursor });
     items.push(...page.items);
     cursor = page.next_cursor ?? undefined;
   } while (cursor !== undefined && items.length < limit);
@@ -47,7 +53,7 @@ export async function list(
     err.line(err.paint("red", `Stands still: ${visible(reason)}`));
   }
   if (items.length === 0) {
-    err.line(state || reference ? "No request fits." : "There are no requests yet.");
+    err.line(state || reference || tenant ? "No request fits." : "There are no requests yet.");
     return EXIT.done;
   }
   const columns = [
@@ -104,7 +110,7 @@ export async function show(
 }
 
 function describeRequest(request: Request, out: Writer): string[] {
-  const { id, reference, waiting, failure, notice, documents, enclosures, request_pk } = request;
+  const { id, reference, tenant, waiting, failure, notice, documents, enclosures, request_pk } = request;
   const { videoid_link, created_at, updated_at } = request;
   const { former_request_pks: former = [], reminders, order } = request;
   const fields: [string, string | undefined][] = [
@@ -115,6 +121,7 @@ function describeRequest(request: Request, out: Writer): string[] {
     ["Mind", notice && `${visible(notice.message)} (${visible(notice.code)})`],
     ["Next", whatToDo(request)],
     ["Reference", reference && visible(reference)],
+    ["Tenant", tenant && visible(tenant)],
     ["Handed in", enclosures && `${enclosures.map(({ name }) => visible(name)).join(", ")}  (signpipe enclosure)`],
     ["request_pk", [request_pk, ...former.map((pk) => `(before: ${pk})`)].join(" ").trim()],
     ["Signer's page", waiting?.for === "identification" ? videoid_link && visible(videoid_link) : undefined],

@@ -28,6 +28,8 @@ export interface SubmitOptions {
   extraDocument?: string;
   video?: string;
   reference?: string;
+  tenant?: string;
+  rao?: string;
   auth?: string;
   format?: string;
   approval?: string;
@@ -69,6 +71,8 @@ export function toManifest(options: SubmitOptions): Record<string, unknown> {
     ...defined({
       workflow: options.workflow,
       reference: options.reference,
+      tenant: options.tenant,
+      rao: options.rao,
       approval: options.approval,
       authentication: toAuthentication(options.auth),
     }),

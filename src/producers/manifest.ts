@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ENCLOSURES, type EnclosureRole, Identification } from "../core/identity.ts";
 import { Appearance, Approval, Authentication, Format, Signer } from "../core/signing.ts";
+import { RaoName, TenantName } from "../core/tenant.ts";
 import { WORKFLOWS } from "../core/workflow.ts";
 
 /** Largest manifest that is read, in bytes. */
@@ -87,7 +88,18 @@ const Fields = z.strictObject({
   authentication: Authentication.default({ method: "sms" }).describe(
     "How the signer confirms: a code by SMS, or an operation of yours (external).",
   ),
-  profile: z.string().min(1).max(100).optional().describe("Certificate profile; default: ONESHOT_PROFILE."),
+  tenant: TenantName.optional().describe(
+    "On whose account: one of those in TENANTS_FILE; default: the one of the ONESHOT_* settings.",
+  ),
+  rao: RaoName.optional().describe(
+    "Which of the tenant's registration officers stands for the decision at the provider, by name; default: the first.",
+  ),
+  profile: z
+    .string()
+    .min(1)
+    .max(100)
+    .optional()
+    .describe("Certificate profile; default: the tenant's, or ONESHOT_PROFILE."),
   registration_authority: z
     .union(
       [z.string().regex(/^[1-9]\d{0,9}$/, RA_HINT), z.int(RA_HINT).positive(RA_HINT).max(9_999_999_999, RA_HINT)],
@@ -97,7 +109,7 @@ const Fields = z.strictObject({
     )
     .transform(String)
     .optional()
-    .describe("Number of the registration authority; default: ONESHOT_REGISTRATION_AUTHORITY."),
+    .describe("Number of the registration authority; default: the tenant's, or ONESHOT_REGISTRATION_AUTHORITY."),
   signature: z
     .strictObject({
       format: Format.optional().describe(
@@ -218,7 +230,7 @@ function parseText(json: string | Uint8Array): { value: unknown } | { message: s
  * The first key that an object of this valid JSON text has twice. A parser keeps the last one without a word, and a
  * person who looks at the first believes that somebody else signs.
  */
-function findRepeatedKey(text: string): string | undefined {
+export function findRepeatedKey(text: string): string | undefined {
   const open: (Set<string> | undefined)[] = [];
   for (const [token, isKey] of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
     if (token === "{") open.push(new Set());

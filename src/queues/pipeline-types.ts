@@ -20,6 +20,9 @@ export interface Submission {
   /** Have it signed by the provider in the background (classic only). */
   useasync?: boolean | undefined;
   authentication: Authentication;
+  /** On whose account, and which of its RAOs decides; the default one, and its first, when left out. */
+  tenant?: string | undefined;
+  rao?: string | undefined;
   profile?: string | undefined;
   registration_authority?: string | undefined;
   signature?: { format?: Format | undefined; appearance?: Appearance | undefined } | undefined;
@@ -69,7 +72,7 @@ export interface Pipeline {
   submit(submission: Submission, options?: { taking?: Taking; writes?: () => void }): Promise<Submitted>;
   get(id: RequestId): Promise<SignRequest>;
   find(id: RequestId): Promise<SignRequest | undefined>;
-  list(options: { state?: string; reference?: string; limit: number; cursor?: string }): Promise<Page>;
+  list(options: { state?: string; reference?: string; tenant?: string; limit: number; cursor?: string }): Promise<Page>;
   history(id: RequestId): Promise<HistoryLine[]>;
   /** Decides an identification that waits for a RAO. The first decision holds; the other one is refused. */
   approve(id: RequestId, by: string): Promise<SignRequest>;

@@ -4,6 +4,7 @@ import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { randomText } from "../core/random.ts";
 import type { RequestId, SignRequest, Source } from "../core/request.ts";
 import { type Ending, isEnd, type Phase } from "../core/status.ts";
+import { DEFAULT_TENANT } from "../core/tenant.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import type { Codes } from "./codes.ts";
 import { forgetFrom } from "./forget.ts";
@@ -55,6 +56,8 @@ export interface PipelineParts {
   allowAuto: boolean;
   /** Whether a request may name this address to be told at. */
   mayTell?: (url: string) => boolean;
+  /** Throws PermanentError "unknown-tenant" or "unknown-rao" for one that there is not. */
+  mustKnow?: (wishes: { tenant?: string | undefined; rao?: string | undefined }) => void;
   now?: () => number;
 }
 
@@ -76,6 +79,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     orderOf,
     allowAuto,
     mayTell = () => true,
+    mustKnow = () => {},
     now = Date.now,
   } = parts;
   const seen = createSeen({ redis, keys, store });
@@ -191,6 +195,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           facts: {
             documents,
             authentication: { method, ...(external && { type: external.type }), ...(delivery && { delivery }) },
+            ...(submission.tenant && { tenant: submission.tenant }),
+            ...(submission.rao && { rao: submission.rao }),
             ...(submission.profile && { profile: submission.profile }),
             ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
             ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
@@ -251,6 +257,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       }
       const known = (await store.read(id))?.request;
       if (known) return { outcome: "known", request: known };
+      const tenant = submission.tenant === DEFAULT_TENANT ? undefined : submission.tenant;
+      mustKnow({ tenant, rao: submission.rao });
       const epoch = taking ?? (await mayTake());
       const prints = printsOf(masterKey, submission);
       const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);
@@ -258,7 +266,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
       if (!gate.isOpen() || gate.epoch() !== epoch) throw notCompared();
       writes?.();
-      const added = await keepAll(submission);
+      const added = await keepAll({ ...submission, tenant });
       const request = added?.request ?? (await store.get(id));
       const addedMs = now();
       if (added) handed.keep(added, addedMs);

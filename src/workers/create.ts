@@ -5,14 +5,14 @@ import { waitFor } from "../core/outcome.ts";
 import { Enclosure } from "../core/identity.ts";
 import type { Run } from "../core/stage.ts";
 import { RequestPk, type Signer, VideoIdPk } from "../core/signing.ts";
+import { AccountWishes } from "../core/tenant.ts";
 import type { RequestSigner } from "../provider/provider.ts";
 import { toFiles, toPictures } from "./enclosures.ts";
 import { mustBeOurs } from "./ours.ts";
 import { defineStage, type Tools } from "./stage.ts";
 
 const Needs = z.object({
-  profile: z.string().optional(),
-  registrationAuthority: z.string().optional(),
+  ...AccountWishes.shape,
   useasync: z.boolean().optional(),
   enclosures: z.array(Enclosure).default([]),
 });

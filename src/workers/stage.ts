@@ -3,6 +3,7 @@ import type { HistoryLine } from "../core/history.ts";
 import type { SignRequest } from "../core/request.ts";
 import type { Approval } from "../core/signing.ts";
 import type { Stage } from "../core/stage.ts";
+import type { AccountWishes } from "../core/tenant.ts";
 import type { Documents } from "../files/documents.ts";
 import type { Results } from "../files/results.ts";
 import type { Space } from "../files/space.ts";
@@ -39,8 +40,8 @@ export interface Policy {
 /** Everything a stage may reach for. Built once in app.ts, replaced in tests. */
 export interface Tools {
   provider: Provider;
-  /** The account that a request is made for. Throws PermanentError "account-incomplete". */
-  account(wishes: { profile?: string | undefined; registrationAuthority?: string | undefined }): Account;
+  /** The account that a request's calls are made on. Throws RetryableError "tenant-not-configured": it waits then. */
+  account(wishes: AccountWishes): Account;
   documents: Documents;
   results: Results;
   space: Pick<Space, "need" | "book">;

@@ -186,6 +186,35 @@ describe("a lane", () => {
     expect(await lanes.list()).toEqual([]);
   });
 
+  test("of another tenant stays closed when these are accepted, and its standstill says whose it is", async () => {
+    const acme = { credentials: { lane: "rao", secrets: ["7", "acme-pin"] } } as const;
+    const beta = { credentials: { lane: "rao", secrets: ["8", "beta-canary"] } } as const;
+    const owners = new Map([
+      ["3-1-8", "acme/maria"],
+      ["3-1-11", "beta/jose"],
+    ]);
+    const { one, two, lanes } = startGuards(2, { owners });
+    const rejectedOne = { ...beta };
+    await one.admit(rejectedOne);
+    await one.heard(rejectedOne, { kind: "answer", failure: rejected() });
+    const old = { ...RAO }; // nobody's any more: it was corrected, and is no longer in the configuration
+    await one.admit(old);
+    await one.heard(old, { kind: "answer", failure: rejected() });
+    expect((await lanes.list()).map(({ whose }) => whose)).toEqual(["beta/jose", undefined]);
+
+    const accepted = { ...acme };
+    await one.admit(accepted);
+    await one.heard(accepted, ANSWER);
+    const [standing, ...others] = await lanes.list();
+    expect(others).toEqual([]);
+    expect(standing).toMatchObject({ lane: "rao", whose: "beta/jose" });
+    expect(standing?.reason).toMatch(/of beta\/jose stand still: .* Correct them in TENANTS_FILE/);
+    await Promise.all([one.admit({ ...acme }), one.admit({ ...acme })]);
+    for (const guard of [one, two]) {
+      expect(await fails(guard.admit({ ...beta }))).toMatchObject({ code: "rao-rejected", message: standing?.reason });
+    }
+  });
+
   test("goes on when an operator says so, with one call first", async () => {
     const { one, lanes } = startGuards(1);
     const first = { ...RAO };

@@ -109,6 +109,8 @@ declare module "fastify" {
   interface FastifyRequest {
     /** Name of the key that the caller showed; empty on open routes. */
     keyName: string;
+    /** The tenant that the key is for; undefined when it is for all, and on open routes. */
+    keyTenant: string | undefined;
   }
   interface FastifySchema {
     /** Problems this call can answer, besides those that every call can. */

@@ -27,6 +27,7 @@ const ListQuery = z.object({
     .optional()
     .describe("Only requests in this state."),
   reference: z.string().max(200).optional().describe("Only requests with exactly this caller's id."),
+  tenant: z.string().max(40).optional().describe("Only requests of this tenant, default for those that name none."),
   limit: z
     .union([z.coerce.number().int().min(1, LIMIT_HINT).max(200, LIMIT_HINT), z.literal("")], LIMIT_HINT)
     .default(PAGE)
@@ -50,12 +51,14 @@ export function addReading(app: Server, { pipeline }: Pick<ApiParts, "pipeline">
         "x-problems": ["invalid-request", "bad-cursor"],
       },
     },
-    async ({ query }) => {
+    async ({ query, keyTenant }) => {
       const { state, reference, limit, cursor } = query;
+      const tenant = keyTenant ?? query.tenant;
       const page = await pipeline.list({
         limit: limit || PAGE,
         ...(state && { state }),
         ...(reference && { reference }),
+        ...(tenant && { tenant }),
         ...(cursor && { cursor }),
       });
       return { items: page.items.map(toView), next_cursor: page.next_cursor ?? null };

@@ -16,6 +16,7 @@ import { type ApiParts, DEFAULT_LIMITS, type Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
 import { addActing, addReading } from "./requests.ts";
 import { addSubmit } from "./submit.ts";
+import { addTenancy } from "./tenancy.ts";
 import { addWebhook } from "./webhook.ts";
 
 /** Of a JSON body. */
@@ -51,6 +52,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.decorateRequest("keyName", "");
+  app.decorateRequest("keyTenant", undefined);
   addParsers(app);
   addErrors(app);
   addHeaders(app);
@@ -83,11 +85,13 @@ export function createApi(parts: ApiParts): FastifyInstance {
         const key = readBearer(keys, request.headers.authorization);
         if (key) {
           request.keyName = key.name;
+          request.keyTenant = key.tenant;
           return;
         }
         void reply.header("www-authenticate", 'Bearer realm="signpipe"');
         throw new ApiError("unauthorized", "Send one of the API keys as: Authorization: Bearer <secret>.");
       });
+      addTenancy(inside, parts);
       addSubmit(inside, { ...parts, limits });
       addReading(inside, parts);
       addActing(inside, parts);
@@ -100,7 +104,9 @@ export function createApi(parts: ApiParts): FastifyInstance {
     addWebhook(app, { secret: parts.webhookSecret, hints, metrics });
     addHealth(app, { status, version });
     addPages(app, { stages });
-    if (parts.queues) addBoard(app, { queues: parts.queues, keys, now });
+    // The board shows everybody's jobs.
+    const forAll = keys.filter(({ tenant }) => tenant === undefined);
+    if (parts.queues) addBoard(app, { queues: parts.queues, keys: forAll, now });
   });
   return app;
 }

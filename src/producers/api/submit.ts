@@ -7,6 +7,7 @@ import { toWishes } from "../manifest.ts";
 import { type Bound, CLAIM_MS, type Claim } from "./idempotency-types.ts";
 import type { ApiParts, Limits, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
+import { tenantFor } from "./tenancy.ts";
 import { readUpload, type Upload } from "./upload.ts";
 import { type Accepted, Accepted as AcceptedSchema, toAccepted } from "./view.ts";
 
@@ -60,6 +61,8 @@ export function addSubmit(app: Server, parts: Parts): void {
             "unusable-enclosure",
             "auto-approval-not-allowed",
             "callback-not-allowed",
+            "unknown-tenant",
+            "unknown-rao",
             "idempotency-mismatch",
             "disk-full",
             "redis-full",
@@ -129,6 +132,7 @@ async function accept(
 ): Promise<Outcome> {
   const { pipeline, documents } = parts;
   let upload: Upload;
+  let tenant: string | undefined;
   try {
     await documents.room(Number(request.headers["content-length"] ?? 0));
   } catch (error) {
@@ -138,6 +142,7 @@ async function accept(
   try {
     await documents.discard(id);
     upload = await readUpload(request, { id, ...parts });
+    tenant = tenantFor(request.keyTenant, upload.manifest.tenant);
     if (key) await bind(key, upload.bodyHash, id);
   } catch (error) {
     await discard();
@@ -148,7 +153,7 @@ async function accept(
     const by = `api:${request.keyName}`;
     const { manifest, bodyHash, ...files } = upload;
     const idempotency = key && { name: key.name, bodyHash };
-    const submission = { ...toWishes(manifest), id, source: "api" as const, ...files, by, idempotency };
+    const submission = { ...toWishes(manifest), tenant, id, source: "api" as const, ...files, by, idempotency };
     await pipeline.submit(submission, { taking: parts.taking, writes: () => (mayBeWritten = true) });
   } catch (error) {
     if (!mayBeWritten) {

@@ -34,6 +34,7 @@ export const RequestView = z
     phase: State.describe("What is happening at that step."),
     state: State.describe("The same in one word for people."),
     reference: z.string().optional().describe("The caller's own id."),
+    tenant: z.string().optional().describe("On whose account, when it is not the default one."),
     waiting: z
       .object({
         for: z.string(),
@@ -140,6 +141,7 @@ const Signed = z.array(ResultFile.extend({ id: z.string() })).catch([]);
 const Enclosures = z.array(Enclosure).catch([]);
 const Pk = z.int().optional().catch(undefined);
 const Link = z.string().optional().catch(undefined);
+const Tenant = z.string().optional().catch(undefined);
 const Contract = ResultFile.optional().catch(undefined);
 const Reminders = Reminded.optional().catch(undefined);
 const Pending = Order.optional().catch(undefined);
@@ -185,6 +187,7 @@ export function toView(request: SignRequest): RequestView {
   const former = Formers.parse(facts["former"]);
   const reminded = Reminders.parse(facts["reminded"]);
   const order = toOrder(request);
+  const tenant = Tenant.parse(facts["tenant"]);
   return {
     id,
     workflow,
@@ -192,6 +195,7 @@ export function toView(request: SignRequest): RequestView {
     phase,
     state: phase,
     ...(reference !== undefined && { reference }),
+    ...(tenant !== undefined && { tenant }),
     ...(waiting && {
       waiting: {
         for: waiting.for,
