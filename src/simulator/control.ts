@@ -50,6 +50,7 @@ const SettingsSchema = z.strictObject({
   requireEnv: z.boolean(),
   maxDocumentsPerCall: z.int().min(1),
   maxDocumentsPerRequest: z.int().min(1),
+  pdfClean: z.boolean(),
 });
 
 const ChangesSchema = SettingsSchema.partial();

@@ -67,6 +67,8 @@ export type Settings = {
   /** Default 10. */
   maxDocumentsPerCall: number;
   maxDocumentsPerRequest: number;
+  /** Uploaded PDFs are written anew, without earlier signatures and scripts: the customer's `usepdfclean`. Default false. */
+  pdfClean: boolean;
 };
 
 type Tunable = Partial<Omit<Settings, "humans" | "webhooks" | "webhookUrl">>;
@@ -114,6 +116,7 @@ const DEFAULTS: Settings = {
   requireEnv: false,
   maxDocumentsPerCall: 10,
   maxDocumentsPerRequest: Number.MAX_SAFE_INTEGER,
+  pdfClean: false,
 };
 
 /** The settings at start: defaults, and over them what the options say. */

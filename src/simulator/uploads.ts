@@ -1,4 +1,5 @@
 import { createHash, randomUUID, type Hash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { removeFiles, SMALL_BYTES, writeSmall } from "./files.ts";
@@ -52,6 +53,21 @@ export async function savePdf(stream: Readable, path: string): Promise<Saved | u
     if (file && !whole) removeFiles([path]);
   }
   return { bytes, sha256: hash.copy().digest("hex"), hash };
+}
+
+/**
+ * Writes a PDF anew, as `usepdfclean` does: without scripts, attachments and earlier signatures. One that cannot be read
+ * stays as it is, and nothing is given back. Takes memory for the whole of it.
+ * @source docs/provider.md §Rewritten documents
+ */
+export async function cleanPdf(path: string): Promise<Saved | undefined> {
+  const { rewrite } = await import("./pdf/rewrite.ts");
+  const bytes = await rewrite(readFileSync(path));
+  if (!bytes) return undefined;
+  removeFiles([path]);
+  writeSmall(path, bytes);
+  const hash = createHash("sha256").update(bytes);
+  return { bytes: bytes.length, sha256: hash.copy().digest("hex"), hash };
 }
 
 export const newUid = (): string => randomUUID();

@@ -7,7 +7,7 @@ import type { Context } from "../context.ts";
 import { Refusal, success } from "../envelopes.ts";
 import { removeFiles, SMALL_BYTES } from "../files.ts";
 import type { Document, Request } from "../store.ts";
-import { newUid, savePdf } from "../uploads.ts";
+import { cleanPdf, newUid, savePdf } from "../uploads.ts";
 
 /** Names of the form parts that carry a PDF: file, file2, file3, ... @source docs/provider.md §Upload documents */
 const PDF_PART = /^file([2-9]|[1-9]\d+)?$/;
@@ -28,7 +28,9 @@ async function receive(context: Context, request: Request, call: FastifyRequest,
       continue;
     }
     const uid = newUid();
-    const saved = await savePdf(part.file, originalPath(context, uid));
+    const path = originalPath(context, uid);
+    let saved = await savePdf(part.file, path);
+    if (saved && context.settings.pdfClean) saved = (await cleanPdf(path)) ?? saved;
     if (saved) {
       received.push({ uid, part: part.fieldname, filename: part.filename, ...saved });
       continue;
