@@ -20,6 +20,7 @@ const TOP = ["app.ts", "cli.ts", "config.ts", "keeping.ts", "keys.ts", "log.ts",
 /** The only places that may import a package. */
 const ONLY_IN: Record<string, readonly string[]> = {
   bullmq: ["queues"],
+  "unpdf/pdfjs": ["files"],
   ioredis: ["queues", "app.ts", "cli", "embedded"],
 };
 /** Layers of which others see types only. */
