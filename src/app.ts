@@ -185,6 +185,7 @@ export function createApp({
     longestPauseMs: createCrowd({ redis: patient, keys }).longestPauseMs,
     deleteGraceMs: settings.DELETE_GRACE_MS,
     incremental: settings.ONESHOT_INCREMENTAL,
+    compare: settings.ONESHOT_COMPARE,
   };
   const tools: Tools = {
     provider,
@@ -195,7 +196,7 @@ export function createApp({
     vault: inside.vault,
     codes: inside.codes,
     orphans,
-    seal: settings.SEAL_CHECK === "on" ? createSeal({ provider, incremental: policy.incremental }) : undefined,
+    seal: settings.SEAL_CHECK === "on" ? createSeal({ provider, documents, space, ...policy }) : undefined,
     historyOf: inside.store.historyOf,
     policy,
   };

@@ -9,6 +9,7 @@ import type { createDocuments } from "../files/documents.ts";
 import { hashFile } from "../files/content.ts";
 import type { createResults } from "../files/results.ts";
 import { probePdf } from "../files/probe.ts";
+import type { By } from "../files/rewritten.ts";
 import { verifySignedPdf } from "../files/verify.ts";
 import { Evidence } from "../workers/evidence.ts";
 
@@ -31,11 +32,13 @@ export interface Verified {
 }
 
 interface Places {
-  documents: Pick<ReturnType<typeof createDocuments>, "path">;
+  documents: Pick<ReturnType<typeof createDocuments>, "path" | "folder">;
   results: Pick<ReturnType<typeof createResults>, "path" | "rehash" | "readEvidence" | "folder">;
   archive: string;
   /** Signed files continue the original byte by byte. */
   incremental: boolean;
+  /** How those that were rewritten are recognised. */
+  compare: By;
 }
 
 interface Facts {
@@ -136,14 +139,32 @@ async function checkSigned(
   id: RequestId,
   file: NonNullable<Facts["signed"]>[number],
   documents: StoredDocument[],
-  { results, incremental }: Places,
+  places: Places,
 ): Promise<Flawed[]> {
+  const { results, incremental, compare } = places;
   if (!(await results.rehash(id, file))) {
     return [{ code: "signed-file-changed", message: "A signed PDF is missing, or is not the one that was stored" }];
   }
   const original = documents.find(({ id: document }) => document === file.id);
   if (!original) return [{ code: "evidence-differs", message: "A signed PDF belongs to none of the documents" }];
-  return await failures(() => verifySignedPdf({ signedPath: results.path(id, file.name), original, incremental }));
+  const signedPath = results.path(id, file.name);
+  const path = incremental ? undefined : await whereIs(id, original, places);
+  return await failures(() => verifySignedPdf({ signedPath, original: { ...original, path }, incremental, compare }));
+}
+
+/** Where an original is: in its folder in the store, or in the archive, under any name. */
+async function whereIs(
+  id: RequestId,
+  { sha256 }: StoredDocument,
+  { documents, archive }: Places,
+): Promise<string | undefined> {
+  for (const folder of [documents.folder(id), join(archive, id)]) {
+    for (const name of await readdir(folder).catch(() => [])) {
+      const path = join(folder, name);
+      if ((await hashFile(path).catch(() => undefined))?.sha256 === sha256) return path;
+    }
+  }
+  return undefined;
 }
 
 async function checkContract(id: RequestId, file: ResultFile, { results }: Places): Promise<Flawed[]> {
@@ -167,7 +188,7 @@ async function checkOriginals(
   {
     request,
     facts,
-    places: { documents, archive },
+    places: { documents, archive, incremental },
     findings,
     notes,
   }: { request: SignRequest | undefined; facts: Facts; places: Places; findings: Flawed[]; notes: string[] },
@@ -188,7 +209,10 @@ async function checkOriginals(
   if (archived.size > 0) {
     findings.push({ code: "document-changed", message: "A document in the archive is not the one that was signed" });
   } else if (isEnd(request.phase) && request.phase !== "failed" && request.phase !== "expired") {
-    notes.push(`${gone} originals are not kept here${facts.signed ? "; the signed files begin with them" : ""}`);
+    const seen = incremental
+      ? "; the signed files begin with them"
+      : "; signed files that were rewritten were not compared";
+    notes.push(`${gone} originals are not kept here${facts.signed ? seen : ""}`);
   } else {
     findings.push({ code: "document-gone", message: "A document is not in .work any more" });
   }

@@ -26,7 +26,7 @@ export const Evidence = z.strictObject({
       name: z.string(),
       ...Hash,
       document_uid: z.string().optional(),
-      signed: z.strictObject({ name: z.string(), ...Hash }).optional(),
+      signed: z.strictObject({ name: z.string(), ...Hash, recognised_by: z.string().optional() }).optional(),
     }),
   ),
   contract: z.strictObject({ name: z.string(), sha256: Sha256 }).optional(),
@@ -64,7 +64,7 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
   const facts = request.facts as {
     documents: { id: string; name: string; sha256: string; sizeBytes: number }[];
     uploaded?: { id: string; uid: string }[];
-    signed?: { id: string; uid: string; name: string; sha256: string; sizeBytes: number }[];
+    signed?: { id: string; uid: string; name: string; sha256: string; sizeBytes: number; recognisedBy?: string }[];
     contract?: { name: string; sha256: string };
     [name: string]: unknown;
   };
@@ -94,7 +94,14 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
         sha256: document.sha256,
         size_bytes: document.sizeBytes,
         ...(uid && { document_uid: uid }),
-        ...(signed && { signed: { name: signed.name, sha256: signed.sha256, size_bytes: signed.sizeBytes } }),
+        ...(signed && {
+          signed: {
+            name: signed.name,
+            sha256: signed.sha256,
+            size_bytes: signed.sizeBytes,
+            ...(signed.recognisedBy && { recognised_by: signed.recognisedBy }),
+          },
+        }),
       };
     }),
     ...(facts.contract && { contract: { name: facts.contract.name, sha256: facts.contract.sha256 } }),

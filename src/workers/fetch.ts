@@ -6,7 +6,7 @@ import { ResultFile } from "../core/request.ts";
 import { RequestPk } from "../core/signing.ts";
 import { signedName } from "../files/names.ts";
 import type { Content } from "../files/content.ts";
-import { verifySigned } from "../files/verify.ts";
+import { RECOGNISED, verifySigned } from "../files/verify.ts";
 import { writeEvidence } from "./evidence.ts";
 import { waitForFile } from "./late-file.ts";
 import { roomFor } from "./room.ts";
@@ -18,6 +18,8 @@ export const Signed = ResultFile.extend({
   /** Reference of the original in the document store. */
   id: z.string(),
   uid: z.string(),
+  /** What it was recognised by as the original, signed; left out where it continues its bytes. */
+  recognisedBy: z.enum(RECOGNISED).exclude(["bytes"]).optional(),
 });
 export type Signed = z.infer<typeof Signed>;
 
@@ -43,13 +45,19 @@ export const fetchSigned = defineStage({
   afterSilence: "repeat",
 
   async run(run) {
-    const { requestId, facts, provider, results, space, policy, attempt, signal, now } = run;
+    const { requestId, facts, provider, documents, results, space, policy, attempt, signal, now } = run;
     const signed: Signed[] = [];
     const taken = new Set(["contract.pdf", "evidence.json"]);
     for (const document of facts.uploaded) {
       const name = signedName(document.name, taken);
-      const verify = (content: Content) =>
-        verifySigned(content, { original: document, incremental: policy.incremental });
+      let recognisedBy: Signed["recognisedBy"];
+      const verify = async (content: Content) => {
+        const original = { ...document, path: documents.path(document) };
+        const { incremental, compare } = policy;
+        const verified = await verifySigned(content, { original, incremental, compare, signal });
+        recognisedBy = verified.recognisedBy === "bytes" ? undefined : verified.recognisedBy;
+        return verified;
+      };
       const fetchIt = async () => {
         // What is signed comes home first: it may use what intake and new signatures must leave free.
         const booking = await space.book(roomFor([document]), { mayUseReserve: true });
@@ -65,7 +73,7 @@ export const fetchSigned = defineStage({
       const file =
         (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt).catch(waitForIt));
       if (file instanceof Waiting) return file;
-      signed.push({ ...file, id: document.id, uid: document.uid });
+      signed.push({ ...file, id: document.id, uid: document.uid, ...(recognisedBy && { recognisedBy }) });
     }
 
     function maybeSpoilt(error: unknown): never {

@@ -5,6 +5,7 @@ import type { Approval } from "../core/signing.ts";
 import type { Stage } from "../core/stage.ts";
 import type { Documents } from "../files/documents.ts";
 import type { Results } from "../files/results.ts";
+import type { By } from "../files/rewritten.ts";
 import type { Space } from "../files/space.ts";
 import type { Account, Provider } from "../provider/client.ts";
 import type { Codes } from "../queues/codes.ts";
@@ -30,6 +31,8 @@ export interface Policy {
   deleteGraceMs: number;
   /** The signed file continues the original byte by byte (false when the provider sanitises PDFs). */
   incremental: boolean;
+  /** How a document is recognised that was rewritten. */
+  compare: By;
 }
 
 /** Everything a stage may reach for. Built once in app.ts, replaced in tests. */

@@ -37,6 +37,7 @@ const POLICY: Policy = {
   longestPauseMs: () => 900_000,
   deleteGraceMs: 0,
   incremental: true,
+  compare: "text",
 };
 
 /** Stands for the fetching of PDFs, of which there are none here. */

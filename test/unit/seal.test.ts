@@ -2,7 +2,6 @@ import { Readable } from "node:stream";
 import { expect, test } from "vitest";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
 import type { RequestPk } from "../../src/core/signing.ts";
-import type { Provider } from "../../src/provider/client.ts";
 import { createSeal } from "../../src/workers/seal.ts";
 import type { Uploaded } from "../../src/workers/upload.ts";
 
@@ -13,7 +12,13 @@ const uploaded = [{ id: "a", name: "a.pdf", sizeBytes: 3, sha256: ONE, uid: "u1"
 const { signal } = new AbortController();
 
 function sealOver(originalDocument: () => Promise<{ body: Readable }>) {
-  return createSeal({ provider: { originalDocument } as unknown as Provider, incremental: true });
+  return createSeal({
+    provider: { originalDocument },
+    documents: { path: () => "/nowhere/a.pdf" },
+    space: { book: () => Promise.reject(new Error("bytes are compared on their way")) },
+    incremental: true,
+    compare: "text",
+  });
 }
 
 test("documents that are there and the very ones are intact; other bytes are not", async () => {
