@@ -193,6 +193,7 @@ export function createApp({
     deleteGraceMs: settings.DELETE_GRACE_MS,
     incremental: settings.ONESHOT_INCREMENTAL,
     asyncCallback: settings.ONESHOT_CALLBACK_URL,
+    compare: settings.ONESHOT_COMPARE,
   };
   const tools: Tools = {
     provider,
@@ -203,7 +204,7 @@ export function createApp({
     vault: inside.vault,
     codes: inside.codes,
     orphans,
-    seal: settings.SEAL_CHECK === "on" ? createSeal({ provider, incremental: policy.incremental }) : undefined,
+    seal: settings.SEAL_CHECK === "on" ? createSeal({ provider, documents, space, ...policy }) : undefined,
     historyOf: inside.store.historyOf,
     policy,
   };

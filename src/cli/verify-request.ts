@@ -11,6 +11,7 @@ import { hashFile } from "../files/content.ts";
 import { digestOf } from "../files/hash-file.ts";
 import type { createResults } from "../files/results.ts";
 import { probePdf } from "../files/probe.ts";
+import type { By } from "../files/rewritten.ts";
 import { verifyDetachedFile, verifySignedPdf } from "../files/verify.ts";
 import { Evidence } from "../workers/evidence.ts";
 
@@ -33,11 +34,13 @@ export interface Verified {
 }
 
 interface Places {
-  documents: Pick<ReturnType<typeof createDocuments>, "path">;
+  documents: Pick<ReturnType<typeof createDocuments>, "path" | "folder">;
   results: Pick<ReturnType<typeof createResults>, "path" | "rehash" | "readEvidence" | "folder">;
   archive: string;
   /** Signed files continue the original byte by byte. */
   incremental: boolean;
+  /** How those that were rewritten are recognised. */
+  compare: By;
 }
 
 interface Facts {
@@ -143,19 +146,33 @@ async function checkSigned(
   id: RequestId,
   file: NonNullable<Facts["signed"]>[number],
   { documents = [], format }: Facts,
-  { results, incremental }: Places,
+  places: Places,
 ): Promise<Flawed[]> {
+  const { results, incremental, compare } = places;
   if (!(await results.rehash(id, file))) {
     return [{ code: "signed-file-changed", message: "A signed file is missing, or is not the one that was stored" }];
   }
   const original = documents.find(({ id: document }) => document === file.id);
   if (!original) return [{ code: "evidence-differs", message: "A signed file belongs to none of the documents" }];
   const signedPath = results.path(id, file.name);
-  return await failures(() =>
-    format === "cms"
-      ? verifyDetachedFile(signedPath, digestOf(original))
-      : verifySignedPdf({ signedPath, original, incremental }),
-  );
+  if (format === "cms") return await failures(() => verifyDetachedFile(signedPath, digestOf(original)));
+  const path = incremental ? undefined : await whereIs(id, original, places);
+  return await failures(() => verifySignedPdf({ signedPath, original: { ...original, path }, incremental, compare }));
+}
+
+/** Where an original is: in its folder in the store, or in the archive, under any name. */
+async function whereIs(
+  id: RequestId,
+  { sha256 }: StoredDocument,
+  { documents, archive }: Places,
+): Promise<string | undefined> {
+  for (const folder of [documents.folder(id), join(archive, id)]) {
+    for (const name of await readdir(folder).catch(() => [])) {
+      const path = join(folder, name);
+      if ((await hashFile(path).catch(() => undefined))?.sha256 === sha256) return path;
+    }
+  }
+  return undefined;
 }
 
 async function checkContract(id: RequestId, file: ResultFile, { results }: Places): Promise<Flawed[]> {
@@ -179,7 +196,7 @@ async function checkOriginals(
   {
     request,
     facts,
-    places: { documents, archive },
+    places: { documents, archive, incremental },
     findings,
     notes,
   }: { request: SignRequest | undefined; facts: Facts; places: Places; findings: Flawed[]; notes: string[] },
@@ -200,7 +217,10 @@ async function checkOriginals(
   if (archived.size > 0) {
     findings.push({ code: "document-changed", message: "A document in the archive is not the one that was signed" });
   } else if (isEnd(request.phase) && request.phase !== "failed" && request.phase !== "expired") {
-    const where = facts.format === "cms" ? "; the signatures are over them" : "; the signed files begin with them";
+    const seen = incremental
+      ? "; the signed files begin with them"
+      : "; signed files that were rewritten were not compared";
+    const where = facts.format === "cms" ? "; the signatures are over them" : seen;
     notes.push(`${gone} originals are not kept here${facts.signed ? where : ""}`);
   } else {
     findings.push({ code: "document-gone", message: "A document is not in .work any more" });
