@@ -63,6 +63,9 @@ export function createOrphans({
   ): Promise<{ print: string; found?: ProviderRequest } | undefined> {
     if (stranger.print !== undefined) return { print: stranger.print };
     if (!(await isAllowed(untilMs))) return undefined;
+    // Whoever else looks for one of theirs may have asked meanwhile: many silences at once are one look at each stranger.
+    const print = await strangers.printOf(stranger.requestPk);
+    if (print !== undefined) return { print };
     try {
       const found = await provider.getRequest(stranger.requestPk as ProviderRequest["requestPk"], { signal });
       // One that is over already, such as an orphan that was cancelled, is nobody's business.
