@@ -104,8 +104,19 @@ export async function show(
 }
 
 function describeRequest(request: Request, out: Writer): string[] {
-  const { id, reference, waiting, failure, documents, enclosures, request_pk, videoid_link, created_at, updated_at } =
-    request;
+  const {
+    id,
+    workflow,
+    reference,
+    waiting,
+    failure,
+    documents,
+    enclosures,
+    request_pk,
+    videoid_link,
+    created_at,
+    updated_at,
+  } = request;
   const fields: [string, string | undefined][] = [
     ["State", `${paintState(out, request.state)}${isOver(request.state) ? "" : `, at ${request.stage}`}`],
     ["Waiting for", waiting && `${whatFor(waiting.for)}, until ${when(waiting.until)}`],
@@ -115,7 +126,11 @@ function describeRequest(request: Request, out: Writer): string[] {
     ["Reference", reference && visible(reference)],
     ["Handed in", enclosures && `${enclosures.map(({ name }) => visible(name)).join(", ")}  (signpipe enclosure)`],
     ["request_pk", request_pk?.toString()],
-    ["Signer's page", waiting?.for === "identification" ? videoid_link && visible(videoid_link) : undefined],
+    // A signer whom we identified has nothing to do there.
+    [
+      "Signer's page",
+      waiting?.for === "identification" && workflow === "videoid" ? videoid_link && visible(videoid_link) : undefined,
+    ],
     ["Created", `${when(created_at)}, ${ageOf(request)} ${isOver(request.state) ? "until its end" : "ago"}`],
     ["Changed", when(updated_at)],
   ];
