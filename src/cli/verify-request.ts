@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { auditLines } from "../core/audit.ts";
 import { isFailure } from "../core/errors.ts";
+import type { Enclosure } from "../core/identity.ts";
 import { foldLines, type JournalLine } from "../core/journal.ts";
 import type { RequestId, ResultFile, SignRequest, StoredDocument } from "../core/request.ts";
 import type { Format } from "../core/signing.ts";
@@ -50,6 +51,7 @@ interface Facts {
   /** `id` is the document that it is the signed copy of. */
   signed?: (ResultFile & { id: string })[];
   contract?: ResultFile;
+  enclosures?: Enclosure[];
   requestPk?: unknown;
 }
 
@@ -134,6 +136,11 @@ function compare(evidence: Evidence, request: SignRequest, lines: readonly Journ
     evidence.documents.flatMap(({ signed }) => (signed ? [[signed.name, signed.sha256, signed.size_bytes]] : [])),
     (facts.signed ?? []).map(({ name, sha256, sizeBytes }) => [name, sha256, sizeBytes]),
   );
+  same(
+    "enclosures",
+    (evidence.enclosures ?? []).map(({ name, sha256 }) => [name, sha256]),
+    (facts.enclosures ?? []).map(({ name, sha256 }) => [name, sha256]),
+  );
   same("approval.by", evidence.approval?.by, request.facts["approvedBy"]);
   if (evidence.contract) same("contract", evidence.contract.sha256, facts.contract?.sha256);
   const mark = evidence.journal?.mark;
@@ -212,6 +219,13 @@ async function checkOriginals(
     if (found && found.sha256 !== document.sha256) {
       findings.push({ code: "document-changed", message: "A document in .work is not the one that was taken in" });
     } else if (!found && !archived.has(document.sha256)) gone += 1;
+  }
+  for (const file of facts.enclosures ?? []) {
+    const found = await hashFile(documents.path(file)).catch(() => undefined);
+    if (found && found.sha256 !== file.sha256) {
+      const message = `The file that shows ${file.name} is not the one that was taken in`;
+      findings.push({ code: "document-changed", message });
+    }
   }
   if (gone === 0) return;
   if (archived.size > 0) {
