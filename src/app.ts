@@ -2,9 +2,9 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
+import { createAccounts, ownersOf } from "./account.ts";
 import type { Settings } from "./config.ts";
 import type { CrashPoint } from "./core/crash-point.ts";
-import { PermanentError } from "./core/errors.ts";
 import { isEnd } from "./core/status.ts";
 import { startKeeping } from "./keeping.ts";
 import { deriveKey, type KeyRing } from "./keys.ts";
@@ -21,7 +21,7 @@ import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
 import type { Check, Status } from "./producers/api/status.ts";
 import { mayBeTold } from "./producers/callback/tell.ts";
 import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
-import { type Account, createProvider } from "./provider/client.ts";
+import { createProvider } from "./provider/client.ts";
 import { createAround } from "./queues/around.ts";
 import { connect } from "./queues/connect.ts";
 import { createCodes } from "./queues/codes.ts";
@@ -42,6 +42,7 @@ import { createStrangers } from "./queues/strangers.ts";
 import { createTrail } from "./queues/trail.ts";
 import { createVault } from "./queues/vault.ts";
 import { type StageWorker, startWorker } from "./queues/worker.ts";
+import { readTenants, type Tenants } from "./tenants.ts";
 import { orderOf, STAGE_NAMES, type StageName, stages as realStages } from "./workers/index.ts";
 import { createOrphans } from "./workers/orphans.ts";
 import { createSeal } from "./workers/seal.ts";
@@ -87,6 +88,7 @@ export function createApp({
   oneshotUrl,
   log,
   version = "0.0.0",
+  tenants = readTenants(settings),
   giveUp,
   doubles: { stages = realStages, crashPoint, ...doubles } = {},
 }: {
@@ -96,6 +98,8 @@ export function createApp({
   oneshotUrl: string;
   log: Logger;
   version?: string;
+  /** Whose accounts there are; those of the settings, when left out. */
+  tenants?: Tenants;
   /** Called when only a new process helps. */
   giveUp?: (why: string) => void;
   /** What a test of crashes puts in the place of parts. */
@@ -134,10 +138,12 @@ export function createApp({
   const inside = createCore(patient);
   const outside = createCore(prompt);
   const strangers = createStrangers({ redis: patient, keys });
+  const print = (parts: string[]) => fingerprint(masterKey, parts);
   const guard = createGuard({
     redis: patient,
     keys,
-    print: (parts) => fingerprint(masterKey, parts),
+    print,
+    owners: ownersOf(tenants, print),
     probe: async () => {
       const ping = await provider.ping({ signal: AbortSignal.timeout(PROBE_MS) });
       return ping.reachable && !AWAY.includes(ping.status);
@@ -154,6 +160,7 @@ export function createApp({
     timeoutsMs: { call: settings.ONESHOT_TIMEOUT_MS, sign: settings.ONESHOT_SIGN_TIMEOUT_MS },
     log,
   });
+  const accounts = createAccounts(tenants);
   const documents = createDocuments({ dir: folders.work });
   const results = createResults({ dir: folders.signed, crashPoint });
   const space = createSpace({ dir: settings.DATA_DIR, reserveBytes: settings.DISK_RESERVE_BYTES });
@@ -161,7 +168,7 @@ export function createApp({
     provider,
     strangers,
     vault: inside.vault,
-    print: (parts) => fingerprint(masterKey, parts),
+    print,
     async whereabouts(id) {
       const request = (await inside.store.read(id))?.request;
       const requestPk = request?.facts["requestPk"] as number | undefined;
@@ -186,17 +193,18 @@ export function createApp({
     deleteGraceMs: settings.DELETE_GRACE_MS,
     incremental: settings.ONESHOT_INCREMENTAL,
     asyncCallback: settings.ONESHOT_CALLBACK_URL,
+    compare: settings.ONESHOT_COMPARE,
   };
   const tools: Tools = {
     provider,
-    account: (wishes) => toAccount(settings, wishes),
+    account: accounts.account,
     documents,
     results,
     space,
     vault: inside.vault,
     codes: inside.codes,
     orphans,
-    seal: settings.SEAL_CHECK === "on" ? createSeal({ provider, incremental: policy.incremental }) : undefined,
+    seal: settings.SEAL_CHECK === "on" ? createSeal({ provider, documents, space, ...policy }) : undefined,
     historyOf: inside.store.historyOf,
     policy,
   };
@@ -245,6 +253,7 @@ export function createApp({
     orderOf,
     allowAuto: settings.APPROVAL === "auto",
     mayTell: (url) => mayBeTold(url, callbackHosts),
+    mustKnow: accounts.mustKnow,
   });
 
   const workers: StageWorker[] = [];
@@ -321,12 +330,19 @@ export function createApp({
     readJournalLines,
     status,
 
-    /** Resolves once Redis answers. Throws when it does not within `withinMs`. */
+    /**
+     * Resolves once Redis answers and was compared with the journal. Throws when it does not answer within `withinMs`;
+     * the comparison takes as long as it takes: on a busy machine, one that was given up would only be begun again.
+     */
     async ready(withinMs = 10_000): Promise<void> {
       await redisAnswers(withinMs);
       gate.start();
-      if (!(await gate.whenOpen(withinMs)))
-        throw gate.trouble() ?? new Error("Redis could not be compared with the journal in time.");
+      while (!(await gate.whenOpen(withinMs))) {
+        if (!gate.isComparing())
+          throw gate.trouble() ?? new Error("Redis could not be compared with the journal in time.");
+        await redisAnswers(withinMs);
+        log.info({}, "Redis is still being compared with the journal");
+      }
       await redisWatch.warn().catch(() => {});
     },
 
@@ -399,6 +415,10 @@ export function createApp({
         pipeline,
         documents: toApiDocuments(documents, { maxBytes: settings.MAX_DOCUMENT_BYTES, room: space.need }),
         results,
+        shown: {
+          enclosure: documents.openToShow,
+          video: (videoidPk, signal) => provider.downloadVideo(videoidPk, { signal }),
+        },
         idempotency: createIdempotency({ redis: prompt, keys, masterKey, claimMs: CLAIM_MS, rememberMs: REMEMBER_MS }),
         keys: apiKeys,
         webhookSecret,
@@ -448,26 +468,4 @@ function toLoginError(error: unknown): unknown {
 async function bounded(work: Promise<unknown>, withinMs: number): Promise<void> {
   const late = new Promise((resolve) => setTimeout(resolve, withinMs).unref());
   await Promise.race([work.catch(() => {}), late]);
-}
-
-/** The account that a request is made for. Throws PermanentError "account-incomplete", which names the variables. */
-function toAccount(
-  settings: Settings,
-  wishes: { profile?: string | undefined; registrationAuthority?: string | undefined },
-): Account {
-  const { ONESHOT_RAO: rao, ONESHOT_RAO_TOKEN: token } = settings;
-  const { ONESHOT_RAO_USERNAME: username, ONESHOT_RAO_PASSWORD: password, ONESHOT_RAO_PIN: pin } = settings;
-  const registrationAuthority = wishes.registrationAuthority ?? settings.ONESHOT_REGISTRATION_AUTHORITY;
-  const profile = wishes.profile ?? settings.ONESHOT_PROFILE;
-  const billingUsername = settings.ONESHOT_BILLING_USERNAME;
-  const billingPassword = settings.ONESHOT_BILLING_PASSWORD;
-  const login = token ? { token } : username && password && pin ? { username, password, pin } : undefined;
-  if (!rao || !login) {
-    throw new PermanentError(
-      "ONESHOT_RAO and ONESHOT_RAO_TOKEN (or ONESHOT_RAO_USERNAME, _PASSWORD and _PIN) are not set",
-      { code: "account-incomplete" },
-    );
-  }
-  const env = settings.ONESHOT_ENV;
-  return { env, registrationAuthority, profile, billingUsername, billingPassword, rao: { rao, ...login } };
 }

@@ -1,3 +1,4 @@
+import { type FileHandle, open, rm } from "node:fs/promises";
 import { type Client, type HistoryLine, isOver, type Request } from "./client.ts";
 import { findRequest } from "./find-request.ts";
 import { ageOf, whatFor, whatToDo } from "./progress.ts";
@@ -27,13 +28,19 @@ export function paintState(writer: Writer, state: string): string {
 export async function list(
   client: Client,
   { out, err }: Terminal,
-  { state, reference, limit, json }: { state?: string; reference?: string; limit: number; json?: boolean },
+  {
+    state,
+    reference,
+    tenant,
+    limit,
+    json,
+  }: { state?: string; reference?: string; tenant?: string; limit: number; json?: boolean },
 ): Promise<number> {
   const items: Request[] = [];
   let cursor: string | undefined;
   do {
     const size = String(Math.min(limit - items.length, PAGE_MOST));
-    const page = await client.page({ state, reference, limit: size, cursor });
+    const page = await client.page({ state, reference, tenant, limit: size, cursor });
     items.push(...page.items);
     cursor = page.next_cursor ?? undefined;
   } while (cursor !== undefined && items.length < limit);
@@ -46,7 +53,7 @@ export async function list(
     err.line(err.paint("red", `Stands still: ${visible(reason)}`));
   }
   if (items.length === 0) {
-    err.line(state || reference ? "No request fits." : "There are no requests yet.");
+    err.line(state || reference || tenant ? "No request fits." : "There are no requests yet.");
     return EXIT.done;
   }
   const columns = [
@@ -60,7 +67,7 @@ export async function list(
   const rows = items.map((request) => [
     request.id.slice(0, SHORT_ID),
     paintState(out, request.state),
-    isOver(request.state) ? visible(request.failure?.code ?? "") : where(request),
+    isOver(request.state) ? visible((request.notice ?? request.failure)?.code ?? "") : where(request),
     documentsOf(request),
     visible(request.reference ?? ""),
     ageOf(request),
@@ -103,15 +110,19 @@ export async function show(
 }
 
 function describeRequest(request: Request, out: Writer): string[] {
-  const { id, reference, waiting, failure, documents, request_pk, videoid_link, created_at, updated_at } = request;
+  const { id, reference, tenant, waiting, failure, notice, documents, enclosures, request_pk } = request;
+  const { videoid_link, created_at, updated_at } = request;
   const { former_request_pks: former = [], reminders, order } = request;
   const fields: [string, string | undefined][] = [
     ["State", `${paintState(out, request.state)}${isOver(request.state) ? "" : `, at ${request.stage}`}`],
     ["Waiting for", waiting && `${whatFor(waiting.for)}, until ${when(waiting.until)}`],
     ["Note", waiting?.detail && visible(waiting.detail)],
     ["Reason", failure && `${visible(failure.message)} (${visible(failure.code)})`],
+    ["Mind", notice && `${visible(notice.message)} (${visible(notice.code)})`],
     ["Next", whatToDo(request)],
     ["Reference", reference && visible(reference)],
+    ["Tenant", tenant && visible(tenant)],
+    ["Handed in", enclosures && `${enclosures.map(({ name }) => visible(name)).join(", ")}  (signpipe enclosure)`],
     ["request_pk", [request_pk, ...former.map((pk) => `(before: ${pk})`)].join(" ").trim()],
     ["Signer's page", waiting?.for === "identification" ? videoid_link && visible(videoid_link) : undefined],
     ["Reminded", reminders && `${times(reminders.count)}, last ${when(reminders.last_at)}`],
@@ -177,6 +188,39 @@ export async function act(
     const given = gives?.(request);
     if (given !== undefined) out.line(visible(given));
   }
+  return EXIT.done;
+}
+
+/**
+ * `signpipe video|enclosure`: saves what an officer looks at before deciding, for its owner's eyes only. Never
+ * overwrites; nothing is left behind when it breaks off.
+ */
+export async function save(
+  client: Client,
+  { err }: Terminal,
+  typed: string,
+  { from, output }: { from: (client: Client, id: string) => AsyncIterable<Buffer>; output: unknown },
+): Promise<number> {
+  if (typeof output !== "string" || output === "") throw new CliError("Where to? Give --output with a file name.");
+  const id = await findRequest(client, typed);
+  let file: FileHandle | undefined;
+  let sizeBytes = 0;
+  try {
+    for await (const chunk of from(client, id)) {
+      file ??= await open(output, "wx", 0o600);
+      await file.writeFile(chunk);
+      sizeBytes += chunk.length;
+    }
+  } catch (error) {
+    if (file) await rm(output, { force: true });
+    const code = (error as NodeJS.ErrnoException).code ?? "";
+    if (code === "EEXIST") throw new CliError(`${visible(output)} is there already: it is not overwritten.`);
+    if (error instanceof CliError) throw error;
+    throw new CliError(`${visible(output)} cannot be written (${code || "error"}): check --output.`);
+  } finally {
+    await file?.close();
+  }
+  err.line(`Saved, ${sizeBytes} bytes: ${visible(output)}. It shows a person: delete it when you have seen it.`);
   return EXIT.done;
 }
 

@@ -39,6 +39,7 @@ const WAITS = [
   ["signed documents", "the provider", "24h"],
   ["accepted RAO credentials", "an operator", "a year"],
   ["an accepted billing account", "an operator", "a year"],
+  ["a configured tenant", "an operator", "a year"],
   ["room on the disk", "an operator", "a year"],
   ["a disk that can be written to", "an operator", "a year"],
   ["the grace before deletion", "an operator", "DELETE_GRACE_MS and a day"],

@@ -25,6 +25,25 @@ export const EVIDENCES = [
 export const Enclosure = StoredDocument.extend({ name: z.enum(ENCLOSURES), contentType: z.string() });
 export type Enclosure = z.infer<typeof Enclosure>;
 
+const ENDINGS: Record<string, string> = {
+  "image/jpeg": ".jpg",
+  "image/png": ".png",
+  "application/pdf": ".pdf",
+  "video/mp4": ".mp4",
+  "video/quicktime": ".mov",
+  "video/3gpp": ".3gp",
+  "video/webm": ".webm",
+  "video/x-matroska": ".mkv",
+  "video/x-msvideo": ".avi",
+  "video/mpeg": ".mpg",
+  "video/mp2t": ".ts",
+};
+
+/** A name that says what a file shows and nothing about whom: "document_front.jpg". */
+export function fileNameOf({ name, contentType }: { name: EnclosureRole; contentType: string }): string {
+  return `${name}${ENDINGS[contentType] ?? ""}`;
+}
+
 /** What the signer agreed to, and how, when the caller identified him. @source docs/provider.md §Evidences */
 const Acceptance = z
   .strictObject({

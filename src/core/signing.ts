@@ -93,6 +93,8 @@ export type Authentication = z.infer<typeof Authentication>;
 /** What comes back: a signed PDF, or a CMS signature over the hash of a file of any kind, which never leaves here. */
 export const Format = z.enum(["pades", "cms"]);
 export type Format = z.infer<typeof Format>;
+/** As records have it, of which those of signed PDFs say nothing. */
+export const FormatFact = Format.default("pades");
 
 export const Approval = z.enum(["manual", "auto"]);
 export type Approval = z.infer<typeof Approval>;

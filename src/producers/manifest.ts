@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ENCLOSURES, type EnclosureRole, Identification } from "../core/identity.ts";
 import { Appearance, Approval, Authentication, Format, Signer } from "../core/signing.ts";
+import { RaoName, TenantName } from "../core/tenant.ts";
 import { WORKFLOWS } from "../core/workflow.ts";
 
 /** Largest manifest that is read, in bytes. */
@@ -36,8 +37,10 @@ const CLASSIC_TAKES: readonly string[] = [...CLASSIC_FILES, "document_owner", "e
 /** What one workflow needs, and another has no use for, is said at once: nothing that was meant is left out silently. */
 function fitsItsWorkflow(manifest: z.infer<typeof Fields>, context: z.RefinementCtx): void {
   const { workflow, signer, identity, useasync, signature } = manifest;
-  const kind = "custom";
-  const wrong = (path: string[], message: string) => context.addIssue({ code: kind, path, message });
+  const wrong = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
+  for (const { role, sameAs } of repeatedFiles(identity)) {
+    wrong(["identity", role], `names the same file as identity.${sameAs}: each needs a file of its own`);
+  }
   if (useasync && workflow !== "classic") wrong(["useasync"], 'goes with "workflow": "classic" only');
   if (signature?.format === "cms" && signature.appearance) {
     wrong(["signature", "appearance"], 'does not go with "format": "cms": there is no page to show it on');
@@ -85,7 +88,18 @@ const Fields = z.strictObject({
   authentication: Authentication.default({ method: "sms" }).describe(
     "How the signer confirms: a code by SMS, or an operation of yours (external).",
   ),
-  profile: z.string().min(1).max(100).optional().describe("Certificate profile; default: ONESHOT_PROFILE."),
+  tenant: TenantName.optional().describe(
+    "On whose account: one of those in TENANTS_FILE; default: the one of the ONESHOT_* settings.",
+  ),
+  rao: RaoName.optional().describe(
+    "Which of the tenant's registration officers stands for the decision at the provider, by name; default: the first.",
+  ),
+  profile: z
+    .string()
+    .min(1)
+    .max(100)
+    .optional()
+    .describe("Certificate profile; default: the tenant's, or ONESHOT_PROFILE."),
   registration_authority: z
     .union(
       [z.string().regex(/^[1-9]\d{0,9}$/, RA_HINT), z.int(RA_HINT).positive(RA_HINT).max(9_999_999_999, RA_HINT)],
@@ -95,7 +109,7 @@ const Fields = z.strictObject({
     )
     .transform(String)
     .optional()
-    .describe("Number of the registration authority; default: ONESHOT_REGISTRATION_AUTHORITY."),
+    .describe("Number of the registration authority; default: the tenant's, or ONESHOT_REGISTRATION_AUTHORITY."),
   signature: z
     .strictObject({
       format: Format.optional().describe(
@@ -123,6 +137,49 @@ export interface ManifestProblem {
   field: string;
   /** What must be so, as the end of a sentence that begins with the field. */
   message: string;
+}
+
+/** A file that the manifest names, to be handed in along with the documents. */
+export interface NamedFile {
+  role: EnclosureRole;
+  /** As the caller wrote it. It may be personal: for matching, and for what is said to the caller alone. */
+  name: string;
+}
+
+/** The files that show who the signer is, in the order in which the provider's pages list them. */
+export function namedFiles(identity: Manifest["identity"] = {}): NamedFile[] {
+  return ENCLOSURES.flatMap((role) => {
+    const name = identity[role];
+    return name === undefined ? [] : [{ role, name }];
+  });
+}
+
+/** Where a manifest names a file, for people. */
+export function fieldOf(role: EnclosureRole): string {
+  return `identity.${role}`;
+}
+
+/** Whether two names are one file's: a Mac spells "é" in two characters where other systems take one. */
+export function isSameName(a: string, b: string): boolean {
+  return a.normalize("NFC") === b.normalize("NFC");
+}
+
+function repeatedFiles(identity: Manifest["identity"]): { role: EnclosureRole; sameAs: EnclosureRole }[] {
+  const files = namedFiles(identity);
+  return files.flatMap(({ role, name }, i) => {
+    const first = files.slice(0, i).find((other) => isSameName(other.name, name));
+    return first ? [{ role, sameAs: first.role }] : [];
+  });
+}
+
+/** What of a manifest a request consists of: the names of its files are left behind, since what they show is known by now. */
+export function toWishes({ identity, ...wishes }: Manifest): Omit<Manifest, "identity"> & {
+  identification?: Identification;
+} {
+  const { acceptance, ocr_data, security_checks, similarity_level } = identity ?? {};
+  const found = { acceptance, ocr_data, security_checks, similarity_level };
+  const isAny = Object.values(found).some((one) => one !== undefined);
+  return { ...wishes, ...(isAny && { identification: found }) };
 }
 
 export type ReadManifest = { ok: true; manifest: Manifest } | { ok: false; problems: ManifestProblem[] };
@@ -173,7 +230,7 @@ function parseText(json: string | Uint8Array): { value: unknown } | { message: s
  * The first key that an object of this valid JSON text has twice. A parser keeps the last one without a word, and a
  * person who looks at the first believes that somebody else signs.
  */
-function findRepeatedKey(text: string): string | undefined {
+export function findRepeatedKey(text: string): string | undefined {
   const open: (Set<string> | undefined)[] = [];
   for (const [token, isKey] of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
     if (token === "{") open.push(new Set());

@@ -70,8 +70,9 @@ export function toCreation({ signer, documents, asynchronous }: RequestCreation,
       ...Object.values(person),
       ...billing.secrets,
       ...secretsOf(account.rao),
-      // The way to us has a secret in it.
+      // The way to us ends with a secret.
       asynchronous?.callback,
+      asynchronous?.callback?.split("/").at(-1),
       ...namesOf(files),
     ]),
   };

@@ -4,7 +4,7 @@ const FACTS: Record<string, readonly string[]> = {
   evidences: ["evidencesMs", "missing"],
   identify: ["identifiedMs", "providerStatus", "order", "reminded"],
   approve: ["decision", "approvedMs", "approvedBy", "unvalidated"],
-  upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted"],
+  upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted", "signedDespite"],
   fetch: ["signed"],
   cleanup: ["removedMs", "cleanup"],
 };

@@ -64,6 +64,7 @@ export function createGuard({
   redis,
   keys,
   print,
+  owners = new Map(),
   probe,
   perSecond = 0,
   openMs = OPEN_MS,
@@ -75,6 +76,8 @@ export function createGuard({
   keys: Keys;
   /** Keyed fingerprint of credentials. */
   print: (parts: string[]) => string;
+  /** Whose credentials there are, by their fingerprint; empty for our own. */
+  owners?: ReadonlyMap<string, string>;
   /** Whether the provider answers, by a call without effect. */
   probe: () => Promise<boolean>;
   /** Calls a second, of all processes together; 0 for no bound. */
@@ -195,8 +198,8 @@ export function createGuard({
     return new RetryableError(why, { code: "provider-paused", retryAfterMs, pause: {} });
   }
 
-  function standstill(lane: Lane, code: string): RetryableError {
-    return new RetryableError(reasonFor(lane), { code, pause: { until: BRING[lane] } });
+  function standstill({ lane, code, reason }: LaneState & object): RetryableError {
+    return new RetryableError(reason, { code, pause: { until: BRING[lane] } });
   }
 
   function nameOf({ lane, secrets }: Credentials): string {
@@ -222,7 +225,7 @@ export function createGuard({
     for (const credentials of carriedBy(leaving)) {
       const name = nameOf(credentials);
       const state = view.lanes.get(name);
-      if (typeof state === "object" && !isTrying(leaving, name)) throw standstill(state.lane, state.code);
+      if (typeof state === "object" && !isTrying(leaving, name)) throw standstill(state);
     }
   }
 
@@ -233,7 +236,7 @@ export function createGuard({
     for (;;) {
       const state = (await look()).lanes.get(name);
       if (state === "proven") return;
-      if (typeof state === "object") throw standstill(lane, state.code);
+      if (typeof state === "object") throw standstill(state);
       const other = tried.get(name);
       if (
         !other &&
@@ -304,14 +307,15 @@ export function createGuard({
     const { lane } = rejected;
     const name = nameOf(rejected);
     const isNews = typeof view.lanes.get(name) !== "object";
-    const state = { lane, code: failure.code, reason: reasonFor(lane), sinceMs: now() };
+    const whose = owners.get(name) || undefined;
+    const state = { lane, whose, code: failure.code, reason: reasonFor(lane, whose), sinceMs: now() };
     view.lanes.set(name, state);
     closed.set(name, state);
     if (isNews) {
-      await within(lanes.close(name, lane, failure.code), ANSWER_MS).catch(() => {});
-      log.error({ code: failure.code, said: failure.message }, reasonFor(lane));
+      await within(lanes.close(name, lane, state), ANSWER_MS).catch(() => {});
+      log.error({ code: failure.code, said: failure.message }, state.reason);
     }
-    return standstill(lane, failure.code);
+    return standstill(state);
   }
 
   async function accept(leaving: Leaving, credentials: Credentials): Promise<void> {
@@ -321,7 +325,10 @@ export function createGuard({
       view.lanes.set(name, "proven");
       closed.delete(name);
       acceptedMs.set(name, now());
-      await within(lanes.prove(name, lane), ANSWER_MS).catch(() => {});
+      await within(
+        lanes.prove(name, lane, (other) => owners.has(other)),
+        ANSWER_MS,
+      ).catch(() => {});
     } else if (now() - (acceptedMs.get(name) ?? 0) > ACCEPTED_AGAIN_MS) {
       acceptedMs.set(name, now());
       await within(lanes.accepted(name), ANSWER_MS).catch(() => {});

@@ -137,7 +137,7 @@ export function createIdentification({
       );
     } catch (error) {
       // Kept and not accepted: it is nobody's.
-      if (error instanceof PermanentError) await vault.forgetNote(id, note);
+      if (error instanceof PermanentError) await vault.dropNote(id, note);
       throw error;
     }
   }

@@ -20,6 +20,9 @@ export interface Submission {
   /** Have it signed by the provider in the background (classic only). */
   useasync?: boolean | undefined;
   authentication: Authentication;
+  /** On whose account, and which of its RAOs decides; the default one, and its first, when left out. */
+  tenant?: string | undefined;
+  rao?: string | undefined;
   profile?: string | undefined;
   registration_authority?: string | undefined;
   signature?: { format?: Format | undefined; appearance?: Appearance | undefined } | undefined;
@@ -69,7 +72,7 @@ export interface Pipeline {
   submit(submission: Submission, options?: { taking?: Taking; writes?: () => void }): Promise<Submitted>;
   get(id: RequestId): Promise<SignRequest>;
   find(id: RequestId): Promise<SignRequest | undefined>;
-  list(options: { state?: string; reference?: string; limit: number; cursor?: string }): Promise<Page>;
+  list(options: { state?: string; reference?: string; tenant?: string; limit: number; cursor?: string }): Promise<Page>;
   history(id: RequestId): Promise<HistoryLine[]>;
   /** Decides an identification that waits for a RAO. The first decision holds; the other one is refused. */
   approve(id: RequestId, by: string): Promise<SignRequest>;
@@ -89,7 +92,11 @@ export interface Pipeline {
   resendCode(id: RequestId, by: string): Promise<SignRequest>;
   /** Throws "too-late" once the signature may have been made. */
   cancel(id: RequestId, by: string): Promise<SignRequest>;
-  /** Takes a failed or expired request up again at the stage where that makes sense. */
+  /**
+   * Takes a failed or expired request up again at the stage where that makes sense. One that is over, however it ended,
+   * and whose cleanup was given up, is cleaned up again and nothing else: it ends as before, and can then be retried as
+   * any other.
+   */
   retry(id: RequestId, by: string): Promise<SignRequest>;
   /** Whether all documents of a request that did not end well were signed as another one: then it is never taken up again. */
   isReplaced(id: RequestId): Promise<boolean>;
@@ -104,13 +111,16 @@ export interface Pipeline {
   /** Lets them go on. What stood still. */
   resume(): Promise<Standstill[]>;
   /**
-   * Requests by state, jobs by queue and BullMQ state, how many requests are overdue, and how many the last round of the
-   * reconciler found without a next step.
+   * Requests by state, jobs by queue and BullMQ state, how many requests are overdue, how many the last round of the
+   * reconciler found without a next step, how many are over without having been cleaned up, and how many open ones have
+   * a record that cannot be read.
    */
   counts(): Promise<{
     states: Record<string, number>;
     queues: Record<string, Record<string, number>>;
     overdue: number;
     withoutNextStep: number;
+    uncleaned: number;
+    unreadable: number;
   }>;
 }

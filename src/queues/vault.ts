@@ -16,6 +16,9 @@ export interface Private {
   identification?: Identification | undefined;
 }
 
+/** What a sentence that a person wrote is kept under: one of its own for each, so that none is taken for another. */
+export type NoteName = `reason${string}` | `correction-${string}`;
+
 /** A second place for what is encrypted, on the data volume: for a Redis that was lost. */
 export interface Spare {
   keep(id: RequestId, sealed: Record<string, string>): Promise<void>;
@@ -24,9 +27,6 @@ export interface Spare {
 }
 
 export type Vault = ReturnType<typeof createVault>;
-
-/** A correction has a name of its own, so that of two at once each has what its person wrote. */
-export type NoteName = "reason" | `correction-${string}`;
 
 function without(fields: Record<string, string>, name: string | undefined): Record<string, string> {
   return Object.fromEntries(Object.entries(fields).filter(([one]) => one !== name));
@@ -109,11 +109,18 @@ export function createVault({
     async readNote(id: RequestId, name: NoteName): Promise<string | undefined> {
       return await field(id, name);
     },
-    async forgetNote(id: RequestId, name: NoteName): Promise<void> {
-      const there = await redis.hgetall(keys.vault(id));
-      if (there[name] === undefined) return;
-      await spare.keep(id, without(there, name));
-      await redis.hdel(keys.vault(id), name);
+    /** Takes a sentence back. The copy beside is written anew: of two that were kept at once it may lack the one that stays. */
+    async dropNote(id: RequestId, name: NoteName): Promise<void> {
+      if ((await redis.hdel(keys.vault(id), name)) === 0) return;
+      const left = await redis.hgetall(keys.vault(id));
+      if (left["key"]) await spare.keep(id, left);
+    },
+    /**
+     * Takes back what was kept for a request that was not accepted after all. The copy beside its documents stays, and
+     * goes with them: should the request come back from the journal, it comes back with who signs.
+     */
+    async withdraw(id: RequestId): Promise<void> {
+      await redis.del(keys.vault(id));
     },
     /** Erases all of it. */
     async erase(id: RequestId): Promise<void> {

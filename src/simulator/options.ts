@@ -1,6 +1,6 @@
 import type { ScenarioName } from "./scenarios.ts";
 import { CHANGE, HUMAN_SWITCHES, standardsOf, SWITCHES, WEBHOOK_SWITCHES } from "./switches.ts";
-import type { SettingsChange, ValuesOf } from "./switches.ts";
+import type { SettingsChange, SwitchChange, ValuesOf } from "./switches.ts";
 
 /** How an identification at `videoid_link` ends. */
 export type Outcome = "complete" | "incomplete" | "fail";
@@ -27,7 +27,7 @@ export type Credentials = {
   extUnlockTypes?: string[];
 };
 
-export type SimulatorOptions = Omit<SettingsChange, "webhookUrl"> & {
+export type SimulatorOptions = SwitchChange & {
   /** 0, the default, takes any free one. */
   port?: number;
   /** Default 127.0.0.1. */

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import type { FastifyInstance } from "fastify";
 import { createApp } from "./app.ts";
 import { createClock } from "./clock.ts";
 import type { Context } from "./context.ts";
@@ -138,6 +139,19 @@ function addKnownTokens({ credentials: { tokens = [], rao }, store }: Context): 
 }
 
 /**
+ * Listens where it is told to. Told any port, it takes that of the run before when it can: the links that signers have
+ * lead there.
+ */
+async function listen(app: FastifyInstance, { kept }: Context, options: SimulatorOptions): Promise<string> {
+  const { port = 0, host = "127.0.0.1" } = options;
+  const before = port === 0 ? kept.read("port").get("") : undefined;
+  const again = before === undefined ? undefined : await app.listen({ port: before, host }).catch(() => undefined);
+  const origin = again ?? (await app.listen({ port, host }));
+  kept.save("port", "", Number(new URL(origin).port));
+  return origin;
+}
+
+/**
  * Starts a local stand-in of the provider: both generations of its API, with real (but legally worthless) signatures,
  * a ledger of every effect, faults on demand, and pages on which people play their parts.
  */
@@ -158,7 +172,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     if (temporary) rmSync(dataDir, { recursive: true, force: true });
   };
   try {
-    origin = await app.listen({ port: options.port ?? 0, host: options.host ?? "127.0.0.1" });
+    origin = await listen(app, context, options);
   } catch (error) {
     await close();
     throw error;

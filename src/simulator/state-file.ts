@@ -16,6 +16,8 @@ type Kinds = {
   clock: { aheadMs: number };
   /** Seals the links of signers. */
   secret: string;
+  /** Where it listened, so that links lead there again. */
+  port: number;
 };
 type Kind = keyof Kinds;
 

@@ -172,11 +172,13 @@ export const CHANGE = z.strictObject({
   webhookUrl: z.url().nullable().optional(),
 }) as unknown as z.ZodType<SettingsChange>;
 
-export type SettingsChange = Partial<ValuesOf<typeof SWITCHES>> & {
+/** Any part of the switches. */
+export type SwitchChange = Partial<ValuesOf<typeof SWITCHES>> & {
   webhooks?: Partial<ValuesOf<typeof WEBHOOK_SWITCHES>>;
   humans?: Partial<ValuesOf<typeof HUMAN_SWITCHES>>;
-  webhookUrl?: string | null;
 };
+
+export type SettingsChange = SwitchChange & { webhookUrl?: string | null };
 
 /** A switch by the name that people write: `errorStyle`, `humans.signer`. */
 export type NamedSwitch = { name: string; schema: z.ZodType; standard: unknown; says: string };
@@ -203,7 +205,7 @@ export function choicesOf({ schema }: NamedSwitch): string {
  * The change that `name=value` asks for: the value as JSON where it is, else as text. Throws RangeError in words that
  * name what is possible.
  */
-export function changeFrom(text: string): SettingsChange {
+export function changeFrom(text: string): SwitchChange {
   const at = text.indexOf("=");
   const [name, value] = [text.slice(0, Math.max(at, 0)), text.slice(at + 1)];
   const known = namedSwitches().find((one) => one.name === name);

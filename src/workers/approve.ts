@@ -3,6 +3,7 @@ import { exponential, growing } from "../core/backoff.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { endAs, waitFor, type Waiting } from "../core/outcome.ts";
 import { Approval, RequestPk, VideoIdPk } from "../core/signing.ts";
+import { AccountWishes } from "../core/tenant.ts";
 import { whileAtWork } from "./at-work.ts";
 import { afterOrder, carryOut, OrderFacts } from "./orders.ts";
 import { defineStage, type Policy } from "./stage.ts";
@@ -10,7 +11,13 @@ import { defineStage, type Policy } from "./stage.ts";
 /** What a decision about an identification at the provider needs to be carried out. */
 const AtProvider = z.object({ requestPk: RequestPk, videoidPk: VideoIdPk });
 
-const Decision = z.object({ kind: z.enum(["approve", "refuse"]), by: z.string(), atMs: z.number() });
+const Decision = z.object({
+  kind: z.enum(["approve", "refuse"]),
+  by: z.string(),
+  atMs: z.number(),
+  /** What the vault has the reason of this very refusal under. */
+  reason: z.templateLiteral(["reason", z.string()]).optional(),
+});
 
 /**
  * Has the RAO's decision carried out: approval makes the request ready for documents, refusal ends it. Without a
@@ -26,6 +33,7 @@ export const approve = defineStage({
     providerStatus: z.string().optional(),
     approval: Approval.optional(),
     decision: Decision.optional(),
+    ...AccountWishes.shape,
     /** The provider did not let us approve: a validation by somebody there comes before it. */
     unvalidated: z.boolean().optional(),
   }),
@@ -85,7 +93,7 @@ export const approve = defineStage({
     const { rao } = account(facts);
     try {
       if (decision?.kind === "refuse") {
-        const reason = (await vault.readNote(requestId, "reason")) ?? "Refused";
+        const reason = (await vault.readNote(requestId, decision.reason ?? "reason")) ?? "Refused";
         await effect("refuse", () => provider.refuse(videoidPk, rao, reason, { signal }), { decision });
         return refused(decision.by);
       }

@@ -5,14 +5,14 @@ import { waitFor } from "../core/outcome.ts";
 import { Enclosure } from "../core/identity.ts";
 import type { Run } from "../core/stage.ts";
 import { RequestPk, type Signer, VideoIdPk } from "../core/signing.ts";
+import { AccountWishes } from "../core/tenant.ts";
 import type { RequestSigner } from "../provider/provider.ts";
 import { toFiles, toPictures } from "./enclosures.ts";
 import { mustBeOurs } from "./ours.ts";
 import { defineStage, type Tools } from "./stage.ts";
 
 const Needs = z.object({
-  profile: z.string().optional(),
-  registrationAuthority: z.string().optional(),
+  ...AccountWishes.shape,
   useasync: z.boolean().optional(),
   enclosures: z.array(Enclosure).default([]),
 });
@@ -38,8 +38,8 @@ export const create = defineStage({
   retryFrom: "create",
 
   async afterSilence({ requestId, request, orphans, policy, isOurs, signal, now }, intent) {
-    await orphans.suspect(requestId);
-    const found = await orphans.find(requestId, signal);
+    await orphans.suspect(requestId, intent.firstMs);
+    const found = await orphans.find(requestId, intent.firstMs, signal);
     if (found && request.workflow === "classic" && found.status === "ENROLLREADY") {
       return { requestPk: found.requestPk };
     }
@@ -80,7 +80,7 @@ export const create = defineStage({
 });
 
 async function createClassic(run: Run<Tools, z.infer<typeof Needs>>, signer: Signer) {
-  const { requestId, facts, provider, account, documents, orphans, policy, effect, isOurs, signal } = run;
+  const { requestId, facts, provider, account, documents, orphans, policy, effect, isOurs, signal, now } = run;
   const files = toFiles(facts.enclosures, { documents, isOurs });
   const creation = {
     signer: toRequestSigner(signer),
@@ -91,12 +91,13 @@ async function createClassic(run: Run<Tools, z.infer<typeof Needs>>, signer: Sig
     ...(facts.useasync && { asynchronous: { callback: policy.asyncCallback } }),
   };
   const forAccount = account(facts);
+  const sinceMs = now();
   try {
     const { requestPk } = await effect("create", () => provider.createRequest(creation, forAccount, { signal }));
     return { requestPk };
   } catch (error) {
     // Registered and not approved, it may have been left behind: it is cancelled when a webhook tells of it.
-    if (error instanceof PermanentError && error.effect === "unknown") await orphans.suspect(requestId);
+    if (error instanceof PermanentError && error.effect === "unknown") await orphans.suspect(requestId, sinceMs);
     throw error;
   }
 }

@@ -1,4 +1,4 @@
-import type { Enclosure, EnclosureRole } from "../core/identity.ts";
+import { type Enclosure, type EnclosureRole, fileNameOf } from "../core/identity.ts";
 import type { Picture } from "../provider/provider.ts";
 import type { FileToSend } from "../provider/sending.ts";
 import { whileOurs } from "./ours.ts";
@@ -10,7 +10,10 @@ export function toFiles(
   { documents, isOurs }: Pick<Tools, "documents"> & { isOurs: () => boolean },
 ): Partial<Record<EnclosureRole, FileToSend>> {
   return Object.fromEntries(
-    enclosures.map((file) => [file.name, { ...file, open: () => whileOurs(documents.open(file), isOurs) }]),
+    enclosures.map((file) => [
+      file.name,
+      { ...file, name: fileNameOf(file), open: () => whileOurs(documents.open(file), isOurs) },
+    ]),
   );
 }
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
-import { PermanentError } from "../core/errors.ts";
+import { isFailure, PermanentError } from "../core/errors.ts";
 import { Enclosure } from "../core/identity.ts";
 import { RequestPk, VideoIdPk } from "../core/signing.ts";
 import { toFiles, toPictures } from "./enclosures.ts";
@@ -35,15 +35,20 @@ export const evidences = defineStage({
     const { acceptance, ocr_data, ...found } = identification;
     const files = toFiles(facts.enclosures, { documents, isOurs });
     const images = toPictures(files, ["document_front", "document_rear", "document_photo", "document_owner"]);
-    await effect("evidences", () =>
-      provider.uploadEvidences(
-        facts.videoidPk,
-        { acceptance, videoid_data: { images, ocr_data, ...found } },
-        { signal },
-      ),
-    );
     const { video } = files;
-    if (video) await effect("video", () => provider.uploadVideo(facts.videoidPk, video, { signal }));
+    try {
+      await effect("evidences", () =>
+        provider.uploadEvidences(
+          facts.videoidPk,
+          { acceptance, videoid_data: { images, ocr_data, ...found } },
+          { signal },
+        ),
+      );
+      if (video) await effect("video", () => provider.uploadVideo(facts.videoidPk, video, { signal }));
+    } catch (error) {
+      // What came so far has settled it, such as a check that did not hold: the next stage reads how.
+      if (!isFailure(error, "wrong-state")) throw error;
+    }
     return { evidencesMs: now() };
   },
 });

@@ -47,6 +47,8 @@ export function orderOf(workflow: Workflow): readonly StageName[] {
 export const INTAKE_FACTS = [
   "documents",
   "authentication",
+  "tenant",
+  "rao",
   "profile",
   "registrationAuthority",
   "appearance",

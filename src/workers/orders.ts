@@ -109,7 +109,7 @@ async function correct(
     await vault.replaceSigner(requestId, signer, note);
   };
   const refuse = async (code: string) => {
-    await vault.forgetNote(requestId, note);
+    await vault.dropNote(requestId, note);
     return settle(code);
   };
   if (!found || found.status === "CANCELLED" || found.status === "VIDEOERROR") {

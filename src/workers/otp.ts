@@ -2,7 +2,7 @@ import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { backTo } from "../core/outcome.ts";
-import { Delivery, RequestPk } from "../core/signing.ts";
+import { Delivery, FormatFact, RequestPk } from "../core/signing.ts";
 import { roomFor } from "./room.ts";
 import { defineStage } from "./stage.ts";
 import { Begun, isUploadedLate, Uploaded } from "./upload.ts";
@@ -43,6 +43,7 @@ export const otp = defineStage({
     requestPk: RequestPk,
     authentication: z.object({ method: z.enum(["sms", "external"]), delivery: Delivery.optional() }),
     otp: Otp.optional(),
+    format: FormatFact,
     uploaded: z.array(Uploaded).min(1),
     /** How often the documents at the provider were not the ones that were sent. */
     sealBroken: z.number().int().default(0),
@@ -53,7 +54,7 @@ export const otp = defineStage({
 
   attempts: 200,
   backoff: exponential("2s", { upTo: "10m" }),
-  timeout: "60s",
+  timeout: "10m", // the documents are fetched back, and may be large
   concurrency: 50,
   retryFrom: "upload",
 
@@ -75,9 +76,9 @@ export const otp = defineStage({
 
   async run({ facts, provider, seal, space, effect, signal, now }) {
     // A code is good for minutes: nobody is sent one with which nothing could be signed.
-    await space.need(roomFor(facts.uploaded));
+    await space.need(roomFor(facts.uploaded, facts.format));
     if (isUploadedLate(facts)) return backTo("upload", SENT_TWICE);
-    if (seal && (await seal.check(facts.requestPk, facts.uploaded, signal)) === "broken") {
+    if (seal && (await seal.check(facts.requestPk, facts.uploaded, signal, facts.format)) === "broken") {
       const message = "The provider does not hold exactly the documents that were sent";
       if (facts.sealBroken >= RESEALED_MOST) throw new PermanentError(message, { code: "seal-broken" });
       const again = { sealBroken: facts.sealBroken + 1, uploaded: null, contract: null };

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { exponential, growing } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { backTo, endAs, type Ended, waitFor, type Waiting } from "../core/outcome.ts";
-import { Appearance, RequestPk } from "../core/signing.ts";
+import { Appearance, FormatFact, RequestPk } from "../core/signing.ts";
 import type { Policy } from "./stage.ts";
 import { defineStage } from "./stage.ts";
 import { whileAtWork } from "./at-work.ts";
@@ -31,6 +31,7 @@ export const sign = defineStage({
     requestPk: RequestPk,
     authentication: z.object({ method: z.enum(["sms", "external"]), type: z.string().optional() }),
     appearance: Appearance.optional(),
+    format: FormatFact,
     uploaded: z.array(Uploaded).default([]),
     wrongCodes: z.number().int().default(0),
     useasync: z.boolean().optional(),
@@ -109,7 +110,7 @@ export const sign = defineStage({
           ...(person?.secret !== undefined && { secret: person.secret }),
         }
       : { secret };
-    const booking = await space.book(roomFor(facts.uploaded));
+    const booking = await space.book(roomFor(facts.uploaded, facts.format));
     try {
       const how = await effect("sign", () =>
         provider.sign(requestPk, { ...proof, ...(appearance && { appearance }) }, { signal }),

@@ -3,8 +3,10 @@ import type { HistoryLine } from "../core/history.ts";
 import type { SignRequest } from "../core/request.ts";
 import type { Approval } from "../core/signing.ts";
 import type { Stage } from "../core/stage.ts";
+import type { AccountWishes } from "../core/tenant.ts";
 import type { Documents } from "../files/documents.ts";
 import type { Results } from "../files/results.ts";
+import type { By } from "../files/rewritten.ts";
 import type { Space } from "../files/space.ts";
 import type { Account, Provider } from "../provider/client.ts";
 import type { Codes } from "../queues/codes.ts";
@@ -34,13 +36,15 @@ export interface Policy {
   incremental: boolean;
   /** Where the provider tells that it has signed in the background; undefined when it cannot reach us. */
   asyncCallback: string | undefined;
+  /** How a document is recognised that was rewritten. */
+  compare: By;
 }
 
 /** Everything a stage may reach for. Built once in app.ts, replaced in tests. */
 export interface Tools {
   provider: Provider;
-  /** The account that a request is made for. Throws PermanentError "account-incomplete". */
-  account(wishes: { profile?: string | undefined; registrationAuthority?: string | undefined }): Account;
+  /** The account that a request's calls are made on. Throws RetryableError "tenant-not-configured": it waits then. */
+  account(wishes: AccountWishes): Account;
   documents: Documents;
   results: Results;
   space: Pick<Space, "need" | "book">;

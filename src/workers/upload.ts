@@ -1,8 +1,10 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { type SignRequest, StoredDocument } from "../core/request.ts";
-import { DocumentUid, RequestPk } from "../core/signing.ts";
+import { DocumentUid, type Format, FormatFact, RequestPk } from "../core/signing.ts";
+import type { UploadFile } from "../provider/multipart.ts";
 import { whileAtWork } from "./at-work.ts";
+import { toHashUpload } from "./hash-upload.ts";
 import { mustBeOurs, whileOurs } from "./ours.ts";
 import { defineStage } from "./stage.ts";
 
@@ -28,16 +30,20 @@ export function isUploadedLate({
   return (begun?.lateUpload ?? 0) > resent;
 }
 
+/** What the provider is given of a document, by what is to come back. @source docs/provider.md §Upload, §Hash */
+export const KINDS = { pades: "pdf", cms: "hash" } as const satisfies Record<Format, UploadFile["kind"]>;
+
 /** A document at the provider. */
 export const Uploaded = StoredDocument.extend({ uid: DocumentUid });
 export type Uploaded = z.infer<typeof Uploaded>;
 
 /**
- * Sends the request's documents to the provider, all in one call; afterwards each has the provider's uid.
+ * Sends the request's documents to the provider, all in one call, or hashes of them, each in one of its own; afterwards
+ * each has the provider's uid.
  *
  * The provider cannot list what it holds, and a document that is there twice is signed twice: after silence all of
  * them are deleted and the whole set is sent again.
- * @source docs/provider.md §Upload
+ * @source docs/provider.md §Upload, §Hash
  */
 export const upload = defineStage({
   name: "upload",
@@ -45,6 +51,7 @@ export const upload = defineStage({
   needs: z.object({
     requestPk: RequestPk,
     documents: z.array(StoredDocument).min(1).max(10),
+    format: FormatFact,
     begun: Begun.optional(),
     lateUploadMs: z.number().optional(),
   }),
@@ -73,21 +80,25 @@ export const upload = defineStage({
     return { begun: { ...begun, lateUpload: (begun.lateUpload ?? 0) + 1 }, lateUploadMs: nowMs };
   },
 
-  async run({ facts, provider, documents, policy, effect, isOurs, signal, now }) {
+  async run({ request, facts, provider, documents, policy, effect, isOurs, signal, now }) {
     if (facts.lateUploadMs !== undefined) {
       const late = whileAtWork(OUTCOME, { atMs: facts.lateUploadMs }, { settleMs: policy.settleMs, now });
       if (late !== "repeat") return late;
     }
-    const files = facts.documents.map((document) => ({
-      name: document.name,
-      sizeBytes: document.sizeBytes,
-      sha256: document.sha256,
-      open: () => whileOurs(documents.open(document), isOurs),
-    }));
+    const files: UploadFile[] = [];
+    for (const [i, document] of facts.documents.entries()) {
+      if (facts.format === "cms") files.push(await toHashUpload(document, i, { documents, isOurs }));
+      else {
+        const { name, sizeBytes, sha256 } = document;
+        files.push({ name, sizeBytes, sha256, open: () => whileOurs(documents.open(document), isOurs) });
+      }
+    }
     // What an earlier upload may have left there would be signed as well. It is deleted under the intent: whoever stood
     // still, or whose deletion comes late, would delete what another one has sent, and even what was signed meanwhile.
+    // Any trace of an earlier one counts.
+    const isFirst = !facts.begun?.upload && !facts.begun?.lateUpload && request.intent?.effect !== "upload";
     const uids = await effect("upload", async () => {
-      if (facts.begun?.upload) await provider.deleteDocuments(facts.requestPk, { signal });
+      if (!isFirst) await provider.deleteDocuments(facts.requestPk, { signal });
       mustBeOurs(isOurs);
       return await provider.upload(facts.requestPk, files, { signal });
     });

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { EFFECT_BOUNDARIES, FILE_BOUNDARIES } from "../../src/core/crash-point.ts";
+import { jpeg, mp4 } from "../helpers/identity.ts";
 import { ENDS, readRecords, startDeployment } from "./deployment.ts";
 import { makeWishes, post, type Wish } from "./hand-in.ts";
 import { startPeople } from "./people.ts";
@@ -19,14 +20,22 @@ function effects(): string[] {
   return [...new Set(names)].sort();
 }
 
-const POINTS = [
-  ...effects().flatMap((effect) => EFFECT_BOUNDARIES.map((boundary) => `${effect}:${boundary}`)),
-  ...["contract.pdf", "signed.pdf"].flatMap((file) => FILE_BOUNDARIES.map((boundary) => `${file}:${boundary}`)),
-];
+/** Calls that only a signer whom we identified ourselves needs. */
+const OF_EXTERNAL = ["evidences", "video"];
+const pointsOf = (calls: readonly string[]) =>
+  calls.flatMap((effect) => EFFECT_BOUNDARIES.map((boundary) => `${effect}:${boundary}`));
+/** The first of two calls of one stage, of which only the last leads on. */
+const UNREACHED = ["evidences:recorded", "evidences:handed-on"];
+const POINTS = {
+  videoid: [
+    ...pointsOf(effects().filter((effect) => !OF_EXTERNAL.includes(effect))),
+    ...["contract.pdf", "signed.pdf"].flatMap((file) => FILE_BOUNDARIES.map((boundary) => `${file}:${boundary}`)),
+  ],
+  "videoid-external": pointsOf(OF_EXTERNAL).filter((point) => !UNREACHED.includes(point)),
+};
 
 test("every costly call is made under an intent", () => {
-  const mutating =
-    /provider\s*\.(createVideoId|updateRequest|approve|refuse|upload|otp|sign|cancel|deleteDocuments?)\(/;
+  const mutating = /provider\s*\.(create\w+|update\w+|upload\w*|approve|refuse|otp|sign|cancel|deleteDocuments?)\(/;
   /** What is safe to repeat whenever it is not known to have worked: a deletion, a cancellation. */
   const exempt = ["orphans.ts cancel", "cleanup.ts deleteDocuments", "cleanup.ts cancel"];
   const loose = readdirSync(WORKERS_DIR).flatMap((name) => {
@@ -38,16 +47,35 @@ test("every costly call is made under an intent", () => {
     });
   });
   expect(loose.filter((one) => !exempt.includes(one))).toEqual([]);
-  expect(effects()).toEqual(["approve", "create", "delete", "otp", "refuse", "sign", "upload"]);
+  expect(effects()).toEqual([
+    "approve",
+    "cancel",
+    "create",
+    "delete",
+    "evidences",
+    "otp",
+    "refuse",
+    "sign",
+    "update",
+    "upload",
+    "video",
+  ]);
 });
 
-test(`a worker killed at any of ${POINTS.length} crash points, ${TIMES} times each, costs time only`, async () => {
-  const deployment = await startDeployment({ lockMs: 2_000 });
+test(`a worker killed at any of ${POINTS.videoid.length} crash points, ${TIMES} times each, costs time only`, () =>
+  killAtEach(POINTS.videoid));
+
+test(`the same at the ${POINTS["videoid-external"].length} of an identification that we did ourselves`, () =>
+  killAtEach(POINTS["videoid-external"], { isExternal: true }));
+
+/** Kills workers at these points, and sees that every request ends as it should, with everything done once. */
+async function killAtEach(all: readonly string[], { isExternal = false } = {}): Promise<void> {
+  const deployment = await startDeployment({ lockMs: 2_000, signer: isExternal ? "off" : "auto" });
   const { dir, api, redis, simulator } = deployment;
   const at = (name: string) => join(dir, name);
   let isWell = false;
   try {
-    const points = POINTS.flatMap((point) => Array.from({ length: PLANNED }, () => point));
+    const points = all.flatMap((point) => Array.from({ length: PLANNED }, () => point));
     const wishes = makeWishes(points.length, randomFrom(11), { unusable: 0 }).map((wish, i): Wish => {
       const is = (effect: string) => points[i]?.startsWith(`${effect}:`) === true;
       const isRefusal = is("refuse");
@@ -61,6 +89,7 @@ test(`a worker killed at any of ${POINTS.length} crash points, ${TIMES} times ea
         authentication: "sms",
         wrongCodes: 0,
         cancelAt: undefined,
+        ...(isExternal && { identified: { files: evidencesOf(wish.name) } }),
         order,
       };
     });
@@ -94,11 +123,11 @@ test(`a worker killed at any of ${POINTS.length} crash points, ${TIMES} times ea
 
     const hits = readFileSync(at("hits"), "utf8").trim().split("\n");
     const times = Map.groupBy(hits, (line) => line.split(" ")[1] ?? "");
-    expect(POINTS.filter((point) => (times.get(point)?.length ?? 0) < TIMES)).toEqual([]);
+    expect(all.filter((point) => (times.get(point)?.length ?? 0) < TIMES)).toEqual([]);
     expect(fleet.exits.filter(({ signal }) => signal === "SIGKILL").length).toBeGreaterThanOrEqual(3);
     const announced = new Set(readFileSync(at("points"), "utf8").trim().split("\n"));
     const isAnnounced = (point: string) => [...announced].some((name) => name.endsWith(point));
-    expect(POINTS.filter((point) => !isAnnounced(point))).toEqual([]);
+    expect(all.filter((point) => !isAnnounced(point))).toEqual([]);
     await deployment.stop();
     expect((await deployment.check(wishes)).map(({ text }) => text)).toEqual([]);
 
@@ -126,4 +155,13 @@ test(`a worker killed at any of ${POINTS.length} crash points, ${TIMES} times ea
     await deployment.close();
     if (isWell) deployment.remove();
   }
-});
+}
+
+/** What shows who the signer is, all of it different from all others. */
+function evidencesOf(name: string) {
+  return [
+    { role: "document_front", name: `front of ${name}.jpg`, bytes: jpeg(name) },
+    { role: "document_owner", name: `owner of ${name}.jpg`, bytes: jpeg(`owner ${name}`) },
+    { role: "video", name: `film of ${name}.mp4`, bytes: mp4(20_000) },
+  ];
+}

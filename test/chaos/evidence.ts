@@ -51,8 +51,8 @@ export interface JournalEntry {
   event: string;
   stage: string;
   phase: string;
-  first?: { facts?: Record<string, unknown> };
-  patch?: { facts?: Record<string, unknown>; intent?: { effect: string } };
+  first?: { workflow?: string; facts?: Record<string, unknown> };
+  patch?: { facts?: Record<string, unknown>; intent?: { effect: string }; ending?: string | null };
   by?: string;
   note?: string;
 }

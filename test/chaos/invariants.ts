@@ -7,7 +7,12 @@ export interface Violation {
 }
 
 /** The stages as the documentation tells them, written here a second time on purpose. */
-const ORDER = ["create", "identify", "approve", "upload", "contract", "otp", "sign", "fetch", "cleanup"];
+const SIGNING = ["upload", "contract", "otp", "sign", "fetch", "cleanup"];
+const ORDERS: Record<string, readonly string[]> = {
+  videoid: ["create", "identify", "approve", ...SIGNING],
+  "videoid-external": ["create", "evidences", "identify", "approve", ...SIGNING],
+  classic: ["approve", "create", ...SIGNING],
+};
 const ENDS = ["done", "refused", "cancelled", "expired", "failed"];
 const FOR_GOOD = ["done", "refused", "cancelled"];
 /** Where each event may lead. "note" stays where it is. */
@@ -20,10 +25,13 @@ const LEADS_TO: Record<string, readonly string[]> = {
   end: ["queued"],
   abandon: ["failed", "refused", "cancelled", "expired"],
   requeue: ["queued"],
+  clean: ["queued"],
 };
 /** Effects of the ledger, by the call that must have been written down before. */
 const INTENT_OF: Record<string, readonly string[]> = {
   create: ["create"],
+  evidences: ["evidences"],
+  video: ["video"],
   approve: ["approve"],
   refuse: ["refuse"],
   update: ["update"],
@@ -276,6 +284,9 @@ const CHECKS: Record<string, Check> = {
         if (!there.has(uid))
           yield `${nameOf(one)}: signed document ${uid} is neither in the output nor at the provider`;
       }
+      const { phase = "" } = (one.isBound && one.record) || {};
+      if (signedUids.size > 0 && ["refused", "cancelled", "expired"].includes(phase))
+        yield `${nameOf(one)} was signed, and its request ended as ${phase}`;
     }
   },
 
@@ -288,7 +299,7 @@ const CHECKS: Record<string, Check> = {
           yield `${id} has two changes with version ${line.version} (${earlier.event}, ${line.event})`;
         }
         const isNext = earlier && line.before === earlier.mark && line.by !== "recovery";
-        const flaw = flawOfStep(isNext ? earlier : undefined, line);
+        const flaw = flawOfStep(isNext ? earlier : undefined, line, orderOf(lines));
         if (flaw) yield `${id} version ${line.version}: ${flaw}`;
       }
       const record = records.get(id);
@@ -388,24 +399,39 @@ function compare(found: string[], wanted: string[]): string {
   return `${twice} twice, ${missing} missing, ${strange} strange`;
 }
 
-function flawOfStep(from: JournalEntry | undefined, to: JournalEntry): string | undefined {
+function orderOf(lines: readonly JournalEntry[]): readonly string[] {
+  const workflow = lines.find(({ first }) => first?.workflow !== undefined)?.first?.workflow ?? "videoid";
+  return ORDERS[workflow] ?? [];
+}
+
+function flawOfStep(from: JournalEntry | undefined, to: JournalEntry, order: readonly string[]): string | undefined {
   if (to.by === "recovery") return undefined;
   const leads = LEADS_TO[to.event];
   if (leads && !leads.includes(to.phase)) return `"${to.event}" led to ${to.phase}`;
   if (!leads && to.event !== "note") return `"${to.event}" is no event`;
   if (!from) return undefined;
+  if (to.event === "clean") return flawOfCleaning(from, to);
   if (FOR_GOOD.includes(from.phase) && to.event !== "note") return `"${to.event}" after it was ${from.phase}`;
   if (ENDS.includes(from.phase) && !["requeue", "note"].includes(to.event))
     return `"${to.event}" after it was ${from.phase}`;
-  const [at, next] = [ORDER.indexOf(from.stage), ORDER.indexOf(to.stage)];
+  const [at, next] = [order.indexOf(from.stage), order.indexOf(to.stage)];
   if (next < 0) return `"${to.stage}" is no stage`;
   const isRight =
     to.event === "requeue"
       ? next <= at || ENDS.includes(from.phase)
       : to.event === "end"
-        ? to.stage === ORDER.at(-1)
+        ? to.stage === order.at(-1)
         : to.event === "succeed"
-          ? next === Math.min(at + 1, ORDER.length - 1)
+          ? next === Math.min(at + 1, order.length - 1)
           : next === at;
   return isRight ? undefined : `"${to.event}" led from ${from.stage} to ${to.stage}`;
+}
+
+/** What is over, but for what is done, may be cleaned up again where it stands; it ends as it had ended. */
+function flawOfCleaning(from: JournalEntry, to: JournalEntry): string | undefined {
+  const isOver = ENDS.includes(from.phase) && from.phase !== "done";
+  if (!isOver) return `"clean" after it was ${from.phase}`;
+  if (to.stage !== "cleanup") return `"clean" led to ${to.stage}`;
+  if (to.by === undefined) return `"clean" was asked for by nobody`;
+  return to.patch?.ending === from.phase ? undefined : `"clean" of what was ${from.phase} is to end otherwise`;
 }

@@ -87,7 +87,7 @@ const EFFECTS = ["create", "approve", "upload", "otp", "sign", "delete"];
 const POINTS = [
   ...STAGE_NAMES.map((stage) => `${stage}:taken`),
   ...EFFECTS.flatMap((effect) => EFFECT_BOUNDARIES.map((boundary) => `${effect}:${boundary}`)),
-  ...["contract.pdf", signedName("lease.pdf", new Set())].flatMap((file) =>
+  ...["contract.pdf", signedName("lease.pdf", new Set(), "pades")].flatMap((file) =>
     FILE_BOUNDARIES.map((boundary) => `${file}:${boundary}`),
   ),
 ];

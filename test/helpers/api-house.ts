@@ -136,6 +136,8 @@ export function fakePipeline() {
         queues: { create: { waiting: 1, active: 0 } },
         overdue: 3,
         withoutNextStep: 0,
+        uncleaned: 1,
+        unreadable: 2,
       };
     },
   };
@@ -229,6 +231,10 @@ export async function startApiHouse(parts: Partial<ApiParts> = {}): Promise<ApiH
       room: async () => {},
     }),
     results: createResults({ dir: join(dir, "signed") }),
+    shown: {
+      enclosure: createDocuments({ dir: join(dir, ".work") }).openToShow,
+      video: () => Promise.reject(new PermanentError("There is none", { code: "not-found" })),
+    },
     idempotency,
     keys: [{ name: "ops", secret: "canary-other-91f3" }, KEY],
     webhookSecret: WEBHOOK_SECRET,

@@ -1,6 +1,6 @@
 import { type SettingName, SETTINGS } from "../../src/config.ts";
 import { AGE_LIMITS } from "../../src/core/ages.ts";
-import { type Event, MOVES, PHASES, move } from "../../src/core/status.ts";
+import { type Ending, type Event, MOVES, PHASES, move } from "../../src/core/status.ts";
 import { manifestJsonSchema } from "../../src/producers/manifest.ts";
 import { STAGE_NAMES, stages } from "../../src/workers/index.ts";
 
@@ -35,14 +35,69 @@ nobody can read who signs what. Processes that run apart need the same \`MASTER_
 | Variable | Default | What it is for |
 |---|---|---|
 ${rows.join("\n")}
-`;
+${TENANTS}`;
 }
+
+const TENANTS = `
+## Tenants
+
+Requests can be made on the accounts of several tenants, who share the Optimizer at \`ONESHOT_URL\`. A manifest chooses
+one, and one of its registration officers, by name: \`"tenant": "acme", "rao": "maria"\`. Without a name it is the
+default tenant, whose account is the \`ONESHOT_*\` settings, and the first officer in the file. A name that is not there is
+refused when the request is handed in, with the names that are. Where \`ONESHOT_RAO\` is not set there is no default
+tenant, and every manifest has to name one.
+
+The accounts stand in the JSON file that \`TENANTS_FILE\` names, and nowhere else; records, logs and answers have the names
+alone.
+
+\`\`\`json
+{
+  "acme": {
+    "env": "prod",
+    "registration_authority": 139,
+    "profile": "PFnubeQAFCiudadano",
+    "billing_username": "acme",
+    "billing_password_file": "/run/secrets/provider/acme-billing-password",
+    "raos": {
+      "maria": { "rao": 1400, "token_file": "/run/secrets/provider/acme-maria-token" },
+      "jose": {
+        "rao": 1401,
+        "username": "9001800",
+        "password_file": "/run/secrets/provider/acme-jose-password",
+        "pin_file": "/run/secrets/provider/acme-jose-pin"
+      }
+    }
+  }
+}
+\`\`\`
+
+- A tenant has \`raos\`, one or several, each with its number (\`rao\`) and a \`token\`, or \`username\`, \`password\` and
+  \`pin\`. A token that was stored without them can have \`password\` and \`pin\` beside it. Everything else may be left out
+  where the Optimizer has it in its own settings.
+- Names are small letters, digits and \`-\`, beginning with a letter.
+- \`token\`, \`username\`, \`password\`, \`pin\`, \`billing_username\` and \`billing_password\` can be given as \`…_file\`, the path
+  of a file that holds the value, seen from the folder of \`TENANTS_FILE\`. A file with the secrets themselves in it should
+  be for its owner alone (mode 0600); the start and \`signpipe doctor\` warn when it is not.
+- Every process needs the file, for the names. Only workers read the files with secrets that it names: the others need
+  not have them.
+- Every call carries its own tenant's account, and calls with credentials that the provider rejects stand still for that
+  tenant alone.
+- A change is read at the next start. Requests of a tenant, or of an officer, that was taken out meanwhile wait for
+  \`a configured tenant\` and do not fail; they go on once it is back.
+- The same document for the same signer is a duplicate within a tenant, not across two.
+- An API key for one tenant is written \`name@tenant:secret\`. It hands in for that tenant alone, whether the manifest
+  names it or not, and other tenants' requests do not exist for it. What is about everybody (\`/metrics\`, \`/v1/lanes\`, the
+  board) is for keys without a tenant. A key for the account of the settings is \`name@default:secret\`.
+`;
 
 function states(): string {
   const events = [...new Set(PHASES.flatMap((phase) => Object.keys(MOVES[phase])))] as Event[];
   const cell = (phase: (typeof PHASES)[number], event: Event) => {
     try {
-      const at = move({ stage: "upload", phase }, event, { stages: STAGE_NAMES, to: "create" });
+      // What is over is at the last stage.
+      const over = event === "clean" ? { stage: STAGE_NAMES.at(-1) ?? "", ending: phase as Ending } : undefined;
+      const from = { stage: over?.stage ?? "upload", phase };
+      const at = move(from, event, { stages: STAGE_NAMES, to: "create", ending: over?.ending });
       const elsewhere =
         at.stage === "upload" ? "" : event === "requeue" ? " (at the stage it is sent to)" : ` (${at.stage})`;
       return at.phase + elsewhere;
@@ -81,7 +136,10 @@ ${table.join("\n")}
 - \`intend\`: a costly call is about to leave; if its outcome is never recorded, the stage asks the provider before it
   repeats the call.
 - \`abandon\`: \`cleanup\` itself gave up; the request ends as it was to end, or \`failed\`.
-- \`requeue\`: a person asked for a retry, or for a new code.
+- \`requeue\`: a person asked for a retry, or for a new code; or \`cleanup\` found a request signed that was to end
+  otherwise, and has its documents fetched: then it ends as \`done\`.
+- \`clean\`: a person asked for a retry of a request that is over and whose cleanup gave up: it is cleaned up again, and
+  ends as before.
 
 ## How long, and whose turn
 

@@ -479,6 +479,27 @@ const CANARIES = [
   ACCOUNT.billingUsername,
 ];
 
+/** What each call sends that must not come back. */
+const OWN: Partial<Record<keyof typeof CALL, string[]>> = {
+  createVideoId: [EMAIL, PHONE, ACCOUNT.billingUsername, ACCOUNT.billingPassword],
+  updateRequest: [EMAIL, "Anacanary"],
+  approve: ["rao-password-canary", "pin-canary-77", "9001800"],
+  refuse: ["rao-password-canary", "pin-canary-77", "reason-canary"],
+  sign: [CODE, "unlock-canary"],
+  upload: ["Anacanary.pdf"],
+  createRequest: [
+    ...["Anacanary", "Lopezcanary", "A9999999E-canary", "callback-canary", "rao-password-canary", "pin-canary-77"],
+    ...[ACCOUNT.billingPassword, Buffer.from(ACCOUNT.billingPassword).toString("base64")],
+  ],
+  uploadEvidences: ["Anacanary", "Lopezcanary", "A9999999E-canary", "203.0.113.7"],
+  uploadVideo: ["Anacanary.mp4"],
+  uploadHashes: ["Anacanary.pdf", "Anacanary.json"],
+  uploadImage: ["Anacanary.png"],
+  createToken: ["9001800-canary", "token-password-canary", "token-pin-canary"],
+  getToken: [TOKEN],
+  deleteToken: [TOKEN],
+};
+
 test("a provider that repeats everything it was sent, in several guises, reveals nothing in the error", async () => {
   const echo: Reply = (response, request) => {
     const chunks: Buffer[] = [];
@@ -494,30 +515,25 @@ test("a provider that repeats everything it was sent, in several guises, reveals
     const failure = (await CALL[name](provider).catch((thrown: unknown) => thrown)) as Error;
     const said = `${failure.message}`;
     expect(said).toContain("answered 400");
-    const own: Partial<Record<keyof typeof CALL, string[]>> = {
-      createVideoId: [EMAIL, PHONE, ACCOUNT.billingUsername, ACCOUNT.billingPassword],
-      updateRequest: [EMAIL, "Anacanary"],
-      approve: ["rao-password-canary", "pin-canary-77", "9001800"],
-      refuse: ["rao-password-canary", "pin-canary-77", "reason-canary"],
-      sign: [CODE, "unlock-canary"],
-      upload: ["Anacanary.pdf"],
-      createRequest: [
-        ...["Anacanary", "Lopezcanary", "A9999999E-canary", "callback-canary", "rao-password-canary", "pin-canary-77"],
-        ...[ACCOUNT.billingPassword, Buffer.from(ACCOUNT.billingPassword).toString("base64")],
-      ],
-      uploadEvidences: ["Anacanary", "Lopezcanary", "A9999999E-canary", "203.0.113.7"],
-      uploadVideo: ["Anacanary"],
-      uploadHashes: ["Anacanary"],
-      uploadImage: ["Anacanary"],
-      createToken: ["9001800-canary", "token-password-canary", "token-pin-canary"],
-      getToken: [TOKEN],
-      deleteToken: [TOKEN],
-    };
-    for (const canary of [...(own[name] ?? []), EMAIL, PHONE, "bob@example.org", "611 22 33 44"])
+    for (const canary of [...(OWN[name] ?? []), EMAIL, PHONE, "bob@example.org", "611 22 33 44"])
       expect(said).not.toContain(canary);
     expect(said.length).toBeLessThanOrEqual(200);
   }
 });
+
+test.each(Object.entries(OWN).flatMap(([name, canaries]) => canaries.map((canary) => [name, canary] as const)))(
+  "%s does not say %s again, when that is all that the provider says",
+  async (name, canary) => {
+    for (const body of [error(`no: ${canary}.`), { details: { [canary]: [`no: ${canary}.`], email: [canary] } }]) {
+      const { provider } = await startServer({ status: 422, body });
+      const failure = (await CALL[name as keyof typeof CALL](provider).catch(
+        (thrown: unknown) => thrown,
+      )) as PermanentError;
+      expect(failure.message).toContain("answered 422: ");
+      expect(`${failure.message} ${JSON.stringify(failure.fields ?? {})}`).not.toContain(canary);
+    }
+  },
+);
 
 const anyJson = fc.oneof(
   fc.jsonValue(),

@@ -376,6 +376,7 @@ test.each([
   ["one path is known, and there is none", [UNROUTED, NO_VIDEO], "not-found"],
   ["it is JSON of a success", [{ body: { status: "success" } }], "unexpected-answer"],
   ["it is an error with status 200", [{ body: { status: "error", message: "Request not found" } }], "not-found"],
+  ["it is JSON that is broken", [{ body: '{"status":"\0' }], "unexpected-answer"],
   ["it is a page", [{ body: "<html></html>" }], "unexpected-answer"],
   ["it is text", [{ headers: { "content-type": "video/mp4" }, body: "no video here, sorry" }], "unexpected-answer"],
   ["it is empty", [{ headers: { "content-type": "video/mp4" }, body: "" }], "unexpected-answer"],

@@ -92,6 +92,7 @@ test.each([
   ["an array", { detail: [{ token_uid: TOKEN, ...ENTRY }, { uid: OLD_UID }] }, [{ uid: TOKEN, ...IS }]],
   ["no envelope", { [OLD_UID]: ENTRY }, [{ uid: OLD_UID, ...IS }]],
   ["none", { status: "success", details: {} }, []],
+  ["a remark alone", { status: "success", details: { NOTE: "x" } }, []],
   ["none in an array", { status: "success", details: [] }, []],
 ])("tokens are read from a list in the form of %s", async (_, body, tokens) => {
   const { provider, calls } = await startServer({ body });

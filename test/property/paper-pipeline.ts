@@ -39,6 +39,7 @@ const POLICY: Policy = {
   deleteGraceMs: 0,
   incremental: true,
   asyncCallback: undefined,
+  compare: "text",
 };
 
 /** Stands for the fetching of PDFs, of which there are none here. */
@@ -77,7 +78,10 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
       ({
         provider: paper.provider,
         account: () => ({ rao: { rao: "1", token: "t" } }),
-        documents: { open: () => Readable.from([Buffer.from("x")]) } as unknown as Tools["documents"],
+        documents: {
+          open: () => Readable.from([Buffer.from("x")]),
+          erase: () => Promise.resolve(),
+        } as unknown as Tools["documents"],
         results: {
           rehash: () => Promise.resolve(true),
           readEvidence: () => Promise.resolve(undefined),
@@ -220,7 +224,8 @@ function checkMoves(lines: { event: string; stage: string; phase: string }[], st
     else if (event === "note") demand(at.stage === stage && at.phase === phase, told);
     else {
       const ending = isEnd(here.phase) && phase !== "done" ? (phase as Ending) : undefined;
-      const next = move(at, event as Event, { stages, to: stage, ...(event !== "end" && { ending }) });
+      const had = event === "clean" ? (at.phase as Ending) : ending;
+      const next = move(at, event as Event, { stages, to: stage, ...(event !== "end" && { ending: had }) });
       demand(next.stage === stage && next.phase === phase, told);
     }
     at = here;

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -192,6 +192,19 @@ test("show says whose turn it is, what to do, and how it came there", async () =
   expect(out).not.toContain("\u001b");
 });
 
+test("list and show tell what the state alone does not", async () => {
+  const notice = { code: "cancelled-but-signed", message: "It was cancelled, but turned out to be signed." };
+  const done = aRequest({ state: "done", phase: "done", stage: "cleanup", waiting: undefined, notice });
+  answer = ({ path }) => {
+    if (path.endsWith("/history")) return { status: 200, body: { items: [] } };
+    return { status: 200, body: path === "/v1/requests" ? { items: [done], next_cursor: null } : done };
+  };
+  expect((await runCommand(["list"], { env })).out).toMatch(/^req-aaaaaaaa +done +cancelled-but-signed +lease\.pdf/m);
+  const { out } = await runCommand(["show", ID], { env });
+  expect(out).toMatch(/State +done$/m);
+  expect(out).toMatch(/Mind +It was cancelled, but turned out to be signed\. \(cancelled-but-signed\)$/m);
+});
+
 test("the code is read from standard input, so that it is in no process list", async () => {
   const { exitCode, err } = await runCommand(["code", ID], { env, stdin: "052174\nmore\n" });
   expect(exitCode).toBe(0);
@@ -215,4 +228,44 @@ test("refuse wants a reason, and sends it", async () => {
   expect((await runCommand(["refuse", ID], { env })).err).toContain("Give --reason");
   await runCommand(["refuse", ID, "--reason", "The photograph does not show the signer."], { env });
   expect(JSON.parse(stub.calls[0]?.body ?? "")).toEqual({ reason: "The photograph does not show the signer." });
+});
+
+test("what an officer looks at is saved for its owner alone, and nothing is overwritten", async () => {
+  const to = join(dir, "film.mp4");
+  answer = ({ path }) =>
+    path.endsWith("/video") ? { status: 200, bytes: Buffer.from("a film") } : { status: 200, body: aRequest() };
+  const { exitCode, err } = await runCommand(["video", ID, "--output", to], { env });
+  expect({ exitCode, err }).toMatchObject({ exitCode: 0 });
+  expect(err).toContain("Saved, 6 bytes");
+  expect(readFileSync(to, "utf8")).toBe("a film");
+  expect(statSync(to).mode & 0o777).toBe(0o600);
+  expect(stub.calls.at(-1)).toMatchObject({ method: "GET", path: `/v1/requests/${ID}/video` });
+  const again = await runCommand(["video", ID, "--output", to], { env });
+  expect(again).toMatchObject({ exitCode: 1 });
+  expect(again.err).toContain("is there already: it is not overwritten");
+});
+
+test("a file that was handed in is asked for by its name; what the API refuses leaves no file", async () => {
+  const to = join(dir, "front.jpg");
+  answer = ({ path }) =>
+    path.includes("/enclosures/")
+      ? problem(404, "no-such-enclosure", "The request was not handed in with such a file.")
+      : { status: 200, body: aRequest() };
+  const { exitCode, err } = await runCommand(["enclosure", ID, "document_front", "-o", to], { env });
+  expect(exitCode).toBe(1);
+  expect(err).toContain("was not handed in with such a file");
+  expect(stub.calls.at(-1)?.path).toBe(`/v1/requests/${ID}/enclosures/document_front`);
+  expect(existsSync(to)).toBe(false);
+  expect((await runCommand(["enclosure", ID, "document_front"], { env })).err).toContain("Give --output");
+});
+
+test("show tells which files there are to look at", async () => {
+  answer = ({ path }) => ({
+    status: 200,
+    body: path.endsWith("/history")
+      ? { items: [] }
+      : aRequest({ enclosures: [{ name: "document_front" }, { name: "video" }] }),
+  });
+  const { out } = await runCommand(["show", ID], { env });
+  expect(out).toMatch(/Handed in +document_front, video {2}\(signpipe enclosure\)/);
 });

@@ -1,6 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Manifest, MANIFEST_BYTES, manifestJsonSchema, readManifest } from "../../src/producers/manifest.ts";
+import {
+  Manifest,
+  MANIFEST_BYTES,
+  manifestJsonSchema,
+  namedFiles,
+  readManifest,
+  toWishes,
+} from "../../src/producers/manifest.ts";
+import { classic, CLASSIC_SIGNER, external } from "../helpers/identity.ts";
 
 const signer = { email: "ana@example.com", mobile_phone_number: "+34699999999" };
 
@@ -232,4 +240,85 @@ test("its JSON Schema forbids unknown keys and takes a number or text as registr
   expect(schema).toMatchObject({ type: "object", additionalProperties: false, required: ["signer"] });
   expect(Object.keys(schema.properties)).toEqual(Object.keys(Manifest.shape));
   expect(JSON.stringify(schema.properties["registration_authority"])).toMatch(/"string".*"integer"/);
+});
+
+const SIDES = { document_front: "front.jpg", document_rear: "rear.jpg" };
+
+describe("what a workflow needs, and has no use for, is said by field", () => {
+  test.each<[string, unknown, string, string]>([
+    [
+      "files for a signer who identifies on video",
+      { signer, identity: SIDES },
+      "identity",
+      'goes with "workflow": "videoid-external" or "classic" only',
+    ],
+    [
+      "a classic signer without a name",
+      classic(SIDES, { signer: { ...CLASSIC_SIGNER, surname_1: undefined } }),
+      "signer.surname_1",
+      'is missing: "workflow": "classic" needs it',
+    ],
+    [
+      "a classic request with one side of the document",
+      classic({ document_front: "front.jpg" }),
+      "identity.document_rear",
+      'is missing: "workflow": "classic" needs it',
+    ],
+    [
+      "a video of a classic request",
+      classic({ ...SIDES, video: "v.mp4" }),
+      "identity.video",
+      'goes with "workflow": "videoid-external" only',
+    ],
+    [
+      "an external identification that found nothing out",
+      { ...external(SIDES), identity: SIDES },
+      "identity.ocr_data",
+      'is missing: "workflow": "videoid-external" needs it',
+    ],
+    [
+      "one file for two things",
+      classic({ ...SIDES, document_rear: "front.jpg" }),
+      "identity.document_rear",
+      "names the same file as identity.document_front: each needs a file of its own",
+    ],
+    [
+      "one file for two things, spelt in two ways",
+      classic({ document_front: "Jos\u00e9.jpg", document_rear: "Jose\u0301.jpg" }),
+      "identity.document_rear",
+      "names the same file as identity.document_front: each needs a file of its own",
+    ],
+    ...["../front.jpg", "a/b.jpg", "a\\b.jpg", ".hidden", "a\0b"].map((name): [string, unknown, string, string] => [
+      `a name that is a path, or hidden (${JSON.stringify(name)})`,
+      classic({ ...SIDES, document_front: name }),
+      "identity.document_front",
+      "must be the name of a file that is handed in as well, without a folder",
+    ]),
+  ])("for %s", (_what, json, field, message) => {
+    expect(problemsOf(json)).toContainEqual({ field, message });
+  });
+
+  test("and nothing is said of one that has all it needs", () => {
+    expect([classic(SIDES), external({ ...SIDES, video: "v.mp4" }), external({})].flatMap(problemsOf)).toEqual([]);
+  });
+});
+
+test("of the files that a manifest names only what they show goes on, and of the rest everything", () => {
+  const read = readManifest(external({ ...SIDES, video: "Ana.mp4" }, { reference: "r" }));
+  if (!read.ok) throw new Error("it is one that can be used");
+  expect(namedFiles(read.manifest.identity)).toEqual([
+    { role: "document_front", name: "front.jpg" },
+    { role: "document_rear", name: "rear.jpg" },
+    { role: "video", name: "Ana.mp4" },
+  ]);
+  const { identification, ...wishes } = toWishes(read.manifest);
+  expect(wishes).toEqual({
+    workflow: "videoid-external",
+    signer,
+    reference: "r",
+    authentication: { method: "sms" },
+  });
+  const { acceptance, ocr_data, security_checks, similarity_level } = external({}).identity;
+  expect(identification).toEqual({ acceptance, ocr_data, security_checks, similarity_level });
+  expect(namedFiles(undefined)).toEqual([]);
 });

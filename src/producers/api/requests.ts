@@ -27,6 +27,7 @@ const ListQuery = z.object({
     .optional()
     .describe("Only requests in this state."),
   reference: z.string().max(200).optional().describe("Only requests with exactly this caller's id."),
+  tenant: z.string().max(40).optional().describe("Only requests of this tenant, default for those that name none."),
   limit: z
     .union([z.coerce.number().int().min(1, LIMIT_HINT).max(200, LIMIT_HINT), z.literal("")], LIMIT_HINT)
     .default(PAGE)
@@ -50,12 +51,14 @@ export function addReading(app: Server, { pipeline }: Pick<ApiParts, "pipeline">
         "x-problems": ["invalid-request", "bad-cursor"],
       },
     },
-    async ({ query }) => {
+    async ({ query, keyTenant }) => {
       const { state, reference, limit, cursor } = query;
+      const tenant = keyTenant ?? query.tenant;
       const page = await pipeline.list({
         limit: limit || PAGE,
         ...(state && { state }),
         ...(reference && { reference }),
+        ...(tenant && { tenant }),
         ...(cursor && { cursor }),
       });
       return { items: page.items.map(toView), next_cursor: page.next_cursor ?? null };
@@ -290,7 +293,8 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
       operationId: "cancelRequest",
       summary: "Cancel a request",
       description:
-        "It ends as cancelled, and its documents leave the provider. Not once the signature may have been made.",
+        "It ends as cancelled, and its documents leave the provider. Not once the signature may have been made. Should it " +
+        "turn out to be signed all the same, it is done, with a notice that says so.",
       problems: ["too-late"],
     },
     (id, by) => pipeline.cancel(id, by),
@@ -301,7 +305,9 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
     {
       operationId: "retryRequest",
       summary: "Take a failed request up again",
-      description: "For requests that failed or expired: they go on at the step where that makes sense.",
+      description:
+        "For requests that failed or expired: they go on at the step where that makes sense. One that is over, however it " +
+        "ended, and whose notice is cleanup-given-up, is cleaned up again and ends as before.",
       problems: [],
     },
     (id, by) => pipeline.retry(id, by),

@@ -3,9 +3,11 @@ import type { FastifyRequest } from "fastify";
 import { randomBytes } from "node:crypto";
 import { type RequestId, toRequestId } from "../../core/request.ts";
 import type { Taking } from "../../queues/pipeline-types.ts";
+import { toWishes } from "../manifest.ts";
 import { type Bound, CLAIM_MS, type Claim } from "./idempotency-types.ts";
 import type { ApiParts, Limits, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
+import { tenantFor } from "./tenancy.ts";
 import { readUpload, type Upload } from "./upload.ts";
 import { type Accepted, Accepted as AcceptedSchema, toAccepted } from "./view.ts";
 
@@ -22,7 +24,9 @@ export function addSubmit(app: Server, parts: Parts): void {
           operationId: "submitRequest",
           summary: "Hand in documents to be signed",
           description:
-            "Takes one manifest and one to ten PDFs as multipart/form-data, in any order. The documents are stored and " +
+            "Takes one manifest and one to ten PDFs, or files of any kind of which only the hash is to be signed, as " +
+            'multipart/form-data, in any order; and, each as a part "enclosure" under its file name, the files that the ' +
+            'manifest names under "identity". They are stored and ' +
             "checked, and the request is durable and queued, when this answers. Send an Idempotency-Key to be able to " +
             "repeat the call: the same key with the same body gives the same answer and makes nothing twice.",
           tags: ["Requests"],
@@ -51,8 +55,14 @@ export function addSubmit(app: Server, parts: Parts): void {
             "not-a-pdf",
             "invalid-manifest",
             "unusable-pdf",
+            "hash-file-invalid",
+            "enclosure-missing",
+            "enclosure-not-named",
+            "unusable-enclosure",
             "auto-approval-not-allowed",
             "callback-not-allowed",
+            "unknown-tenant",
+            "unknown-rao",
             "idempotency-mismatch",
             "disk-full",
             "redis-full",
@@ -122,6 +132,7 @@ async function accept(
 ): Promise<Outcome> {
   const { pipeline, documents } = parts;
   let upload: Upload;
+  let tenant: string | undefined;
   try {
     await documents.room(Number(request.headers["content-length"] ?? 0));
   } catch (error) {
@@ -131,6 +142,7 @@ async function accept(
   try {
     await documents.discard(id);
     upload = await readUpload(request, { id, ...parts });
+    tenant = tenantFor(request.keyTenant, upload.manifest.tenant);
     if (key) await bind(key, upload.bodyHash, id);
   } catch (error) {
     await discard();
@@ -139,9 +151,9 @@ async function accept(
   let mayBeWritten = false;
   try {
     const by = `api:${request.keyName}`;
-    const { manifest, bodyHash } = upload;
+    const { manifest, bodyHash, ...files } = upload;
     const idempotency = key && { name: key.name, bodyHash };
-    const submission = { ...manifest, id, source: "api" as const, documents: upload.documents, by, idempotency };
+    const submission = { ...toWishes(manifest), tenant, id, source: "api" as const, ...files, by, idempotency };
     await pipeline.submit(submission, { taking: parts.taking, writes: () => (mayBeWritten = true) });
   } catch (error) {
     if (!mayBeWritten) {

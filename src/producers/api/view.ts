@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { Former, Order, Ordered, Reminded } from "../../core/correction.ts";
 import type { HistoryLine } from "../../core/history.ts";
+import { noticeOf } from "../../core/notice.ts";
+import { Enclosure, ENCLOSURES } from "../../core/identity.ts";
 import { ResultFile, Sha256, type SignRequest, StoredDocument } from "../../core/request.ts";
 import { isEnd, PHASES } from "../../core/status.ts";
 
@@ -12,7 +14,15 @@ export const State = z.enum(PHASES);
 export const DocumentView = z.object({
   name: z.string().describe("The file name it came with, for people."),
   sha256: Sha256.describe("Of the bytes that were handed in."),
-  signed_sha256: Sha256.optional().describe("Of the signed PDF, once it is stored and verified."),
+  signed_sha256: Sha256.optional().describe(
+    "Of the signed PDF, or of the signature apart, once it is stored and verified.",
+  ),
+});
+
+export const EnclosureView = z.object({
+  name: z.enum(ENCLOSURES).describe("What it shows. What its file was called is not kept."),
+  content_type: z.string(),
+  size_bytes: z.int(),
 });
 
 /** A request as everybody with a key may see it: named fields only, no data about the signer. */
@@ -24,6 +34,7 @@ export const RequestView = z
     phase: State.describe("What is happening at that step."),
     state: State.describe("The same in one word for people."),
     reference: z.string().optional().describe("The caller's own id."),
+    tenant: z.string().optional().describe("On whose account, when it is not the default one."),
     waiting: z
       .object({
         for: z.string(),
@@ -37,7 +48,17 @@ export const RequestView = z
       .object({ code: z.string(), message: z.string() })
       .optional()
       .describe("Why it ended otherwise than done, or why its last attempt did not succeed."),
+    notice: z
+      .object({ code: z.string(), message: z.string() })
+      .optional()
+      .describe(
+        "What the state does not say: that it was signed although it was to end otherwise, or that cleaning up after it was given up.",
+      ),
     documents: z.array(DocumentView),
+    enclosures: z
+      .array(EnclosureView)
+      .optional()
+      .describe("The files with which it was shown who the signer is. They are erased with the end of the request."),
     request_pk: z.int().optional().describe("The provider's number for it."),
     former_request_pks: z
       .array(z.int())
@@ -117,8 +138,10 @@ export const HistoryView = z
 /** What the view reads of the facts. Anything that is missing or of another form is left out, never an error. */
 const Documents = z.array(StoredDocument).catch([]);
 const Signed = z.array(ResultFile.extend({ id: z.string() })).catch([]);
+const Enclosures = z.array(Enclosure).catch([]);
 const Pk = z.int().optional().catch(undefined);
 const Link = z.string().optional().catch(undefined);
+const Tenant = z.string().optional().catch(undefined);
 const Contract = ResultFile.optional().catch(undefined);
 const Reminders = Reminded.optional().catch(undefined);
 const Pending = Order.optional().catch(undefined);
@@ -133,6 +156,11 @@ export function signedFiles({ facts }: SignRequest): (ResultFile | undefined)[] 
 
 export function contractFile({ facts }: SignRequest): ResultFile | undefined {
   return Contract.parse(facts["contract"]);
+}
+
+/** The files that were handed in to show who the signer is. */
+export function enclosuresOf({ facts }: SignRequest): Enclosure[] {
+  return Enclosures.parse(facts["enclosures"]);
 }
 
 /** What was asked for last: what still stands in the record, else what came of the one before. */
@@ -154,9 +182,12 @@ export function toView(request: SignRequest): RequestView {
   const signed = signedFiles(request);
   const requestPk = Pk.parse(facts["requestPk"]);
   const link = Link.parse(facts["videoidLink"]);
+  const notice = noticeOf(request);
+  const enclosures = enclosuresOf(request);
   const former = Formers.parse(facts["former"]);
   const reminded = Reminders.parse(facts["reminded"]);
   const order = toOrder(request);
+  const tenant = Tenant.parse(facts["tenant"]);
   return {
     id,
     workflow,
@@ -164,6 +195,7 @@ export function toView(request: SignRequest): RequestView {
     phase,
     state: phase,
     ...(reference !== undefined && { reference }),
+    ...(tenant !== undefined && { tenant }),
     ...(waiting && {
       waiting: {
         for: waiting.for,
@@ -173,9 +205,17 @@ export function toView(request: SignRequest): RequestView {
       },
     }),
     ...(failure && { failure: { code: failure.code, message: failure.message } }),
+    ...(notice && { notice }),
     documents: documents.map(({ name, sha256 }, i) => {
       const file = signed[i];
       return { name, sha256, ...(file && { signed_sha256: file.sha256 }) };
+    }),
+    ...(enclosures.length > 0 && {
+      enclosures: enclosures.map(({ name, contentType, sizeBytes }) => ({
+        name,
+        content_type: contentType,
+        size_bytes: sizeBytes,
+      })),
     }),
     ...(requestPk !== undefined && { request_pk: requestPk }),
     ...(former.length > 0 && { former_request_pks: former.map((one) => one.requestPk) }),

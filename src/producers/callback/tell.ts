@@ -4,6 +4,7 @@ import { BlockList, isIP, isIPv4 } from "node:net";
 import { Agent } from "undici";
 import { Reminded } from "../../core/correction.ts";
 import { PermanentError, RetryableError } from "../../core/errors.ts";
+import { noticeOf } from "../../core/notice.ts";
 import type { SignRequest } from "../../core/request.ts";
 
 /**
@@ -166,6 +167,7 @@ function notAllowed(): PermanentError {
 export function toMessage(request: SignRequest): object {
   const { id, reference, stage, phase, waiting, failure, facts, updatedMs } = request;
   const reminded = Reminded.safeParse(facts["reminded"]).data;
+  const notice = noticeOf(request);
   return {
     type: `request.${reminded?.atMs === updatedMs ? "reminded" : phase}`,
     timestamp: new Date(updatedMs).toISOString(),
@@ -176,6 +178,7 @@ export function toMessage(request: SignRequest): object {
       state: phase,
       ...(waiting && { waiting: { for: waiting.for, until: new Date(waiting.untilMs).toISOString() } }),
       ...(failure && { failure: { code: failure.code } }),
+      ...(notice && { notice: { code: notice.code } }),
       ...(reminded && {
         reminders: { count: reminded.count, last_at: new Date(reminded.atMs).toISOString() },
       }),

@@ -9,7 +9,7 @@ import type { Mode } from "./watch.ts";
 export interface InboxConfig {
   /** A file is taken once it has not changed for this long (default 5 s). */
   settleMs?: number;
-  /** The same for folders (default 30 s). */
+  /** The same for folders, and for files that are no PDFs (default 30 s). */
   folderSettleMs?: number;
   /** The inbox is listed this often, whatever the watcher says (default 15 s). */
   sweepMs?: number;

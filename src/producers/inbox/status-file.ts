@@ -2,6 +2,7 @@ import { readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { Reminded } from "../../core/correction.ts";
+import { noticeOf } from "../../core/notice.ts";
 import { ResultFile, type SignRequest } from "../../core/request.ts";
 import { isEnd } from "../../core/status.ts";
 import { replaceDurably } from "../../files/durable.ts";
@@ -21,6 +22,8 @@ export interface StatusFile {
   stage?: string;
   waiting?: { for: string; whose: string; since: string; until: string; detail?: string };
   failure?: { code: string; message: string };
+  /** What the state does not say, such as that it was signed although somebody had cancelled it. */
+  notice?: { code: string; message: string };
   videoid_link?: string;
   /** How often somebody asked to remind the signer, with the link above. */
   reminders?: { count: number; last_at: string };
@@ -134,6 +137,7 @@ function toStatus({ raw, claimedMs, aside }: Claim, request: SignRequest): Statu
   const { id, stage, phase, waiting, failure, facts, updatedMs } = request;
   const results = [...Signed.parse(facts["signed"]), ...Signed.parse([facts["contract"]])];
   const isDone = phase === "done";
+  const notice = noticeOf(request);
   const link = isEnd(phase) ? undefined : Link.parse(facts["videoidLink"]);
   const reminded = link === undefined ? undefined : Reminded.safeParse(facts["reminded"]).data;
   return {
@@ -151,6 +155,7 @@ function toStatus({ raw, claimedMs, aside }: Claim, request: SignRequest): Statu
       },
     }),
     ...(failure && !isDone && { failure: { code: failure.code, message: failure.message } }),
+    ...(notice && { notice }),
     ...(link !== undefined && { videoid_link: link }),
     ...(reminded && { reminders: { count: reminded.count, last_at: toTime(reminded.atMs) } }),
     ...(isDone && { signed: results.map(({ name }) => `signed/${id}/${name}`), now_at: `archive/${id}` }),
