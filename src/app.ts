@@ -319,12 +319,19 @@ export function createApp({
     readJournalLines,
     status,
 
-    /** Resolves once Redis answers. Throws when it does not within `withinMs`. */
+    /**
+     * Resolves once Redis answers and was compared with the journal. Throws when it does not answer within `withinMs`;
+     * the comparison takes as long as it takes: on a busy machine, one that was given up would only be begun again.
+     */
     async ready(withinMs = 10_000): Promise<void> {
       await redisAnswers(withinMs);
       gate.start();
-      if (!(await gate.whenOpen(withinMs)))
-        throw gate.trouble() ?? new Error("Redis could not be compared with the journal in time.");
+      while (!(await gate.whenOpen(withinMs))) {
+        if (!gate.isComparing())
+          throw gate.trouble() ?? new Error("Redis could not be compared with the journal in time.");
+        await redisAnswers(withinMs);
+        log.info({}, "Redis is still being compared with the journal");
+      }
       await redisWatch.warn().catch(() => {});
     },
 

@@ -16,6 +16,7 @@ const Request = z.looseObject({
     .object({ for: z.string(), since: z.string(), until: z.string(), detail: z.string().optional() })
     .optional(),
   failure: z.object({ code: z.string(), message: z.string() }).optional(),
+  notice: z.object({ code: z.string(), message: z.string() }).optional(),
   documents: z.array(z.looseObject({ name: z.string(), sha256: z.string(), signed_sha256: z.string().optional() })),
   request_pk: z.number().optional(),
   videoid_link: z.string().optional(),

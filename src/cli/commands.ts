@@ -166,7 +166,9 @@ export const COMMANDS: Command[] = [
   },
   acting("resend", "have a new code sent", { path: "code/resend", said: "A new code is on its way:" }),
   acting("cancel", "cancel a request", { said: "Cancelling:" }),
-  acting("retry", "take a failed or expired request up again", { said: "Taken up again:" }),
+  acting("retry", "take a failed or expired request up again, or have one that is over cleaned up again", {
+    said: "Taken up again:",
+  }),
   {
     name: "resume",
     summary: "let calls to the provider go on that stand still, after the cause was mended there",

@@ -60,7 +60,7 @@ export async function list(
   const rows = items.map((request) => [
     request.id.slice(0, SHORT_ID),
     paintState(out, request.state),
-    isOver(request.state) ? visible(request.failure?.code ?? "") : where(request),
+    isOver(request.state) ? visible((request.notice ?? request.failure)?.code ?? "") : where(request),
     documentsOf(request),
     visible(request.reference ?? ""),
     ageOf(request),
@@ -103,12 +103,14 @@ export async function show(
 }
 
 function describeRequest(request: Request, out: Writer): string[] {
-  const { id, reference, waiting, failure, documents, request_pk, videoid_link, created_at, updated_at } = request;
+  const { id, reference, waiting, failure, notice, documents, request_pk, videoid_link, created_at, updated_at } =
+    request;
   const fields: [string, string | undefined][] = [
     ["State", `${paintState(out, request.state)}${isOver(request.state) ? "" : `, at ${request.stage}`}`],
     ["Waiting for", waiting && `${whatFor(waiting.for)}, until ${when(waiting.until)}`],
     ["Note", waiting?.detail && visible(waiting.detail)],
     ["Reason", failure && `${visible(failure.message)} (${visible(failure.code)})`],
+    ["Mind", notice && `${visible(notice.message)} (${visible(notice.code)})`],
     ["Next", whatToDo(request)],
     ["Reference", reference && visible(reference)],
     ["request_pk", request_pk?.toString()],

@@ -127,6 +127,7 @@ export async function submit(
     else {
       out.line(accepted.id);
       err.line(`${request.state === "done" ? "Signed" : describe(request)}, after ${ageOf(request)}.`);
+      if (request.notice) err.line(visible(request.notice.message));
     }
     return request.state === "done" ? EXIT.done : EXIT.endedOtherwise;
   } finally {

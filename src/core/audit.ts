@@ -16,8 +16,11 @@ const RESULTS: { effect: string; isGiven: (facts: Facts, line: JournalLine) => b
   { effect: "approve", isGiven: ({ approvedMs, approvedBy }) => isSet(approvedMs) && approvedBy !== "provider" },
   { effect: "upload", isGiven: ({ uploaded }) => isSet(uploaded) },
   { effect: "otp", isGiven: ({ otp }) => isSet(otp) },
-  // At the end of a request it may only be noticed that it was signed.
-  { effect: "sign", isGiven: ({ signedMs }, { phase }) => isSet(signedMs) && !isEnd(phase) },
+  // At the end of a request it may only be noticed that it was signed; it goes back then, or ends.
+  {
+    effect: "sign",
+    isGiven: ({ signedMs }, { phase, event }) => isSet(signedMs) && !isEnd(phase) && event !== "requeue",
+  },
   // A request that is nowhere at the provider needs no deletion, and gives no time of one.
   { effect: "delete", isGiven: ({ removedMs }) => isSet(removedMs) },
 ];

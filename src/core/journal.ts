@@ -96,9 +96,28 @@ export function foldLines(lines: readonly JournalLine[]): SignRequest | undefine
     // wrote this one did not, because Redis had lost them.
     const follows = line.patch !== undefined && line.before !== undefined && marks.has(line.before);
     if (line.first && !(request && follows)) request = line.first;
-    else if (request) request = { ...changed(request, { ...line, patch: line.patch as Patch }), mark: line.mark };
+    else if (request) {
+      const { facts } = request;
+      const isFork = line.before !== request.mark;
+      request = { ...changed(request, { ...line, patch: line.patch as Patch }), mark: line.mark };
+      if (isFork) request = { ...request, facts: withAllBegun(request.facts, facts) };
+    }
   }
   return request;
+}
+
+const Counts = z.record(z.string(), z.number()).catch({});
+
+/**
+ * The facts, with every call that was ever begun: whoever made a change without knowing of lines that Redis had lost
+ * has counted without them, and a call that is not counted leaves behind what nobody removes.
+ */
+function withAllBegun(facts: SignRequest["facts"], earlier: SignRequest["facts"]): SignRequest["facts"] {
+  if (!earlier["begun"]) return facts;
+  const before = Counts.parse(earlier["begun"]);
+  const begun = Counts.parse(facts["begun"] ?? {});
+  for (const [call, times] of Object.entries(before)) begun[call] = Math.max(begun[call] ?? 0, times);
+  return { ...facts, begun };
 }
 
 /**

@@ -20,9 +20,10 @@ export type Ending = (typeof ENDINGS)[number];
  * What can happen to a request.
  * start: a worker is at it (not written for what is over within a second) · intend: its costly call is about to leave · succeed: the stage is over ·
  * wait: somebody else's turn · retry: the attempt failed and will be repeated · end: it goes to cleanup, to end
- * otherwise than done · abandon: cleanup itself gave up · requeue: it goes back to an earlier stage.
+ * otherwise than done · abandon: cleanup itself gave up · requeue: it goes back to an earlier stage · clean: what is over,
+ * and whose cleanup gave up, is cleaned up again, and ends as before.
  */
-export type Event = "start" | "intend" | "succeed" | "wait" | "retry" | "end" | "abandon" | "requeue";
+export type Event = "start" | "intend" | "succeed" | "wait" | "retry" | "end" | "abandon" | "requeue" | "clean";
 
 /** What can become of a request that is not over and not about to be repeated. */
 const UNDER_WAY = {
@@ -42,10 +43,10 @@ export const MOVES = {
   waiting: UNDER_WAY,
   retrying: { start: "running", end: "queued" },
   done: {},
-  refused: {},
-  cancelled: {},
-  expired: { requeue: "queued" },
-  failed: { requeue: "queued" },
+  refused: { clean: "queued" },
+  cancelled: { clean: "queued" },
+  expired: { requeue: "queued", clean: "queued" },
+  failed: { requeue: "queued", clean: "queued" },
 } as const satisfies Record<Phase, Partial<Record<Event, Phase>>>;
 
 /** Where a request is: "upload, retrying". */
@@ -75,7 +76,7 @@ export function isEnd(phase: Phase): boolean {
 /**
  * The position after `event`. Success moves to the next stage, or ends the request after the last one: as `ending`
  * when it was on its way to end otherwise, else as "done". "end" goes to the last stage, which cleans up. "requeue"
- * needs `to`. Throws IllegalMove.
+ * needs `to`; "clean" needs the end it has come to as `ending`. Throws IllegalMove.
  */
 export function move(
   at: Position,
@@ -94,6 +95,9 @@ export function move(
     case "requeue":
       if (!to || !stages.includes(to)) throw new IllegalMove(at, event);
       return { stage: to, phase };
+    case "clean":
+      if (at.stage !== last || ending !== at.phase) throw new IllegalMove(at, event);
+      return { stage: last, phase };
     case "succeed": {
       const next = stages[stages.indexOf(at.stage) + 1];
       return next ? { stage: next, phase } : { stage: at.stage, phase: ending ?? "done" };

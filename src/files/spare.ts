@@ -2,7 +2,7 @@ import { readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { RequestId } from "../core/request.ts";
-import { inFolder, replaceDurably, toDiskFailure } from "./durable.ts";
+import { inFolder, isMissing, replaceDurably, toDiskFailure } from "./durable.ts";
 
 const NAME = ".signer";
 const Sealed = z.record(z.string(), z.string());
@@ -37,8 +37,4 @@ export function createSpare({ dir }: { dir: string }) {
       }
     },
   };
-}
-
-function isMissing(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).code === "ENOENT";
 }

@@ -19,6 +19,8 @@ import type { Change, Store } from "./store.ts";
 /** How long a job waits for the gate to open before it makes room, and when it tries again. */
 const GATE_WITHIN_MS = 2_000;
 const GATE_AGAIN_MS = 5_000;
+/** What a call did that ended too late is told for as long as this; then its intent has to do, which the journal has. */
+const LATE_WITHIN_MS = 60_000;
 /** Calls that were kept back together do not come back together. */
 const SPREAD = 0.2;
 const SPREAD_LEAST_MS = 500;
@@ -158,6 +160,8 @@ export async function runAttempt<Tools extends object>({
     if (left === undefined || !stage.late) return;
     const { late } = stage;
     const { facts } = request();
+    // A Redis that came back without its last writes has forgotten what this would be added to.
+    if (!gate.isOpen() && !(await gate.whenOpen(LATE_WITHIN_MS))) return;
     const told = await store
       .change(requestId, (current): Change => {
         const found = isEnd(current.phase) ? undefined : late(current, facts, now());
@@ -275,7 +279,9 @@ export async function runAttempt<Tools extends object>({
 
   async function sendBack({ to, code, message, facts }: SentBack): Promise<void> {
     const failure = { code, message, stage: stage.name };
-    await write({ event: "requeue", to, patch: { failure, intent: null, ...(facts && { facts }) }, note: code });
+    // Whoever is sent back from the last stage is not to end as it was to: there is more to do first.
+    const patch = { failure, intent: null, ...(isLast && { ending: null }), ...(facts && { facts }) };
+    await write({ event: "requeue", to, patch, note: code });
     await handOn();
     log.warn({ requestId, stage: stage.name, code, to }, "request was sent back");
   }
@@ -316,11 +322,14 @@ export async function runAttempt<Tools extends object>({
       if (request().stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
       throw Object.assign(new Error(code), { delayMs });
     }
-    log.warn(cause, "stage failed");
     const whole = { code, message, stage: stage.name };
     if (isLast) {
-      await write({ event: "abandon", patch: { failure: whole, intent: null }, note: code });
+      // Of what was to end otherwise the end says nothing of this: it is told apart, until somebody has it cleaned up.
+      const givenUp = request().ending && { facts: { cleanupFailed: { code, message, atMs: now() } } };
+      log.error(cause, "cleanup was given up");
+      await write({ event: "abandon", patch: { failure: whole, intent: null, ...givenUp }, note: code });
     } else {
+      log.warn(cause, "stage failed");
       await write({
         event: "end",
         patch: { ending: "failed", failure: whole, waiting: null, ...orphaned() },

@@ -200,6 +200,8 @@ export function createGate({
     /** Changes with every interruption of the connection. */
     epoch: () => epoch,
     isOpen: () => openFor === epoch,
+    /** Whether it is being found out at this moment. */
+    isComparing: () => looking !== undefined,
     /** What stops the pipeline, when something does. */
     trouble: () => trouble,
     /** Waits until the gate is open, or cannot be; at most `withinMs`. Whether it is. */

@@ -43,7 +43,7 @@ export function hold(
     for (let tries = 0; ; tries++) {
       const diverted = held.request.ending && !isLast && !KEEP_COURSE.includes(change.event);
       try {
-        const patch = { ...change.patch, ...decided() };
+        const patch = { ...change.patch, ...(change.patch?.ending !== null && decided()) };
         const onTheWay = { ...patch, ...(change.event !== "succeed" && orphaned()), waiting: null };
         const whole: Change = diverted ? { ...change, event: "end", patch: onTheWay } : { ...change, patch };
         const before = held;
@@ -81,7 +81,10 @@ export function hold(
     }
   }
 
-  /** How and why a request is to end is said once: what goes wrong on the way there stands in the history alone. */
+  /**
+   * How and why a request is to end is said once: what goes wrong on the way there stands in the history alone. Unless a
+   * change says that it is not to end so after all.
+   */
   function decided(): Pick<SignRequest, "ending" | "failure"> {
     const { ending, failure } = held.request;
     return ending && failure ? { ending, failure } : {};
@@ -89,7 +92,7 @@ export function hold(
 
   function orphaned(): { intent: null; facts?: Record<string, unknown> } {
     const { intent } = held.request;
-    return { intent: null, ...(intent?.effect === "create" && { facts: { suspectedOrphan: intent.atMs } }) };
+    return { intent: null, ...(intent?.effect === "create" && { facts: { suspectedOrphan: intent.firstMs } }) };
   }
 
   return {

@@ -48,7 +48,7 @@ export function createKeys(prefix: string) {
     idempotency: (name: string) => `${prefix}:idempotency:${digest(name)}`,
     /** Sorted set: requests whose creation at the provider may have worked unheard, by when that stops to matter. */
     suspects: `${prefix}:suspects`,
-    /** Hash: fingerprint of the person that such a request is about. */
+    /** Hash: since when such a request is one, and the fingerprint of the person it is about ("ms|print"). */
     suspectPrints: `${prefix}:suspect-prints`,
     /** Sorted set: request_pks from webhooks that no request has, by arrival. */
     strangers: `${prefix}:strangers`,
@@ -68,6 +68,10 @@ export function createKeys(prefix: string) {
     alive: `${prefix}:alive`,
     /** How many requests the last round of the reconciler found without a next step. */
     withoutNextStep: `${prefix}:without-next-step`,
+    /** Set: requests that are over, and whose cleanup was given up. */
+    uncleaned: `${prefix}:uncleaned`,
+    /** Set: open requests whose record the reconciler could not read. */
+    unreadable: `${prefix}:unreadable`,
     /** Held by the process that reconciles. */
     leader: (what: string) => `${prefix}:leader:${what}`,
   };

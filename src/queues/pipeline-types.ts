@@ -72,7 +72,11 @@ export interface Pipeline {
   resendCode(id: RequestId, by: string): Promise<SignRequest>;
   /** Throws "too-late" once the signature may have been made. */
   cancel(id: RequestId, by: string): Promise<SignRequest>;
-  /** Takes a failed or expired request up again at the stage where that makes sense. */
+  /**
+   * Takes a failed or expired request up again at the stage where that makes sense. One that is over, however it ended,
+   * and whose cleanup was given up, is cleaned up again and nothing else: it ends as before, and can then be retried as
+   * any other.
+   */
   retry(id: RequestId, by: string): Promise<SignRequest>;
   /** Whether all documents of a request that did not end well were signed as another one: then it is never taken up again. */
   isReplaced(id: RequestId): Promise<boolean>;
@@ -87,13 +91,16 @@ export interface Pipeline {
   /** Lets them go on. What stood still. */
   resume(): Promise<Standstill[]>;
   /**
-   * Requests by state, jobs by queue and BullMQ state, how many requests are overdue, and how many the last round of the
-   * reconciler found without a next step.
+   * Requests by state, jobs by queue and BullMQ state, how many requests are overdue, how many the last round of the
+   * reconciler found without a next step, how many are over without having been cleaned up, and how many open ones have
+   * a record that cannot be read.
    */
   counts(): Promise<{
     states: Record<string, number>;
     queues: Record<string, Record<string, number>>;
     overdue: number;
     withoutNextStep: number;
+    uncleaned: number;
+    unreadable: number;
   }>;
 }

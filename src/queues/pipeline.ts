@@ -1,8 +1,9 @@
 import type { Redis } from "ioredis";
 import type { WaitName } from "../core/ages.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
+import { randomText } from "../core/random.ts";
 import type { RequestId, SignRequest, Source } from "../core/request.ts";
-import { isEnd } from "../core/status.ts";
+import { type Ending, isEnd, type Phase } from "../core/status.ts";
 import type { Codes } from "./codes.ts";
 import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
@@ -10,13 +11,13 @@ import { sealBinding } from "./idempotency.ts";
 import type { Keys } from "./keys.ts";
 import type { Lanes } from "./lanes.ts";
 import { listRequests } from "./listing.ts";
-import type { Pipeline, Submitted, Taking } from "./pipeline-types.ts";
+import type { Pipeline, Submission, Submitted, Taking } from "./pipeline-types.ts";
 import type { Queues } from "./queues.ts";
 import { sealCallback } from "./seal.ts";
 import { createSeen, printsOf, printsOfRequest } from "./seen.ts";
-import type { Change, Store } from "./store.ts";
+import type { Change, Held, Store } from "./store.ts";
 import type { Strangers } from "./strangers.ts";
-import type { Vault } from "./vault.ts";
+import type { NoteName, Vault } from "./vault.ts";
 
 /** The provider sends no second code within a minute. @source docs/provider.md §OTP */
 const OTP_PAUSE_MS = 60_000;
@@ -26,6 +27,8 @@ const FOR_A_CODE: readonly (string | undefined)[] = ["code", "another code", "a 
 /** How long a caller waits for Redis to be compared with the journal, and when he is to ask again. */
 const GATE_WITHIN_MS = 2_000;
 const GATE_AGAIN_MS = 2_000;
+/** Enough that no two reasons of one request have the same name. */
+const NOTE_BYTES = 6;
 /** Memory is not freed in a moment. */
 const FULL_AGAIN_MS = 30_000;
 
@@ -107,6 +110,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   /** A file that came back may have been dropped again: then its first request must not be taken up beside it. */
   async function refuseSecondTry(request: SignRequest): Promise<void> {
     const { id, source, phase, facts } = request;
+    if (isUncleaned(request)) return; // it is not taken up
     if (source !== "inbox" || (phase !== "failed" && phase !== "expired") || facts["signedMs"] !== undefined) return;
     const person = await vault.read(id);
     if (!person) return;
@@ -116,9 +120,11 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     throw new PermanentError(message, { code: "not-possible-now" });
   }
 
-  async function decide(id: RequestId, kind: "approve" | "refuse", by: string): Promise<SignRequest> {
+  /** `reason` is kept before the decision is written, under a name that stands in it: it is of the one that counts. */
+  async function decide(id: RequestId, kind: "approve" | "refuse", by: string, reason?: string): Promise<SignRequest> {
     await opened();
-    const decided = await store.change(id, (request): Change => {
+    const named = reason === undefined ? undefined : (`reason:${randomText(NOTE_BYTES)}` as const);
+    const choose = (request: SignRequest): Change => {
       const earlier = request.facts["decision"] as { kind: string; by: string; atMs: number } | undefined;
       const word = kind === "approve" ? "approved" : "refused";
       if (earlier) {
@@ -133,17 +139,74 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       // An intent without a decision is an approval by policy, which may have been carried out.
       const isOver = request.stage !== "approve" || isEnd(request.phase) || request.ending || request.intent;
       if (isOver) throw notNow(request, word);
-      return { event: "note", patch: { facts: { decision: { kind, by, atMs: now() } } }, by, note: word, nudge: true };
+      const decision = { kind, by, atMs: now(), ...(named && { reason: named }) };
+      return { event: "note", patch: { facts: { decision } }, by, note: word, nudge: true };
+    };
+    const prepare = async () => {
+      if (named && reason !== undefined) await vault.keepNote(id, named, reason);
+    };
+    const decided = await store.change(id, choose, prepare).catch(async (error: unknown) => {
+      if (named && isAnswer(error)) await dropUnused(id, named).catch(() => {}); // why it is not done is the answer
+      throw error;
     });
     await queues.promote(decided.stage, id);
     return decided;
+  }
+
+  /** Takes a reason back whose decision did not come about; it may have, although that could not be told. */
+  async function dropUnused(id: RequestId, named: NoteName): Promise<void> {
+    const decision = (await store.get(id)).facts["decision"] as { reason?: string } | undefined;
+    if (decision?.reason !== named) await vault.dropNote(id, named);
+  }
+
+  /** Writes a request down: who signs first, then the record. What was kept of one that is not accepted goes again. */
+  async function keepAll(submission: Submission): Promise<Held | undefined> {
+    const { id, by, source, documents, signer, authentication, reference } = submission;
+    const { method } = authentication;
+    const external = authentication.method === "external" ? authentication : undefined;
+    let mayBeWritten = false;
+    try {
+      await vault.keep(id, { signer, ...(external && { unlock: external.value }) });
+      if (reference) await redis.sadd(keys.reference(reference), id);
+      mayBeWritten = true;
+      return await store.add(
+        {
+          id,
+          workflow: submission.workflow,
+          source,
+          ...(reference && { reference }),
+          facts: {
+            documents,
+            authentication: { method, ...(external && { type: external.type }) },
+            ...(submission.profile && { profile: submission.profile }),
+            ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
+            ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
+            ...(submission.approval && { approval: submission.approval }),
+            ...(submission.callback_url && { callbackUrl: sealCallback(masterKey, id, submission.callback_url) }),
+            ...(submission.retryOf && { retryOf: submission.retryOf }),
+          },
+          createdMs: now(),
+        },
+        by,
+        submission.idempotency && sealBinding({ keys, masterKey }, id, submission.idempotency),
+      );
+    } catch (error) {
+      if (!mayBeWritten || isAnswer(error)) await forgetRefused(submission).catch(() => {}); // why, is the answer
+      throw error;
+    }
+  }
+
+  async function forgetRefused({ id, reference }: Submission): Promise<void> {
+    if (await store.read(id)) return;
+    await vault.withdraw(id);
+    if (reference) await redis.srem(keys.reference(reference), id);
   }
 
   return {
     mayTake,
 
     async submit(submission, { taking, writes } = {}): Promise<Submitted> {
-      const { id, by, source, documents, signer, authentication } = submission;
+      const { id } = submission;
       if (submission.approval === "auto" && !allowAuto) {
         throw new PermanentError(
           'approval: "auto" is not allowed here; leave it out, or have the operator set APPROVAL=auto',
@@ -165,31 +228,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
       if (!gate.isOpen() || gate.epoch() !== epoch) throw notCompared();
       writes?.();
-      const { method } = authentication;
-      const external = authentication.method === "external" ? authentication : undefined;
-      await vault.keep(id, { signer, ...(external && { unlock: external.value }) });
-      if (submission.reference) await redis.sadd(keys.reference(submission.reference), id);
-      const added = await store.add(
-        {
-          id,
-          workflow: submission.workflow,
-          source,
-          ...(submission.reference && { reference: submission.reference }),
-          facts: {
-            documents,
-            authentication: { method, ...(external && { type: external.type }) },
-            ...(submission.profile && { profile: submission.profile }),
-            ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
-            ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
-            ...(submission.approval && { approval: submission.approval }),
-            ...(submission.callback_url && { callbackUrl: sealCallback(masterKey, id, submission.callback_url) }),
-            ...(submission.retryOf && { retryOf: submission.retryOf }),
-          },
-          createdMs: now(),
-        },
-        by,
-        submission.idempotency && sealBinding({ keys, masterKey }, id, submission.idempotency),
-      );
+      const added = await keepAll(submission);
       const request = added?.request ?? (await store.get(id));
       const addedMs = now();
       if (added) handed.keep(added, addedMs);
@@ -203,12 +242,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     history: store.history,
 
     approve: (id, by) => decide(id, "approve", by),
-    async refuse(id, reason, by) {
-      await opened();
-      const request = await store.get(id);
-      if (request.stage === "approve" && !request.facts["decision"]) await vault.keepNote(id, "reason", reason);
-      return await decide(id, "refuse", by);
-    },
+    refuse: (id, reason, by) => decide(id, "refuse", by, reason),
 
     async giveCode(id, secret, by) {
       await opened();
@@ -295,6 +329,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       await opened();
       await refuseSecondTry(await store.get(id));
       const request = await store.change(id, (fresh): Change => {
+        if (isUncleaned(fresh)) return toCleanAgain(fresh.phase, by);
         if (fresh.phase !== "failed" && fresh.phase !== "expired") throw notNow(fresh, "retried");
         const failedAt = fresh.failure?.stage ?? fresh.stage;
         const to = resumeAt(fresh, failedAt);
@@ -343,16 +378,19 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async counts() {
-      const [groups, jobs, overdue, withoutNextStep] = await Promise.all([
+      const [groups, jobs, overdue, withoutNextStep, uncleaned, unreadable] = await Promise.all([
         store.counts(),
         queues.counts(),
         store.overdueCount(now()),
         redis.get(keys.withoutNextStep).then(Number),
+        store.uncleanedCount(),
+        redis.scard(keys.unreadable),
       ]);
       const sum = (state: string) => Object.values(jobs).reduce((total, one) => total + (one[state] ?? 0), 0);
       const { active, ...rest } = groups;
       const running = Math.min(active, sum("active"));
-      return { states: { ...rest, running, queued: active - running }, queues: jobs, overdue, withoutNextStep };
+      const states = { ...rest, running, queued: active - running };
+      return { states, queues: jobs, overdue, withoutNextStep, uncleaned, unreadable };
     },
   };
 
@@ -371,13 +409,32 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       create: ["requestPk", "videoidPk", "videoidLink", "providerGone", "begun", "resent"],
       identify: ["identifiedMs", "providerStatus"],
       approve: ["decision", "approvedMs", "approvedBy"],
-      upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted"],
+      upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted", "signedDespite"],
       fetch: ["signed"],
       cleanup: ["removedMs", "cleanup"],
     };
     const from = Math.max(order.indexOf(stage), 0);
     return Object.fromEntries(order.slice(from).flatMap((name) => (facts[name] ?? []).map((fact) => [fact, null])));
   }
+}
+
+/** Over, and what it has left at the provider was not removed: what a half-done cleanup did there is not known. */
+function isUncleaned({ phase, facts }: SignRequest): boolean {
+  return isEnd(phase) && facts["cleanupFailed"] !== undefined;
+}
+
+function toCleanAgain(phase: Phase, by: string): Change {
+  const patch = { ending: phase as Ending, attempt: 0, waiting: null, intent: null, facts: { cleanupFailed: null } };
+  return { event: "clean", patch, by, note: "retry" };
+}
+
+/**
+ * Whether a failure says what became of a write: Redis has answered, or the journal has refused. After a lost connection
+ * the write may still be on its way, and a request that comes to be must find who signs.
+ */
+function isAnswer(error: unknown): boolean {
+  if (error instanceof RetryableError || error instanceof PermanentError) return true;
+  return error instanceof Error && error.name === "ReplyError";
 }
 
 function notCompared(): RetryableError {

@@ -55,6 +55,7 @@ export function createReconciler({
           if (!isFailure(error, "record-damaged")) throw error;
           // It stays where it is, for a person; whoever stands behind it must not wait for that.
           log.error({ requestId: id, code: error.code }, error.message);
+          await redis.sadd(keys.unreadable, id);
           await store.postpone(id, now() + MOST_PAUSE_MS);
           return "damaged" as const;
         });
@@ -75,7 +76,16 @@ export function createReconciler({
       if (ids.length < PAGE) break;
     }
     await redis.set(keys.withoutNextStep, revived);
+    await forgetMended();
     return revived;
+  }
+
+  /** A record that could not be read counts until it can be again, or is gone. */
+  async function forgetMended(): Promise<void> {
+    const counted = await redis.smembers(keys.unreadable);
+    const still = new Set(await store.damagedAmong(counted));
+    const mended = counted.filter((id) => !still.has(id));
+    if (mended.length > 0) await redis.srem(keys.unreadable, ...mended);
   }
 
   async function round(): Promise<void> {

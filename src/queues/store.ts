@@ -146,6 +146,7 @@ export function createStore({
       keys.index(groupOf(phase)),
       keys.pks,
       change.fence?.lockKey ?? keys.due,
+      keys.uncleaned,
       ...wants,
     ];
     const json = JSON.stringify({ id, ...rest });
@@ -170,6 +171,7 @@ export function createStore({
       floor ?? "",
       past ? packedMark(mark) : `"mark":"${mark}"`,
       past ? past.listed : "",
+      uncleanedChange(before, next) ?? "",
     );
     if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
     if (crashPoint && change.event === "intend") await crashPoint(`${change.note}:in-redis`, id);
@@ -388,6 +390,15 @@ export function createStore({
       return Object.fromEntries(GROUPS.map((group, i) => [group, numbers[i] ?? 0])) as Record<Group, number>;
     },
 
+    /** Up to `limit` requests that are over and whose cleanup was given up, in no order. */
+    async uncleaned(limit: number): Promise<SignRequest[]> {
+      return await this.readMany(await redis.srandmember(keys.uncleaned, limit));
+    },
+    /** How many there are. */
+    async uncleanedCount(): Promise<number> {
+      return await redis.scard(keys.uncleaned);
+    },
+
     /** Ids whose time is over by `atMs`, the longest overdue first. */
     async overdue(atMs: number, limit: number): Promise<RequestId[]> {
       return await redis.zrangebyscore(keys.due, "-inf", atMs, "LIMIT", 0, limit);
@@ -421,6 +432,12 @@ export function createStore({
       if (ids.length === 0) return [];
       const values = await redis.mget(ids.map((id) => keys.request(id)));
       return values.flatMap((value, i) => parseReadable(ids[i] ?? "", value)?.request ?? []);
+    },
+
+    /** Those of `ids` that have a record which cannot be read. */
+    async damagedAmong(ids: RequestId[]): Promise<RequestId[]> {
+      const values = ids.length === 0 ? [] : await redis.mget(ids.map((id) => keys.request(id)));
+      return ids.filter((id, i) => (values[i] ?? null) !== null && !parseReadable(id, values[i] ?? null));
     },
 
     /** Up to `limit` ids of a group with their creation times, newest first, from `fromMs` down. */
@@ -471,6 +488,12 @@ function pkChange(
   if (is !== undefined && before && isEnd(before.phase)) return { value: is, how: "set" };
   if (was !== undefined && is === undefined) return { value: was, how: "drop" };
   return undefined;
+}
+
+/** What is over and was not cleaned up is listed until it is. */
+function uncleanedChange(before: SignRequest | undefined, after: SignRequest): "add" | "drop" | undefined {
+  if (after.facts["cleanupFailed"] !== undefined) return isEnd(after.phase) ? "add" : undefined;
+  return before?.facts["cleanupFailed"] === undefined ? undefined : "drop";
 }
 
 function decoded(lines: readonly string[], createdMs: number): HistoryLine[] {

@@ -10,8 +10,19 @@ const MOST = 1_000;
 /** A request_pk that a webhook spoke of and that no request of ours has. */
 export interface Stranger {
   requestPk: number;
+  /** When a webhook first spoke of it, in milliseconds since the epoch, by the clock of the host that heard it. */
+  heardMs: number;
   /** Fingerprint of the person it is about, once it was read at the provider. */
   print: string | undefined;
+}
+
+/** A request whose creation may have worked unheard. */
+export interface Suspect {
+  id: RequestId;
+  /** Fingerprint of the person it is about. */
+  print: string;
+  /** When the call was first about to leave: what was heard of before is not its doing. */
+  sinceMs: number;
 }
 
 export type Strangers = ReturnType<typeof createStrangers>;
@@ -24,7 +35,8 @@ export type Strangers = ReturnType<typeof createStrangers>;
 export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis; keys: Keys; now?: () => number }) {
   /** All that are kept, with the request that has them or is about to, where there is one. */
   async function all(): Promise<(Stranger & { owner: RequestId | undefined })[]> {
-    const pks = await redis.zrangebyscore(keys.strangers, now() - KEPT_MS, "+inf");
+    const flat = await redis.zrangebyscore(keys.strangers, now() - KEPT_MS, "+inf", "WITHSCORES");
+    const pks = flat.filter((_, i) => i % 2 === 0);
     const printed = await redis.hkeys(keys.strangerPrints);
     const old = printed.filter((pk) => !pks.includes(pk));
     if (old.length > 0) await redis.hdel(keys.strangerPrints, ...old);
@@ -35,6 +47,7 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
     ]);
     return pks.map((pk, i) => ({
       requestPk: Number(pk),
+      heardMs: Number(flat[2 * i + 1]),
       print: prints[i] ?? undefined,
       owner: owners[i] ?? undefined,
     }));
@@ -51,7 +64,7 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
     /** Those that nobody has: the creation of others was heard of meanwhile. For `id` also the one that it has claimed. */
     async list(id?: RequestId): Promise<Stranger[]> {
       const free = (await all()).filter(({ owner }) => owner === undefined || owner === id);
-      return free.map(({ requestPk, print }) => ({ requestPk, print }));
+      return free.map(({ requestPk, heardMs, print }) => ({ requestPk, heardMs, print }));
     },
     /** Makes the stranger `id`'s. False when another request was faster: of two for one person, only one may have it. */
     async claim(requestPk: number, id: RequestId): Promise<boolean> {
@@ -67,17 +80,19 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
       await redis.hdel(keys.strangerPrints, String(requestPk));
       await redis.hdel(keys.pks, String(requestPk));
     },
-    /** Remembers that this request, about the person with this fingerprint, may have an orphan, until `untilMs`. */
-    async suspect(id: RequestId, print: string, untilMs: number): Promise<void> {
+    /** Remembers that this request may have an orphan, until `untilMs`. Of several creations the first one counts. */
+    async suspect({ id, print, sinceMs }: Suspect, untilMs: number): Promise<void> {
       await forgetOld();
-      await redis.hset(keys.suspectPrints, id, print);
+      const before = toSuspect(id, (await redis.hget(keys.suspectPrints, id)) ?? undefined);
+      const firstMs = Math.min(sinceMs, before?.sinceMs ?? sinceMs);
+      await redis.hset(keys.suspectPrints, id, `${firstMs}|${print}`);
       await redis.zadd(keys.suspects, untilMs, id);
     },
-    /** Requests that may have an orphan, with the fingerprint of their person. */
-    async suspects(): Promise<{ id: RequestId; print: string }[]> {
+    /** Requests that may have an orphan. */
+    async suspects(): Promise<Suspect[]> {
       await forgetOld();
       const prints = await redis.hgetall(keys.suspectPrints);
-      return Object.entries(prints).map(([id, print]) => ({ id, print }));
+      return Object.entries(prints).flatMap(([id, text]) => toSuspect(id, text) ?? []);
     },
   };
 
@@ -87,4 +102,9 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
     await redis.hdel(keys.suspectPrints, ...old);
     await redis.zrem(keys.suspects, ...old);
   }
+}
+
+function toSuspect(id: RequestId, text: string | undefined): Suspect | undefined {
+  const [, since, print] = /^(\d+)\|(.*)$/s.exec(text ?? "") ?? [];
+  return since === undefined || print === undefined ? undefined : { id, print, sinceMs: Number(since) };
 }

@@ -12,6 +12,9 @@ export interface Private {
   unlock?: string | undefined;
 }
 
+/** What a sentence that a person wrote is kept under: one of its own for each, so that none is taken for another. */
+export type NoteName = `reason${string}`;
+
 /** A second place for what is encrypted, on the data volume: for a Redis that was lost. */
 export interface Spare {
   keep(id: RequestId, sealed: Record<string, string>): Promise<void>;
@@ -68,15 +71,28 @@ export function createVault({
       return { signer: Signer.parse(signer), ...(unlock !== undefined && { unlock }) };
     },
     /** Keeps a sentence that a person wrote, such as the reason of a refusal. */
-    async keepNote(id: RequestId, name: "reason", text: string): Promise<void> {
+    async keepNote(id: RequestId, name: NoteName, text: string): Promise<void> {
       const there = await redis.hgetall(keys.vault(id));
       if (!there["key"]) return;
       const sealed = seal(open(id, there["key"]), text, `${id}:${name}`);
       await spare.keep(id, { ...there, [name]: sealed });
       await redis.hset(keys.vault(id), name, sealed);
     },
-    async readNote(id: RequestId, name: "reason"): Promise<string | undefined> {
+    async readNote(id: RequestId, name: NoteName): Promise<string | undefined> {
       return await field(id, name);
+    },
+    /** Takes a sentence back. The copy beside is written anew: of two that were kept at once it may lack the one that stays. */
+    async dropNote(id: RequestId, name: NoteName): Promise<void> {
+      if ((await redis.hdel(keys.vault(id), name)) === 0) return;
+      const left = await redis.hgetall(keys.vault(id));
+      if (left["key"]) await spare.keep(id, left);
+    },
+    /**
+     * Takes back what was kept for a request that was not accepted after all. The copy beside its documents stays, and
+     * goes with them: should the request come back from the journal, it comes back with who signs.
+     */
+    async withdraw(id: RequestId): Promise<void> {
+      await redis.del(keys.vault(id));
     },
     /** Erases all of it. */
     async erase(id: RequestId): Promise<void> {

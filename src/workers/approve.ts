@@ -6,7 +6,13 @@ import { Approval, RequestPk, VideoIdPk } from "../core/signing.ts";
 import { whileAtWork } from "./at-work.ts";
 import { defineStage } from "./stage.ts";
 
-const Decision = z.object({ kind: z.enum(["approve", "refuse"]), by: z.string(), atMs: z.number() });
+const Decision = z.object({
+  kind: z.enum(["approve", "refuse"]),
+  by: z.string(),
+  atMs: z.number(),
+  /** What the vault has the reason of this very refusal under. */
+  reason: z.templateLiteral(["reason", z.string()]).optional(),
+});
 
 /**
  * Has the RAO's decision carried out: approval makes the request ready for documents, refusal ends it. Without a
@@ -70,7 +76,7 @@ export const approve = defineStage({
     const { rao } = account(facts);
     try {
       if (decision?.kind === "refuse") {
-        const reason = (await vault.readNote(requestId, "reason")) ?? "Refused";
+        const reason = (await vault.readNote(requestId, decision.reason ?? "reason")) ?? "Refused";
         await effect("refuse", () => provider.refuse(facts.videoidPk, rao, reason, { signal }), { decision });
         return refused(decision.by);
       }

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
-import { waitFor } from "../core/outcome.ts";
+import { DESPITE_CODES, SignedDespite } from "../core/notice.ts";
+import { backTo, waitFor } from "../core/outcome.ts";
 import { DocumentUid, RequestPk } from "../core/signing.ts";
 import type { Run } from "../core/stage.ts";
 import { isEvidenceOf, writeEvidence } from "./evidence.ts";
@@ -16,7 +17,8 @@ const Needs = z.object({
   signed: z.array(Signed).optional(),
   signedMs: z.number().optional(),
   fetchedMs: z.number().optional(),
-  /** A creation was given up whose outcome is not known. */
+  signedDespite: SignedDespite.optional(),
+  /** A creation was given up whose outcome is not known: when it was first about to leave. */
   suspectedOrphan: z.number().optional(),
 });
 type Facts = z.infer<typeof Needs>;
@@ -26,6 +28,7 @@ const Gives = z.object({
   /** The request can no longer be used at the provider: a retry starts a new identification. */
   providerGone: z.boolean().optional(),
   signedMs: z.number().optional(),
+  signedDespite: SignedDespite.optional(),
   note: z.string().optional(),
   uploaded: z.null().optional(),
   begun: z.null().optional(),
@@ -38,8 +41,8 @@ const Gives = z.object({
 
 /**
  * Removes the documents at the provider: after success only when every signed file is safe here, looked at again at
- * this very moment, and the evidence names it; after any other end so that nothing of the person is left behind. Safe to
- * repeat.
+ * this very moment, and the evidence names it; after any other end so that nothing of the person is left behind. One
+ * that turns out to be signed goes back to have its documents fetched first. Safe to repeat.
  * @source docs/provider.md §Delete
  */
 export const cleanup = defineStage({
@@ -136,29 +139,54 @@ async function deleteRest(provider: Tools["provider"], requestPk: RequestPk, sig
 }
 
 async function afterAnotherEnd(run: Run<Tools, Facts>) {
-  const { requestId, facts, ending, provider, vault, effect, signal, now } = run;
+  const { requestId, facts, ending, provider, vault, effect, signal } = run;
   const { requestPk } = facts;
-  if (facts.suspectedOrphan !== undefined) await run.orphans.suspect(requestId); // before the signer's data goes
-  const final = ending === "refused" || ending === "cancelled";
-  if (facts.signedMs !== undefined) return { note: "signed: the documents stay at the provider" };
+  if (facts.suspectedOrphan !== undefined) await run.orphans.suspect(requestId, facts.suspectedOrphan); // before the signer's data goes
+  if (facts.signedMs !== undefined) return await rescue(run, facts.signedMs);
   if (requestPk !== undefined) {
     const status = await statusOf(run, requestPk);
-    if (status === "ISSUED") {
-      // A signature that we had not heard of. Its documents are the only copies: a retry fetches them.
-      return { signedMs: now(), note: "signed: the documents stay at the provider" };
-    }
+    if (status === "ISSUED") return await rescue(run, run.now()); // a signature that we had not heard of
     // A failed request that is ready at the provider is worth keeping: a retry sends the documents again.
     const keep = ending === "failed" && (status === "ENROLLREADY" || status === "VIDEOREVIEW" || status === "CREATED");
-    await effect("delete", async () => {
+    const isCancelled = await effect("delete", async () => {
       if (status !== undefined) await deleteRest(provider, requestPk, signal);
       mustBeOurs(run.isOurs); // by now somebody may have taken it up again
-      if (!keep && status !== undefined && status !== "CANCELLED") await cancelAt(provider, requestPk, signal);
+      return keep || status === undefined || status === "CANCELLED" || (await cancelAt(provider, requestPk, signal));
     });
-    if (final) await vault.erase(requestId);
-    return { removedMs: now(), providerGone: !keep };
+    // Not even cancelled: it is over there by now, and may have been signed since it was looked at.
+    if (!isCancelled && (await statusOf(run, requestPk)) === "ISSUED") return await rescue(run, run.now());
+    if (isFinal(ending)) await vault.erase(requestId);
+    return { removedMs: run.now(), providerGone: !keep };
   }
-  if (final) await vault.erase(requestId);
+  if (isFinal(ending)) await vault.erase(requestId);
   return { providerGone: true };
+}
+
+/** Nobody can take up again what ends so. */
+function isFinal(ending: string | undefined): boolean {
+  return ending === "refused" || ending === "cancelled";
+}
+
+/**
+ * A signature binds a person and was paid for, whoever has wished otherwise meanwhile: its documents are the only copies,
+ * and are fetched as after any other signing. Once: where fetching has failed since it was signed, or nobody knows which
+ * documents they are, they stay at the provider, and what happened is told.
+ */
+async function rescue({ requestId, request, facts, vault }: Run<Tools, Facts>, signedMs: number) {
+  const { ending = "failed", failure = { code: ending, message: `The request was ${ending}`, stage: "" } } = request;
+  const { code, message, stage } = failure;
+  const signedDespite = facts.signedDespite ?? { ending, code, message };
+  const isKnown = facts.requestPk !== undefined && (facts.uploaded ?? []).length > 0;
+  if (stage === "fetch" || !isKnown) {
+    const isUnheard = facts.signedMs === undefined || facts.signedDespite !== undefined;
+    if (isFinal(ending)) await vault.erase(requestId);
+    return { signedMs, ...(isUnheard && { signedDespite }), note: "signed: the documents stay at the provider" };
+  }
+  return backTo("fetch", {
+    code: DESPITE_CODES[ending],
+    message: "It turned out to be signed: its documents are fetched",
+    facts: { signedMs, signedDespite },
+  });
 }
 
 async function statusOf({ provider, signal }: Run<Tools, Facts>, requestPk: RequestPk): Promise<string | undefined> {
@@ -170,11 +198,15 @@ async function statusOf({ provider, signal }: Run<Tools, Facts>, requestPk: Requ
   }
 }
 
-async function cancelAt(provider: Tools["provider"], requestPk: RequestPk, signal: AbortSignal): Promise<void> {
+/** False when its state did not allow it: then it is cancelled already, or signed. */
+async function cancelAt(provider: Tools["provider"], requestPk: RequestPk, signal: AbortSignal): Promise<boolean> {
   try {
     await provider.cancel(requestPk, { signal });
+    return true;
   } catch (error) {
-    // Cancelled or gone already: what was wanted. The base path is right, or its status would not have been told.
-    if (!isFailure(error, "not-found", "path-unknown", "wrong-state")) throw error;
+    if (isFailure(error, "wrong-state")) return false;
+    // Gone already: what was wanted. The base path is right, or its status would not have been told.
+    if (!isFailure(error, "not-found", "path-unknown")) throw error;
+    return true;
   }
 }

@@ -26,8 +26,8 @@ export const create = defineStage({
   retryFrom: "create",
 
   async afterSilence({ requestId, orphans, policy, isOurs, signal, now }, intent) {
-    await orphans.suspect(requestId);
-    const found = await orphans.find(requestId, signal);
+    await orphans.suspect(requestId, intent.firstMs);
+    const found = await orphans.find(requestId, intent.firstMs, signal);
     if (found?.videoidPk !== undefined && found.videoidLink) {
       return { requestPk: found.requestPk, videoidPk: found.videoidPk, videoidLink: found.videoidLink };
     }

@@ -12,6 +12,12 @@ const SUSPECTED_MS = 24 * 3_600_000;
 /** Anybody who knows the webhook's address can name numbers, and each is a call to the provider. */
 const LOOKS_PER_SECOND = 5;
 const LOOK_AGAIN_MS = 100;
+/**
+ * What a creation made is heard of after the call was about to leave. Of the two moments each is told by the clock of its
+ * own host: one that was heard of earlier by no more than this counts as later. `signpipe doctor` warns of clocks that are
+ * two seconds apart.
+ */
+const CLOCKS_APART_MS = 5_000;
 /** How long a stage, and the housekeeping, go on looking; the rest is for the next time. */
 const FIND_WITHIN_MS = 5_000;
 const SWEEP_WITHIN_MS = 50_000;
@@ -89,20 +95,24 @@ export function createOrphans({
   }
 
   return {
-    /** From now on webhooks for unknown requests are looked into, for this one. */
-    async suspect(id: RequestId): Promise<void> {
+    /**
+     * From now on webhooks for unknown requests are looked into, for this one, whose creation was first about to leave
+     * at `sinceMs`.
+     */
+    async suspect(id: RequestId, sinceMs: number): Promise<void> {
       const print = await personOf(id);
-      if (print !== undefined) await strangers.suspect(id, print, now() + SUSPECTED_MS);
+      if (print !== undefined) await strangers.suspect({ id, print, sinceMs }, now() + SUSPECTED_MS);
     },
 
     /**
-     * The request at the provider that this one's creation made, when its webhook was seen. It is this one's from now on,
+     * The request at the provider that this one's creation made, when its webhook was seen, and not before the creation
+     * was first about to leave (`sinceMs`): then somebody else made it for the same person. It is this one's from now on,
      * and stays so until it was cancelled or this one turns out to have another.
      */
-    async find(id: RequestId, signal: AbortSignal): Promise<ProviderRequest | undefined> {
+    async find(id: RequestId, sinceMs: number, signal: AbortSignal): Promise<ProviderRequest | undefined> {
       const mine = await personOf(id);
       const untilMs = performance.now() + FIND_WITHIN_MS;
-      for (const stranger of await strangers.list(id)) {
+      for (const stranger of (await strangers.list(id)).filter((one) => mayStemFrom(sinceMs, one))) {
         const { print: theirs, found } = (await look(stranger, untilMs, signal)) ?? {};
         if (mine === undefined || theirs !== mine || !(await strangers.claim(stranger.requestPk, id))) continue;
         const mineNow =
@@ -132,8 +142,8 @@ export function createOrphans({
       for (const stranger of list) {
         if (stranger.owner !== undefined && (await isUsedBy(stranger.owner, stranger.requestPk))) continue;
         const theirs = (await look(stranger, untilMs, signal))?.print;
-        for (const { id, print: mine } of suspects) {
-          if (mine !== theirs) continue;
+        for (const { id, print: mine, sinceMs } of suspects) {
+          if (mine !== theirs || !mayStemFrom(sinceMs, stranger)) continue;
           if (await isUsedBy(id, stranger.requestPk)) continue;
           await this.cancel(stranger.requestPk as ProviderRequest["requestPk"], signal);
           cancelled += 1;
@@ -143,6 +153,10 @@ export function createOrphans({
       return cancelled;
     },
   };
+}
+
+function mayStemFrom(sinceMs: number, { heardMs }: Stranger): boolean {
+  return heardMs >= sinceMs - CLOCKS_APART_MS;
 }
 
 function isOver({ status }: ProviderRequest): boolean {

@@ -69,7 +69,7 @@ export const upload = defineStage({
     return { begun: { ...begun, lateUpload: (begun.lateUpload ?? 0) + 1 }, lateUploadMs: nowMs };
   },
 
-  async run({ facts, provider, documents, policy, effect, isOurs, signal, now }) {
+  async run({ request, facts, provider, documents, policy, effect, isOurs, signal, now }) {
     if (facts.lateUploadMs !== undefined) {
       const late = whileAtWork(OUTCOME, { atMs: facts.lateUploadMs }, { settleMs: policy.settleMs, now });
       if (late !== "repeat") return late;
@@ -82,8 +82,11 @@ export const upload = defineStage({
     }));
     // What an earlier upload may have left there would be signed as well. It is deleted under the intent: whoever stood
     // still, or whose deletion comes late, would delete what another one has sent, and even what was signed meanwhile.
+    // Any trace of an earlier one counts.
+    const isFirst = !facts.begun?.upload && !facts.begun?.lateUpload && request.intent?.effect !== "upload";
     const uids = await effect("upload", async () => {
-      if (facts.begun?.upload) await provider.deleteDocuments(facts.requestPk, { signal });
+      if (isFirst) return await provider.upload(facts.requestPk, files, { signal });
+      await provider.deleteDocuments(facts.requestPk, { signal });
       mustBeOurs(isOurs);
       return await provider.upload(facts.requestPk, files, { signal });
     });

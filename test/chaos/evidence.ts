@@ -52,7 +52,7 @@ export interface JournalEntry {
   stage: string;
   phase: string;
   first?: { facts?: Record<string, unknown> };
-  patch?: { facts?: Record<string, unknown>; intent?: { effect: string } };
+  patch?: { facts?: Record<string, unknown>; intent?: { effect: string }; ending?: string | null };
   by?: string;
   note?: string;
 }

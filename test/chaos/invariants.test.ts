@@ -145,6 +145,35 @@ test("a request that waits for somebody breaks nothing", () => {
   expect(findViolations(evidence)).toEqual([]);
 });
 
+/** The request that went well was refused instead, and is cleaned up again. */
+function cleanedAgain(change: Partial<JournalEntry> = {}): Evidence {
+  const evidence = good();
+  const { lines } = evidence.journal;
+  const last = lines.at(-1) as JournalEntry;
+  last.phase = record(evidence).phase = "refused";
+  without(evidence.ledger, ({ effect }) => effect === "sign");
+  const clean = { event: "clean", phase: "queued", by: "api:anna", patch: { ending: "refused" }, ...change };
+  lines.push({ ...last, version: 19, before: "m18", mark: "m19", ...clean });
+  lines.push({ ...last, version: 20, before: "m19", mark: "m20" });
+  record(evidence).version = 20;
+  return evidence;
+}
+
+test("a request that is over and is cleaned up again breaks nothing", () => {
+  expect(findViolations(cleanedAgain())).toEqual([]);
+});
+
+test.each([
+  ["ends otherwise", { patch: { ending: "failed" } }, /is to end otherwise/],
+  ["is asked for by nobody", { by: undefined }, /by nobody/],
+  ["leads elsewhere", { stage: "upload" }, /led to upload/],
+] as const)("a cleaning that %s is told of", (_what, change, text) => {
+  const found = findViolations(cleanedAgain(change as Partial<JournalEntry>)).filter(
+    ({ invariant }) => invariant === "I8",
+  );
+  expect(found.map((violation) => violation.text).join()).toMatch(text);
+});
+
 test("an orphan that was cancelled, or is known as one, breaks nothing", () => {
   const cancelled = good();
   orphan(cancelled, "cancel");
@@ -258,6 +287,24 @@ const BROKEN: [invariant: string, what: string, spoil: (evidence: Evidence) => v
     "a deletion of everything after the signing",
     (e) => e.ledger.splice(6, 0, { ...(e.ledger[6] as LedgerEntry), effect: "delete-all" }),
     /delete-all after the signing/,
+  ],
+  [
+    "I7",
+    "a request that was signed and ended as cancelled",
+    (e) => {
+      record(e).phase = (e.journal.lines.at(-1) as JournalEntry).phase = "cancelled";
+    },
+    /was signed, and its request ended as cancelled/,
+  ],
+  [
+    "I8",
+    "a cleaning of what is done",
+    (e) => {
+      const clean = { event: "clean", phase: "queued", by: "api:anna", version: 19, before: "m18", mark: "m19" };
+      e.journal.lines.push({ ...(e.journal.lines.at(-1) as JournalEntry), ...clean });
+      record(e).version = 19;
+    },
+    /"clean" after it was done/,
   ],
   [
     "I7",

@@ -20,6 +20,7 @@ const LEADS_TO: Record<string, readonly string[]> = {
   end: ["queued"],
   abandon: ["failed", "refused", "cancelled", "expired"],
   requeue: ["queued"],
+  clean: ["queued"],
 };
 /** Effects of the ledger, by the call that must have been written down before. */
 const INTENT_OF: Record<string, readonly string[]> = {
@@ -267,6 +268,9 @@ const CHECKS: Record<string, Check> = {
         if (!there.has(uid))
           yield `${nameOf(one)}: signed document ${uid} is neither in the output nor at the provider`;
       }
+      const { phase = "" } = (one.isBound && one.record) || {};
+      if (signedUids.size > 0 && ["refused", "cancelled", "expired"].includes(phase))
+        yield `${nameOf(one)} was signed, and its request ended as ${phase}`;
     }
   },
 
@@ -385,6 +389,7 @@ function flawOfStep(from: JournalEntry | undefined, to: JournalEntry): string | 
   if (leads && !leads.includes(to.phase)) return `"${to.event}" led to ${to.phase}`;
   if (!leads && to.event !== "note") return `"${to.event}" is no event`;
   if (!from) return undefined;
+  if (to.event === "clean") return flawOfCleaning(from, to);
   if (FOR_GOOD.includes(from.phase) && to.event !== "note") return `"${to.event}" after it was ${from.phase}`;
   if (ENDS.includes(from.phase) && !["requeue", "note"].includes(to.event))
     return `"${to.event}" after it was ${from.phase}`;
@@ -399,4 +404,13 @@ function flawOfStep(from: JournalEntry | undefined, to: JournalEntry): string | 
           ? next === Math.min(at + 1, ORDER.length - 1)
           : next === at;
   return isRight ? undefined : `"${to.event}" led from ${from.stage} to ${to.stage}`;
+}
+
+/** What is over, but for what is done, may be cleaned up again where it stands; it ends as it had ended. */
+function flawOfCleaning(from: JournalEntry, to: JournalEntry): string | undefined {
+  const isOver = ENDS.includes(from.phase) && from.phase !== "done";
+  if (!isOver) return `"clean" after it was ${from.phase}`;
+  if (to.stage !== ORDER.at(-1)) return `"clean" led to ${to.stage}`;
+  if (to.by === undefined) return `"clean" was asked for by nobody`;
+  return to.patch?.ending === from.phase ? undefined : `"clean" of what was ${from.phase} is to end otherwise`;
 }

@@ -17,7 +17,8 @@ const kills = Number(values.kills);
 /** Killed at random: the one with the API, and three workers. Two more live on, as in a deployment that is well. */
 const [workers, members] = [5, 4];
 const outcome = await runChaos({
-  requests: kills * 4,
+  // So many that nearly every death interrupts something.
+  requests: kills * 20,
   workers,
   seed: Number(values.seed),
   lockMs: Number(values.lock),

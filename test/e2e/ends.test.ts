@@ -1,5 +1,14 @@
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { startHouse } from "../helpers/house.ts";
+import { auditLines } from "../../src/core/audit.ts";
+import { inOrder, type JournalLine } from "../../src/core/journal.ts";
+import { type House, readJson, SIGNER, startHouse } from "../helpers/house.ts";
+
+async function readLines(house: House, id: string): Promise<{ lines: JournalLine[] }> {
+  const lines: JournalLine[] = [];
+  await house.app.readJournalLines((line) => line.request === id && lines.push(line));
+  return { lines: lines.sort(inOrder) };
+}
 
 describe("a request that ends otherwise than done", () => {
   test("because a RAO refused it is refused at the provider, with the reason, and says by whom", async () => {
@@ -70,6 +79,42 @@ describe("a request that ends otherwise than done", () => {
     expect(house.simulator.statusOf(pk)).toBe("CANCELLED");
     expect(house.effects("delete-all") + house.effects("delete-document")).toBeGreaterThan(0);
     expect(house.effects("sign")).toBe(0);
+  });
+
+  test("because it was cancelled, and turns out to be signed at the provider, is done, and says both", async () => {
+    const house = await startHouse({
+      settings: { APPROVAL: "auto" },
+      simulator: { humans: { signer: "auto", signerDelayMs: 0 } },
+    });
+    const id = await house.submit();
+    await house.waits(id, "code");
+    const pk = (await house.app.store.get(id)).facts["requestPk"] as number;
+    // As a call of a process that stood still, and that nobody waits for any more.
+    const answer = await fetch(`${house.simulator.url}/sign/${pk}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ secret: await house.codeFor(id) }),
+    });
+    expect(answer.status).toBe(200);
+    expect((await house.call("POST", `/v1/requests/${id}/cancel`)).status).toBe(202);
+    await house.reaches(id, "cleanup", "done");
+
+    const { body } = await house.call("GET", `/v1/requests/${id}`);
+    expect(body).toMatchObject({
+      state: "done",
+      notice: { code: "cancelled-but-signed", message: expect.stringContaining("Cancelled by api:") as string },
+      documents: [{ signed_sha256: expect.stringMatching(/^[0-9a-f]{64}$/) as string }],
+    });
+    expect(body).not.toHaveProperty("failure");
+    const evidence = readJson(join(house.dataDir, "signed", id, "evidence.json"));
+    expect(evidence).toMatchObject({ signer: { email: SIGNER.email }, signed_at: expect.any(String) as string });
+    expect(JSON.stringify(evidence["history"])).toContain("cancelled-but-signed");
+    expect(await house.app.vault.read(id)).toBeUndefined();
+    expect([house.effects("cancel"), house.effects("sign"), house.effects("delete-document")]).toEqual([0, 1, 1]);
+    expect(house.logged()).toContain("cancelled-but-signed");
+    // Its signing was not ours to announce any more, and the rest of its journal is as it should be.
+    const { lines } = await readLines(house, id);
+    expect(auditLines(lines)).toEqual([]);
   });
 
   test("because nobody identified in time is expired, and can be taken up again", async () => {

@@ -133,6 +133,8 @@ export function fakePipeline() {
         queues: { create: { waiting: 1, active: 0 } },
         overdue: 3,
         withoutNextStep: 0,
+        uncleaned: 1,
+        unreadable: 2,
       };
     },
   };

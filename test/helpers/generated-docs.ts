@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { type SettingName, SETTINGS } from "../../src/config.ts";
 import { AGE_LIMITS } from "../../src/core/ages.ts";
-import { type Event, MOVES, PHASES, move } from "../../src/core/status.ts";
+import { type Ending, type Event, MOVES, PHASES, move } from "../../src/core/status.ts";
 import { manifestJsonSchema } from "../../src/producers/manifest.ts";
 import { CONTROLS } from "../../src/simulator/control.ts";
 import { FAULT_KINDS } from "../../src/simulator/faults.ts";
@@ -49,7 +49,10 @@ function states(): string {
   const events = [...new Set(PHASES.flatMap((phase) => Object.keys(MOVES[phase])))] as Event[];
   const cell = (phase: (typeof PHASES)[number], event: Event) => {
     try {
-      const at = move({ stage: "upload", phase }, event, { stages: STAGE_NAMES, to: "create" });
+      // What is over is at the last stage.
+      const over = event === "clean" ? { stage: STAGE_NAMES.at(-1) ?? "", ending: phase as Ending } : undefined;
+      const from = { stage: over?.stage ?? "upload", phase };
+      const at = move(from, event, { stages: STAGE_NAMES, to: "create", ending: over?.ending });
       const elsewhere =
         at.stage === "upload" ? "" : event === "requeue" ? " (at the stage it is sent to)" : ` (${at.stage})`;
       return at.phase + elsewhere;
@@ -88,7 +91,10 @@ ${table.join("\n")}
 - \`intend\`: a costly call is about to leave; if its outcome is never recorded, the stage asks the provider before it
   repeats the call.
 - \`abandon\`: \`cleanup\` itself gave up; the request ends as it was to end, or \`failed\`.
-- \`requeue\`: a person asked for a retry, or for a new code.
+- \`requeue\`: a person asked for a retry, or for a new code; or \`cleanup\` found a request signed that was to end
+  otherwise, and has its documents fetched: then it ends as \`done\`.
+- \`clean\`: a person asked for a retry of a request that is over and whose cleanup gave up: it is cleaned up again, and
+  ends as before.
 
 ## How long, and whose turn
 

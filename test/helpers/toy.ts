@@ -165,8 +165,7 @@ export async function startToy(
     journal,
     pipeline,
     reconciler,
-    work(only: string[] = names) {
-      const gate = { epoch: () => 0, isOpen: () => true, whenOpen: () => Promise.resolve(true) };
+    work(only: string[] = names, gate: WorkerDeps<object>["gate"] = OPEN) {
       workers.push(...startWorkers(inside, plain, gate, only));
       return workers;
     },

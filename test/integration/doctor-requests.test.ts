@@ -39,7 +39,7 @@ async function doctor(house: House, ...more: string[]): Promise<Told[]> {
 
 const CHECKS = [
   ...["Requests", "Journal", "Next step", "Overdue", "Jobs", "Failed jobs", "Age", "Documents", "Webhooks"],
-  ...["Signed files", "At the provider"],
+  ...["Signed files", "Records", "Cleanup", "At the provider"],
 ];
 
 /** What is said about requests and is not well. */
@@ -194,6 +194,51 @@ test("documents that are gone before they were uploaded are told of", async () =
   await house.waits(id, "identification");
   rmSync(join(house.dataDir, ".work", id), { recursive: true });
   expect((await trouble(house)).map(({ check }) => check)).toEqual(["Documents"]);
+});
+
+test("a record that cannot be read is told of, whether its request is open or over", async () => {
+  const { house, waiting, done } = await settled();
+  const { redis, keys } = house.app;
+  for (const id of [waiting, done]) await redis.set(keys.request(id), "what somebody typed");
+  const told = (await trouble(house)).filter(({ check }) => check === "Records");
+  expect(told).toMatchObject([
+    { level: "fail", says: expect.stringMatching(/Records of 2 requests .* cannot be read/) },
+  ]);
+  expect(told[0]?.todo).toContain("record-damaged");
+});
+
+test("a request that ended, and whose cleanup was given up, is told of until a retry has cleaned it up", async () => {
+  const house = await startHouse(AUTO);
+  const id = await house.submit();
+  await house.waits(id, "code");
+  const metric = async () => {
+    const bearer = { authorization: `Bearer ${house.keyRing.apiKeys[0]?.secret ?? ""}` };
+    const text = await (await fetch(`${house.api}/metrics`, { headers: bearer })).text();
+    return /^signpipe_requests_uncleaned (\d+)$/m.exec(text)?.[1];
+  };
+  house.simulator.fault({ operation: "deleteAllDocuments", kind: "status-before", status: 401 });
+  await house.call("POST", `/v1/requests/${id}/cancel`);
+  await house.reaches(id, "cleanup", "cancelled");
+  const { body } = await house.call("GET", `/v1/requests/${id}`);
+  expect(body).toMatchObject({
+    state: "cancelled",
+    failure: { code: "cancelled" },
+    notice: { code: "cleanup-given-up" },
+  });
+  const [told, ...more] = await trouble(house);
+  expect([told?.check, told?.level, more]).toEqual(["Cleanup", "fail", []]);
+  expect(told?.says).toMatch(new RegExp(`1 request ended, .* given up, such as ${id}`));
+  expect(told?.todo).toContain("signpipe retry");
+  expect(await metric()).toBe("1");
+  expect(await house.app.vault.read(id)).toBeDefined();
+
+  expect((await house.call("POST", `/v1/requests/${id}/retry`)).status).toBe(202);
+  await house.reaches(id, "cleanup", "cancelled");
+  expect((await house.call("GET", `/v1/requests/${id}`)).body).not.toHaveProperty("notice");
+  expect(await trouble(house)).toEqual([]);
+  expect(await metric()).toBe("0");
+  expect(house.effects("delete-all")).toBe(1);
+  expect(await house.app.vault.read(id)).toBeUndefined();
 });
 
 test("a job whose record is gone is told of", async () => {

@@ -2,6 +2,8 @@ import { Redis } from "ioredis";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { adopt, createGate } from "../../src/queues/gate.ts";
 import { createKeys } from "../../src/queues/keys.ts";
+import { createApp } from "../../src/app.ts";
+import { createLog } from "../../src/log.ts";
 import { startHouse } from "../helpers/house.ts";
 import { startOwnRedis } from "../helpers/own-redis.ts";
 import { freshPrefix, redisUrl } from "../helpers/redis.ts";
@@ -153,6 +155,49 @@ test("while Redis cannot be compared, for whatever reason, it stays shut", { tim
   expect(mend).toHaveBeenCalled();
   broken = false;
   expect(await gate.whenOpen(8_000)).toBe(true);
+});
+
+test("a start waits for the comparison with a long journal however long, and gives up when Redis falls silent", async () => {
+  const { app: other, keyRing, redisUrl, oneshotUrl } = await startHouse({ work: false });
+  const proxy = await startProxy(redisUrl);
+  const app = createApp({
+    settings: other.settings,
+    keyRing,
+    redisUrl: proxy.url,
+    oneshotUrl,
+    log: createLog("silent"),
+  });
+  onTestFinished(() => app.close());
+  const compare = app.recovery.mend;
+  let isSlow = true;
+  vi.spyOn(app.recovery, "mend").mockImplementation(async (...given) => {
+    while (isSlow) await new Promise((resolve) => setTimeout(resolve, 20));
+    return await compare(...given);
+  });
+  const started = app.ready(200);
+  expect(
+    await Promise.race([
+      started.then(() => "ready"),
+      new Promise((resolve) => setTimeout(() => resolve("comparing"), 1_500)),
+    ]),
+  ).toBe("comparing");
+  isSlow = false;
+  await started;
+  expect(app.gate.isOpen()).toBe(true);
+
+  const late = createApp({
+    settings: other.settings,
+    keyRing,
+    redisUrl: proxy.url,
+    oneshotUrl,
+    log: createLog("silent"),
+  });
+  onTestFinished(() => late.close());
+  vi.spyOn(late.recovery, "mend").mockImplementation(() => {
+    proxy.cut();
+    return new Promise(() => {});
+  });
+  await expect(late.ready(300)).rejects.toThrow(/Redis does not answer/);
 });
 
 test(

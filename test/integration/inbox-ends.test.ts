@@ -246,6 +246,38 @@ test("what failed after it was signed is not to be dropped again, and is a dupli
   expect(await house.read("duplicates", "x.pdf.duplicate.txt")).toMatch(told);
 });
 
+test("what was signed although somebody had cancelled it says so beside it, wherever it comes to", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  const { id } = house.only();
+  const signedDespite = { ending: "cancelled", code: "cancelled", message: "Cancelled by api:clerk." };
+  const facts = { signedMs: 1, signedDespite };
+  const broken = { code: "signature-invalid", message: "The PDF was changed after it was signed.", stage: "fetch" };
+  house.pipeline.move(id, { phase: "failed", failure: broken, facts });
+  await house.pass();
+  expect(await house.read("failed", "x.pdf.error.txt")).toMatch(
+    /^x\.pdf: The PDF was changed after it was signed\. It was cancelled \(Cancelled by api:clerk\), but turned out to be signed: .* still at the provider\. It is signed already, so do not drop it again: have the operator retry it/,
+  );
+  const status = async () => JSON.parse(await house.read("status", "x.pdf.status.json")) as object;
+  expect(await status()).toMatchObject({ state: "failed", notice: { code: "cancelled-but-signed" } });
+  house.pipeline.move(id, { phase: "done", facts });
+  await house.pass();
+  expect(await status()).toMatchObject({ state: "done", notice: { code: "cancelled-but-signed" } });
+  expect(await house.tree("failed")).toEqual([]);
+});
+
+test("a note about what was cancelled and is signed at the provider does not say to drop it again", async () => {
+  const house = startInboxHouse();
+  await house.take(PAIR("a"));
+  const signedDespite = { ending: "cancelled", code: "cancelled", message: "Cancelled by api:clerk" };
+  const facts = { signedMs: 1, signedDespite };
+  house.pipeline.move(house.only().id, { phase: "cancelled", failure: { ...failure, code: "cancelled" }, facts });
+  await house.pass();
+  expect(await house.read("failed", "x.pdf.error.txt")).toMatch(
+    /do not drop it again: have the operator look at it \(signpipe show req-\w{26}\)\.\n$/,
+  );
+});
+
 test("an end never overwrites what is in failed/ already", async () => {
   const house = startInboxHouse();
   await house.put("failed", { "x.pdf": "another", "x (2).pdf": "one more" });

@@ -6,6 +6,7 @@ import { sign } from "../../src/workers/sign.ts";
 import { upload } from "../../src/workers/upload.ts";
 import { startToy } from "../helpers/toy.ts";
 
+type Toy = Awaited<ReturnType<typeof startToy>>;
 const open = () => Promise.withResolvers<undefined>();
 
 const create: AnyStage = {
@@ -31,7 +32,7 @@ function plain(name: string): AnyStage {
 }
 
 /** The real stages from upload to sign, over a provider on paper; its first upload answers when it is let go. */
-async function startStages(seal?: { check(): Promise<"intact"> }) {
+async function startStages(seal?: { check(): Promise<"intact"> }, gate?: Parameters<Toy["work"]>[1]) {
   const held = open();
   const at = { uploads: 0, otps: 0, documents: [] as string[], signed: [] as string[][], shiftMs: 0 };
   const provider = {
@@ -61,7 +62,7 @@ async function startStages(seal?: { check(): Promise<"intact"> }) {
       space: { need: () => Promise.resolve(), book: () => Promise.resolve({ release() {} }) },
     }),
   });
-  toy.work();
+  toy.work(undefined, gate);
   const id = await toy.submit();
   // The lock of the first lapses while it uploads, as it does when its process is frozen.
   const lock = `${toy.keys.queues}:upload:${id}:lock`;
@@ -98,6 +99,21 @@ describe("an upload that comes through after its worker was taken over from", ()
     expect(at).toMatchObject({ uploads: 3, otps: 1, documents: ["u3"] });
   });
 
+  test("is not told to a Redis that came back and may lack what it would be added to", async () => {
+    let isOpen = true;
+    const compared = open();
+    const gate = { epoch: () => 0, isOpen: () => isOpen, whenOpen: () => compared.promise.then(() => isOpen) };
+    const { toy, id, letGo, waitsFor } = await startStages(undefined, gate);
+    await expect.poll(waitsFor, { timeout: 20_000 }).toBe("code");
+    isOpen = false;
+    letGo();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect((await toy.store.get(id)).facts["begun"]).not.toHaveProperty("lateUpload");
+    isOpen = true;
+    compared.resolve(undefined);
+    await expect.poll(waitsFor, { timeout: 20_000 }).toBe("a new OTP");
+  });
+
   test("after the code is out: nothing is signed with it, and a new one comes with the documents sent again", async () => {
     const { toy, id, at, letGo, waitsFor } = await startStages();
     await expect.poll(waitsFor, { timeout: 20_000 }).toBe("code");
@@ -113,4 +129,27 @@ describe("an upload that comes through after its worker was taken over from", ()
     await toy.reaches(id, "last", "done");
     expect(at).toMatchObject({ uploads: 3, otps: 2, signed: [["u3"]] });
   });
+});
+
+test.each([
+  ["of which nothing is known", {}, undefined, ["upload"]],
+  ["after one that was begun", { upload: 1 }, undefined, ["delete", "upload"]],
+  ["after one that was only told of late", { lateUpload: 1 }, undefined, ["delete", "upload"]],
+  ["after one that only the intent tells of", {}, "upload", ["delete", "upload"]],
+])("an upload %s: is anything deleted first?", async (_what, begun, effect, expected) => {
+  const calls: string[] = [];
+  const run = {
+    request: { intent: effect && { effect } },
+    facts: { requestPk: 1, documents: [{ id: "d", name: "a.pdf", sizeBytes: 1, sha256: "" }], begun },
+    provider: {
+      deleteDocuments: () => Promise.resolve(void calls.push("delete")),
+      upload: () => Promise.resolve([`uid-${calls.push("upload")}`]),
+    },
+    effect: (_name: string, call: () => Promise<unknown>) => call(),
+    isOurs: () => true,
+    policy: { settleMs: 0 },
+    now: Date.now,
+  };
+  await upload.run(run as unknown as Parameters<typeof upload.run>[0]);
+  expect(calls).toEqual(expected);
 });

@@ -24,17 +24,19 @@ async function startStrangers() {
 }
 
 test("a request_pk that is nobody's is kept with the print of its person, once, and dropped when it is settled", async () => {
-  const { strangers, redis, keys } = await startStrangers();
+  const { clock, strangers, redis, keys } = await startStrangers();
+  const heardMs = clock.atMs;
   expect(await strangers.add(4711)).toBe(true);
+  clock.atMs += 1_000;
   expect(await strangers.add(4711)).toBe(false);
   expect(await strangers.add(4712)).toBe(true);
   await strangers.keepPrint(4711, "print-of-ana");
   expect(await strangers.list()).toEqual([
-    { requestPk: 4711, print: "print-of-ana" },
-    { requestPk: 4712, print: undefined },
+    { requestPk: 4711, heardMs, print: "print-of-ana" },
+    { requestPk: 4712, heardMs: heardMs + 1_000, print: undefined },
   ]);
   await strangers.drop(4711);
-  expect(await strangers.list()).toEqual([{ requestPk: 4712, print: undefined }]);
+  expect((await strangers.list()).map(({ requestPk }) => requestPk)).toEqual([4712]);
   expect(await redis.hlen(keys.strangerPrints)).toBe(0);
 });
 
@@ -54,7 +56,7 @@ test("strangers are forgotten after half an hour, their prints with them, whethe
   await strangers.add(2);
   await strangers.keepPrint(2, "print-of-eva");
   clock.atMs += 2;
-  expect(await strangers.list()).toEqual([{ requestPk: 2, print: "print-of-eva" }]);
+  expect(await strangers.list()).toMatchObject([{ requestPk: 2, print: "print-of-eva" }]);
   expect(await redis.hgetall(keys.strangerPrints)).toEqual({ "2": "print-of-eva" });
   await strangers.add(3);
   expect(await redis.zrange(keys.strangers, 0, "-1")).toEqual(["2", "3"]);
@@ -78,19 +80,22 @@ test("a flood of strangers fills a bounded list, and there is room again when th
 test("requests that may have an orphan are remembered until their time is over", async () => {
   const { clock, strangers, redis, keys } = await startStrangers();
   const [one, other, late] = [newId(), newId(), newId()];
-  await strangers.suspect(one, "print-of-ana", clock.atMs + 60_000);
-  await strangers.suspect(other, "print-of-eva", clock.atMs + 60_000);
+  await strangers.suspect({ id: one, print: "print-of-ana", sinceMs: 7 }, clock.atMs + 60_000);
+  await strangers.suspect({ id: other, print: "print-of-eva", sinceMs: 8 }, clock.atMs + 60_000);
   expect((await strangers.suspects()).map(({ id }) => id).sort()).toEqual([one, other].sort());
+  // Its creation was made once more, unheard as well: an orphan may still stem from the first.
+  await strangers.suspect({ id: one, print: "print-of-ana", sinceMs: 9 }, clock.atMs + 60_000);
+  expect(await strangers.suspects()).toContainEqual({ id: one, print: "print-of-ana", sinceMs: 7 });
   clock.atMs += 60_001;
   expect(await strangers.suspects()).toEqual([]);
-  await strangers.suspect(late, "print-of-ana", clock.atMs + 60_000);
+  await strangers.suspect({ id: late, print: "print-of-ana", sinceMs: clock.atMs }, clock.atMs + 60_000);
   expect(await redis.zrange(keys.suspects, 0, "-1")).toEqual([late]);
 });
 
 test("a webhook about nobody's request makes the ones with an unheard creation look at once, and the others not", async () => {
   const { clock, pipeline, store, strangers, submit } = await startStrangers();
   const [unheard, other] = [await submit(), await submit()];
-  await strangers.suspect(unheard, "print-of-ana", clock.atMs + 60_000);
+  await strangers.suspect({ id: unheard, print: "print-of-ana", sinceMs: clock.atMs }, clock.atMs + 60_000);
   expect(await pipeline.nudge(4711)).toBe(false);
   const nudged = async (id: string) => (await store.read(id))?.nudgedMs;
   expect([await nudged(unheard), await nudged(other)]).toEqual([clock.atMs, 0]);

@@ -266,6 +266,25 @@ test("a record that is damaged keeps no other request from its next step", async
   expect(await toy.redis.get(toy.keys.request(damaged))).toBe("what somebody typed");
 });
 
+test("an open request whose record cannot be read is counted from when it was found until it can be read again", async () => {
+  const toy = await startToy([stage("one", nothing), stage("last", nothing)]);
+  const [damaged, gone] = [await toy.submit(), await toy.submit()];
+  const unreadable = async () => (await toy.pipeline.counts()).unreadable;
+  const record = await toy.redis.get(toy.keys.request(damaged));
+  for (const id of [damaged, gone]) await toy.redis.set(toy.keys.request(id), "what somebody typed");
+  await toy.redis.zadd(toy.keys.due, 1, damaged, 2, gone);
+  expect(await unreadable()).toBe(0);
+  await toy.reconciler.sweep();
+  expect(await unreadable()).toBe(2);
+  // It is looked at again after a quarter of an hour: until then it counts all the same.
+  await toy.reconciler.sweep();
+  expect(await unreadable()).toBe(2);
+  await toy.redis.set(toy.keys.request(damaged), record ?? "");
+  await toy.redis.del(toy.keys.request(gone));
+  await toy.reconciler.sweep();
+  expect(await unreadable()).toBe(0);
+});
+
 describe("a worker that stood still for so long that another one has the request", () => {
   const document = { id: "1", name: "a.pdf", sizeBytes: 1, sha256: "0".repeat(64) };
   const provider = () => {
@@ -428,6 +447,28 @@ describe("a request at the provider that nobody heard of", () => {
     await toy.queues.promote("create", id);
     await expect.poll(() => toy.strangers.list(), patience).toEqual([]);
     expect(await wait()).toBe("word of the creation");
+  });
+
+  test("is not one that was heard of before the creation left: somebody else has made it for the same person", async () => {
+    const { toy, pkOf, newPk, sweep, cancelled } = await startCreations();
+    const id = await toy.submit();
+    const wait = async () => (await toy.store.get(id)).waiting?.for;
+    await expect.poll(wait, patience).toBe("word of the creation");
+    const { intent } = await toy.store.get(id);
+    const [early, apart] = [newPk(), newPk()];
+    await toy.redis.zadd(toy.keys.strangers, (intent?.firstMs ?? 0) - 6_000, String(early));
+    await toy.store.nudge(id);
+    await toy.queues.promote("create", id);
+    await expect.poll(async () => (await toy.strangers.suspects()).length, patience).toBe(1);
+    await sweep();
+    expect([await pkOf(id), cancelled]).toEqual([undefined, []]);
+    // As far as clocks may be apart, it may be this one's.
+    await toy.redis.zadd(toy.keys.strangers, (intent?.firstMs ?? 0) - 4_000, String(apart));
+    await toy.store.nudge(id);
+    await toy.queues.promote("create", id);
+    await expect.poll(() => pkOf(id), patience).toBe(apart);
+    await sweep();
+    expect(cancelled).toEqual([]);
   });
 
   test("is not the one that a failed request keeps for its retry", async () => {

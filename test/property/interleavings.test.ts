@@ -56,6 +56,23 @@ const MEETINGS: { name: string; at: string; parties: Party[]; then?: Party }[] =
     parties: [rightCode, resend, cancel],
   },
   {
+    name: "a cancellation, and a signing that comes through unheard",
+    at: "code",
+    parties: [
+      cancel,
+      async (one, pipe) => {
+        for (let i = 0; i < 8; i++) await pipe.store.read(one.id);
+        pipe.paper.signLate((await pkOf(pipe, one.id)) ?? 0);
+      },
+    ],
+    // Whatever comes first: it is done and signed, or cancelled and not.
+    then: async (one, pipe) => {
+      const { phase, facts } = await pipe.store.get(one.id);
+      const isSigned = pipe.paper.statusOf((await pkOf(pipe, one.id)) ?? 0) === "ISSUED";
+      expect([phase, facts["signedDespite"] !== undefined]).toEqual([isSigned ? "done" : "cancelled", isSigned]);
+    },
+  },
+  {
     name: "the code, a webhook and the reconciler",
     at: "code",
     parties: [rightCode, webhook, sweep],

@@ -120,6 +120,7 @@ const commands: fc.Arbitrary<Command>[] = [
         pipe.paper.fault(fault, { onlyEffects }),
       ),
     ),
+  fc.constantFrom(1, 2, 3).map((calls) => world(`forbid(${calls})`, async ({ pipe }) => pipe.paper.forbid(calls))),
   fc.constant(
     world("workerDies", async (real) => {
       real.crew.kill();

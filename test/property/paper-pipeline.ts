@@ -218,7 +218,8 @@ function checkMoves(lines: { event: string; stage: string; phase: string }[], st
     else if (event === "note") demand(at.stage === stage && at.phase === phase, told);
     else {
       const ending = isEnd(here.phase) && phase !== "done" ? (phase as Ending) : undefined;
-      const next = move(at, event as Event, { stages, to: stage, ...(event !== "end" && { ending }) });
+      const had = event === "clean" ? (at.phase as Ending) : ending;
+      const next = move(at, event as Event, { stages, to: stage, ...(event !== "end" && { ending: had }) });
       demand(next.stage === stage && next.phase === phase, told);
     }
     at = here;

@@ -39,6 +39,7 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
   let hold: { effect: Effect | "read"; isDone: boolean; until: Promise<void> } | undefined;
   let isHolding = false;
   let next = 1_000;
+  let forbidden = 0;
   let inFlight = 0;
 
   function rowOf(pk: number): Row {
@@ -49,6 +50,13 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
 
   function need(row: Row, ...statuses: string[]): void {
     if (!statuses.includes(row.status)) throw new PermanentError(`it is ${row.status}`, { code: "wrong-state" });
+  }
+
+  /** Now and then an account may not remove what it has made, as long as it is not signed. */
+  function mayRemove({ status }: Row): void {
+    if (forbidden === 0 || status === "ISSUED") return;
+    forbidden -= 1;
+    throw new PermanentError("this account may not do that", { code: "not-permitted" });
   }
 
   function note(effect: Effect, { pk, email, documents }: Row): void {
@@ -135,6 +143,7 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
     cancel: (pk) =>
       call("cancel", () => {
         const row = rowOf(pk);
+        mayRemove(row);
         need(row, "VIDEOPENDING", "VIDEOREVIEW", "ENROLLREADY");
         row.status = "CANCELLED";
         note("cancel", row);
@@ -157,6 +166,7 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
     deleteDocuments: (pk) =>
       call("delete", () => {
         const row = rowOf(pk);
+        mayRemove(row);
         if (row.documents.size === 0) return "absent" as const;
         row.documents.clear();
         note("delete", row);
@@ -199,7 +209,20 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
       hold = { effect, isDone, until };
       return release;
     },
-    clearFaults: () => void (faults.length = 0),
+    clearFaults() {
+      faults.length = 0;
+      forbidden = 0;
+    },
+    /** Forbids the next calls that remove what is not signed. */
+    forbid: (calls: number) => void (forbidden = calls),
+    documentsOf: (pk: number) => rows.get(pk)?.documents.size ?? 0,
+    /** A signing comes through that nobody waits for any more. False when it is too early or too late for that. */
+    signLate(pk: number): boolean {
+      const row = rows.get(pk);
+      if (row?.status !== "ENROLLREADY" || row.documents.size === 0) return false;
+      row.status = "ISSUED";
+      return true;
+    },
     pks: () => [...rows.keys()],
     statusOf: (pk: number) => rows.get(pk)?.status,
     codeOf: (pk: number) => rows.get(pk)?.codes.at(-1)?.code,

@@ -192,6 +192,19 @@ test("show says whose turn it is, what to do, and how it came there", async () =
   expect(out).not.toContain("\u001b");
 });
 
+test("list and show tell what the state alone does not", async () => {
+  const notice = { code: "cancelled-but-signed", message: "It was cancelled, but turned out to be signed." };
+  const done = aRequest({ state: "done", phase: "done", stage: "cleanup", waiting: undefined, notice });
+  answer = ({ path }) => {
+    if (path.endsWith("/history")) return { status: 200, body: { items: [] } };
+    return { status: 200, body: path === "/v1/requests" ? { items: [done], next_cursor: null } : done };
+  };
+  expect((await runCommand(["list"], { env })).out).toMatch(/^req-aaaaaaaa +done +cancelled-but-signed +lease\.pdf/m);
+  const { out } = await runCommand(["show", ID], { env });
+  expect(out).toMatch(/State +done$/m);
+  expect(out).toMatch(/Mind +It was cancelled, but turned out to be signed\. \(cancelled-but-signed\)$/m);
+});
+
 test("the code is read from standard input, so that it is in no process list", async () => {
   const { exitCode, err } = await runCommand(["code", ID], { env, stdin: "052174\nmore\n" });
   expect(exitCode).toBe(0);

@@ -70,6 +70,11 @@ describe("a record is made again from its lines", () => {
     const both = foldLines([BEGUN, INTENDED, DONE, line(2, "n2", "m1", { ...note, atMs: 9_000 })]);
     expect(both).toMatchObject({ stage: "identify", facts: { requestPk: 5, approval: "auto" } });
   });
+  test("with every call that was begun, also one that whoever wrote since did not know of", () => {
+    const begun = line(3, "m3", "m2", { event: "intend", patch: { facts: { begun: { create: 1, upload: 2 } } } });
+    const late = line(3, "n3", "m2", { atMs: 9_000, patch: { facts: { begun: { create: 1, lateUpload: 1 } } } });
+    expect(foldLines([BEGUN, INTENDED, begun, late])?.facts["begun"]).toEqual({ create: 1, upload: 2, lateUpload: 1 });
+  });
   test("and not at all without its beginning", () => {
     expect(foldLines([INTENDED, DONE])).toBeUndefined();
   });

@@ -10,6 +10,7 @@ test("a process that goes on after it stood still does not send the rest of a do
   const lease = leases.take("job");
   let multipart = toMultipart([]);
   const run = {
+    request: {},
     facts: { requestPk: 1, documents: [{ id: "a", name: "a.pdf", sizeBytes: 8, sha256: "" }] },
     documents: { open: () => [Buffer.from("%PDF"), Buffer.from("-1.7")] },
     provider: {

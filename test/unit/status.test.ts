@@ -1,9 +1,19 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ENDINGS, type Event, IllegalMove, isEnd, move, MOVES, PHASES, phasesFor } from "../../src/core/status.ts";
+import {
+  type Ending,
+  ENDINGS,
+  type Event,
+  IllegalMove,
+  isEnd,
+  move,
+  MOVES,
+  PHASES,
+  phasesFor,
+} from "../../src/core/status.ts";
 
 const stages = ["create", "upload", "cleanup"];
-const EVENTS: Event[] = ["start", "intend", "succeed", "wait", "retry", "end", "abandon", "requeue"];
+const EVENTS: Event[] = ["start", "intend", "succeed", "wait", "retry", "end", "abandon", "requeue", "clean"];
 
 describe("a request moves by the table and in no other way", () => {
   test("success goes to the next stage, and ends the request after the last one", () => {
@@ -46,6 +56,18 @@ describe("a request moves by the table and in no other way", () => {
     expect(() => move({ stage: "upload", phase: "failed" }, "requeue", { stages })).toThrow(IllegalMove);
   });
 
+  test("what is over is cleaned up again at the last stage, on the way to the end that it had, and done is done", () => {
+    for (const phase of PHASES) {
+      const go = () => move({ stage: "cleanup", phase }, "clean", { stages, ending: phase as Ending });
+      if (ENDINGS.includes(phase as Ending)) expect(go()).toEqual({ stage: "cleanup", phase: "queued" });
+      else expect(go).toThrow(IllegalMove);
+    }
+    const refused = { stage: "cleanup", phase: "refused" } as const;
+    expect(() => move(refused, "clean", { stages, ending: "failed" })).toThrow(IllegalMove);
+    expect(() => move(refused, "clean", { stages })).toThrow(IllegalMove);
+    expect(() => move({ ...refused, stage: "upload" }, "clean", { stages, ending: "refused" })).toThrow(IllegalMove);
+  });
+
   test("a workflow without stages moves nowhere", () => {
     expect(() => move({ stage: "create", phase: "queued" }, "start", { stages: [] })).toThrow(IllegalMove);
   });
@@ -70,7 +92,8 @@ describe("a request moves by the table and in no other way", () => {
             if (event === "requeue") ended = undefined;
             expect(stages).toContain(at.stage);
             expect(PHASES).toContain(at.phase);
-            if (isEnd(before.phase)) expect(event).toBe("requeue");
+            if (isEnd(before.phase)) expect(["requeue", "clean"]).toContain(event);
+            if (event === "clean") expect(before.phase).toBe(ended);
           }
         },
       ),

@@ -36,6 +36,11 @@ export function createMetrics({
     "signpipe_requests_without_next_step",
     "Open requests without a job that the last round of the housekeeping found, and gave one.",
   );
+  const uncleaned = gauge(
+    "signpipe_requests_uncleaned",
+    "Requests that are over and may have left documents at the provider: cleaning up after them was given up.",
+  );
+  const unreadable = gauge("signpipe_requests_unreadable", "Open requests whose record in Redis cannot be read.");
   const up = gauge("signpipe_up", "1 when the part named is well.", ["part"]);
   const figures = gauge("signpipe_part", "Figures that the part named tells of itself.", ["part", "figure"]);
 
@@ -68,6 +73,8 @@ export function createMetrics({
       redisUp.set(1);
       overdue.set(counts.overdue);
       withoutNextStep.set(counts.withoutNextStep);
+      uncleaned.set(counts.uncleaned);
+      unreadable.set(counts.unreadable);
       for (const [state, number] of Object.entries(counts.states)) requests.set({ state }, number);
       for (const [stage, byStatus] of Object.entries(counts.queues)) {
         for (const [name, number] of Object.entries(byStatus)) jobs.set({ stage, status: name }, number);

@@ -235,7 +235,8 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
       operationId: "cancelRequest",
       summary: "Cancel a request",
       description:
-        "It ends as cancelled, and its documents leave the provider. Not once the signature may have been made.",
+        "It ends as cancelled, and its documents leave the provider. Not once the signature may have been made. Should it " +
+        "turn out to be signed all the same, it is done, with a notice that says so.",
       problems: ["too-late"],
     },
     (id, by) => pipeline.cancel(id, by),
@@ -246,7 +247,9 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
     {
       operationId: "retryRequest",
       summary: "Take a failed request up again",
-      description: "For requests that failed or expired: they go on at the step where that makes sense.",
+      description:
+        "For requests that failed or expired: they go on at the step where that makes sense. One that is over, however it " +
+        "ended, and whose notice is cleanup-given-up, is cleaned up again and ends as before.",
       problems: [],
     },
     (id, by) => pipeline.retry(id, by),

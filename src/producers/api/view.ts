@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { HistoryLine } from "../../core/history.ts";
+import { noticeOf } from "../../core/notice.ts";
 import { ResultFile, Sha256, type SignRequest, StoredDocument } from "../../core/request.ts";
 import { PHASES } from "../../core/status.ts";
 
@@ -36,6 +37,12 @@ export const RequestView = z
       .object({ code: z.string(), message: z.string() })
       .optional()
       .describe("Why it ended otherwise than done, or why its last attempt did not succeed."),
+    notice: z
+      .object({ code: z.string(), message: z.string() })
+      .optional()
+      .describe(
+        "What the state does not say: that it was signed although it was to end otherwise, or that cleaning up after it was given up.",
+      ),
     documents: z.array(DocumentView),
     request_pk: z.int().optional().describe("The provider's number for it."),
     videoid_link: z.string().optional().describe("Where the signer identifies himself or herself."),
@@ -115,6 +122,7 @@ export function toView(request: SignRequest): RequestView {
   const signed = signedFiles(request);
   const requestPk = Pk.parse(facts["requestPk"]);
   const link = Link.parse(facts["videoidLink"]);
+  const notice = noticeOf(request);
   return {
     id,
     workflow,
@@ -131,6 +139,7 @@ export function toView(request: SignRequest): RequestView {
       },
     }),
     ...(failure && { failure: { code: failure.code, message: failure.message } }),
+    ...(notice && { notice }),
     documents: documents.map(({ name, sha256 }, i) => {
       const file = signed[i];
       return { name, sha256, ...(file && { signed_sha256: file.sha256 }) };

@@ -3,6 +3,7 @@ import { lookup as lookupHost } from "node:dns";
 import { BlockList, isIP, isIPv4 } from "node:net";
 import { Agent } from "undici";
 import { PermanentError, RetryableError } from "../../core/errors.ts";
+import { noticeOf } from "../../core/notice.ts";
 import type { SignRequest } from "../../core/request.ts";
 
 /**
@@ -161,6 +162,7 @@ function notAllowed(): PermanentError {
 /** What a caller is told: where the request is, and nothing about people. */
 export function toMessage(request: SignRequest): object {
   const { id, reference, stage, phase, waiting, failure, updatedMs } = request;
+  const notice = noticeOf(request);
   return {
     type: `request.${phase}`,
     timestamp: new Date(updatedMs).toISOString(),
@@ -171,6 +173,7 @@ export function toMessage(request: SignRequest): object {
       state: phase,
       ...(waiting && { waiting: { for: waiting.for, until: new Date(waiting.untilMs).toISOString() } }),
       ...(failure && { failure: { code: failure.code } }),
+      ...(notice && { notice: { code: notice.code } }),
     },
   };
 }

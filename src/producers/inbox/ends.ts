@@ -1,5 +1,6 @@
 import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
+import { noticeOf } from "../../core/notice.ts";
 import type { SignRequest } from "../../core/request.ts";
 import { hashFile } from "../../files/content.ts";
 import { syncFolder } from "../../files/durable.ts";
@@ -106,12 +107,13 @@ function toNote(request: SignRequest, retriable: boolean): Note {
   const { id, phase, failure, stage, attempt, facts, updatedMs } = request;
   const isSigned = facts["signedMs"] !== undefined;
   const advice = isSigned
-    ? `It is signed already, so do not drop it again: have the operator retry it (signpipe retry ${id}).`
+    ? `It is signed already, so do not drop it again: have the operator ${retriable ? `retry it (signpipe retry ${id})` : `look at it (signpipe show ${id})`}.`
     : ADVICE[phase]?.(id);
-  const why = failure?.message ?? `The request was ${phase}`;
+  const despite = facts["signedDespite"] === undefined ? undefined : noticeOf(request)?.message;
+  const why = [failure?.message ?? `The request was ${phase}`, despite].filter(Boolean).map(asClause).join(". ");
   return {
     code: failure?.code ?? phase,
-    message: `${why.replace(/[.\s]*$/, "")}. ${advice ?? ""}`,
+    message: `${why}. ${advice ?? ""}`,
     state: phase,
     stage: failure?.stage ?? stage,
     request_id: id,
@@ -119,6 +121,10 @@ function toNote(request: SignRequest, retriable: boolean): Note {
     retriable,
     at: new Date(updatedMs).toISOString(),
   };
+}
+
+function asClause(sentence: string | undefined): string {
+  return (sentence ?? "").replace(/[.\s]*$/, "");
 }
 
 async function removeCopy(copy: Path, original: Path | undefined): Promise<void> {

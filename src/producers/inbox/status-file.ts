@@ -1,6 +1,7 @@
 import { readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { noticeOf } from "../../core/notice.ts";
 import { ResultFile, type SignRequest } from "../../core/request.ts";
 import { isEnd } from "../../core/status.ts";
 import { replaceDurably } from "../../files/durable.ts";
@@ -20,6 +21,8 @@ export interface StatusFile {
   stage?: string;
   waiting?: { for: string; whose: string; since: string; until: string; detail?: string };
   failure?: { code: string; message: string };
+  /** What the state does not say, such as that it was signed although somebody had cancelled it. */
+  notice?: { code: string; message: string };
   videoid_link?: string;
   /** Where the results are, from DATA_DIR. */
   signed?: string[];
@@ -131,6 +134,7 @@ function toStatus({ raw, claimedMs, aside }: Claim, request: SignRequest): Statu
   const { id, stage, phase, waiting, failure, facts, updatedMs } = request;
   const results = [...Signed.parse(facts["signed"]), ...Signed.parse([facts["contract"]])];
   const isDone = phase === "done";
+  const notice = noticeOf(request);
   const link = isEnd(phase) ? undefined : Link.parse(facts["videoidLink"]);
   return {
     file: toText(raw),
@@ -147,6 +151,7 @@ function toStatus({ raw, claimedMs, aside }: Claim, request: SignRequest): Statu
       },
     }),
     ...(failure && !isDone && { failure: { code: failure.code, message: failure.message } }),
+    ...(notice && { notice }),
     ...(link !== undefined && { videoid_link: link }),
     ...(isDone && { signed: results.map(({ name }) => `signed/${id}/${name}`), now_at: `archive/${id}` }),
     ...(isEnd(phase) && !isDone && aside && { now_at: `${aside.where}/${toText(aside.raw)}` }),

@@ -1,10 +1,11 @@
 -- Writes a request only if nobody wrote it since we read it, with its history line, its place in the indexes and the
 -- wish to be looked at, in one step. Optionally only while this worker still holds its job (the fence).
--- KEYS: request, history, due, index it leaves, index it enters, pks, BullMQ lock, then sets that want to know
+-- KEYS: request, history, due, index it leaves, index it enters, pks, BullMQ lock, uncleaned, then sets that want to know
 -- ARGV: id, version we read, stage, phase, now, json, history line, due ("" = none), created,
 --       lock token ("" = no fence), request_pk ("" = none), "set" or "drop" the request_pk, "1" = nudge,
 --       version to get past ("" = none), what names this state in the JSON,
---       lines of the list that are in the JSON now, so that it goes ("" = the list stays and gets the line)
+--       lines of the list that are in the JSON now, so that it goes ("" = the list stays and gets the line),
+--       "add" or "drop" it among the uncleaned ("" = as it is)
 -- Returns {version, nudged}; 0 when somebody else wrote; -1 when the lock is not ours.
 local value = redis.call('GET', KEYS[1])
 local version, nudged = '0', '0'
@@ -28,5 +29,7 @@ if KEYS[4] ~= KEYS[5] or ARGV[2] == '0' then redis.call('ZADD', KEYS[5], ARGV[9]
 if ARGV[11] ~= '' then
   if ARGV[12] == 'set' then redis.call('HSET', KEYS[6], ARGV[11], ARGV[1]) else redis.call('HDEL', KEYS[6], ARGV[11]) end
 end
-for i = 8, #KEYS do redis.call('SADD', KEYS[i], ARGV[1]) end
+if ARGV[17] == 'add' then redis.call('SADD', KEYS[8], ARGV[1])
+elseif ARGV[17] == 'drop' then redis.call('SREM', KEYS[8], ARGV[1]) end
+for i = 9, #KEYS do redis.call('SADD', KEYS[i], ARGV[1]) end
 return {version, nudged}
