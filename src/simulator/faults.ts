@@ -16,7 +16,7 @@ export const FAULT_KINDS = {
   "rate-limit": "429 with Retry-After in the place of the work",
   truncate: "Half the answer, against its declared length",
   "truncate-close": "Half the answer, and no declared length",
-  corrupt: "One bit in the middle of the answer is wrong",
+  corrupt: "One bit of the answer is wrong",
   "malformed-json": "JSON that ends early",
   html: "A proxy's HTML page with `status` (502) in the place of the work",
   validation: "A rejected field, as HTTP 500 with an object, in the place of the work",
