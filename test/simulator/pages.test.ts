@@ -29,6 +29,13 @@ test("the signer's page offers three ends while the identification is open, and 
   expect(house.simulator.statusOf(pk)).toBe("VIDEOREVIEW");
 });
 
+test("what is typed on the signer's page is who the request is of", async () => {
+  const { videoid_link: link, request_pk: pk } = await house.create();
+  const person = { given_name: "Ana", surname_1: "López", surname_2: "Ruiz", serial_number: "12345678Z" };
+  await fetch(link, { method: "POST", body: new URLSearchParams({ outcome: "complete", ...person }) });
+  expect((await house.call("GET", `/request/${pk}`)).body).toMatchObject({ details: person });
+});
+
 test("a guessed link leads nowhere", async () => {
   const { videoid_pk: videoidPk } = await house.create();
   const guessed = Buffer.from(`${videoidPk}.0000000000000000`).toString("base64url");

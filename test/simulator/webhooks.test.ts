@@ -75,6 +75,7 @@ test("the nested shape can say what was before, in either place, and have its ce
   expect(notices[0]).not.toHaveProperty("previous_status");
   expect(notices[3]).toMatchObject({
     previous_status: "ENROLLREADY",
+    request: expect.not.objectContaining({ previous_status: expect.anything() }),
     certificates: { status: "VALID", serial_number: expect.any(String) },
   });
   house.simulator.set({ webhooks: { previousStatus: "inside" } });
