@@ -85,8 +85,7 @@ export const upload = defineStage({
     // Any trace of an earlier one counts.
     const isFirst = !facts.begun?.upload && !facts.begun?.lateUpload && request.intent?.effect !== "upload";
     const uids = await effect("upload", async () => {
-      if (isFirst) return await provider.upload(facts.requestPk, files, { signal });
-      await provider.deleteDocuments(facts.requestPk, { signal });
+      if (!isFirst) await provider.deleteDocuments(facts.requestPk, { signal });
       mustBeOurs(isOurs);
       return await provider.upload(facts.requestPk, files, { signal });
     });
