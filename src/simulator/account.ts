@@ -40,7 +40,7 @@ export function checkEnvironment({ settings }: Context, env: string | undefined)
 
 const CREDIT = "Cannot check the remaining credit for the billing user. Please check the credentials";
 
-/** Throws the refusal of a billing account. Both come as 500. @source docs/provider.md §Errors */
+/** Throws the refusal of a billing account. Both come as 500. @source docs/provider.md §Create */
 export function checkBilling(
   { credentials: { billing: known } }: Context,
   { billingUsername, billingPassword }: Account,

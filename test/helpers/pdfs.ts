@@ -48,7 +48,7 @@ export function factsOf(bytes: Uint8Array): { sizeBytes: number; sha256: string 
   return { sizeBytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
 }
 
-/** Signs PDFs as the simulator does for everybody: through its calls. */
+/** Signs PDFs as the simulator does for everybody: through its calls; `options` say how. */
 export async function startSigner(options: SimulatorOptions = {}) {
   const simulator = await startSimulator({ otpGuardMs: 0, ...options });
   const post = async (path: string, body?: object) => {
