@@ -148,7 +148,6 @@ export function createApp({
   const provider = createProvider({
     url: oneshotUrl,
     guard,
-    env: settings.ONESHOT_ENV,
     connections: settings.ONESHOT_CONNECTIONS,
     retrieval: settings.ONESHOT_RETRIEVAL,
     maxDocumentBytes: settings.MAX_DOCUMENT_BYTES * 2,
@@ -466,5 +465,6 @@ function toAccount(
       { code: "account-incomplete" },
     );
   }
-  return { registrationAuthority, profile, billingUsername, billingPassword, rao: { rao, ...login } };
+  const env = settings.ONESHOT_ENV;
+  return { env, registrationAuthority, profile, billingUsername, billingPassword, rao: { rao, ...login } };
 }

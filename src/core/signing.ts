@@ -81,3 +81,9 @@ export const VideoIdPk = z.number().int().positive().brand("VideoIdPk");
 export type VideoIdPk = z.infer<typeof VideoIdPk>;
 export const DocumentUid = z.string().min(1).max(128).brand("DocumentUid");
 export type DocumentUid = z.infer<typeof DocumentUid>;
+/** An image for the visible signature, stored at the provider. */
+export const ImageUid = z.string().min(1).max(128).brand("ImageUid");
+export type ImageUid = z.infer<typeof ImageUid>;
+/** Credentials of a RAO, stored at the provider. As good as the credentials themselves: a secret. */
+export const TokenUid = z.string().min(1).max(128).brand("TokenUid");
+export type TokenUid = z.infer<typeof TokenUid>;

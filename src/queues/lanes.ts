@@ -23,7 +23,7 @@ const PROVEN = "proven";
 export const BRING = { rao: "accepted RAO credentials", billing: "an accepted billing account" } as const;
 
 const REASONS = {
-  rao: "Approvals and refusals stand still: the provider rejected the RAO's credentials. Correct ONESHOT_RAO* and restart, or run: signpipe resume",
+  rao: "Approvals, refusals and creations by form stand still: the provider rejected the RAO's credentials. Correct ONESHOT_RAO* and restart, or run: signpipe resume",
   billing:
     "Creations stand still: the provider rejected the billing account. Correct ONESHOT_BILLING_* and restart, or have it topped up and run: signpipe resume",
 } as const;

@@ -292,6 +292,84 @@ describe("credentials that go bad after they were accepted", () => {
   });
 });
 
+describe("a call with several credentials", () => {
+  const billing = { lane: "billing", secrets: ["billing-user", "billing-canary"] } as const;
+  const both = () => ({ credentials: [RAO.credentials, billing] });
+  const refused = (code: string) => ({ kind: "answer", failure: new PermanentError("no", { code }) }) as const;
+
+  test("tries all of them, alone, and has all of them accepted", async () => {
+    const { one, two, redis, keys } = startGuards(2);
+    const first = both();
+    await one.admit(first);
+    for (const guard of [one, two]) {
+      expect((await fails(guard.admit(both()))).pause).toEqual({});
+      expect((await fails(guard.admit({ ...RAO }))).pause).toEqual({});
+      expect((await fails(guard.admit({ credentials: billing }))).pause).toEqual({});
+    }
+    await one.heard(first, ANSWER);
+    await Promise.all([one.admit(both()), one.admit({ ...RAO }), one.admit({ credentials: billing })]);
+    expect(await redis.keys(`${keys.prefix.replaceAll(/[{}]/g, "[$&]")}*trial*`)).toEqual([]);
+  });
+
+  test.each([
+    ["rao-rejected", "accepted RAO credentials", billing, RAO.credentials],
+    ["billing-rejected", "an accepted billing account", RAO.credentials, billing],
+  ])(
+    "stands still when one of them is rejected, and calls with the other go on: %s",
+    async (code, until, other, bad) => {
+      const { one, two, lanes } = startGuards(2);
+      const first = both();
+      await one.admit(first);
+      expect(await one.heard(first, refused(code))).toMatchObject({ code, pause: { until } });
+      expect(await lanes.list()).toMatchObject([{ lane: bad.lane, code }]);
+      await expect
+        .poll(async () => (await two.admit(both()).catch((error: unknown) => error)) as RetryableError, {
+          timeout: 4_000,
+        })
+        .toMatchObject({ code, pause: { until } });
+      expect(await fails(one.admit(both()))).toMatchObject({ code, pause: { until } });
+      // What was not rejected was not tried once more by those that stood still: it is free for the next call.
+      const next = { credentials: other };
+      await one.admit(next);
+      await one.heard(next, ANSWER);
+      expect(await fails(one.admit({ credentials: bad }))).toMatchObject({ code });
+    },
+  );
+
+  test("leaves those alone that it cannot be made with: one that is being tried lets the other go", async () => {
+    const { one } = startGuards(1);
+    const trial = { ...RAO };
+    await one.admit(trial);
+    expect((await fails(one.admit(both()))).pause).toEqual({});
+    await one.admit({ credentials: billing }); // at once, and not after the trial of one that gave up
+    await one.heard(trial, ANSWER);
+  });
+
+  test("gives all of them back when its turn does not come", async () => {
+    const { one } = startGuards(1, { perSecond: 1 });
+    const outcomes = await Promise.all(
+      Array.from({ length: 6 }, () =>
+        one.admit({}).then(
+          () => "left",
+          () => "held",
+        ),
+      ),
+    );
+    expect(outcomes).toContain("held");
+    expect((await fails(one.admit(both()))).message).toContain("ONESHOT_RATE");
+    await expect
+      .poll(
+        () =>
+          one.admit(both()).then(
+            () => "left",
+            (error: Error) => error.message,
+          ),
+        { timeout: 20_000, interval: 1_000 },
+      )
+      .toBe("left");
+  });
+});
+
 describe("the pace", () => {
   test("holds over all processes, and turns away with a time to come again", async () => {
     const { guards } = startGuards(3, { perSecond: 50 });

@@ -1,5 +1,7 @@
 import fc from "fast-check";
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { CALLS } from "../../src/provider/calls.ts";
 import { ANSWERS, toRetryAfterMs } from "../../src/provider/errors.ts";
 import { quoteFilename } from "../../src/provider/multipart.ts";
 import { redact } from "../../src/provider/redact.ts";
@@ -133,4 +135,12 @@ test("each row of the table of answers names its source, and only retries that w
     if (kind === "permanent") expect(afterMs).toBeUndefined();
   }
   expect(ANSWERS.at(-1)?.status).toContain("any");
+});
+
+test("docs/provider.md has every call of the client, with what it is known from and what tests it, and no other", () => {
+  const text = readFileSync("docs/provider.md", "utf8");
+  const endpoints = text.slice(text.indexOf("\n## Endpoints"), text.indexOf("\n## Statuses"));
+  const rows = [...endpoints.matchAll(/^\| `((?:GET|POST|PUT|DELETE) [^`]+)` \| `\w+`.* \| .+ \| `test\/.+ \|$/gm)];
+  const made = Object.values(CALLS).map(({ method, path }) => `${method} ${path}`);
+  expect(rows.map(([, call]) => call).sort()).toEqual(made.sort());
 });
