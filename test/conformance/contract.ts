@@ -27,7 +27,7 @@ export type RequestBody = {
   schema: Schema;
   encoding: Record<string, { contentType: string }>;
   examples: Record<string, Fields>;
-  /** Which answer a call gets without a required field: "400 missing". */
+  /** Which answer a call gets without a required field: "400 missing"; a third word is the field it speaks of. */
   leftOut: Record<string, string>;
 };
 
