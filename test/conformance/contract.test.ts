@@ -6,6 +6,7 @@ import {
   description,
   DESCRIPTION_PATH,
   fieldsOf,
+  NOTIFICATION,
   objections,
   OPERATIONS,
   REQUESTS,
@@ -31,6 +32,7 @@ test("it describes the calls that docs/provider.md lists, and no other", () => {
 test("everything in it says where it is known from, in the words of docs/provider.md", () => {
   const words = [...section("Sources").matchAll(/^\| \*\*(.+?)\*\* \|/gm)].map(([, word]) => word);
   expect(words.length).toBeGreaterThan(4);
+  const told = fieldsOf(NOTIFICATION.schema).map(({ path, schema }) => [path, schema["x-source"]] as const);
   const marks = OPERATIONS.flatMap(({ id, source, body, parameters, responses }) => [
     [id, source] as const,
     ...parameters.map((one) => [`${id} ${one.name}`, (one as { "x-source"?: string[] })["x-source"]] as const),
@@ -42,7 +44,9 @@ test("everything in it says where it is known from, in the words of docs/provide
       ),
     ),
   ]);
-  expect(marks.filter(([, source]) => !source?.length || !source.every((word) => words.includes(word)))).toEqual([]);
+  expect(
+    [...marks, ...told].filter(([, source]) => !source?.length || !source.every((word) => words.includes(word))),
+  ).toEqual([]);
 });
 
 describe("its examples are what its schemas say", () => {
@@ -54,6 +58,10 @@ describe("its examples are what its schemas say", () => {
     expect(objections(operation.body?.schema ?? {}, value)).toEqual([]),
   );
 });
+
+test.each(Object.entries(NOTIFICATION.examples))("the notification %s is what its schema says", (_, value) =>
+  expect(objections(NOTIFICATION.schema, value)).toEqual([]),
+);
 
 test("every field of a request is in one of its examples", () => {
   const has = (value: unknown, path: string): boolean =>

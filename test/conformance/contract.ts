@@ -116,12 +116,20 @@ function operationOf(path: string, method: string, at: RawPath, raw: RawOperatio
   };
 }
 
-const whole = resolved(description) as { paths: Record<string, RawPath> };
+const whole = resolved(description) as {
+  paths: Record<string, RawPath>;
+  webhooks: { statusChanged: { post: RawOperation } };
+};
 
 /** Every operation of the description, in its order. */
 export const OPERATIONS: Operation[] = Object.entries(whole.paths).flatMap(([path, at]) =>
   METHODS.flatMap((method) => (at[method] ? [operationOf(path, method, at, at[method])] : [])),
 );
+
+const notification = bodyOf(whole.webhooks.statusChanged.post);
+if (!notification) throw new Error("Nothing is said of notifications");
+/** What the provider tells us of its own accord. */
+export const NOTIFICATION: RequestBody = notification;
 
 /** Every example of every answer. */
 export const ANSWERS = OPERATIONS.flatMap((operation) =>
