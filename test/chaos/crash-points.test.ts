@@ -10,8 +10,8 @@ import { randomFrom } from "./random.ts";
 
 const WORKERS_DIR = new URL("../../src/workers/", import.meta.url).pathname;
 const TIMES = 3;
-/** Two more of each: now and then a process dies for others while one of its requests is in the middle of a call. */
-const PLANNED = TIMES + 2;
+/** Three more of each: now and then a process dies for others while one of its requests is in the middle of a call. */
+const PLANNED = TIMES + 3;
 
 /** The costly calls, as the stages' own source names them. */
 function effects(): string[] {
@@ -24,11 +24,13 @@ function effects(): string[] {
 const OF_EXTERNAL = ["evidences", "video"];
 const pointsOf = (calls: readonly string[]) =>
   calls.flatMap((effect) => EFFECT_BOUNDARIES.map((boundary) => `${effect}:${boundary}`));
-/** The first of two calls of one stage, of which only the last leads on. */
-const UNREACHED = ["evidences:recorded", "evidences:handed-on"];
+/** The first of two calls of one stage, of which only the last leads on; and a correction, after which it waits as before. */
+const UNREACHED = ["evidences:recorded", "evidences:handed-on", "update:recorded", "update:handed-on"];
 const POINTS = {
   videoid: [
-    ...pointsOf(effects().filter((effect) => !OF_EXTERNAL.includes(effect))),
+    ...pointsOf(effects().filter((effect) => !OF_EXTERNAL.includes(effect))).filter(
+      (point) => !UNREACHED.includes(point),
+    ),
     ...["contract.pdf", "signed.pdf"].flatMap((file) => FILE_BOUNDARIES.map((boundary) => `${file}:${boundary}`)),
   ],
   "videoid-external": pointsOf(OF_EXTERNAL).filter((point) => !UNREACHED.includes(point)),
