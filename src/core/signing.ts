@@ -102,6 +102,20 @@ export const Appearance = z.strictObject({
 });
 export type Appearance = z.infer<typeof Appearance>;
 
+/**
+ * The same as records have it. What was taken in under earlier rules is sent as it was: found wrong only when the signer
+ * has given the code, it would have to be handed in anew.
+ */
+export const AppearanceFact = z.object({
+  text: z.array(z.string()).optional(),
+  date: z.string().optional(),
+  timezone: z.string().optional(),
+  position: z.string(),
+  page: z.int(),
+  image: z.string().optional(),
+  horizontal: z.boolean().optional(),
+}) satisfies z.ZodType<Appearance>;
+
 /** A PNG of the visible signature, by its bytes: kept here, and stored at the provider when it is needed there. */
 export const Picture = z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/), sizeBytes: z.number().int().positive() });
 export type Picture = z.infer<typeof Picture>;

@@ -106,7 +106,7 @@ export function createAppearances({ dir, kept }: { dir: string; kept: string }) 
   return {
     /**
      * What a request asks for, looked up and held against each of its documents, before anything is sent. Throws
-     * PermanentError "appearance-unfit", with the field in `fields`: a template or image that is not there or cannot be
+     * PermanentError "invalid-manifest", with the field in `fields`: a template or image that is not there or cannot be
      * used, a page that a document does not have, a place that is not on the page. Where the page of a document cannot
      * be looked up, that is said and not refused: the file may well be in order.
      */
@@ -164,7 +164,7 @@ async function checkPlace({ page, position }: Appearance, { path, name }: Shown)
 }
 
 function unfit(field: string, sentence: string): PermanentError {
-  return new PermanentError(`${field} ${sentence}`, { code: "appearance-unfit", fields: { [field]: sentence } });
+  return new PermanentError(`${field} ${sentence}`, { code: "invalid-manifest", fields: { [field]: sentence } });
 }
 
 function nameOf({ sha256 }: Picture): string {

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { exponential, growing } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { backTo, endAs, type Ended, waitFor, type Waiting } from "../core/outcome.ts";
-import { Appearance, FormatFact, Picture, RequestPk } from "../core/signing.ts";
+import { AppearanceFact, FormatFact, Picture, RequestPk } from "../core/signing.ts";
 import type { Policy } from "./stage.ts";
 import { defineStage } from "./stage.ts";
 import { whileAtWork } from "./at-work.ts";
@@ -30,7 +30,7 @@ export const sign = defineStage({
   needs: z.object({
     requestPk: RequestPk,
     authentication: z.object({ method: z.enum(["sms", "external"]), type: z.string().optional() }),
-    appearance: Appearance.optional(),
+    appearance: AppearanceFact.optional(),
     picture: Picture.optional(),
     format: FormatFact,
     uploaded: z.array(Uploaded).default([]),

@@ -30,7 +30,7 @@ export interface DocumentStore {
    */
   check(document: StoredDocument, format: Format): Promise<StoredDocument>;
   /**
-   * How the signature looks, held against the stored documents. Throws PermanentError "appearance-unfit" when it does not
+   * How the signature looks, held against the stored documents. Throws PermanentError "invalid-manifest" when it does not
    * fit one of them, with the field in `fields`.
    */
   fit(signature: Wanted | undefined, documents: readonly StoredDocument[]): Promise<Fitted>;

@@ -197,7 +197,7 @@ async function accept(
 
 /** An appearance that does not fit, told as what is wrong with the manifest. Everything else is passed through. */
 function toManifestError(error: unknown): never {
-  if (!(error instanceof PermanentError) || error.code !== "appearance-unfit") throw error;
+  if (!(error instanceof PermanentError) || error.code !== "invalid-manifest") throw error;
   const errors = Object.entries(error.fields ?? {}).map(([field, message]) => ({
     field: `manifest.${field}`,
     message,

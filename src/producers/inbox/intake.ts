@@ -271,7 +271,7 @@ export function createIntake({
     try {
       return await appearances.fit(signature, shown);
     } catch (error) {
-      if (!isFailure(error, "appearance-unfit") || !(error instanceof PermanentError)) throw error;
+      if (!isFailure(error, "invalid-manifest") || !(error instanceof PermanentError)) throw error;
       const problems = Object.entries(error.fields ?? {}).map(([field, message]) => ({ field, message }));
       const name = claim.form === "folder" ? REQUEST : (claim.sidecar ?? DEFAULTS);
       throw new Unusable(badRequest(name, problems));
