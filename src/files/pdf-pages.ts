@@ -7,7 +7,9 @@ import { readDictionary } from "./pdf-syntax.ts";
 /** What is spent on one file at the most: then the question stays open. */
 const READ_MOST_BYTES = 64 * 1024 ** 2;
 const OBJECTS_MOST = 20_000;
-const INFLATED_MOST_BYTES = 32 * 1024 ** 2;
+const INFLATED_MOST_BYTES = 64 * 1024 ** 2;
+/** A short read takes as long as one of this size: many of them count like it. */
+const LEAST_READ_BYTES = 1024;
 const OBJECT_MOST_BYTES = 4 * 1024 ** 2;
 const SECTIONS_MOST = 1_000;
 const DEPTH_MOST = 64;
@@ -56,12 +58,13 @@ export async function findPage(content: Content, page: number): Promise<FoundPag
 
 function createReader(content: Content) {
   let readBytes = 0;
+  let inflatedBytes = 0;
   let objects = 0;
   const sections: Section[] = [];
   const streams = new Map<number, string[]>();
 
   async function bytesAt(at: number, length: number): Promise<Buffer> {
-    readBytes += length;
+    readBytes += Math.max(length, LEAST_READ_BYTES);
     if (readBytes > READ_MOST_BYTES || !Number.isSafeInteger(at) || at < 0) throw new Unreadable();
     return await content.read(at, length);
   }
@@ -173,6 +176,21 @@ function createReader(content: Content) {
     const length = Number(await resolve(dictionary.get("Length") ?? ""));
     if (!Number.isSafeInteger(length) || length < 0) throw new Unreadable();
     return { dictionary, bytes: await decoded(dictionary, await bytesAt(at + begin.index + begin[0].length, length)) };
+  }
+
+  /** @source ISO 32000-2 §7.4.4 (Flate, and what was done to the bytes before) */
+  async function decoded(dictionary: Dictionary, bytes: Buffer): Promise<Buffer> {
+    const filter = (dictionary.get("Filter") ?? "").replaceAll(/[[\]\s]/g, "");
+    if (filter === "") return bytes;
+    if (filter !== "/FlateDecode") throw new Unreadable();
+    const plain = await toInflated(bytes, { maxOutputLength: Math.max(INFLATED_MOST_BYTES - inflatedBytes, 1) });
+    inflatedBytes += plain.length;
+    const given = (dictionary.get("DecodeParms") ?? "").replace(/^\[\s*/, "");
+    const parameters = given.startsWith("<<") ? toDictionary(given) : new Map<string, string>();
+    const predictor = Number(parameters.get("Predictor") ?? 1);
+    if (predictor === 1) return plain;
+    if (predictor < 10 || parameters.has("Colors") || parameters.has("BitsPerComponent")) throw new Unreadable();
+    return unfiltered(plain, Number(parameters.get("Columns") ?? 1));
   }
 
   /** Where the newest state of an object is, and its text up to its end. */
@@ -306,20 +324,6 @@ function toBox(array: string): PageShape["box"] {
   const [a, b, c, d, ...more] = numbersIn(array);
   if (a === undefined || b === undefined || c === undefined || d === undefined || more.length > 0) return unreadable();
   return { x1: Math.min(a, c), y1: Math.min(b, d), x2: Math.max(a, c), y2: Math.max(b, d) };
-}
-
-/** @source ISO 32000-2 §7.4.4 (Flate, and what was done to the bytes before) */
-async function decoded(dictionary: Dictionary, bytes: Buffer): Promise<Buffer> {
-  const filter = (dictionary.get("Filter") ?? "").replaceAll(/[[\]\s]/g, "");
-  if (filter === "") return bytes;
-  if (filter !== "/FlateDecode") throw new Unreadable();
-  const plain = await toInflated(bytes, { maxOutputLength: INFLATED_MOST_BYTES });
-  const given = (dictionary.get("DecodeParms") ?? "").replace(/^\[\s*/, "");
-  const parameters = given.startsWith("<<") ? toDictionary(given) : new Map<string, string>();
-  const predictor = Number(parameters.get("Predictor") ?? 1);
-  if (predictor === 1) return plain;
-  if (predictor < 10 || parameters.has("Colors") || parameters.has("BitsPerComponent")) throw new Unreadable();
-  return unfiltered(plain, Number(parameters.get("Columns") ?? 1));
 }
 
 /** Undoes the filters of PNG, a byte a column. @source ISO/IEC 15948 §9 */

@@ -155,7 +155,7 @@ test("in the inbox a signature that does not fit comes back with its PDF and the
   await expect.poll(() => readdirSync(join(house.dataDir, "failed")), { timeout: 15_000 }).toContain("lease.pdf");
   await expect.poll(() => readJson(status)["state"], { timeout: 5_000 }).toBe("failed");
   expect(JSON.stringify(readJson(status))).toContain(
-    'signature.appearance.position does not lie on page 0 of \\"lease.pdf\\", which is 400 × 300 points',
+    '\\"lease.pdf.json\\" cannot be used: signature.appearance.position does not lie on page 0 of \\"lease.pdf\\", which is 400 × 300 points. Correct it, then drop it into the inbox again.',
   );
 });
 
