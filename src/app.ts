@@ -199,6 +199,7 @@ export function createApp({
     deleteGraceMs: settings.DELETE_GRACE_MS,
     incremental: settings.ONESHOT_INCREMENTAL,
     asyncCallback: settings.ONESHOT_CALLBACK_URL,
+    compare: settings.ONESHOT_COMPARE,
   };
   const tools: Tools = {
     provider,
@@ -215,7 +216,7 @@ export function createApp({
       open: appearances.open,
       print: ({ sha256 }) => print(["image", oneshotUrl, sha256]),
     }),
-    seal: settings.SEAL_CHECK === "on" ? createSeal({ provider, incremental: policy.incremental }) : undefined,
+    seal: settings.SEAL_CHECK === "on" ? createSeal({ provider, documents, space, ...policy }) : undefined,
     historyOf: inside.store.historyOf,
     policy,
   };

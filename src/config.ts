@@ -75,6 +75,12 @@ export const SETTINGS = z.object({
   ONESHOT_INCREMENTAL: flag
     .default(true)
     .describe("Signed files continue the original byte by byte; false where the Optimizer has usepdfclean on."),
+  ONESHOT_COMPARE: z
+    .enum(["text", "pages"])
+    .default("text")
+    .describe(
+      "Where they do not, documents are recognised by the text of their pages, or by the number of pages alone.",
+    ),
   API_HOST: z.string().default("127.0.0.1").describe("Address that the HTTP API listens on."),
   API_PORT: port.default(8080).describe("Its port; 0 takes any free one."),
   API_KEYS: optional.describe(

@@ -278,6 +278,7 @@ async function checkFolders({ store, folders }: Stores): Promise<Finding[]> {
 
 /** Statuses at the provider that fit a stage. Later ones than it has heard of may be there any moment. */
 const FITTING: Partial<Record<string, readonly string[]>> = {
+  evidences: ["VIDEOPENDING", "VIDEOINCOMPLETE", "VIDEOREVIEW", "VIDEOERROR", "CREATED", "ENROLLREADY"],
   identify: ["VIDEOPENDING", "VIDEOINCOMPLETE", "VIDEOREVIEW", "VIDEOERROR", "CREATED", "ENROLLREADY"],
   approve: ["VIDEOREVIEW", "CREATED", "ENROLLREADY"],
   upload: ["ENROLLREADY"],

@@ -110,7 +110,7 @@ export async function show(
 }
 
 function describeRequest(request: Request, out: Writer): string[] {
-  const { id, reference, tenant, waiting, failure, notice, documents, enclosures, request_pk } = request;
+  const { id, workflow, reference, tenant, waiting, failure, notice, documents, enclosures, request_pk } = request;
   const { videoid_link, created_at, updated_at } = request;
   const { former_request_pks: former = [], reminders, order } = request;
   const fields: [string, string | undefined][] = [
@@ -124,7 +124,11 @@ function describeRequest(request: Request, out: Writer): string[] {
     ["Tenant", tenant && visible(tenant)],
     ["Handed in", enclosures && `${enclosures.map(({ name }) => visible(name)).join(", ")}  (signpipe enclosure)`],
     ["request_pk", [request_pk, ...former.map((pk) => `(before: ${pk})`)].join(" ").trim()],
-    ["Signer's page", waiting?.for === "identification" ? videoid_link && visible(videoid_link) : undefined],
+    // A signer whom we identified has nothing to do there.
+    [
+      "Signer's page",
+      waiting?.for === "identification" && workflow === "videoid" ? videoid_link && visible(videoid_link) : undefined,
+    ],
     ["Reminded", reminders && `${times(reminders.count)}, last ${when(reminders.last_at)}`],
     ["Asked for", order && describeOrder(order)],
     ["Created", `${when(created_at)}, ${ageOf(request)} ${isOver(request.state) ? "until its end" : "ago"}`],

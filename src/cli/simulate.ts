@@ -123,13 +123,15 @@ export async function simulate(
   });
   const { url, origin, port, dataDir } = simulator;
   if (options.json) {
-    out.line(JSON.stringify({ ready: true, url, origin, port, data_dir: dataDir, pages: `${origin}/_sim/` }));
+    const more = { first_url: simulator.firstUrl, pages: `${origin}/_sim/`, control: `${origin}/control` };
+    out.line(JSON.stringify({ ready: true, url, origin, port, data_dir: dataDir, ...more }));
   } else {
     err.line(`The simulator stands in for the provider. NOTHING IS LEGALLY SIGNED.`);
     err.line();
     const lines: [string, string][] = [
       ["ONESHOT_URL", url],
       ["Pages", `${origin}/_sim/`],
+      ["Control", `${origin}/control/`],
       ["Files and CA", dataDir],
     ];
     for (const [name, value] of lines) err.line(`  ${err.paint("dim", name.padEnd(12))}  ${value}`);

@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { auditLines } from "../core/audit.ts";
 import { isFailure } from "../core/errors.ts";
+import type { Enclosure } from "../core/identity.ts";
 import { foldLines, type JournalLine } from "../core/journal.ts";
 import type { RequestId, ResultFile, SignRequest, StoredDocument } from "../core/request.ts";
 import type { Format } from "../core/signing.ts";
@@ -11,6 +12,7 @@ import { hashFile } from "../files/content.ts";
 import { digestOf } from "../files/hash-file.ts";
 import type { createResults } from "../files/results.ts";
 import { probePdf } from "../files/probe.ts";
+import type { By } from "../files/rewritten.ts";
 import { verifyDetachedFile, verifySignedPdf } from "../files/verify.ts";
 import { Evidence } from "../workers/evidence.ts";
 
@@ -33,11 +35,13 @@ export interface Verified {
 }
 
 interface Places {
-  documents: Pick<ReturnType<typeof createDocuments>, "path">;
+  documents: Pick<ReturnType<typeof createDocuments>, "path" | "folder">;
   results: Pick<ReturnType<typeof createResults>, "path" | "rehash" | "readEvidence" | "folder">;
   archive: string;
   /** Signed files continue the original byte by byte. */
   incremental: boolean;
+  /** How those that were rewritten are recognised. */
+  compare: By;
 }
 
 interface Facts {
@@ -47,6 +51,7 @@ interface Facts {
   /** `id` is the document that it is the signed copy of. */
   signed?: (ResultFile & { id: string })[];
   contract?: ResultFile;
+  enclosures?: Enclosure[];
   requestPk?: unknown;
 }
 
@@ -131,6 +136,11 @@ function compare(evidence: Evidence, request: SignRequest, lines: readonly Journ
     evidence.documents.flatMap(({ signed }) => (signed ? [[signed.name, signed.sha256, signed.size_bytes]] : [])),
     (facts.signed ?? []).map(({ name, sha256, sizeBytes }) => [name, sha256, sizeBytes]),
   );
+  same(
+    "enclosures",
+    (evidence.enclosures ?? []).map(({ name, sha256 }) => [name, sha256]),
+    (facts.enclosures ?? []).map(({ name, sha256 }) => [name, sha256]),
+  );
   same("approval.by", evidence.approval?.by, request.facts["approvedBy"]);
   if (evidence.contract) same("contract", evidence.contract.sha256, facts.contract?.sha256);
   const mark = evidence.journal?.mark;
@@ -143,19 +153,33 @@ async function checkSigned(
   id: RequestId,
   file: NonNullable<Facts["signed"]>[number],
   { documents = [], format }: Facts,
-  { results, incremental }: Places,
+  places: Places,
 ): Promise<Flawed[]> {
+  const { results, incremental, compare } = places;
   if (!(await results.rehash(id, file))) {
     return [{ code: "signed-file-changed", message: "A signed file is missing, or is not the one that was stored" }];
   }
   const original = documents.find(({ id: document }) => document === file.id);
   if (!original) return [{ code: "evidence-differs", message: "A signed file belongs to none of the documents" }];
   const signedPath = results.path(id, file.name);
-  return await failures(() =>
-    format === "cms"
-      ? verifyDetachedFile(signedPath, digestOf(original))
-      : verifySignedPdf({ signedPath, original, incremental }),
-  );
+  if (format === "cms") return await failures(() => verifyDetachedFile(signedPath, digestOf(original)));
+  const path = incremental ? undefined : await whereIs(id, original, places);
+  return await failures(() => verifySignedPdf({ signedPath, original: { ...original, path }, incremental, compare }));
+}
+
+/** Where an original is: in its folder in the store, or in the archive, under any name. */
+async function whereIs(
+  id: RequestId,
+  { sha256 }: StoredDocument,
+  { documents, archive }: Places,
+): Promise<string | undefined> {
+  for (const folder of [documents.folder(id), join(archive, id)]) {
+    for (const name of await readdir(folder).catch(() => [])) {
+      const path = join(folder, name);
+      if ((await hashFile(path).catch(() => undefined))?.sha256 === sha256) return path;
+    }
+  }
+  return undefined;
 }
 
 async function checkContract(id: RequestId, file: ResultFile, { results }: Places): Promise<Flawed[]> {
@@ -179,7 +203,7 @@ async function checkOriginals(
   {
     request,
     facts,
-    places: { documents, archive },
+    places: { documents, archive, incremental },
     findings,
     notes,
   }: { request: SignRequest | undefined; facts: Facts; places: Places; findings: Flawed[]; notes: string[] },
@@ -196,11 +220,21 @@ async function checkOriginals(
       findings.push({ code: "document-changed", message: "A document in .work is not the one that was taken in" });
     } else if (!found && !archived.has(document.sha256)) gone += 1;
   }
+  for (const file of facts.enclosures ?? []) {
+    const found = await hashFile(documents.path(file)).catch(() => undefined);
+    if (found && found.sha256 !== file.sha256) {
+      const message = `The file that shows ${file.name} is not the one that was taken in`;
+      findings.push({ code: "document-changed", message });
+    }
+  }
   if (gone === 0) return;
   if (archived.size > 0) {
     findings.push({ code: "document-changed", message: "A document in the archive is not the one that was signed" });
   } else if (isEnd(request.phase) && request.phase !== "failed" && request.phase !== "expired") {
-    const where = facts.format === "cms" ? "; the signatures are over them" : "; the signed files begin with them";
+    const seen = incremental
+      ? "; the signed files begin with them"
+      : "; signed files that were rewritten were not compared";
+    const where = facts.format === "cms" ? "; the signatures are over them" : seen;
     notes.push(`${gone} originals are not kept here${facts.signed ? where : ""}`);
   } else {
     findings.push({ code: "document-gone", message: "A document is not in .work any more" });

@@ -1,9 +1,10 @@
 import { createHash, type Hash } from "node:crypto";
-import { PermanentError } from "../core/errors.ts";
+import { isFailure, PermanentError } from "../core/errors.ts";
 import type { Digest } from "../core/request.ts";
 import { BadCms, type Cms, readCms } from "./cms.ts";
 import { type Content, withContent } from "./content.ts";
 import { probe } from "./probe.ts";
+import { type By, compareRewritten } from "./rewritten.ts";
 
 const WINDOW_BYTES = 1 << 20;
 /** A /ByteRange and its four numbers fit into this. */
@@ -18,24 +19,39 @@ export interface VerifiedSignature {
   certificate: Buffer;
   /** Of the whole file, as it was read. */
   sha256: string;
+  /** What it was recognised by as the original, signed. */
+  recognisedBy: Recognised;
 }
 
+/** It begins with the original's bytes; or, rewritten, has its text, or its number of pages; or nothing was compared. */
+export const RECOGNISED = ["bytes", "text", "pages", "nothing"] as const;
+type Recognised = (typeof RECOGNISED)[number];
+
 interface Expected {
-  original?: { sizeBytes: number; sha256: string } | undefined;
+  /** Without a `path` a rewritten one cannot be recognised. */
+  original?: { sizeBytes: number; sha256: string; path?: string | undefined } | undefined;
   incremental: boolean;
+  /** How one that was rewritten is recognised. */
+  compare?: By;
+  signal?: AbortSignal | undefined;
 }
 
 /**
  * Checks a signed PDF: it is whole; one signature covers all of it but the signature itself; the digest in its CMS is
- * the digest of those bytes; the signature verifies with the signer's certificate in it; and, when `original` is given
- * and `incremental` is set, it begins with the original, byte by byte. Reads it once; bounded memory whatever the size.
+ * the digest of those bytes; the signature verifies with the signer's certificate in it; and, when `original` is given,
+ * it begins with the original, byte by byte. Where that is not `incremental`, because the provider rewrites PDFs, it may
+ * show what the original shows instead; see compareRewritten. Reads it once, or twice then; bounded memory whatever the
+ * size.
  *
  * Whether the certificate is to be trusted is not asked: the provider's authority differs by environment.
  * Throws PermanentError "signature-missing", "signature-partial", "signature-invalid", "signature-other-document",
- * and the codes of probe.
+ * and the codes of probe; the reason of `signal`.
  * @source ISO 32000-2 §12.8.1, ETSI EN 319 142-1 §5
  */
-export async function verifySigned(content: Content, { original, incremental }: Expected): Promise<VerifiedSignature> {
+export async function verifySigned(
+  content: Content,
+  { original, incremental, compare = "text", signal }: Expected,
+): Promise<VerifiedSignature> {
   await probe(content);
   const { sizeBytes } = content;
   const ranges = await findByteRanges(content);
@@ -44,16 +60,37 @@ export async function verifySigned(content: Content, { original, incremental }: 
   if (!whole) throw new PermanentError("No signature covers the whole PDF", { code: "signature-partial" });
   const [, before, after] = whole;
   const { digestAlgorithm, messageDigest, hasTimestamp, certificate } = await readContents(content, before, after);
-  const prefix = incremental ? original : undefined;
-  if (prefix && prefix.sizeBytes >= sizeBytes) throw otherDocument();
-  const digests = await digestOnce(content, { before, after, digestAlgorithm, prefixBytes: prefix?.sizeBytes });
+  const isLonger = original !== undefined && original.sizeBytes < sizeBytes;
+  if (original && incremental && !isLonger) throw otherDocument(incremental);
+  const prefixBytes = isLonger ? original.sizeBytes : undefined;
+  const digests = await digestOnce(content, { before, after, digestAlgorithm, prefixBytes });
   // An original that was signed before, and comes back as it was handed in.
-  if (digests.sha256 === original?.sha256) throw otherDocument();
-  if (prefix && digests.prefix !== prefix.sha256) throw otherDocument();
+  if (digests.sha256 === original?.sha256) throw otherDocument(incremental);
+  const continues = isLonger && digests.prefix === original.sha256;
+  if (original && incremental && !continues) throw otherDocument(incremental);
   if (!digests.covered.equals(messageDigest)) {
     throw new PermanentError("The PDF was changed after it was signed", { code: "signature-invalid" });
   }
-  return { digestAlgorithm, hasTimestamp, certificate, sha256: digests.sha256 };
+  const recognisedBy = continues ? "bytes" : await recognise(content, { original, compare, signal });
+  return { digestAlgorithm, hasTimestamp, certificate, sha256: digests.sha256, recognisedBy };
+}
+
+/** What a PDF that was rewritten is recognised by. Throws PermanentError "signature-other-document". */
+async function recognise(
+  content: Content,
+  { original, compare, signal }: Pick<Expected, "original" | "signal"> & { compare: By },
+): Promise<Recognised> {
+  if (original?.path === undefined) return "nothing";
+  try {
+    const source = { ...original, path: original.path };
+    const { isSame, by } = await compareRewritten(source, content, { by: compare, signal });
+    if (!isSame) throw otherDocument(false);
+    return by;
+  } catch (error) {
+    // What was signed is not turned away because somebody has lost the original.
+    if (isFailure(error, "document-gone", "document-changed")) return "nothing";
+    throw error;
+  }
 }
 
 /** The same for a file. Throws also what withContent throws. */
@@ -67,7 +104,10 @@ export async function verifySignedPdf({ signedPath, ...expected }: Expected & { 
  * Throws PermanentError "signature-invalid", "signature-other-document".
  * @source RFC 5652 §5, §11.2
  */
-export async function verifyDetached(content: Content, digest: Digest): Promise<Omit<VerifiedSignature, "sha256">> {
+export async function verifyDetached(
+  content: Content,
+  digest: Digest,
+): Promise<Omit<VerifiedSignature, "sha256" | "recognisedBy">> {
   const { sizeBytes } = content;
   const bad = (why: string) => {
     return new PermanentError(`The CMS signature is not valid: ${why}`, { code: "signature-invalid" });
@@ -172,11 +212,11 @@ function asCms(bytes: Buffer, bad: (why: string) => Error): Cms {
   }
 }
 
-function otherDocument(): PermanentError {
-  return new PermanentError(
-    "The signed PDF does not continue the original byte by byte: it is another document, or the provider rewrites PDFs (ONESHOT_INCREMENTAL)",
-    { code: "signature-other-document" },
-  );
+function otherDocument(incremental: boolean): PermanentError {
+  const why = incremental
+    ? "does not continue the original byte by byte: it is another document, or the provider rewrites PDFs (ONESHOT_INCREMENTAL)"
+    : "does not show the original's pages with their text: it is another document, or was rewritten beyond recognition (ONESHOT_COMPARE)";
+  return new PermanentError(`The signed PDF ${why}`, { code: "signature-other-document" });
 }
 
 function invalid(why: string): PermanentError {

@@ -66,7 +66,8 @@ export function createIdentification({
 
   /** Whether it is over without a signature, and nothing of it is left at the provider. */
   function isGone({ phase, facts }: SignRequest): boolean {
-    if ((phase !== "failed" && phase !== "expired") || facts["signedMs"] !== undefined) return false;
+    const isLeftOver = facts["signedMs"] !== undefined || facts["cleanupFailed"] !== undefined;
+    if ((phase !== "failed" && phase !== "expired") || isLeftOver) return false;
     return facts["requestPk"] === undefined || facts["providerGone"] === true;
   }
 

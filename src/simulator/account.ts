@@ -34,13 +34,14 @@ export function accountFrom({ optimizer }: Context, body: Body): Account {
 export function checkEnvironment({ settings }: Context, env: string | undefined): void {
   if (env === undefined && settings.requireEnv)
     throw new Refusal(400, "Missing env parameter. Please set it in settings or specify it as parameter");
-  if (env !== undefined && env !== "sandbox" && env !== "prod")
-    throw new Refusal(400, `Environment ${env} does not exist`);
+  if (env === undefined || env === "sandbox" || env === "prod") return;
+  const isNamed = settings.unknownEnvironment === "named";
+  throw new Refusal(400, isNamed ? `Environment ${env} does not exist` : "The specified environment is not available");
 }
 
 const CREDIT = "Cannot check the remaining credit for the billing user. Please check the credentials";
 
-/** Throws the refusal of a billing account. Both come as 500. @source docs/provider.md §Errors */
+/** Throws the refusal of a billing account. Both come as 500. @source docs/provider.md §Create */
 export function checkBilling(
   { credentials: { billing: known } }: Context,
   { billingUsername, billingPassword }: Account,

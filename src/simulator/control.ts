@@ -32,7 +32,7 @@ const PERSON = z.strictObject({
 const IDENTIFY = z.strictObject({ outcome: z.enum(["complete", "incomplete", "fail"]), person: PERSON.optional() });
 const REFUSE = z.strictObject({ reason: z.string().trim().min(1) });
 const CERTIFICATE = z.strictObject({ status: z.enum(Object.keys(CERTIFICATE_EVENTS) as [CertificateStatus]) });
-const FAULTS = z.preprocess((body) => (Array.isArray(body) ? body : [body]), z.array(FaultSchema));
+const FAULTS = z.preprocess((body): unknown => (Array.isArray(body) ? body : [body]), z.array(FaultSchema));
 const PLAY = z.strictObject({ scenarios: z.array(z.enum(SCENARIO_NAMES)), over: z.boolean().default(false) });
 
 /** Suspends, reactivates or revokes the certificate of a signed request; its status stays. */

@@ -4,7 +4,7 @@ import type { HashFile } from "./store.ts";
 /** A hash file is a few hundred bytes. */
 export const HASH_FILE_BYTES = 64 * 1024;
 
-/** Digests by the length of their value, with the names that callers use. @source docs/provider.md §Hash files */
+/** Digests by the length of their value, with the names that callers use. @source docs/provider.md §Hash */
 const DIGESTS = [
   { algorithm: "sha256", bytes: 32, names: ["sha256", "sha256withrsaencryption"] },
   { algorithm: "sha384", bytes: 48, names: ["sha384", "sha384withrsaencryption"] },

@@ -47,7 +47,8 @@ export function isKnownRao(context: Context, given: RaoAuthority): boolean {
   return known.rao === undefined || given.rao === undefined || given.rao === known.rao;
 }
 
-/** 403 when the credentials are not the known ones. */
+/** 403 when the credentials are not the known ones; a number that nobody knows is found out later, and worded by chance. */
 export function checkRao(context: Context, given: RaoAuthority): void {
+  if (context.settings.raoCredentials === "unknown") throw new Refusal(500, "Rao matching query does not exist.");
   if (!isKnownRao(context, given)) throw new Refusal(403, "Invalid RAO credentials");
 }

@@ -69,7 +69,7 @@ export const SCENARIOS = {
     })),
   },
   flaky: {
-    says: "Every call's first attempt is answered 503, with nothing done",
+    says: "The first attempt at each call of a VideoID request is answered 503, with nothing done",
     faults: (
       ["createVideoId", "getRequest", "approveVideoId", "uploadDocument", "getContract", "generateOtp", "sign"] as const
     ).map((operation) => ({ operation, kind: "status-before" })),

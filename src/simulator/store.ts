@@ -2,7 +2,7 @@ import { createHmac, randomBytes, type Hash } from "node:crypto";
 import type { Generation } from "./operations.ts";
 import type { CertificateStatus, Status } from "./states.ts";
 
-/** What a hash file asks to be signed. @source docs/provider.md §Hash files */
+/** What a hash file asks to be signed. @source docs/provider.md §Hash */
 export type HashFile = { algorithm: "sha256" | "sha384" | "sha512"; digestHex: string; withTime: boolean };
 
 export type Document = {

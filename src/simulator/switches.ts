@@ -71,9 +71,13 @@ export const SWITCHES = {
     ["created", "nothing"],
     "What a `POST /create` leaves whose approval fails: a request in `CREATED`, or nothing",
   ),
+  unknownEnvironment: one(
+    ["named", "unnamed"],
+    "Whether the refusal of an environment that does not exist says which: both texts are published",
+  ),
   raoCredentials: one(
-    ["checked", "refused"],
-    "A RAO's credentials are compared with the known ones, or refused whatever they are",
+    ["checked", "refused", "unknown"],
+    "A RAO's credentials are compared with the known ones, refused whatever they are, or right but for the RAO's number, which nobody knows",
   ),
   videoidMode: one(
     [1, 2],

@@ -3,7 +3,6 @@ import { exponential, growing } from "../core/backoff.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { endAs, waitFor, type Waiting } from "../core/outcome.ts";
 import { Approval, RequestPk, VideoIdPk } from "../core/signing.ts";
-import { AccountWishes } from "../core/tenant.ts";
 import { whileAtWork } from "./at-work.ts";
 import { afterOrder, carryOut, OrderFacts } from "./orders.ts";
 import { defineStage, type Policy } from "./stage.ts";
@@ -33,7 +32,6 @@ export const approve = defineStage({
     providerStatus: z.string().optional(),
     approval: Approval.optional(),
     decision: Decision.optional(),
-    ...AccountWishes.shape,
     /** The provider did not let us approve: a validation by somebody there comes before it. */
     unvalidated: z.boolean().optional(),
   }),

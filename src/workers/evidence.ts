@@ -32,7 +32,7 @@ export const Evidence = z.strictObject({
       /** What the document, which is a hash file, gave to be signed. */
       digest: Digest.optional(),
       document_uid: z.string().optional(),
-      signed: z.strictObject({ name: z.string(), ...Hash }).optional(),
+      signed: z.strictObject({ name: z.string(), ...Hash, recognised_by: z.string().optional() }).optional(),
     }),
   ),
   /** What showed who the signer is. The files themselves are erased with the end of the request. */
@@ -72,7 +72,7 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
   const facts = request.facts as {
     documents: { id: string; name: string; sha256: string; sizeBytes: number; digest?: Digest }[];
     uploaded?: { id: string; uid: string }[];
-    signed?: { id: string; uid: string; name: string; sha256: string; sizeBytes: number }[];
+    signed?: { id: string; uid: string; name: string; sha256: string; sizeBytes: number; recognisedBy?: string }[];
     contract?: { name: string; sha256: string };
     enclosures?: Enclosure[];
     [name: string]: unknown;
@@ -106,7 +106,14 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
         size_bytes: document.sizeBytes,
         ...(document.digest && { digest: document.digest }),
         ...(uid && { document_uid: uid }),
-        ...(signed && { signed: { name: signed.name, sha256: signed.sha256, size_bytes: signed.sizeBytes } }),
+        ...(signed && {
+          signed: {
+            name: signed.name,
+            sha256: signed.sha256,
+            size_bytes: signed.sizeBytes,
+            ...(signed.recognisedBy && { recognised_by: signed.recognisedBy }),
+          },
+        }),
       };
     }),
     ...(facts.enclosures && {

@@ -7,7 +7,7 @@ import { FormatFact, RequestPk } from "../core/signing.ts";
 import type { Content } from "../files/content.ts";
 import { digestOf } from "../files/hash-file.ts";
 import { signedName } from "../files/names.ts";
-import { verifyDetached, verifySigned } from "../files/verify.ts";
+import { RECOGNISED, verifyDetached, verifySigned } from "../files/verify.ts";
 import { writeEvidence } from "./evidence.ts";
 import { waitForFile } from "./late-file.ts";
 import { roomFor } from "./room.ts";
@@ -19,6 +19,8 @@ export const Signed = ResultFile.extend({
   /** Reference of the original in the document store. */
   id: z.string(),
   uid: z.string(),
+  /** What it was recognised by as the original, signed; left out where it continues its bytes. */
+  recognisedBy: z.enum(RECOGNISED).exclude(["bytes"]).optional(),
 });
 export type Signed = z.infer<typeof Signed>;
 
@@ -44,17 +46,22 @@ export const fetchSigned = defineStage({
   afterSilence: "repeat",
 
   async run(run) {
-    const { requestId, facts, provider, results, space, policy, attempt, signal, now } = run;
+    const { requestId, facts, provider, documents, results, space, policy, attempt, signal, now } = run;
     const signed: Signed[] = [];
     const taken = new Set(["contract.pdf", "evidence.json"]);
     const { format } = facts;
     const kind = KINDS[format];
     for (const document of facts.uploaded) {
       const name = signedName(document.name, taken, format);
-      const verify = (content: Content) =>
-        format === "cms"
-          ? verifyDetached(content, digestOf(document))
-          : verifySigned(content, { original: document, incremental: policy.incremental });
+      let recognisedBy: Signed["recognisedBy"];
+      const verify = async (content: Content) => {
+        if (format === "cms") return await verifyDetached(content, digestOf(document));
+        const original = { ...document, path: documents.path(document) };
+        const { incremental, compare } = policy;
+        const verified = await verifySigned(content, { original, incremental, compare, signal });
+        recognisedBy = verified.recognisedBy === "bytes" ? undefined : verified.recognisedBy;
+        return verified;
+      };
       const fetchIt = async () => {
         // What is signed comes home first: it may use what intake and new signatures must leave free.
         const booking = await space.book(roomFor([document], format), { mayUseReserve: true });
@@ -70,7 +77,7 @@ export const fetchSigned = defineStage({
       const file =
         (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt).catch(waitForIt));
       if (file instanceof Waiting) return file;
-      signed.push({ ...file, id: document.id, uid: document.uid });
+      signed.push({ ...file, id: document.id, uid: document.uid, ...(recognisedBy && { recognisedBy }) });
     }
 
     function maybeSpoilt(error: unknown): never {

@@ -4,6 +4,7 @@ import { isFailure, PermanentError } from "../core/errors.ts";
 import { backTo, type SentBack, type Waiting } from "../core/outcome.ts";
 import { RequestPk, type Signer, VideoIdPk } from "../core/signing.ts";
 import type { Intent, Run } from "../core/stage.ts";
+import { AccountWishes } from "../core/tenant.ts";
 import type { ProviderRequest } from "../provider/client.ts";
 import type { RequestUpdate } from "../provider/provider.ts";
 import { forgetFrom } from "../queues/forget.ts";
@@ -20,8 +21,7 @@ export const OrderFacts = z.object({
   former: z.array(Former).default([]),
   requestPk: RequestPk.optional(),
   videoidPk: VideoIdPk.optional(),
-  profile: z.string().optional(),
-  registrationAuthority: z.string().optional(),
+  ...AccountWishes.shape,
 });
 type Facts = z.infer<typeof OrderFacts>;
 

@@ -56,7 +56,7 @@ export const otp = defineStage({
 
   attempts: 200,
   backoff: exponential("2s", { upTo: "10m" }),
-  timeout: "60s",
+  timeout: "10m", // the documents are fetched back, and may be large
   concurrency: 50,
   retryFrom: "upload",
 

@@ -6,6 +6,7 @@ import type { Stage } from "../core/stage.ts";
 import type { AccountWishes } from "../core/tenant.ts";
 import type { Documents } from "../files/documents.ts";
 import type { Results } from "../files/results.ts";
+import type { By } from "../files/rewritten.ts";
 import type { Space } from "../files/space.ts";
 import type { Account, Provider } from "../provider/client.ts";
 import type { Codes } from "../queues/codes.ts";
@@ -36,6 +37,8 @@ export interface Policy {
   incremental: boolean;
   /** Where the provider tells that it has signed in the background; undefined when it cannot reach us. */
   asyncCallback: string | undefined;
+  /** How a document is recognised that was rewritten. */
+  compare: By;
 }
 
 /** Everything a stage may reach for. Built once in app.ts, replaced in tests. */

@@ -40,6 +40,7 @@ export interface LedgerEntry {
   document_uid?: string;
   sha256?: string;
   phone_sha256?: string;
+  reason?: string;
 }
 
 export interface JournalEntry {

@@ -19,7 +19,10 @@ export interface Wish extends HandedIn {
   order?: "restart" | "correct" | undefined;
   bytes: Buffer[];
   /** Whom we identified ourselves, by these files; else the signer identifies on video. */
-  identified?: { files: { role: string; name: string; bytes: Buffer }[] };
+  identified?: {
+    workflow: "videoid-external" | "classic";
+    files: { role: string; name: string; bytes: Buffer }[];
+  };
 }
 
 /** Without a look at `random`, so that everything else about a seed stays as it was. */
@@ -88,21 +91,27 @@ export function makePdf(text: string): Buffer {
   return Buffer.from(pdf, "latin1");
 }
 
-function manifestOf({ name, email, phone, authentication, approval, identified }: Wish): string {
+function manifestOf(wish: Wish): string {
+  const { name, email, phone, authentication, approval } = wish;
   return JSON.stringify({
     reference: name,
-    ...(identified && {
-      workflow: "videoid-external",
-      identity: {
-        ...Object.fromEntries(identified.files.map((file) => [file.role, file.name])),
-        ocr_data: { given_name: "Ana", surname_1: "Chaos", serial_number: `ID-${name}` },
-      },
-    }),
     signer: { email, mobile_phone_number: phone },
     authentication:
       authentication === "sms" ? { method: "sms" } : { method: "external", type: "bank", value: `op-${name}` },
     approval,
+    ...identityOf(wish),
   });
+}
+
+/** What else is said of a signer whom we identified ourselves. */
+function identityOf({ name, email, phone, identified }: Wish): object {
+  if (!identified) return {};
+  const { workflow, files } = identified;
+  const named = Object.fromEntries(files.map((file) => [file.role, file.name]));
+  const person = { given_name: "Ana", surname_1: "Chaos", serial_number: `ID-${name}` };
+  if (workflow === "videoid-external") return { workflow, identity: { ...named, ocr_data: person } };
+  const signer = { email, mobile_phone_number: phone, ...person, id_document_type: "IDC", id_document_country: "ES" };
+  return { workflow, signer, identity: named };
 }
 
 /** Drops a request into the inbox, as often as wished; the second time under another name. */

@@ -45,6 +45,9 @@ const EVERY_CALL = ["create", "approve", "refuse", "update", "otp", "sign"];
 /** What people begin anew with: by order while it waits, or after it had ended. */
 const AGAIN = /^(retry|restart|restarted: .*)$/;
 
+/** A classic request is approved by its creation: nobody calls for it. */
+const isWithinCreation = ({ effect, reason }: LedgerEntry) => effect === "approve" && reason === "inside-create";
+
 /** A request at the provider, with what is known of it here. */
 interface Case {
   pk: number;
@@ -162,7 +165,9 @@ const CHECKS: Record<string, Check> = {
     );
     for (const one of cases.filter(({ isBound }) => !isBound)) {
       const { entries, record } = one;
-      const used = entries.filter(({ effect }) => ["approve", "upload", "otp", "sign"].includes(effect));
+      const used = entries.filter(
+        (entry) => ["approve", "upload", "otp", "sign"].includes(entry.effect) && !isWithinCreation(entry),
+      );
       if (used.length > 0) yield `${nameOf(one)} is bound to no request and had ${used[0]?.effect}`;
       const isMarked = record && (suspects.has(record.id) || record.facts["suspectedOrphan"] !== undefined);
       const isOpen = record?.intent?.effect === "create";
@@ -357,7 +362,7 @@ const CHECKS: Record<string, Check> = {
       const intents = (linesOf.get(one.record?.id ?? "") ?? []).filter(({ event }) => event === "intend");
       const done = new Map<string, number>();
       for (const entry of one.entries) {
-        const names = INTENT_OF[entry.effect];
+        const names = isWithinCreation(entry) ? INTENT_OF["create"] : INTENT_OF[entry.effect];
         if (!names || (entry.effect === "create" && !one.handedIn)) continue;
         const before = intents.filter(({ note, atMs }) => names.includes(note ?? "") && atMs <= timeOf(entry)).length;
         const times = (done.get(entry.effect) ?? 0) + 1;

@@ -1,13 +1,20 @@
+import { readFileSync } from "node:fs";
 import { type SettingName, SETTINGS } from "../../src/config.ts";
 import { AGE_LIMITS } from "../../src/core/ages.ts";
 import { type Ending, type Event, MOVES, PHASES, move } from "../../src/core/status.ts";
 import { manifestJsonSchema } from "../../src/producers/manifest.ts";
+import { CONTROLS } from "../../src/simulator/control.ts";
+import { FAULT_KINDS } from "../../src/simulator/faults.ts";
+import { OPERATIONS } from "../../src/simulator/operations.ts";
+import { listScenarios } from "../../src/simulator/scenarios.ts";
+import { choicesOf, namedSwitches } from "../../src/simulator/switches.ts";
 import { STAGE_NAMES, stages } from "../../src/workers/index.ts";
 
 /** Documents that are made from the code, so that they cannot disagree with it. */
 export const DOCUMENTS: readonly { path: string; write: () => string }[] = [
   { path: "docs/configuration.md", write: configuration },
   { path: "docs/states.md", write: states },
+  { path: "docs/simulator.md", write: simulator },
   { path: "docs/request.schema.json", write: () => `${JSON.stringify(manifestJsonSchema(), null, 2)}\n` },
 ];
 
@@ -172,4 +179,61 @@ No state but an end may last for ever. \`signpipe doctor\` tells of requests tha
 |---|---|---|---|
 ${ages.join("\n")}
 `;
+}
+
+/** The tables of a document that is otherwise written by hand, each between its marks. */
+function simulator(): string {
+  const tables: Record<string, string> = {
+    faults: table(
+      ["Kind", "What it does"],
+      Object.entries(FAULT_KINDS).map(([kind, says]) => [`\`${kind}\``, says]),
+    ),
+    scenarios: table(
+      ["Scenario", "What it is like", "Switches"],
+      listScenarios().map(({ name, says, set }) => [`\`${name}\``, says, settingsIn(set).join(", ")]),
+    ),
+    switches: table(
+      ["Switch", "May be", "What it does"],
+      namedSwitches().map((row) => [`\`${row.name}\``, standardFirst(row.standard, choicesOf(row)), row.says]),
+    ),
+    controls: table(
+      ["Call", "What it does"],
+      CONTROLS.map(({ call, says }) => [`\`${call.replace(" ", " /control")}\``, says]),
+    ),
+    operations: table(
+      ["Name", "What it does", "Newest", "First"],
+      Object.entries<{ says: string; newest?: readonly string[]; first?: readonly string[] }>(OPERATIONS).map(
+        ([name, { says, newest = [], first = [] }]) => [`\`${name}\``, says, ...[newest, first].map(formsIn)],
+      ),
+    ),
+  };
+  const text = readFileSync(new URL("../../docs/simulator.md", import.meta.url), "utf8");
+  return Object.entries(tables).reduce(
+    (whole, [name, rows]) =>
+      whole.replace(
+        new RegExp(`<!-- ${name} -->[^]*<!-- /${name} -->`),
+        () => `<!-- ${name} -->\n\n${rows}\n\n<!-- /${name} -->`,
+      ),
+    text,
+  );
+}
+
+const table = (heads: string[], rows: string[][]): string =>
+  [heads, heads.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+
+const formsIn = (forms: readonly string[]): string => forms.map((form) => `\`${form}\``).join("<br>");
+
+const settingsIn = (set: object, prefix = ""): string[] =>
+  Object.entries(set).flatMap(([name, value]) =>
+    typeof value === "object" && value !== null
+      ? settingsIn(value as object, `${name}.`)
+      : [`\`${prefix}${name}=${String(value)}\``],
+  );
+
+/** What a switch may be, with what it is when nobody says in the first place. */
+function standardFirst(standard: unknown, choices: string): string {
+  if (standard === Number.MAX_SAFE_INTEGER) return "a number; without a limit";
+  if (choices === "a number") return `a number; \`${String(standard)}\``;
+  const first = `\`${String(standard)}\``;
+  return [first, ...choices.split(", ").filter((choice) => choice !== first)].join(", ");
 }

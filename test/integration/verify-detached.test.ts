@@ -31,7 +31,13 @@ async function findings(over: Buffer, document: object): Promise<string[]> {
   const results = createResults({ dir: at("signed") });
   await results.writeEvidence(id, toEvidence(request as unknown as SignRequest, [], undefined));
   const documents = createDocuments({ dir: at("work") });
-  const verified = await verifyRequest(id, [], { documents, results, archive: at("archive"), incremental: true });
+  const verified = await verifyRequest(id, [], {
+    documents,
+    results,
+    archive: at("archive"),
+    incremental: true,
+    compare: "text",
+  });
   expect(verified.signed_files).toBe(1);
   return verified.findings.map(({ code }) => code).filter((code) => code !== "not-in-journal");
 }

@@ -39,6 +39,7 @@ const POLICY: Policy = {
   deleteGraceMs: 0,
   incremental: true,
   asyncCallback: undefined,
+  compare: "text",
 };
 
 /** Stands for the fetching of PDFs, of which there are none here. */

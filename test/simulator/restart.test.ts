@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   appendFileSync,
   existsSync,
@@ -10,6 +12,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { MP4, RAO, samplePdf, SIGNER, startHouse } from "./house.ts";
 import type { House, Uploaded } from "./house.ts";
@@ -29,6 +32,9 @@ afterEach(async () => {
 async function restart(options: SimulatorOptions = {}): Promise<void> {
   await house.simulator.close();
   house = await startHouse({ dataDir, ...options });
+  // It listens where it did: connections of before are found to be closed by the first who tries.
+  const health = () => fetch(`${house.simulator.origin}/control/health`).then(({ status }) => status);
+  await expect.poll(() => health().catch(() => 0)).toBe(200);
 }
 
 test("a request goes on where it was: link, documents, code, signature", async () => {
@@ -129,11 +135,41 @@ test("what a kill has torn off is as if it had never been, and files of nobody a
   expect(house.effects()).toEqual(["create", "create"]);
 });
 
+async function spawned(): Promise<{ url: string; kill: () => Promise<void> }> {
+  const cli = new URL("../../src/cli.ts", import.meta.url).pathname;
+  const args = [cli, "simulate", "--port", "0", "--json", "--data-dir", dataDir];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const [line] = (await once(createInterface({ input: child.stdout }), "line")) as [string];
+  const kill = async () => {
+    child.kill("SIGKILL");
+    await once(child, "exit");
+  };
+  return { url: (JSON.parse(line) as { url: string }).url, kill };
+}
+
+test("a kill loses nothing that was answered, and the next process listens where the last one did", async () => {
+  await house.simulator.close();
+  const first = await spawned();
+  const headers = { "content-type": "application/json" };
+  const created = await fetch(`${first.url}/videoid`, { method: "POST", headers, body: JSON.stringify(SIGNER) });
+  const { detail } = (await created.json()) as { detail: { request_pk: number } };
+  await first.kill();
+  const second = await spawned();
+  try {
+    expect(second.url).toBe(first.url);
+    const answer = (await (await fetch(`${second.url}/request/${detail.request_pk}`)).json()) as object;
+    expect(answer).toMatchObject({ details: { status: "VIDEOPENDING", email: SIGNER.email } });
+  } finally {
+    await second.kill();
+  }
+  house = await startHouse({ dataDir });
+});
+
 test("a damaged memory stops the start and says where", async () => {
   await house.simulator.close();
   const path = join(dataDir, "state.jsonl");
   writeFileSync(path, `${readFileSync(path, "utf8")}not json\n`);
-  await expect(startHouse({ dataDir })).rejects.toThrow(/state\.jsonl is damaged in line 3/);
+  await expect(startHouse({ dataDir })).rejects.toThrow(/state\.jsonl is damaged in line 4/);
   rmSync(path);
   house = await startHouse({ dataDir });
 });

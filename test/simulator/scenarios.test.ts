@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { afterEach, beforeAll, afterAll, describe, expect, test } from "vitest";
 import { SCENARIO_NAMES, SCENARIOS } from "../../src/simulator/scenarios.ts";
 import { changeFrom, choicesOf, namedSwitches } from "../../src/simulator/switches.ts";
@@ -147,6 +148,16 @@ test("every switch says what it does and what it may be, and is what it says whe
   } finally {
     await fresh.simulator.close();
   }
+});
+
+test("what docs/simulator.md says about contradictions names switches that there are", () => {
+  const text = readFileSync(new URL("../../docs/simulator.md", import.meta.url), "utf8");
+  const section = text.slice(text.indexOf("## Where the published pages"), text.indexOf("## Signatures"));
+  const answers = [...section.matchAll(/^\| .* \| (.*) \|$/gm)].map(([, answer = ""]) => answer);
+  const named = answers.flatMap((answer) => [...answer.matchAll(/`([a-z][\w.]+)`/g)].map(([, name = ""]) => name));
+  const names = namedSwitches().map(({ name }) => name);
+  expect(named.length).toBeGreaterThan(15);
+  expect(named.filter((name) => !names.includes(name))).toEqual([]);
 });
 
 test("a certificate is suspended, reactivated and revoked, and its list says so", async () => {

@@ -259,6 +259,18 @@ test("a file that was handed in is asked for by its name; what the API refuses l
   expect((await runCommand(["enclosure", ID, "document_front"], { env })).err).toContain("Give --output");
 });
 
+test("a signer whom we identified ourselves is sent to no page", async () => {
+  for (const [workflow, isShown] of [
+    ["videoid", true],
+    ["videoid-external", false],
+  ] as const) {
+    const waiting = { for: "identification", since: "2026-11-24T08:00:00.000Z", until: "2026-12-08T08:00:00.000Z" };
+    const request = aRequest({ workflow, waiting, videoid_link: "https://v.example/1" });
+    answer = ({ path }) => ({ status: 200, body: path.endsWith("/history") ? { items: [] } : request });
+    expect((await runCommand(["show", ID], { env })).out.includes("https://v.example/1"), workflow).toBe(isShown);
+  }
+});
+
 test("show tells which files there are to look at", async () => {
   answer = ({ path }) => ({
     status: 200,

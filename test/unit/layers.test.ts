@@ -23,6 +23,7 @@ const TOP = [
 /** The only places that may import a package. */
 const ONLY_IN: Record<string, readonly string[]> = {
   bullmq: ["queues"],
+  "unpdf/pdfjs": ["files"],
   ioredis: ["queues", "app.ts", "cli", "embedded"],
 };
 /** Layers of which others see types only. */

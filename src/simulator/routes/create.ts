@@ -107,7 +107,7 @@ function phoneFrom(fields: Body): string {
   throw new Refusal(400, "Please use the mobile phone number with an international prefix");
 }
 
-/** Wrong words and a token that is not known have answers of their own. @source docs/provider.md §Errors */
+/** Wrong words and a token that is not known have answers of their own. @source docs/provider.md §Create */
 function checkOfficer(context: Context, rao: RaoAuthority): void {
   if (isKnownRao(context, rao)) return;
   if (rao.token !== undefined) throw new Refusal(403, "Invalid RAO Credentials");

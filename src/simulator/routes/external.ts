@@ -38,11 +38,11 @@ function evidencesFrom(body: unknown): Evidences {
   const parsed = EVIDENCES.safeParse(objectBody(body));
   if (parsed.success) return parsed.data;
   throw new SchemaViolation(
-    ...parsed.error.issues.map(({ code, path, message }) => ({
-      type: code,
-      loc: ["body", ...path.map((step) => (typeof step === "symbol" ? String(step) : step))],
-      msg: message,
-    })),
+    ...parsed.error.issues.map(({ code, path, message }) => {
+      const loc = ["body", ...path.map((step) => (typeof step === "symbol" ? String(step) : step))];
+      const isMissing = code === "invalid_type" && message.endsWith("received undefined");
+      return isMissing ? { type: "missing", loc, msg: "Field required" } : { type: code, loc, msg: message };
+    }),
   );
 }
 

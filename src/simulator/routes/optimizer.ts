@@ -19,7 +19,7 @@ function removeMetadata({ store, kept, ledger }: Context, uid: string): void {
   ledger.add("delete-metadata", { document_uid: uid });
 }
 
-/** What the Optimizer says of itself, its settings, and metadata. @source docs/provider.md §First generation */
+/** What the Optimizer says of itself, its settings, and metadata. @source docs/provider.md §Sources: first-generation reference */
 export const optimizerHandlers = (context: Context) =>
   ({
     hello: () => gave("Hello"),

@@ -15,7 +15,7 @@ import { looksLikePdf, newUid, saveFile } from "../uploads.ts";
 const PDF_PART = /^file([2-9]|[1-9]\d+)?$/;
 const HASH_PART = /^hashfile([2-9]|[1-9]\d+)?$/;
 
-/** Takes one document, or says why not. @source docs/provider.md §Upload documents, §Hash files */
+/** Takes one document, or says why not. @source docs/provider.md §Upload documents, §Hash */
 async function take(context: Context, part: MultipartFile): Promise<Document | Refusal> {
   const uid = newUid();
   const path = originalPath(context, uid);

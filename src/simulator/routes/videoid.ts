@@ -43,7 +43,7 @@ function newRequest(context: Context, body: Body, generation: Generation): NewRe
     if (env !== undefined) optimizer.general.environment = env;
     context.kept.save("optimizer", "", optimizer);
   }
-  // Only the first generation has these two in its call. @source docs/provider.md §Generations
+  // Only the first generation has these two in its call. @source docs/provider.md §Sources: first-generation reference
   const first = generation === "first" ? body : {};
   const notifyUrl = textOf(first, "webhook_url");
   const mode = numberOrText(first, "videoid_mode") ?? String(settings.videoidMode);

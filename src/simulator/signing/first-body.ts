@@ -60,7 +60,7 @@ function attributesFrom({ store }: Context, body: Body): Buffer[] {
 
 /**
  * What a sign call of the first generation asks for: a block per document, one format for all, a second signer,
- * metadata. Throws Refusal and SchemaViolation. @source docs/provider.md §First generation
+ * metadata. Throws Refusal and SchemaViolation. @source docs/provider.md §Sources: first-generation reference
  */
 export async function firstOrderFrom(context: Context, body: Body, documents: string[]): Promise<SignOrder> {
   const asked = nested(body, "options") ?? {};
