@@ -8,6 +8,7 @@ import type { CrashPoint } from "./core/crash-point.ts";
 import { isEnd } from "./core/status.ts";
 import { startKeeping } from "./keeping.ts";
 import { deriveKey, type KeyRing } from "./keys.ts";
+import { createAppearances } from "./files/appearances.ts";
 import { createInstance } from "./files/instance.ts";
 import { createJournal, type Journal, readJournal, readOpenRequests } from "./files/journal.ts";
 import type { Flaw } from "./files/journal-file.ts";
@@ -30,6 +31,7 @@ import { createGuard } from "./queues/guard.ts";
 import { createHanded } from "./queues/handed.ts";
 import { createCrowd } from "./queues/crowd.ts";
 import { createIdempotency } from "./queues/idempotency.ts";
+import { createImageUids } from "./queues/image-uids.ts";
 import { createKeys } from "./queues/keys.ts";
 import { createLanes } from "./queues/lanes.ts";
 import { createPipeline } from "./queues/pipeline.ts";
@@ -45,6 +47,7 @@ import { type StageWorker, startWorker } from "./queues/worker.ts";
 import { readTenants, type Tenants } from "./tenants.ts";
 import { orderOf, STAGE_NAMES, type StageName, stages as realStages } from "./workers/index.ts";
 import { createOrphans } from "./workers/orphans.ts";
+import { createPictures } from "./workers/pictures.ts";
 import { createSeal } from "./workers/seal.ts";
 import type { Policy, Tools } from "./workers/stage.ts";
 
@@ -77,6 +80,7 @@ export function foldersOf(dataDir: string) {
     status: at("status"),
     keys: at("keys"),
     journal: at("journal"),
+    images: at("images"),
   };
 }
 
@@ -162,6 +166,8 @@ export function createApp({
   });
   const accounts = createAccounts(tenants);
   const documents = createDocuments({ dir: folders.work });
+  const appearanceDir = settings.APPEARANCE_DIR ?? join(settings.DATA_DIR, "appearance");
+  const appearances = createAppearances({ dir: appearanceDir, kept: folders.images });
   const results = createResults({ dir: folders.signed, crashPoint });
   const space = createSpace({ dir: settings.DATA_DIR, reserveBytes: settings.DISK_RESERVE_BYTES });
   const orphans = createOrphans({
@@ -204,6 +210,12 @@ export function createApp({
     vault: inside.vault,
     codes: inside.codes,
     orphans,
+    pictures: createPictures({
+      provider,
+      uids: createImageUids({ redis: patient, keys }),
+      open: appearances.open,
+      print: ({ sha256 }) => print(["image", oneshotUrl, sha256]),
+    }),
     seal: settings.SEAL_CHECK === "on" ? createSeal({ provider, documents, space, ...policy }) : undefined,
     historyOf: inside.store.historyOf,
     policy,
@@ -393,6 +405,7 @@ export function createApp({
         dataDir: settings.DATA_DIR,
         pipeline,
         documents,
+        appearances,
         room: () => space.need(0),
         config: {
           settleMs: settings.INBOX_SETTLE_MS,
@@ -413,7 +426,7 @@ export function createApp({
     async startApi(): Promise<string> {
       const api = createApi({
         pipeline,
-        documents: toApiDocuments(documents, { maxBytes: settings.MAX_DOCUMENT_BYTES, room: space.need }),
+        documents: toApiDocuments(documents, { maxBytes: settings.MAX_DOCUMENT_BYTES, room: space.need, appearances }),
         results,
         shown: {
           enclosure: documents.openToShow,

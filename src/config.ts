@@ -95,6 +95,9 @@ export const SETTINGS = z.object({
     .default("manual")
     .describe("Who approves identifications: a RAO, or nobody (auto)."),
   MASTER_KEY: optional.describe("Base64 of 32 bytes; encrypts personal data and codes."),
+  APPEARANCE_DIR: optional.describe(
+    "Folder with templates (NAME.json) and images (PNG) for visible signatures; default: appearance in DATA_DIR.",
+  ),
   INBOX_SETTLE_MS: ms(5_000).describe("A file is taken once it has not changed for this long."),
   INBOX_INCOMPLETE_MS: ms(30_000).describe("A PDF without its end is set aside once it has not changed for this long."),
   INBOX_SETTLE_MAX_MS: ms(600_000).describe(

@@ -103,6 +103,7 @@ export const COMMANDS: Command[] = [
       ["--tenant <name>", "on whose account, where there are several"],
       ["--rao <name>", "which of the tenant's registration officers, where there are several"],
       ["--auth <how>", 'how the signer authenticates: "sms", "whatsapp" or "external:<type>:<value>"'],
+      ["--appearance <template>", "how the signature looks: a template of the operator's, by its name"],
       ["--format <what>", 'what comes back: "pades", the PDF signed, or "cms", a signature apart (.p7m) from any file'],
       ["--approval <who>", '"manual" (a registration officer) or "auto", where that is allowed'],
       ["--idempotency-key <key>", "makes the same submission twice count once; made up when not given"],

@@ -32,6 +32,7 @@ export interface SubmitOptions {
   rao?: string;
   auth?: string;
   format?: string;
+  appearance?: string;
   approval?: string;
   idempotencyKey?: string;
   wait?: boolean;
@@ -63,11 +64,14 @@ export function toManifest(options: SubmitOptions): Record<string, unknown> {
   if (options.manifest === undefined && !(signer["email"] && signer["mobile_phone_number"])) {
     throw new CliError("Who signs? Give --email and --phone, or --manifest with a file that says so.");
   }
-  const signature = typeof base["signature"] === "object" ? base["signature"] : {};
+  const signature = {
+    ...(typeof base["signature"] === "object" ? base["signature"] : {}),
+    ...defined({ format: options.format, appearance: options.appearance }),
+  };
   return {
     ...base,
     signer,
-    ...(options.format !== undefined && { signature: { ...signature, format: options.format } }),
+    ...(Object.keys(signature).length > 0 && { signature }),
     ...defined({
       workflow: options.workflow,
       reference: options.reference,

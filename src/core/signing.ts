@@ -50,15 +50,41 @@ function isTimeZone(name: string): boolean {
   }
 }
 
+/** What may stand in a line of text. @source docs/provider.md §Signature appearance */
+const VARIABLES = ["%(CN)s", "%(SUBJECT)s", "%(DATE)s", "%(E)s"];
+const TEXT_HINT = `may have "%" in ${VARIABLES.slice(0, -1).join(", ")} and ${VARIABLES.at(-1)} only`;
+
+/** A line in which something else begins with "%" would break, or be drawn as it is, when the signer has signed. */
+function hasKnownVariables(line: string): boolean {
+  return !VARIABLES.reduce((rest, variable) => rest.replaceAll(variable, ""), line).includes("%");
+}
+
+/** @source Python library reference, "strftime() and strptime() format codes"; POSIX strftime for e, D, F, R, T, h, n, t, C */
+const DATE = /^(?:[^%]|%[-_0^#]?[aAbBcCdDeFGhHIjmMnpRStTuUVwWxXyYzZf%])*$/su;
+const DATE_HINT = "must be a pattern of strftime, like %d/%m/%Y %H:%M";
+
+/** Of a template in the folder APPEARANCE_DIR. */
+export const AppearanceName = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, "must be the name of a template: letters, digits, - and _");
+
+const IMAGE_HINT = "must be the name of a PNG in APPEARANCE_DIR, like logo.png, or the uid of an image at the provider";
+
+/** Whether the image is a file of ours, and not one that somebody has stored at the provider. */
+export function isPicture(image: string): boolean {
+  return /\.png$/i.test(image);
+}
+
 /**
- * How the signature looks on the page. Sent to the provider as it is. Checked here because the provider says what it
+ * How the signature looks on the page. Sent to the provider as it is, but for an image that is a file here: that one is
+ * stored at the provider first, and its uid sent. Checked here because the provider says what it
  * does not like about it at the signing only, when the signer has done everything and the code is used up; it refuses
  * an appearance without its place.
  * @source docs/provider.md §Signature appearance
  */
 export const Appearance = z.strictObject({
-  text: z.array(z.string().max(500)).max(20).optional(),
-  date: z.string().max(100).optional(),
+  text: z.array(z.string().max(500).refine(hasKnownVariables, TEXT_HINT)).max(20).optional(),
+  date: z.string().max(100).regex(DATE, DATE_HINT).optional(),
   timezone: z.string().max(64).regex(ZONE, { error: ZONE_HINT, abort: true }).refine(isTimeZone, ZONE_HINT).optional(),
   position: z
     .string()
@@ -66,10 +92,33 @@ export const Appearance = z.strictObject({
     .refine(isPlace, PLACE_HINT)
     .describe('"x1, y1, x2, y2" in points from the lower left corner.'),
   page: z.int().min(0).default(0).describe("0 is the first page."),
-  image: z.string().max(64).optional(),
+  image: z
+    .string()
+    .max(64)
+    .regex(/^[^./\\\p{C}][^/\\\p{C}]*$/u, IMAGE_HINT)
+    .optional()
+    .describe("A PNG in APPEARANCE_DIR by its name, or an image at the provider by its uid."),
   horizontal: z.boolean().optional(),
 });
 export type Appearance = z.infer<typeof Appearance>;
+
+/**
+ * The same as records have it. What was taken in under earlier rules is sent as it was: found wrong only when the signer
+ * has given the code, it would have to be handed in anew.
+ */
+export const AppearanceFact = z.object({
+  text: z.array(z.string()).optional(),
+  date: z.string().optional(),
+  timezone: z.string().optional(),
+  position: z.string(),
+  page: z.int(),
+  image: z.string().optional(),
+  horizontal: z.boolean().optional(),
+}) satisfies z.ZodType<Appearance>;
+
+/** A PNG of the visible signature, by its bytes: kept here, and stored at the provider when it is needed there. */
+export const Picture = z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/), sizeBytes: z.number().int().positive() });
+export type Picture = z.infer<typeof Picture>;
 
 /** How a code travels to the signer's phone. @source docs/provider.md §OTP */
 export const Delivery = z.enum(["sms", "whatsapp"]);

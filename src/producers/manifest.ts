@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ENCLOSURES, type EnclosureRole, Identification } from "../core/identity.ts";
-import { Appearance, Approval, Authentication, Format, Signer } from "../core/signing.ts";
+import { Appearance, AppearanceName, Approval, Authentication, Format, Signer } from "../core/signing.ts";
 import { RaoName, TenantName } from "../core/tenant.ts";
 import { WORKFLOWS } from "../core/workflow.ts";
 
@@ -115,7 +115,10 @@ const Fields = z.strictObject({
       format: Format.optional().describe(
         "What comes back: the PDF, signed (pades, the default), or a signature apart for a file of any kind (cms): only the file's hash leaves here.",
       ),
-      appearance: Appearance.optional().describe("How the signature looks on the page. Not with format cms."),
+      appearance: z
+        .union([AppearanceName, Appearance], 'must be an object in braces, or the name of a template like "letter"')
+        .optional()
+        .describe("How the signature looks on the page, or the name of a template for it. Not with format cms."),
     })
     .optional(),
   approval: Approval.optional().describe("Who approves the identification: a RAO (manual), or nobody (auto)."),
@@ -172,8 +175,14 @@ function repeatedFiles(identity: Manifest["identity"]): { role: EnclosureRole; s
   });
 }
 
-/** What of a manifest a request consists of: the names of its files are left behind, since what they show is known by now. */
-export function toWishes({ identity, ...wishes }: Manifest): Omit<Manifest, "identity"> & {
+/**
+ * What of a manifest a request consists of: the names of its files are left behind, since what they show is known by
+ * now, and so is the signature, which is what fits the documents (files/appearances.ts).
+ */
+export function toWishes({ identity, signature: _signature, ...wishes }: Manifest): Omit<
+  Manifest,
+  "identity" | "signature"
+> & {
   identification?: Identification;
 } {
   const { acceptance, ocr_data, security_checks, similarity_level } = identity ?? {};
@@ -195,9 +204,11 @@ export function readManifest(json: unknown): ReadManifest {
   if (forbidden) return { ok: false, problems: [{ field: forbidden, message: "is not a key that is known here" }] };
   const parsed = Manifest.safeParse(read.value);
   if (parsed.success) return { ok: true, manifest: parsed.data };
-  const problems = parsed.error.issues.flatMap((issue) =>
-    isMissing(read.value, issue) ? { field: toField(issue), message: "is missing" } : toProblems(issue),
-  );
+  const problems = parsed.error.issues
+    .flatMap(meant)
+    .flatMap((issue) =>
+      isMissing(read.value, issue) ? { field: toField(issue), message: "is missing" } : toProblems(issue),
+    );
   return { ok: false, problems: problems.slice(0, PROBLEMS_SHOWN) };
 }
 
@@ -259,6 +270,13 @@ function findForbidden(value: unknown, path: string[] = []): string | undefined 
 }
 
 type Issue = z.core.$ZodIssue;
+
+/** Of several forms the one that was meant: whoever gives an object hears what is wrong in it, not that it is no name. */
+function meant(issue: Issue): Issue[] {
+  if (issue.code !== "invalid_union") return [issue];
+  const form = issue.errors.find((list) => list.some(({ code, path }) => code !== "invalid_type" || path.length > 0));
+  return form?.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] })) ?? [issue];
+}
 
 function isMissing(value: unknown, { code, path }: Issue): boolean {
   if (code !== "invalid_type" || path.length === 0) return false;

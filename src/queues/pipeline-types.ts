@@ -2,7 +2,7 @@ import type { Correction } from "../core/correction.ts";
 import type { HistoryLine } from "../core/history.ts";
 import type { RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
 import type { Enclosure, Identification } from "../core/identity.ts";
-import type { Appearance, Approval, Authentication, Format, Signer } from "../core/signing.ts";
+import type { Appearance, Approval, Authentication, Format, Picture, Signer } from "../core/signing.ts";
 import type { Workflow } from "../core/workflow.ts";
 import type { Standstill } from "./lanes.ts";
 
@@ -26,6 +26,10 @@ export interface Submission {
   profile?: string | undefined;
   registration_authority?: string | undefined;
   signature?: { format?: Format | undefined; appearance?: Appearance | undefined } | undefined;
+  /** The image of the appearance, when it is one of ours. */
+  picture?: Picture | undefined;
+  /** Whether the appearance lies on the page could not be found out for one of the documents. */
+  isPlaceUnchecked?: boolean | undefined;
   approval?: Approval | undefined;
   callback_url?: string | undefined;
   /** The request that this one tries again. */

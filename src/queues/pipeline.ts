@@ -200,6 +200,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
             ...(submission.profile && { profile: submission.profile }),
             ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
             ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
+            ...(submission.picture && { picture: submission.picture }),
             ...(submission.signature?.format === "cms" && { format: "cms" }),
             ...(enclosures.length > 0 && { enclosures }),
             ...(useasync && { useasync }),
@@ -210,7 +211,10 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           createdMs: now(),
         },
         by,
-        submission.idempotency && sealBinding({ keys, masterKey }, id, submission.idempotency),
+        {
+          idempotency: submission.idempotency && sealBinding({ keys, masterKey }, id, submission.idempotency),
+          ...(submission.isPlaceUnchecked && { note: "submitted; place of the signature not checked" }),
+        },
       );
     } catch (error) {
       if (!mayBeWritten || isAnswer(error)) await forgetRefused(submission).catch(() => {}); // why, is the answer

@@ -267,12 +267,12 @@ export function createStore({
 
     /**
      * Creates the record at the first stage. Undefined when the id is already there: submitting twice is harmless.
-     * `idempotency` goes into the journal only.
+     * `idempotency` goes into the journal only; `note` into the first line of the history.
      */
     async add(
       request: Omit<SignRequest, "stage" | "phase" | "attempt" | "updatedMs">,
       by: string,
-      idempotency?: string,
+      { idempotency, note = "submitted" }: { idempotency?: string | undefined; note?: string } = {},
     ): Promise<Held | undefined> {
       const first: SignRequest = {
         ...request,
@@ -283,7 +283,7 @@ export function createStore({
       };
       SignRequest.parse(first);
       try {
-        return await write(undefined, "0", first, { event: "note", by, note: "submitted", idempotency });
+        return await write(undefined, "0", first, { event: "note", by, note, idempotency });
       } catch (error) {
         if (error instanceof Conflict) return undefined;
         await withdraw(first);

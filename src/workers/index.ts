@@ -52,6 +52,7 @@ export const INTAKE_FACTS = [
   "profile",
   "registrationAuthority",
   "appearance",
+  "picture",
   "format",
   "useasync",
   "enclosures",

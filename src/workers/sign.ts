@@ -2,7 +2,7 @@ import { z } from "zod";
 import { exponential, growing } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { backTo, endAs, type Ended, waitFor, type Waiting } from "../core/outcome.ts";
-import { Appearance, FormatFact, RequestPk } from "../core/signing.ts";
+import { AppearanceFact, FormatFact, Picture, RequestPk } from "../core/signing.ts";
 import type { Policy } from "./stage.ts";
 import { defineStage } from "./stage.ts";
 import { whileAtWork } from "./at-work.ts";
@@ -30,7 +30,8 @@ export const sign = defineStage({
   needs: z.object({
     requestPk: RequestPk,
     authentication: z.object({ method: z.enum(["sms", "external"]), type: z.string().optional() }),
-    appearance: Appearance.optional(),
+    appearance: AppearanceFact.optional(),
+    picture: Picture.optional(),
     format: FormatFact,
     uploaded: z.array(Uploaded).default([]),
     wrongCodes: z.number().int().default(0),
@@ -72,8 +73,8 @@ export const sign = defineStage({
     return "repeat";
   },
 
-  async run({ requestId, request, facts, provider, codes, vault, space, policy, effect, signal, now }) {
-    const { requestPk, appearance } = facts;
+  async run({ requestId, request, facts, provider, codes, vault, space, pictures, policy, effect, signal, now }) {
+    const { requestPk, appearance, picture } = facts;
     const external = facts.authentication.method === "external";
     const mayBeSigned = facts.acceptedMs !== undefined || (facts.useasync && facts.begun?.sign !== undefined);
     if (facts.signAccepted || mayBeSigned) {
@@ -110,11 +111,22 @@ export const sign = defineStage({
           ...(person?.secret !== undefined && { secret: person.secret }),
         }
       : { secret };
+    const look = async () => {
+      if (!appearance) return {};
+      return { appearance: picture ? { ...appearance, image: await pictures.uidOf(picture, signal) } : appearance };
+    };
+    const signIt = async () => {
+      const given = { ...proof, ...(await look()) };
+      return await effect("sign", () => provider.sign(requestPk, given, { signal }));
+    };
     const booking = await space.book(roomFor(facts.uploaded, facts.format));
     try {
-      const how = await effect("sign", () =>
-        provider.sign(requestPk, { ...proof, ...(appearance && { appearance }) }, { signal }),
-      );
+      const how = await signIt().catch(async (error: unknown) => {
+        // Refused before anything was signed. Should the code be used up all the same, the next answer says so.
+        if (!picture || !isFailure(error, "image-missing")) throw error;
+        await pictures.forget(picture);
+        return await signIt();
+      });
       if (how === "accepted") return issuing({ signAccepted: true, acceptedMs: now() });
     } catch (error) {
       if (isFailure(error, "code-rejected") && !external) {

@@ -12,6 +12,7 @@ import type { Account, Provider } from "../provider/client.ts";
 import type { Codes } from "../queues/codes.ts";
 import type { Vault } from "../queues/vault.ts";
 import type { Orphans } from "./orphans.ts";
+import type { Pictures } from "./pictures.ts";
 import type { Seal } from "./seal.ts";
 
 /** What a deployment decides; every length of time in milliseconds. */
@@ -51,6 +52,7 @@ export interface Tools {
   vault: Vault;
   codes: Codes;
   orphans: Orphans;
+  pictures: Pictures;
   /** Left out where the look at the provider's copies is switched off. */
   seal?: Seal | undefined;
   historyOf(request: SignRequest): Promise<HistoryLine[]>;

@@ -8,6 +8,7 @@ import { pino } from "pino";
 import { onTestFinished } from "vitest";
 import { PermanentError } from "../../src/core/errors.ts";
 import { type RequestId, type SignRequest, toRequestId } from "../../src/core/request.ts";
+import { createAppearances } from "../../src/files/appearances.ts";
 import { createDocuments } from "../../src/files/documents.ts";
 import { createResults } from "../../src/files/results.ts";
 import { toApiDocuments } from "../../src/producers/api/document-store.ts";
@@ -229,6 +230,7 @@ export async function startApiHouse(parts: Partial<ApiParts> = {}): Promise<ApiH
     documents: toApiDocuments(createDocuments({ dir: join(dir, ".work") }), {
       maxBytes: 1024 ** 3,
       room: async () => {},
+      appearances: createAppearances({ dir: join(dir, "appearance"), kept: join(dir, "images") }),
     }),
     results: createResults({ dir: join(dir, "signed") }),
     shown: {

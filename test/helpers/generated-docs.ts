@@ -42,8 +42,31 @@ nobody can read who signs what. Processes that run apart need the same \`MASTER_
 | Variable | Default | What it is for |
 |---|---|---|
 ${rows.join("\n")}
-${TENANTS}`;
+${APPEARANCE}${TENANTS}`;
 }
+
+const APPEARANCE = `
+## How signatures look
+
+\`APPEARANCE_DIR\` is a folder with templates and images for signatures that can be seen. A template is a file \`NAME.json\`
+with what would otherwise stand in a manifest under \`signature.appearance\`; its name has letters, digits, \`-\` and \`_\`. An
+image is a PNG of at most 5 MiB that lies beside it. Both are read when a request is handed in, so that a change needs no
+restart and holds for what comes after it; links are followed.
+
+\`\`\`json
+{
+  "text": ["Signed by %(CN)s", "%(DATE)s"],
+  "date": "%d/%m/%Y %H:%M",
+  "timezone": "Europe/Madrid",
+  "position": "300, 40, 520, 100",
+  "page": 0,
+  "image": "logo.png"
+}
+\`\`\`
+
+All tenants have the same templates. Images that were used are kept in \`DATA_DIR/images\`, and stored at the provider
+when they are needed there. What the fields mean is in [api.md](api.md#a-signature-that-can-be-seen).
+`;
 
 const TENANTS = `
 ## Tenants

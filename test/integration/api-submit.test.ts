@@ -395,6 +395,7 @@ test("a full disk refuses the request and leaves nothing", async () => {
       receiveEnclosure: () => Promise.reject(full),
       toEnclosure: () => Promise.reject(full),
       check: async (document) => document,
+      fit: async () => ({}),
       accept: async () => {},
       discard: async () => {},
     },

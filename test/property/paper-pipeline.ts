@@ -103,6 +103,8 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
           now,
         }),
         historyOf: store.historyOf,
+        // Nobody here asks for a visible signature.
+        pictures: {} as unknown as Tools["pictures"],
         space: {
           need: () => Promise.resolve(),
           book: () => Promise.resolve({ release() {} }),

@@ -141,6 +141,10 @@ test("a signature apart is asked for by an option, beside what the manifest says
   writeFileSync(manifest, JSON.stringify({ signer: { email: "a@example.com" }, signature: { format: "pades" } }));
   expect(toManifest({ manifest, format: "cms" })["signature"]).toEqual({ format: "cms" });
   expect(toManifest({ manifest })["signature"]).toEqual({ format: "pades" });
+  expect(toManifest({ manifest, appearance: "letter" })["signature"]).toEqual({
+    format: "pades",
+    appearance: "letter",
+  });
   const song = join(dir, "song.flac");
   writeFileSync(song, "fLaC");
   const { exitCode } = await runCommand(["submit", song, pdf, ...SIGNER, "--format", "cms"], { env });

@@ -14,6 +14,12 @@ const signer = { email: "ana@example.com", mobile_phone_number: "+34699999999" }
 
 const PLACE =
   'must be "x1, y1, x2, y2": the lower left and the upper right corner in whole points, counted from the lower left';
+const TEXT = "signature.appearance.text";
+const TEMPLATE = 'must be an object in braces, or the name of a template like "letter"';
+const NAME = "must be the name of a template: letters, digits, - and _";
+const VARIABLES = 'may have "%" in %(CN)s, %(SUBJECT)s, %(DATE)s and %(E)s only';
+const DATE = "must be a pattern of strftime, like %d/%m/%Y %H:%M";
+const IMAGE = "must be the name of a PNG in APPEARANCE_DIR, like logo.png, or the uid of an image at the provider";
 const placed = (appearance: object) => ({ signer, signature: { appearance } });
 
 function problemsOf(json: unknown) {
@@ -52,6 +58,15 @@ test("the registration authority may be a number and is kept as text", () => {
 test("an appearance without a page is on the first one", () => {
   expect(readManifest(placed({ position: "10,20,110,60" }))).toMatchObject({
     manifest: { signature: { appearance: { position: "10,20,110,60", page: 0 } } },
+  });
+});
+
+test("an appearance may be a template's name; its lines have the four variables, and its date the words of strftime", () => {
+  const all = "%(CN)s %(SUBJECT)s, %(DATE)s; %(E)s";
+  const appearance = { position: "1,2,3,4", text: [all], date: "%-d. %B %Y, %H:%M %Z, 100 %%", image: "Größe 2.PNG" };
+  expect(readManifest(placed(appearance))).toMatchObject({ manifest: { signature: { appearance } } });
+  expect(readManifest({ signer, signature: { appearance: "letter-2" } })).toMatchObject({
+    manifest: { signature: { appearance: "letter-2" } },
   });
 });
 
@@ -140,6 +155,15 @@ describe("one clear sentence for each field", () => {
       "signature.appearance.timezone",
       "must be the name of a time zone, like Europe/Madrid",
     ],
+    ["a number for an appearance", { signer, signature: { appearance: 1 } }, "signature.appearance", TEMPLATE],
+    ["a template that is a path", { signer, signature: { appearance: "../x" } }, "signature.appearance", NAME],
+    ["a variable that is none", placed({ position: "1,2,3,4", text: ["%(NAME)s"] }), `${TEXT}.0`, VARIABLES],
+    ["half a variable", placed({ position: "1,2,3,4", text: ["ok", "%(CN)"] }), `${TEXT}.1`, VARIABLES],
+    ["a percentage", placed({ position: "1,2,3,4", text: ["100 % sure"] }), `${TEXT}.0`, VARIABLES],
+    ["a date of other words", placed({ position: "1,2,3,4", date: "%d.%N" }), "signature.appearance.date", DATE],
+    ["a date that breaks off", placed({ position: "1,2,3,4", date: "%d.%" }), "signature.appearance.date", DATE],
+    ["an image elsewhere", placed({ position: "1,2,3,4", image: "../a.png" }), "signature.appearance.image", IMAGE],
+    ["a hidden image", placed({ position: "1,2,3,4", image: ".a.png" }), "signature.appearance.image", IMAGE],
     ["a list", [], "manifest", "must be an object in braces"],
     ["nothing", "", "manifest", "must not be empty"],
     ["half a text", '{"signer":', "manifest", "must be JSON; look for a missing quote, comma or brace"],
@@ -182,11 +206,18 @@ test("what is wrong with a field is told once; time zones have the names they ar
 });
 
 test("the published schema refuses what the program refuses by its form", () => {
-  const { position, timezone } = (
-    manifestJsonSchema() as {
-      properties: { signature: { properties: { appearance: { properties: Record<string, { pattern?: string }> } } } };
-    }
-  ).properties.signature.properties.appearance.properties;
+  const { position, timezone } =
+    (
+      manifestJsonSchema() as {
+        properties: {
+          signature: {
+            properties: {
+              appearance: { anyOf: { pattern?: string; properties?: Record<string, { pattern?: string }> }[] };
+            };
+          };
+        };
+      }
+    ).properties.signature.properties.appearance.anyOf[1]?.properties ?? {};
   expect("10, 20, 110, 60").toMatch(new RegExp(position?.pattern ?? "$^"));
   expect("10, 20").not.toMatch(new RegExp(position?.pattern ?? ""));
   expect("+02:00").not.toMatch(new RegExp(timezone?.pattern ?? ""));

@@ -1,5 +1,6 @@
 import { PermanentError } from "../../core/errors.ts";
 import type { RequestId } from "../../core/request.ts";
+import type { Appearances } from "../../files/appearances.ts";
 import type { Documents } from "../../files/documents.ts";
 import { writeDurably } from "../../files/durable.ts";
 import { probeEnclosure } from "../../files/enclosure.ts";
@@ -13,7 +14,11 @@ import type { DocumentStore, Received } from "./ports.ts";
  */
 export function toApiDocuments(
   documents: Documents,
-  { maxBytes, room }: { maxBytes: number; room: (bytes: number) => Promise<void> },
+  {
+    maxBytes,
+    room,
+    appearances,
+  }: { maxBytes: number; room: (bytes: number) => Promise<void>; appearances: Pick<Appearances, "fit"> },
 ): DocumentStore {
   async function take(id: RequestId, n: number, file: string, content: AsyncIterable<Uint8Array>): Promise<Received> {
     const dir = n === 1 ? await documents.beginUpload(id) : documents.folder(id);
@@ -34,6 +39,11 @@ export function toApiDocuments(
       const { name } = document;
       return { ...document, ...(await checkSignable(documents.path(document), { name, format, maxBytes })) };
     },
+    fit: (signature, stored) =>
+      appearances.fit(
+        signature,
+        stored.map((document) => ({ path: documents.path(document), name: document.name })),
+      ),
     accept: (id) => documents.endUpload(id),
     discard: (id) => documents.remove(id),
   };

@@ -5,6 +5,7 @@ import type { Readable } from "node:stream";
 import type { Enclosure, EnclosureRole } from "../../core/identity.ts";
 import type { RequestId, StoredDocument } from "../../core/request.ts";
 import type { Format, VideoIdPk } from "../../core/signing.ts";
+import type { Fitted, Wanted } from "../../files/appearances.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { ApiKey } from "./api-keys.ts";
 import type { Idempotency } from "./idempotency-types.ts";
@@ -28,6 +29,11 @@ export interface DocumentStore {
    * The stored document with what is signed of it. Throws PermanentError when it cannot be signed; its message says why.
    */
   check(document: StoredDocument, format: Format): Promise<StoredDocument>;
+  /**
+   * How the signature looks, held against the stored documents. Throws PermanentError "invalid-manifest" when it does not
+   * fit one of them, with the field in `fields`.
+   */
+  fit(signature: Wanted | undefined, documents: readonly StoredDocument[]): Promise<Fitted>;
   /** The request is there: its documents are no longer those of an upload that may have been given up. */
   accept(id: RequestId): Promise<void>;
   /** Removes everything that was received for the request. Nothing there is fine. */

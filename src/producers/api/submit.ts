@@ -1,7 +1,9 @@
 import multipart from "@fastify/multipart";
 import type { FastifyRequest } from "fastify";
 import { randomBytes } from "node:crypto";
+import { PermanentError } from "../../core/errors.ts";
 import { type RequestId, toRequestId } from "../../core/request.ts";
+import type { Fitted } from "../../files/appearances.ts";
 import type { Taking } from "../../queues/pipeline-types.ts";
 import { toWishes } from "../manifest.ts";
 import { type Bound, CLAIM_MS, type Claim } from "./idempotency-types.ts";
@@ -133,6 +135,7 @@ async function accept(
   const { pipeline, documents } = parts;
   let upload: Upload;
   let tenant: string | undefined;
+  let fitted: Fitted;
   try {
     await documents.room(Number(request.headers["content-length"] ?? 0));
   } catch (error) {
@@ -143,6 +146,7 @@ async function accept(
     await documents.discard(id);
     upload = await readUpload(request, { id, ...parts });
     tenant = tenantFor(request.keyTenant, upload.manifest.tenant);
+    fitted = await documents.fit(upload.manifest.signature, upload.documents).catch(toManifestError);
     if (key) await bind(key, upload.bodyHash, id);
   } catch (error) {
     await discard();
@@ -153,7 +157,16 @@ async function accept(
     const by = `api:${request.keyName}`;
     const { manifest, bodyHash, ...files } = upload;
     const idempotency = key && { name: key.name, bodyHash };
-    const submission = { ...toWishes(manifest), tenant, id, source: "api" as const, ...files, by, idempotency };
+    const submission = {
+      ...toWishes(manifest),
+      ...fitted,
+      tenant,
+      id,
+      source: "api" as const,
+      ...files,
+      by,
+      idempotency,
+    };
     await pipeline.submit(submission, { taking: parts.taking, writes: () => (mayBeWritten = true) });
   } catch (error) {
     if (!mayBeWritten) {
@@ -180,6 +193,16 @@ async function accept(
       .discard(id)
       .catch((error: unknown) => request.log.warn({ requestId: id, err: error }, "upload not removed"));
   }
+}
+
+/** An appearance that does not fit, told as what is wrong with the manifest. Everything else is passed through. */
+function toManifestError(error: unknown): never {
+  if (!(error instanceof PermanentError) || error.code !== "invalid-manifest") throw error;
+  const errors = Object.entries(error.fields ?? {}).map(([field, message]) => ({
+    field: `manifest.${field}`,
+    message,
+  }));
+  throw new ApiError("invalid-manifest", `The manifest cannot be used: ${error.message}.`, errors);
 }
 
 async function bind({ claim, earlier }: { claim: Claim; earlier: Bound | undefined }, bodyHash: string, id: RequestId) {

@@ -1,3 +1,4 @@
+import type { Appearances } from "../../files/appearances.ts";
 import type { Log } from "../../core/stage.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { Check } from "../api/status.ts";
@@ -35,6 +36,7 @@ export interface InboxParts {
   dataDir: string;
   pipeline: Pick<Pipeline, "submit" | "find" | "isReplaced" | "takeChanged" | "putBackChanged">;
   documents: InboxDocuments;
+  appearances: Pick<Appearances, "fit">;
   /** Throws RetryableError "disk-full" while nothing may be taken in. */
   room?: () => Promise<void>;
   config?: InboxConfig;

@@ -7,6 +7,7 @@ import type { Enclosure } from "../../core/identity.ts";
 import type { StoredDocument } from "../../core/request.ts";
 import type { Format } from "../../core/signing.ts";
 import { isEnd } from "../../core/status.ts";
+import type { Appearances, Fitted } from "../../files/appearances.ts";
 import { syncFolder } from "../../files/durable.ts";
 import { probeEnclosure } from "../../files/enclosure.ts";
 import { checkSignable } from "../../files/signable.ts";
@@ -21,6 +22,7 @@ import type { Notes } from "./notes.ts";
 import { Held } from "./pending.ts";
 import { readSmall, toManifest, Unusable } from "./read-request.ts";
 import {
+  badRequest,
   both,
   noRequest,
   notAskedFor,
@@ -66,6 +68,7 @@ export function createIntake({
   notes,
   pipeline,
   documents,
+  appearances,
   defaultsPath,
   maxBytes,
 }: {
@@ -73,6 +76,7 @@ export function createIntake({
   notes: Notes;
   pipeline: Pick<Pipeline, "submit" | "find">;
   documents: InboxDocuments;
+  appearances: Pick<Appearances, "fit">;
   defaultsPath: string;
   maxBytes: number;
 }) {
@@ -84,9 +88,11 @@ export function createIntake({
       const found = await checkAll(claim, formatOf(ifUsable(() => readRequest(claim))));
       if (!found) return { outcome: "changed" };
       const manifest = readRequest(claim);
+      const fitted = await fit(claim, manifest, found);
       await putOnDisk(claim);
-      return { outcome: "submitted", submitted: await submit(claim, manifest, found) };
+      return { outcome: "submitted", submitted: await submit(claim, manifest, { ...found, ...fitted }) };
     } catch (error) {
+      if (isFailure(error, "file-changed")) return { outcome: "changed" };
       if (error instanceof Unusable) return unusable(error.reason);
       if (error instanceof PermanentError) return unusable(refused(error));
       if (error instanceof Held) throw error;
@@ -258,7 +264,21 @@ export function createIntake({
     await syncFolder(claims.folderOf(id));
   }
 
-  async function submit(claim: Claim, manifest: Manifest, found: Found): Promise<Submitted> {
+  /** How the signature looks, held against the documents. */
+  async function fit(claim: Claim, { signature }: Manifest, { documents: found }: Found): Promise<Fitted> {
+    const parts = claim.parts.filter(({ role }) => role === undefined);
+    const shown = parts.map(({ as }, i) => ({ path: claims.at(claim.id, as), name: found[i]?.name ?? as }));
+    try {
+      return await appearances.fit(signature, shown);
+    } catch (error) {
+      if (!isFailure(error, "invalid-manifest") || !(error instanceof PermanentError)) throw error;
+      const problems = Object.entries(error.fields ?? {}).map(([field, message]) => ({ field, message }));
+      const name = claim.form === "folder" ? REQUEST : (claim.sidecar ?? DEFAULTS);
+      throw new Unusable(badRequest(name, problems));
+    }
+  }
+
+  async function submit(claim: Claim, manifest: Manifest, found: Found & Fitted): Promise<Submitted> {
     const retryOf = await earlierAttempt(claim, found.documents);
     return await pipeline.submit({
       ...toWishes(manifest),
