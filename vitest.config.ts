@@ -7,6 +7,7 @@ const REDIS = "./test/helpers/redis.ts";
 const PROJECTS = [
   { name: "unit", testTimeout: 5_000, globalSetup: [] },
   { name: "simulator", testTimeout: 20_000, globalSetup: [] },
+  { name: "conformance", testTimeout: 20_000, globalSetup: [] },
   { name: "integration", testTimeout: 30_000, globalSetup: [REDIS] },
   { name: "property", testTimeout: 90_000, globalSetup: [REDIS] },
   { name: "e2e", testTimeout: 90_000, globalSetup: [REDIS] },

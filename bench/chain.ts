@@ -1,5 +1,5 @@
 import { Redis } from "ioredis";
-import { STAGE_NAMES } from "../src/workers/index.ts";
+import { orderOf } from "../src/workers/index.ts";
 import { runReferenceChain } from "./chain-reference.ts";
 import { createFloor } from "./floor.ts";
 import {
@@ -61,14 +61,14 @@ let commandsExternal = 0;
 let commandsSms = 0;
 for (let round = 0; round < rounds; round++) {
   reference.push(
-    (await runReferenceChain({ redisUrl: redis.url, stages: STAGE_NAMES.length, requests: REQUESTS })).perSecond,
+    (await runReferenceChain({ redisUrl: redis.url, stages: orderOf("videoid").length, requests: REQUESTS })).perSecond,
   );
   const least = await createFloor({ oneshotUrl, original: files.original, dir: scratch() });
   floor.push(
     (
       await runReferenceChain({
         redisUrl: redis.url,
-        stages: STAGE_NAMES.length,
+        stages: orderOf("videoid").length,
         requests: REQUESTS,
         work: least.work,
       })

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
+import { createAppearances } from "../src/files/appearances.ts";
 import { createDocuments } from "../src/files/documents.ts";
 import { createLog } from "../src/log.ts";
 import { createInbox } from "../src/producers/inbox/inbox.ts";
@@ -73,6 +74,7 @@ async function throughInbox(count: number, { toTheEnd }: { toTheEnd: boolean }) 
     dataDir: dir,
     pipeline: app.pipeline,
     documents: createDocuments({ dir: join(dir, ".work") }),
+    appearances: createAppearances({ dir: join(dir, "appearance"), kept: join(dir, "images") }),
     config: { settleMs: 0, watch: "native" },
     log: createLog("silent"),
   });

@@ -2,12 +2,13 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
+import { createAccounts, ownersOf } from "./account.ts";
 import type { Settings } from "./config.ts";
 import type { CrashPoint } from "./core/crash-point.ts";
-import { PermanentError } from "./core/errors.ts";
 import { isEnd } from "./core/status.ts";
 import { startKeeping } from "./keeping.ts";
 import { deriveKey, type KeyRing } from "./keys.ts";
+import { createAppearances } from "./files/appearances.ts";
 import { createInstance } from "./files/instance.ts";
 import { createJournal, type Journal, readJournal, readOpenRequests } from "./files/journal.ts";
 import type { Flaw } from "./files/journal-file.ts";
@@ -21,7 +22,7 @@ import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
 import type { Check, Status } from "./producers/api/status.ts";
 import { mayBeTold } from "./producers/callback/tell.ts";
 import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
-import { type Account, createProvider } from "./provider/client.ts";
+import { createProvider } from "./provider/client.ts";
 import { createAround } from "./queues/around.ts";
 import { connect } from "./queues/connect.ts";
 import { createCodes } from "./queues/codes.ts";
@@ -30,6 +31,7 @@ import { createGuard } from "./queues/guard.ts";
 import { createHanded } from "./queues/handed.ts";
 import { createCrowd } from "./queues/crowd.ts";
 import { createIdempotency } from "./queues/idempotency.ts";
+import { createImageUids } from "./queues/image-uids.ts";
 import { createKeys } from "./queues/keys.ts";
 import { createLanes } from "./queues/lanes.ts";
 import { createPipeline } from "./queues/pipeline.ts";
@@ -42,8 +44,10 @@ import { createStrangers } from "./queues/strangers.ts";
 import { createTrail } from "./queues/trail.ts";
 import { createVault } from "./queues/vault.ts";
 import { type StageWorker, startWorker } from "./queues/worker.ts";
-import { STAGE_NAMES, type StageName, stages as realStages } from "./workers/index.ts";
+import { readTenants, type Tenants } from "./tenants.ts";
+import { orderOf, STAGE_NAMES, type StageName, stages as realStages } from "./workers/index.ts";
 import { createOrphans } from "./workers/orphans.ts";
+import { createPictures } from "./workers/pictures.ts";
 import { createSeal } from "./workers/seal.ts";
 import type { Policy, Tools } from "./workers/stage.ts";
 
@@ -76,6 +80,7 @@ export function foldersOf(dataDir: string) {
     status: at("status"),
     keys: at("keys"),
     journal: at("journal"),
+    images: at("images"),
   };
 }
 
@@ -87,6 +92,7 @@ export function createApp({
   oneshotUrl,
   log,
   version = "0.0.0",
+  tenants = readTenants(settings),
   giveUp,
   doubles: { stages = realStages, crashPoint, ...doubles } = {},
 }: {
@@ -96,6 +102,8 @@ export function createApp({
   oneshotUrl: string;
   log: Logger;
   version?: string;
+  /** Whose accounts there are; those of the settings, when left out. */
+  tenants?: Tenants;
   /** Called when only a new process helps. */
   giveUp?: (why: string) => void;
   /** What a test of crashes puts in the place of parts. */
@@ -134,10 +142,12 @@ export function createApp({
   const inside = createCore(patient);
   const outside = createCore(prompt);
   const strangers = createStrangers({ redis: patient, keys });
+  const print = (parts: string[]) => fingerprint(masterKey, parts);
   const guard = createGuard({
     redis: patient,
     keys,
-    print: (parts) => fingerprint(masterKey, parts),
+    print,
+    owners: ownersOf(tenants, print),
     probe: async () => {
       const ping = await provider.ping({ signal: AbortSignal.timeout(PROBE_MS) });
       return ping.reachable && !AWAY.includes(ping.status);
@@ -148,27 +158,29 @@ export function createApp({
   const provider = createProvider({
     url: oneshotUrl,
     guard,
-    env: settings.ONESHOT_ENV,
     connections: settings.ONESHOT_CONNECTIONS,
     retrieval: settings.ONESHOT_RETRIEVAL,
     maxDocumentBytes: settings.MAX_DOCUMENT_BYTES * 2,
     timeoutsMs: { call: settings.ONESHOT_TIMEOUT_MS, sign: settings.ONESHOT_SIGN_TIMEOUT_MS },
     log,
   });
+  const accounts = createAccounts(tenants);
   const documents = createDocuments({ dir: folders.work });
+  const appearanceDir = settings.APPEARANCE_DIR ?? join(settings.DATA_DIR, "appearance");
+  const appearances = createAppearances({ dir: appearanceDir, kept: folders.images });
   const results = createResults({ dir: folders.signed, crashPoint });
   const space = createSpace({ dir: settings.DATA_DIR, reserveBytes: settings.DISK_RESERVE_BYTES });
   const orphans = createOrphans({
     provider,
     strangers,
     vault: inside.vault,
-    print: (parts) => fingerprint(masterKey, parts),
+    print,
     async whereabouts(id) {
       const request = (await inside.store.read(id))?.request;
       const requestPk = request?.facts["requestPk"] as number | undefined;
       return {
         requestPk,
-        isBeingCreated: request !== undefined && request.stage === STAGE_NAMES[0] && !isEnd(request.phase),
+        isBeingCreated: request !== undefined && request.stage === "create" && !isEnd(request.phase),
       };
     },
     log,
@@ -182,20 +194,29 @@ export function createApp({
     createGraceMs: settings.CREATE_GRACE_MS,
     settleMs: settings.SETTLE_MS,
     signSettleMs: settings.SIGN_SETTLE_MS,
+    asyncGraceMs: settings.ASYNC_GRACE_MS,
     longestPauseMs: createCrowd({ redis: patient, keys }).longestPauseMs,
     deleteGraceMs: settings.DELETE_GRACE_MS,
     incremental: settings.ONESHOT_INCREMENTAL,
+    asyncCallback: settings.ONESHOT_CALLBACK_URL,
+    compare: settings.ONESHOT_COMPARE,
   };
   const tools: Tools = {
     provider,
-    account: (wishes) => toAccount(settings, wishes),
+    account: accounts.account,
     documents,
     results,
     space,
     vault: inside.vault,
     codes: inside.codes,
     orphans,
-    seal: settings.SEAL_CHECK === "on" ? createSeal({ provider, incremental: policy.incremental }) : undefined,
+    pictures: createPictures({
+      provider,
+      uids: createImageUids({ redis: patient, keys }),
+      open: appearances.open,
+      print: ({ sha256 }) => print(["image", oneshotUrl, sha256]),
+    }),
+    seal: settings.SEAL_CHECK === "on" ? createSeal({ provider, documents, space, ...policy }) : undefined,
     historyOf: inside.store.historyOf,
     policy,
   };
@@ -241,8 +262,10 @@ export function createApp({
     full: redisWatch.full,
     masterKey,
     stages,
+    orderOf,
     allowAuto: settings.APPROVAL === "auto",
     mayTell: (url) => mayBeTold(url, callbackHosts),
+    mustKnow: accounts.mustKnow,
   });
 
   const workers: StageWorker[] = [];
@@ -251,7 +274,7 @@ export function createApp({
 
   function createCore(redis: Redis) {
     return {
-      store: createStore({ redis, keys, stages: STAGE_NAMES, journal: trail, crashPoint }),
+      store: createStore({ redis, keys, orderOf, journal: trail, crashPoint }),
       queues: createQueues({ stages: STAGE_NAMES, connection: redis, keys }),
       vault: createVault({ redis, keys, masterKey, spare }),
       codes: createCodes({ redis, keys, masterKey }),
@@ -350,7 +373,7 @@ export function createApp({
             tools,
             log,
             connection: patient,
-            stages: STAGE_NAMES,
+            orderOf,
             lockMs: settings.LOCK_MS,
             crashPoint,
             ...(settings.CONCURRENCY !== undefined && { concurrency: settings.CONCURRENCY }),
@@ -382,6 +405,7 @@ export function createApp({
         dataDir: settings.DATA_DIR,
         pipeline,
         documents,
+        appearances,
         room: () => space.need(0),
         config: {
           settleMs: settings.INBOX_SETTLE_MS,
@@ -402,8 +426,12 @@ export function createApp({
     async startApi(): Promise<string> {
       const api = createApi({
         pipeline,
-        documents: toApiDocuments(documents, { maxBytes: settings.MAX_DOCUMENT_BYTES, room: space.need }),
+        documents: toApiDocuments(documents, { maxBytes: settings.MAX_DOCUMENT_BYTES, room: space.need, appearances }),
         results,
+        shown: {
+          enclosure: documents.openToShow,
+          video: (videoidPk, signal) => provider.downloadVideo(videoidPk, { signal }),
+        },
         idempotency: createIdempotency({ redis: prompt, keys, masterKey, claimMs: CLAIM_MS, rememberMs: REMEMBER_MS }),
         keys: apiKeys,
         webhookSecret,
@@ -453,25 +481,4 @@ function toLoginError(error: unknown): unknown {
 async function bounded(work: Promise<unknown>, withinMs: number): Promise<void> {
   const late = new Promise((resolve) => setTimeout(resolve, withinMs).unref());
   await Promise.race([work.catch(() => {}), late]);
-}
-
-/** The account that a request is made for. Throws PermanentError "account-incomplete", which names the variables. */
-function toAccount(
-  settings: Settings,
-  wishes: { profile?: string | undefined; registrationAuthority?: string | undefined },
-): Account {
-  const { ONESHOT_RAO: rao, ONESHOT_RAO_TOKEN: token } = settings;
-  const { ONESHOT_RAO_USERNAME: username, ONESHOT_RAO_PASSWORD: password, ONESHOT_RAO_PIN: pin } = settings;
-  const registrationAuthority = wishes.registrationAuthority ?? settings.ONESHOT_REGISTRATION_AUTHORITY;
-  const profile = wishes.profile ?? settings.ONESHOT_PROFILE;
-  const billingUsername = settings.ONESHOT_BILLING_USERNAME;
-  const billingPassword = settings.ONESHOT_BILLING_PASSWORD;
-  const login = token ? { token } : username && password && pin ? { username, password, pin } : undefined;
-  if (!rao || !login) {
-    throw new PermanentError(
-      "ONESHOT_RAO and ONESHOT_RAO_TOKEN (or ONESHOT_RAO_USERNAME, _PASSWORD and _PIN) are not set",
-      { code: "account-incomplete" },
-    );
-  }
-  return { registrationAuthority, profile, billingUsername, billingPassword, rao: { rao, ...login } };
 }

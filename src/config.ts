@@ -50,10 +50,17 @@ export const SETTINGS = z.object({
   ONESHOT_RAO_USERNAME: optional.describe("The RAO's user name."),
   ONESHOT_RAO_PASSWORD: optional.describe("The RAO's password."),
   ONESHOT_RAO_PIN: optional.describe("The RAO's PIN."),
+  TENANTS_FILE: optional.describe(
+    "JSON file with the accounts of further tenants, which requests choose by name (below). ONESHOT_* is the default one.",
+  ),
   ONESHOT_RETRIEVAL: z
     .enum(["auto", "seed", "reference"])
     .default("auto")
     .describe("Form of the call for signed documents; auto finds out."),
+  ONESHOT_CALLBACK_URL: z
+    .url({ protocol: /^https?$/, error: "must be the address of the webhook, like https://sign.example/v1/webhooks/…" })
+    .optional()
+    .describe("Address of this program's webhook, for asynchronous signing. Without it the provider is asked."),
   ONESHOT_CONNECTIONS: z.coerce.number().int().min(1).max(1000).default(200).describe("Calls in flight at the most."),
   ONESHOT_RATE: z.coerce
     .number()
@@ -68,9 +75,17 @@ export const SETTINGS = z.object({
   ONESHOT_INCREMENTAL: flag
     .default(true)
     .describe("Signed files continue the original byte by byte; false where the Optimizer has usepdfclean on."),
+  ONESHOT_COMPARE: z
+    .enum(["text", "pages"])
+    .default("text")
+    .describe(
+      "Where they do not, documents are recognised by the text of their pages, or by the number of pages alone.",
+    ),
   API_HOST: z.string().default("127.0.0.1").describe("Address that the HTTP API listens on."),
   API_PORT: port.default(8080).describe("Its port; 0 takes any free one."),
-  API_KEYS: optional.describe("name:secret pairs, separated by commas; sent as Authorization: Bearer <secret>."),
+  API_KEYS: optional.describe(
+    "name:secret pairs, or name@tenant:secret for one tenant, separated by commas; sent as Authorization: Bearer <secret>.",
+  ),
   API_URL: optional.describe("For the command line: the API to talk to. Default: the one running on DATA_DIR."),
   API_KEY: optional.describe("For the command line: the secret to send. Default: the one kept in DATA_DIR."),
   METRICS_OPEN: flag.default(false).describe("Serve /metrics without a key."),
@@ -80,19 +95,24 @@ export const SETTINGS = z.object({
     .default("manual")
     .describe("Who approves identifications: a RAO, or nobody (auto)."),
   MASTER_KEY: optional.describe("Base64 of 32 bytes; encrypts personal data and codes."),
+  APPEARANCE_DIR: optional.describe(
+    "Folder with templates (NAME.json) and images (PNG) for visible signatures; default: appearance in DATA_DIR.",
+  ),
   INBOX_SETTLE_MS: ms(5_000).describe("A file is taken once it has not changed for this long."),
   INBOX_INCOMPLETE_MS: ms(30_000).describe("A PDF without its end is set aside once it has not changed for this long."),
   INBOX_SETTLE_MAX_MS: ms(600_000).describe(
     "An empty PDF, and a folder without PDFs or with a file that is still being written, is set aside after this.",
   ),
   INBOX_SWEEP_MS: timer(15_000).describe("The inbox is listed this often, whatever the watcher says."),
-  INBOX_FOLDER_SETTLE_MS: ms(30_000).describe("A dropped folder is taken once nothing in it changed for this long."),
+  INBOX_FOLDER_SETTLE_MS: ms(30_000).describe(
+    "A dropped folder, or a file that is no PDF, is taken once nothing in it changed for this long.",
+  ),
   MAX_DOCUMENT_BYTES: z.coerce
     .number()
     .int()
     .min(1024)
     .default(1_073_741_824)
-    .describe("Largest PDF that is accepted, in bytes."),
+    .describe("Largest document that is accepted, in bytes."),
   DISK_RESERVE_BYTES: ms(268_435_456).describe(
     "Room that stays free on the disk of DATA_DIR: below it nothing new is taken in and nothing is signed.",
   ),
@@ -106,6 +126,9 @@ export const SETTINGS = z.object({
     .describe("Before a code is sent: fetch the documents back and compare them with what was uploaded."),
   SETTLE_MS: ms(30_000).describe("How long an unanswered approval or upload may still be at work at the provider."),
   SIGN_SETTLE_MS: ms(180_000).describe("How long an unanswered signing may still be at work at the provider."),
+  ASYNC_GRACE_MS: ms(1_800_000, { mostMs: DAY_MS / 2 }).describe(
+    "How long what the provider signs in the background may take before it counts as not signed.",
+  ),
   DELETE_GRACE_MS: ms(0).describe("How long a safe signed file waits before its copy at the provider goes."),
   RECONCILE_MS: timer(30_000).describe("Requests without a next step are looked for this often."),
   LOCK_MS: timer(15_000, { leastMs: 1_000 }).describe(
@@ -160,7 +183,7 @@ function readIfThere(path: string): string | undefined {
 export const environment: NodeJS.ProcessEnv = process.env;
 
 function isOurs(name: string): boolean {
-  return name.replace(/_FILE$/, "") in SETTINGS.shape;
+  return name in SETTINGS.shape || name.replace(/_FILE$/, "") in SETTINGS.shape;
 }
 
 /** The environment without our settings, some of which are secrets: for programs that need none of them. */
@@ -202,7 +225,7 @@ export function readSettings(
  * stand in for the provider. The environment is not asked: others put names there too.
  */
 function isMisspelt(name: string): boolean {
-  return /^(?:ONESHOT|INBOX|API|MASTER|WEBHOOK)_/.test(name) && !isOurs(name);
+  return /^(?:ONESHOT|INBOX|API|MASTER|WEBHOOK|TENANTS?)_/.test(name) && !isOurs(name);
 }
 
 /** A setting's value where it is given first. Set to nothing, it is not given, wherever else it is. */

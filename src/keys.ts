@@ -16,6 +16,8 @@ import { ConfigError, type Settings } from "./config.ts";
 export interface ApiKey {
   name: string;
   secret: string;
+  /** The only one whose requests it opens. */
+  tenant?: string;
 }
 
 /** The keys of a deployment, and which of them were made here. */
@@ -134,7 +136,7 @@ function secret(): string {
   return randomBytes(24).toString("base64url");
 }
 
-/** name:secret pairs, separated by commas or lines. */
+/** name:secret pairs, or name@tenant:secret, separated by commas or lines. */
 export function readApiKeys({ text, from, isKept = false }: Found): ApiKey[] {
   const remedy = isKept ? " Correct the file, or remove it to have a new one made." : "";
   const keys = text
@@ -142,13 +144,13 @@ export function readApiKeys({ text, from, isKept = false }: Found): ApiKey[] {
     .map((pair) => pair.trim())
     .filter((pair) => pair !== "")
     .map((pair, i) => {
-      const [, name, value] = /^([A-Za-z0-9_.-]{1,40}):(\S{8,})$/.exec(pair) ?? [];
+      const [, name, tenant, value] = /^([A-Za-z0-9_.-]{1,40}(?:@([a-z][a-z0-9-]{0,39}))?):(\S{8,})$/.exec(pair) ?? [];
       if (!name || !value) {
         throw new ConfigError(
-          `${from}: pair ${i + 1} is not name:secret with a secret of 8 characters or more.${remedy}`,
+          `${from}: pair ${i + 1} is not name:secret, or name@tenant:secret, with a secret of 8 characters or more.${remedy}`,
         );
       }
-      return { name, secret: value };
+      return { name, secret: value, ...(tenant !== undefined && { tenant }) };
     });
   if (keys.length === 0) throw new ConfigError(`${from} is empty; give at least one name:secret pair.${remedy}`);
   return keys;

@@ -7,10 +7,12 @@ import type { Logger } from "pino";
 import { request } from "undici";
 import { type App, createApp, foldersOf } from "./app.ts";
 import { ConfigError, environment, type Settings, withoutSettings } from "./config.ts";
+import { DEFAULT_TENANT } from "./core/tenant.ts";
 import { findRedis } from "./embedded/redis.ts";
 import { replaceDurably } from "./files/durable.ts";
 import { type KeyRing, readKeys } from "./keys.ts";
 import { type Part, PARTS } from "./parts.ts";
+import { readTenants, type Tenants } from "./tenants.ts";
 import { STAGE_NAMES, type StageName } from "./workers/index.ts";
 
 /** What a start tells: on standard output as one line of JSON, and in DATA_DIR/run.json for the command line. */
@@ -82,9 +84,12 @@ export async function start(
   },
 ): Promise<Running> {
   const settings: Settings = given.ONESHOT_URL === undefined ? { ...SIMULATED, ...given } : given;
-  warnAboutProvider(settings, parts, say);
+  const tenants = readTenants(settings, { withSecrets: parts.includes("workers") });
+  if (tenants.warning !== undefined) say(`${tenants.warning}.`);
+  warnAboutProvider(settings, { parts, tenants }, say);
   makeDataDir(settings.DATA_DIR);
   const keyRing = readKeys(settings, { forApi: parts.includes("api") });
+  mustHaveTenants(keyRing, tenants);
   const undo: (() => Promise<unknown>)[] = [];
   const stop = async () => {
     for (const step of undo.splice(0).reverse()) await step().catch(() => {});
@@ -112,10 +117,9 @@ export async function start(
     const oneshotUrl = simulator?.url ?? settings.ONESHOT_URL ?? "";
 
     const { promise: failed, resolve: giveUp } = Promise.withResolvers<string>();
-    const app = createApp({ settings, keyRing, redisUrl: redis.url, oneshotUrl, log, version, giveUp });
+    const app = createApp({ settings, keyRing, redisUrl: redis.url, oneshotUrl, log, version, tenants, giveUp });
     undo.push(() => app.close());
     await unlessSet(signal, app.ready());
-    if (simulator) await tellForgotten(app, say);
     const has = (part: Part) => parts.includes(part);
     if (has("keeping")) app.startKeeping();
     if (has("workers")) app.startWorkers(stages);
@@ -199,8 +203,16 @@ async function unlessSet<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   return await Promise.race([work, set]);
 }
 
-function warnAboutProvider(settings: Settings, parts: readonly Part[], say: (line: string) => void): void {
+function warnAboutProvider(
+  settings: Settings,
+  { parts, tenants }: { parts: readonly Part[]; tenants: Tenants },
+  say: (line: string) => void,
+): void {
   if (!parts.includes("workers")) return;
+  if (tenants.areSeveral && !tenants.byName.has(DEFAULT_TENANT)) {
+    say("ONESHOT_RAO and its credentials are not set: every request has to name one of the tenants in TENANTS_FILE.");
+    return;
+  }
   const names = [
     "ONESHOT_REGISTRATION_AUTHORITY",
     "ONESHOT_PROFILE",
@@ -209,12 +221,19 @@ function warnAboutProvider(settings: Settings, parts: readonly Part[], say: (lin
   ] as const;
   const missing = names.filter((name) => settings[name] === undefined);
   if (missing.length > 0) say(`Not set: ${missing.join(", ")}. The provider must have them in its own settings file.`);
-  const hasLogin = settings.ONESHOT_RAO_TOKEN ?? settings.ONESHOT_RAO_USERNAME;
-  if (!settings.ONESHOT_RAO || !hasLogin) {
+  if (tenants.byName.get(DEFAULT_TENANT)?.raos.size === 0) {
     throw new ConfigError(
       "ONESHOT_RAO and ONESHOT_RAO_TOKEN (or ONESHOT_RAO_USERNAME, ONESHOT_RAO_PASSWORD and ONESHOT_RAO_PIN) are needed: nobody else can approve an identification.",
     );
   }
+}
+
+function mustHaveTenants({ apiKeys }: KeyRing, { byName }: Tenants): void {
+  const without = apiKeys.find(({ tenant }) => tenant !== undefined && !byName.has(tenant));
+  if (!without) return;
+  throw new ConfigError(
+    `API_KEYS: the key ${without.name} is for a tenant that there is not: there are ${[...byName.keys()].join(", ")}.`,
+  );
 }
 
 interface SimulatorProcess {
@@ -262,15 +281,6 @@ async function startSimulator(
     if (child.pid !== undefined) await stop();
     throw error;
   }
-}
-
-/** Who tries it out over several days should not have to find out why what was open yesterday fails today. */
-async function tellForgotten(app: App, say: (line: string) => void): Promise<void> {
-  const { active, waiting } = await app.store.counts();
-  if (active + waiting === 0) return;
-  say(
-    `Open from an earlier run: ${active + waiting}. The simulator keeps requests for one run only, so they fail as not-found; retry them, or hand them in again.`,
-  );
 }
 
 async function tellWebhook(origin: string, webhookUrl: string): Promise<void> {

@@ -12,14 +12,26 @@ const Request = z.looseObject({
   phase: z.string(),
   state: z.string(),
   reference: z.string().optional(),
+  tenant: z.string().optional(),
   waiting: z
     .object({ for: z.string(), since: z.string(), until: z.string(), detail: z.string().optional() })
     .optional(),
   failure: z.object({ code: z.string(), message: z.string() }).optional(),
   notice: z.object({ code: z.string(), message: z.string() }).optional(),
   documents: z.array(z.looseObject({ name: z.string(), sha256: z.string(), signed_sha256: z.string().optional() })),
+  enclosures: z.array(z.looseObject({ name: z.string() })).optional(),
   request_pk: z.number().optional(),
+  former_request_pks: z.array(z.number()).optional(),
   videoid_link: z.string().optional(),
+  reminders: z.object({ count: z.number(), last_at: z.string() }).optional(),
+  order: z
+    .looseObject({
+      kind: z.string(),
+      outcome: z.string(),
+      code: z.string().optional(),
+      fields: z.array(z.string()).optional(),
+    })
+    .optional(),
   created_at: z.string(),
   updated_at: z.string(),
 });
@@ -116,6 +128,22 @@ export function createClient(
     throw new CliError(`What answers at ${shown(target.url)} is not signpipe's API: check API_URL.`);
   }
 
+  /** A file that the API gives, as it comes. The stream fails with CliError when it breaks off. */
+  async function* download(path: string): AsyncGenerator<Buffer, void, undefined> {
+    try {
+      const { statusCode, body } = await request(`${target.url}${path}`, {
+        headers: { authorization: `Bearer ${target.key}` },
+        headersTimeout: HEADERS_MS,
+        bodyTimeout: HEADERS_MS,
+        ...(signal && { signal }),
+      });
+      if (statusCode >= 400) throw refused(statusCode, toJson(await body.text()));
+      yield* body as AsyncIterable<Buffer>;
+    } catch (error) {
+      throw noAnswer(error);
+    }
+  }
+
   function noAnswer(error: unknown): Error {
     if (signal?.aborted) return new CliError("Interrupted.", EXIT.interrupted);
     if (error instanceof CliError) return error;
@@ -157,11 +185,15 @@ export function createClient(
     target,
     page,
     get: (id: string) => call(Request, "GET", at(id)),
+    /** The film of the identification. */
+    video: (id: string) => download(at(id, "/video")),
+    /** A file that was handed in to show who the signer is. */
+    enclosure: (id: string, name: string) => download(at(id, `/enclosures/${encodeURIComponent(name)}`)),
     history: async (id: string) => (await call(History, "GET", at(id, "/history"))).items,
     /** Calls to the provider that stand still. */
     standstills: async () => (await call(Standstills, "GET", "/v1/lanes")).items,
     resume: async () => (await call(Standstills, "POST", "/v1/lanes/resume")).items,
-    /** Acts on a request: approve, refuse, code, code/resend, cancel, retry. */
+    /** Acts on a request: remind, correct, restart, approve, refuse, code, code/resend, cancel, retry. */
     act: (id: string, act: string, json?: unknown) =>
       call(Request, "POST", at(id, `/${act}`), json === undefined ? {} : { json }),
 

@@ -1,8 +1,9 @@
 import type { Settings } from "../config.ts";
+import { ENCLOSURES } from "../core/identity.ts";
 import { STAGE_NAMES, type StageName } from "../workers/index.ts";
 import { type Client, createClient } from "./client.ts";
 import { readSecret } from "./read-secret.ts";
-import { act, list, resume, show, wholeNumber } from "./requests.ts";
+import { act, list, resume, save, show, wholeNumber } from "./requests.ts";
 import { type Part, PARTS } from "../parts.ts";
 import { findTarget } from "./target.ts";
 import { CliError, type Terminal } from "./terminal.ts";
@@ -20,7 +21,7 @@ type Options = Record<string, string | boolean | undefined>;
 
 export interface Command {
   name: string;
-  /** As commander writes arguments: "<id>", "[code]", "<pdf...>". */
+  /** As commander writes arguments: "<id>", "[code]", "<file...>". */
   args?: string[];
   summary: string;
   options?: [flags: string, description: string, standard?: string][];
@@ -79,8 +80,8 @@ export const COMMANDS: Command[] = [
   },
   {
     name: "submit",
-    args: ["<pdf...>"],
-    summary: "hand in one to ten PDFs that one person signs",
+    args: ["<file...>"],
+    summary: "hand in one to ten documents that one person signs: PDFs, or any with --format cms",
     options: [
       ["-m, --manifest <file>", "JSON file that says who signs, and how (docs/api.md); - reads standard input"],
       ["--email <address>", "the signer's e-mail address"],
@@ -89,14 +90,29 @@ export const COMMANDS: Command[] = [
       ["--surname-1 <name>", "the signer's surname"],
       ["--surname-2 <name>", "the signer's second surname"],
       ["--serial-number <text>", "number of the signer's identity document"],
+      ["--id-document-type <type>", "its kind: IDC, PAS, PNO, TIN, CI, CE"],
+      ["--id-document-country <code>", "its country, like ES"],
+      ["--workflow <name>", "how the signer is identified: videoid, videoid-external, classic"],
+      ["--document-front <file>", "picture of the identity document's front"],
+      ["--document-rear <file>", "picture of its rear"],
+      ["--document-photo <file>", "the portrait on it"],
+      ["--document-owner <file>", "picture of the signer, who holds it"],
+      ["--extra-document <file>", "what else shows who the signer is"],
+      ["--video <file>", "film of the identification"],
       ["--reference <text>", "your own id for it; list and show find it again"],
-      ["--auth <how>", 'how the signer authenticates: "sms" or "external:<type>:<value>"'],
+      ["--tenant <name>", "on whose account, where there are several"],
+      ["--rao <name>", "which of the tenant's registration officers, where there are several"],
+      ["--auth <how>", 'how the signer authenticates: "sms", "whatsapp" or "external:<type>:<value>"'],
+      ["--appearance <template>", "how the signature looks: a template of the operator's, by its name"],
+      ["--format <what>", 'what comes back: "pades", the PDF signed, or "cms", a signature apart (.p7m) from any file'],
       ["--approval <who>", '"manual" (a registration officer) or "auto", where that is allowed'],
       ["--idempotency-key <key>", "makes the same submission twice count once; made up when not given"],
       ["-w, --wait", "stay until it is over"],
       JSON_OPTION,
     ],
-    after: "Exit code: 0 accepted, or done with --wait; 2 ended otherwise than done; 1 a mistake or no answer.",
+    after:
+      "Files that the manifest names under identity are taken from beside it, or from where an option says.\n" +
+      "Exit code: 0 accepted, or done with --wait; 2 ended otherwise than done; 1 a mistake or no answer.",
     async run(context, [paths], options) {
       const { submit } = await import("./submit.ts");
       const files = Array.isArray(paths) ? paths : [];
@@ -110,13 +126,15 @@ export const COMMANDS: Command[] = [
     options: [
       ["--state <state>", "only those in this state: queued, running, waiting, retrying, done, refused, …"],
       ["--reference <text>", "only those with this id of yours"],
+      ["--tenant <name>", "only those of this tenant"],
       ["--limit <n>", "how many at the most", "20"],
       JSON_OPTION,
     ],
-    run: (context, _args, { state, reference, limit, json }) =>
+    run: (context, _args, { state, reference, tenant, limit, json }) =>
       list(client(context), context.terminal, {
         ...(typeof state === "string" && { state }),
         ...(typeof reference === "string" && { reference }),
+        ...(typeof tenant === "string" && { tenant }),
         limit: wholeNumber("--limit", String(limit), { least: 1, most: 100_000 }),
         json: json === true,
       }),
@@ -129,6 +147,67 @@ export const COMMANDS: Command[] = [
     run: (context, [id], options) =>
       show(client(context), context.terminal, text(id), { json: options["json"] === true }),
   },
+  {
+    name: "video",
+    args: [ID],
+    summary: "save the film of the identification, to look at before deciding",
+    options: [["-o, --output <file>", "where to; a file that is there is not overwritten"]],
+    run: (context, [id], { output }) =>
+      save(client(context), context.terminal, text(id), { from: (api, found) => api.video(found), output }),
+  },
+  {
+    name: "enclosure",
+    args: [ID, "<name>"],
+    summary: "save a file with which it was shown who the signer is, to look at before deciding",
+    options: [["-o, --output <file>", "where to; a file that is there is not overwritten"]],
+    after: `Names: ${ENCLOSURES.join(", ")}. signpipe show tells which there are.`,
+    run: (context, [id, name], { output }) =>
+      save(client(context), context.terminal, text(id), {
+        from: (api, found) => api.enclosure(found, text(name)),
+        output,
+      }),
+  },
+  {
+    name: "remind",
+    args: [ID],
+    summary: "have the signer reminded of the identification; prints the link once more",
+    options: [JSON_OPTION],
+    after: "Passing the link on is yours; whoever follows the request is told.",
+    run: (context, [id], { json }) => {
+      const what = {
+        path: "remind",
+        said: "Noted, for the link below:",
+        gives: ({ videoid_link }: { videoid_link?: string | undefined }) => videoid_link,
+      };
+      return act(client(context), context.terminal, text(id), what, { json: json === true });
+    },
+  },
+  {
+    name: "correct",
+    args: [ID],
+    summary: "correct the signer's data while the identification is open",
+    options: [
+      ["--data <file>", "JSON object with what is to be corrected (docs/api.md); - reads standard input"],
+      ["--email <address>", "the signer's e-mail address"],
+      ["--phone <number>", "the signer's mobile phone, like +34699999999"],
+      ["--given-name <name>", "the signer's given name"],
+      ["--surname-1 <name>", "the signer's surname"],
+      ["--surname-2 <name>", "the signer's second surname"],
+      ["--serial-number <text>", "number of the signer's identity document"],
+      ["--birth-date <date>", "the signer's date of birth, like 1990-12-31; kept by the provider alone"],
+      ["--country-name <code>", "the signer's country, like ES; kept by the provider alone"],
+      JSON_OPTION,
+    ],
+    after: "What the provider says of it shows in: signpipe show. Arguments can be seen by others on this machine.",
+    async run(context, [id], options) {
+      const { toCorrection } = await import("./correct.ts");
+      const what = { path: "correct", json: toCorrection(options), said: "Taken:" };
+      return await act(client(context), context.terminal, text(id), what, { json: options["json"] === true });
+    },
+  },
+  acting("restart", "begin the identification anew; the one before is cancelled at the provider first", {
+    said: "Begins anew:",
+  }),
   acting("approve", "approve the signer's identification, as a registration officer", { said: "Approved:" }),
   {
     name: "refuse",
@@ -177,23 +256,53 @@ export const COMMANDS: Command[] = [
     run: (context, _args, { json }) => resume(client(context), context.terminal, { json: json === true }),
   },
   {
+    name: "token",
+    args: ["<what>", "[uid]"],
+    summary: "list, create or delete tokens: a RAO's credentials, stored at the provider",
+    options: [
+      ["--tenant <name>", "whose: list shows those it uses, create takes its environment"],
+      ["--env <name>", "create: sandbox or prod; default: the tenant's, or ONESHOT_ENV"],
+      ["--username <name>", "create: the RAO's user name; asked for when not given"],
+      ["--password-file <file>", "create: file with the password; asked for without echo when not given"],
+      ["--pin-file <file>", "create: file with the PIN; asked for without echo when not given"],
+      ["--configured", "create: take user name, password and PIN from the configuration"],
+      ["--rao <name>", "with --configured: which of the tenant's; default: the first"],
+      ["--yes", "delete: although the configuration uses it"],
+      JSON_OPTION,
+    ],
+    after:
+      "Talks to the provider itself, with the settings of this machine. Where no terminal is, user name, password and PIN are lines of standard input, and so is the uid that delete is not given.",
+    async run({ settings, terminal }, [what, uid], options) {
+      const { token } = await import("./token.ts");
+      return await token(
+        settings(),
+        terminal,
+        { what: text(what), uid: typeof uid === "string" ? uid : undefined },
+        options,
+      );
+    },
+  },
+  {
     name: "simulate",
     summary: "run the stand-in for the provider alone; nothing it signs counts",
     options: [
       ["--port <n>", "port to listen on; 0 takes any free one", "8090"],
       ["--host <address>", "address to listen on", "127.0.0.1"],
       ["--origin <url>", "how people reach its pages, for the links to them, where that is another address"],
-      ["--data-dir <folder>", "where it keeps files; a temporary folder when not given"],
+      ["--data-dir <folder>", "where it keeps what outlives a restart; a temporary folder when not given"],
       ["--webhook-url <url>", "where it sends its notifications"],
-      ["--humans <who>", "people it plays by itself: none, signer, rao, all", "none"],
-      ["--human-delay <ms>", "how long they take, in milliseconds", "500"],
-      ["--latency <ms>", "added to every call, in milliseconds", "0"],
-      ["--otp-guard <ms>", "least time between two codes, in milliseconds", "60000"],
-      ["--retrieval <form>", "form of the call for signed documents: both, seed, reference", "both"],
-      ["--error-style <style>", "how refusals are worded: status, fastapi, old", "status"],
+      ["--scenario <names>", "situations to begin with, such as two-step,lost-webhooks; docs/simulator.md has them"],
+      ["--set <switches>", "switches, such as errorStyle=fastapi,otpAttempts=5; over what a scenario says"],
+      ["--humans <who>", "people it plays by itself: none (as without it), signer, rao, all"],
+      ["--human-delay <ms>", "how long they take, in milliseconds"],
+      ["--latency <ms>", "added to every call, in milliseconds"],
+      ["--otp-guard <ms>", "least time between two codes, in milliseconds; 60000 when not given"],
+      ["--retrieval <form>", "form of the call for signed documents: both (as without it), seed, reference"],
+      ["--error-style <style>", "how refusals are worded: status (as without it), fastapi, old, upstream"],
       ["--json", "print one line of JSON when it listens"],
       ["--with-parent", "stop when standard input ends"],
     ],
+    after: "All of it: docs/simulator.md.",
     async run({ terminal, signal }, _args, options) {
       const { simulate } = await import("./simulate.ts");
       return await simulate(options as unknown as Parameters<typeof simulate>[0], terminal, signal);
@@ -202,12 +311,18 @@ export const COMMANDS: Command[] = [
   {
     name: "doctor",
     summary: "check this machine, the settings, Redis, the provider and every request, and say what to do",
-    options: [["--provider", "ask the provider about each open request, too"], JSON_OPTION],
-    after: "Exit code: 0 when nothing fails, else 1.",
+    options: [
+      ["--provider", "ask the provider about each open request, too"],
+      ["--tenant <name>", "look at the provider alone, as this tenant (default: default), and say what it answers"],
+      JSON_OPTION,
+    ],
+    after:
+      "With --tenant: whether the provider's server is what its pages promise, by calls that cost nothing and do nothing there, and what it answers where the pages leave something open. Exit code: 0 when nothing fails, else 1.",
     async run({ settings, terminal }, _args, options) {
       const { doctor } = await import("./doctor.ts");
       const what = { json: options["json"] === true, provider: options["provider"] === true };
-      return await doctor(settings, terminal, what);
+      const tenant = typeof options["tenant"] === "string" ? options["tenant"] : undefined;
+      return await doctor(settings, terminal, { ...what, tenant });
     },
   },
   {

@@ -1,4 +1,5 @@
 import type { Settings } from "../config.ts";
+import type { Tenants } from "../tenants.ts";
 import type { Stores } from "./stores.ts";
 import type { RunFile } from "./target.ts";
 
@@ -19,6 +20,8 @@ export const fail = (check: string, says: string, todo: string): Finding => ({ c
 /** What the checks look at. */
 export interface Patient {
   settings: Settings;
+  /** Without their secrets, where these cannot be read. */
+  tenants: Tenants;
   run: RunFile | undefined;
   /** Undefined when no Redis is known. */
   redisUrl: string | undefined;

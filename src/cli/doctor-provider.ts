@@ -1,6 +1,8 @@
 import { request } from "undici";
 import type { Settings } from "../config.ts";
 import { createProvider } from "../provider/client.ts";
+import { readTenants, type Tenants } from "../tenants.ts";
+import { DEFAULT_TENANT } from "../core/tenant.ts";
 import { fail, type Finding, ok, type Patient, warn } from "./doctor-finding.ts";
 import { spell } from "./terminal.ts";
 
@@ -10,7 +12,7 @@ const CLOCK_WARN_MS = 2_000;
 const CLOCK_FAIL_MS = 60_000;
 
 /** What the real provider needs, and which of it is not set. */
-export function checkSettings(settings: Settings): Finding[] {
+export function checkSettings(settings: Settings, tenants: Tenants = readTenants(settings)): Finding[] {
   const found: Finding[] = [];
   if (settings.ONESHOT_URL === undefined) {
     found.push(ok("Settings", "no ONESHOT_URL: the simulator stands in, and nothing is legally signed"));
@@ -21,11 +23,9 @@ export function checkSettings(settings: Settings): Finding[] {
       "ONESHOT_BILLING_USERNAME",
       "ONESHOT_BILLING_PASSWORD",
     ] as const;
-    const missing = account.filter((name) => settings[name] === undefined);
-    const login =
-      settings.ONESHOT_RAO_TOKEN ??
-      (settings.ONESHOT_RAO_USERNAME && settings.ONESHOT_RAO_PASSWORD && settings.ONESHOT_RAO_PIN);
-    if (!settings.ONESHOT_RAO || !login) {
+    const ours = tenants.byName.get(DEFAULT_TENANT);
+    const missing = ours ? account.filter((name) => settings[name] === undefined) : [];
+    if (ours?.raos.size === 0) {
       const says = "ONESHOT_RAO with ONESHOT_RAO_TOKEN, or with ONESHOT_RAO_USERNAME, _PASSWORD and _PIN, is not set.";
       found.push(
         fail("Settings", says, "Set them: without an officer's credentials no identification can be approved."),

@@ -11,8 +11,9 @@ import { createLog } from "../log.ts";
 import { createProvider } from "../provider/client.ts";
 import { type Group, GROUPS } from "../queues/keys.ts";
 import { createRecovery, type ReadLines } from "../queues/recovery.ts";
-import { STAGE_NAMES } from "../workers/index.ts";
+import { orderOf, type StageName } from "../workers/index.ts";
 import { fail, type Finding, ok, type Patient, warn } from "./doctor-finding.ts";
+import { checkOpenTenants } from "./doctor-tenants.ts";
 import type { Stores } from "./stores.ts";
 import { spell } from "./terminal.ts";
 
@@ -42,6 +43,7 @@ export async function checkRequests(patient: Patient): Promise<Finding[]> {
     ...(await checkReadable(stores)),
     ...(await checkCleanup(stores)),
     ...checkAges(open),
+    ...checkOpenTenants(patient.tenants, open),
     ...checkDocuments(stores, open),
     ...(await checkPks(stores, open)),
     ...(await checkResults(stores)),
@@ -205,16 +207,20 @@ function checkAges(open: SignRequest[]): Finding[] {
   });
 }
 
-/** Documents are here until they are at the provider. */
+/** Documents, and what shows who signs, are here until they are at the provider. */
 function checkDocuments({ documents }: Stores, open: SignRequest[]): Finding[] {
-  const uploaded = STAGE_NAMES.indexOf("upload");
-  const gone = open.filter(({ stage, facts, ending }) => {
-    if (ending || (STAGE_NAMES as readonly string[]).indexOf(stage) > uploaded) return false;
-    const kept = (facts["documents"] ?? []) as { id: string }[];
-    return !kept.every((document) => existsSync(documents.path(document)));
+  const gone = open.filter(({ workflow, stage, facts, ending }) => {
+    if (ending) return false;
+    const order: readonly string[] = orderOf(workflow);
+    const isNeeded = (at: StageName) => order.indexOf(stage) <= order.indexOf(at);
+    const kept = isNeeded("upload") ? ((facts["documents"] ?? []) as { id: string }[]) : [];
+    const shown = isNeeded(workflow === "classic" ? "create" : "evidences")
+      ? ((facts["enclosures"] ?? []) as { id: string }[])
+      : [];
+    return ![...kept, ...shown].every((file) => existsSync(documents.path(file)));
   });
   return about(fail, "Documents", ids(gone), {
-    says: (number) => `Documents of ${number} are not in .work any more`,
+    says: (number) => `Documents of ${number}, or what shows who signs, are not in .work any more`,
     todo: "Bring .work back from a backup before they are uploaded; else cancel them and have them handed in anew.",
   });
 }
@@ -272,6 +278,7 @@ async function checkFolders({ store, folders }: Stores): Promise<Finding[]> {
 
 /** Statuses at the provider that fit a stage. Later ones than it has heard of may be there any moment. */
 const FITTING: Partial<Record<string, readonly string[]>> = {
+  evidences: ["VIDEOPENDING", "VIDEOINCOMPLETE", "VIDEOREVIEW", "VIDEOERROR", "CREATED", "ENROLLREADY"],
   identify: ["VIDEOPENDING", "VIDEOINCOMPLETE", "VIDEOREVIEW", "VIDEOERROR", "CREATED", "ENROLLREADY"],
   approve: ["VIDEOREVIEW", "CREATED", "ENROLLREADY"],
   upload: ["ENROLLREADY"],

@@ -6,13 +6,16 @@ import { fail, type Finding, type Level, ok, type Patient, warn } from "./doctor
 import { checkRedis, whyUnreached } from "./doctor-redis.ts";
 import { checkRequests } from "./doctor-requests.ts";
 import { checkClock, checkProvider, checkSettings } from "./doctor-provider.ts";
+import { examineTenant, lookAtTenants } from "./doctor-tenants.ts";
+import type { Question } from "./doctor-contract.ts";
 import { openStores } from "./stores.ts";
-import { findTarget, isHere, readRunFile } from "./target.ts";
+import { findProvider, findTarget, isHere, readRunFile } from "./target.ts";
 import { CliError, EXIT, type Terminal, visible, type Writer } from "./terminal.ts";
 
 /** Every check, in the order of the report. A check that throws has failed. */
 const CHECKS: { name: string; run(patient: Patient): Promise<Finding[]> }[] = [
-  { name: "Settings", run: async ({ settings }) => checkSettings(settings) },
+  { name: "Settings", run: async ({ settings, tenants }) => checkSettings(settings, tenants) },
+  { name: "Tenants", run: async ({ settings }) => lookAtTenants(settings).found },
   { name: "Folders", run: async ({ settings }) => checkFolders(settings.DATA_DIR) },
   { name: "Free space", run: ({ settings }) => checkSpace(settings.DATA_DIR, settings.DISK_RESERVE_BYTES) },
   { name: "Keys", run: async ({ settings }) => checkKeys(settings.DATA_DIR) },
@@ -32,20 +35,29 @@ const NODE_BEST = 24;
 export async function doctor(
   read: () => Settings,
   { out }: Terminal,
-  { json, provider = false }: { json: boolean; provider?: boolean },
+  { json, provider = false, tenant }: { json: boolean; provider?: boolean; tenant?: string | undefined },
 ): Promise<number> {
-  const findings = [checkNode(process.versions.node)];
+  const findings: Finding[] = tenant === undefined ? [checkNode(process.versions.node)] : [];
+  let questions: Question[] | undefined;
   try {
     const settings = read();
-    findings.push(...(await examine(settings, provider)));
+    await withPatient(settings, provider, async (patient) => {
+      if (tenant === undefined) return void findings.push(...(await examine(patient)));
+      const examined = await examineTenant(patient, tenant);
+      findings.push(...examined.findings);
+      ({ questions } = examined);
+    });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     for (const line of error.message.split("\n"))
       findings.push(fail("Settings", line, "Mend it in the environment or .env."));
   }
   const failures = findings.filter(({ level }) => level === "fail").length;
-  if (json) out.line(JSON.stringify({ ok: failures === 0, findings }, null, 2));
-  else report(findings, out);
+  if (json) {
+    const open = questions?.map(({ answer, ...rest }) => ({ ...rest, answer: answer ?? null }));
+    const told = { ok: failures === 0, ...(tenant !== undefined && { tenant }), findings };
+    out.line(JSON.stringify({ ...told, ...(open && { open_questions: open }) }, null, 2));
+  } else report(findings, questions, out);
   return failures === 0 ? EXIT.done : EXIT.error;
 }
 
@@ -59,11 +71,15 @@ export function checkNode(version: string): Finding {
   return fail("Node", `${version} is older than ${NODE_LEAST.join(".")}.`, todo);
 }
 
-async function examine(settings: Settings, askProvider: boolean): Promise<Finding[]> {
+async function withPatient(
+  settings: Settings,
+  askProvider: boolean,
+  look: (patient: Patient) => Promise<void>,
+): Promise<void> {
   const file = readRunFile(settings.DATA_DIR);
   const run = file && isHere(file) ? file : undefined;
   const redisUrl = settings.REDIS_URL ?? run?.redis_url;
-  const oneshotUrl = settings.ONESHOT_URL ?? run?.oneshot;
+  const oneshotUrl = findProvider(settings);
   const unreached = redisUrl === undefined ? undefined : await whyUnreached(redisUrl);
   const masterKey = findMasterKey(settings);
   const stores =
@@ -72,13 +88,17 @@ async function examine(settings: Settings, askProvider: boolean): Promise<Findin
       : openStores({ settings, redisUrl, masterKey: masterKey ?? new Uint8Array(32) });
   try {
     const journalKey = masterKey && deriveKey(masterKey, "journal");
-    const patient = { settings, run, redisUrl, unreached, oneshotUrl, stores, journalKey, askProvider };
-    const found: Finding[] = [];
-    for (const check of CHECKS) found.push(...(await bounded(check.name, check.run(patient))));
-    return found;
+    const { tenants } = lookAtTenants(settings);
+    await look({ settings, tenants, run, redisUrl, unreached, oneshotUrl, stores, journalKey, askProvider });
   } finally {
     await stores?.close();
   }
+}
+
+async function examine(patient: Patient): Promise<Finding[]> {
+  const found: Finding[] = [];
+  for (const check of CHECKS) found.push(...(await bounded(check.name, check.run(patient))));
+  return found;
 }
 
 async function bounded(name: string, findings: Promise<Finding[]>): Promise<Finding[]> {
@@ -113,7 +133,7 @@ async function checkApi({ settings, run }: Patient): Promise<Finding[]> {
 
 const PAINTS = { ok: "green", warn: "yellow", fail: "red" } as const;
 
-function report(findings: Finding[], out: Writer): void {
+function report(findings: Finding[], questions: Question[] | undefined, out: Writer): void {
   const room = Math.max(...findings.map(({ check }) => check.length));
   for (const { check, level, says, todo } of findings) {
     const word = level === "fail" ? "FAIL" : level;
@@ -122,6 +142,7 @@ function report(findings: Finding[], out: Writer): void {
     out.line(head + broken(says, out, indent));
     if (todo) out.line(indent + out.paint("dim", broken(`→ ${todo}`, out, `${indent}  `)));
   }
+  if (questions && questions.length > 0) reportQuestions(questions, out);
   const count = (level: Level) => findings.filter((finding) => finding.level === level).length;
   const [failures, warnings] = [count("fail"), count("warn")];
   out.line();
@@ -131,6 +152,16 @@ function report(findings: Finding[], out: Writer): void {
       Boolean,
     );
     out.line(out.paint(failures > 0 ? "red" : "yellow", `${parts.join(", ")}.`));
+  }
+}
+
+/** What the provider's pages leave open. */
+function reportQuestions(questions: Question[], out: Writer): void {
+  out.line();
+  out.line(out.paint("bold", "What the provider's pages leave open (docs/provider.md)"));
+  for (const { question, answer, source } of questions) {
+    out.line(`  ${question} ${out.paint("dim", `(${source})`)}`);
+    out.line(`    ${broken(answer ?? out.paint("dim", "not answered"), out, "    ")}`);
   }
 }
 

@@ -84,11 +84,15 @@ const TURNS: Record<string, { who: string; todo?: (id: string) => string }> = {
   "another code": { who: "the right code (the last one was wrong)", todo: (id) => `signpipe code ${id}` },
   "accepted RAO credentials": {
     who: "RAO credentials that the provider accepts",
-    todo: () => "correct ONESHOT_RAO* and restart  (or: signpipe resume)",
+    todo: () => "correct ONESHOT_RAO*, or TENANTS_FILE, and restart  (or: signpipe resume)",
   },
   "an accepted billing account": {
     who: "a billing account that the provider accepts",
-    todo: () => "correct ONESHOT_BILLING_* and restart  (or: signpipe resume)",
+    todo: () => "correct ONESHOT_BILLING_*, or TENANTS_FILE, and restart  (or: signpipe resume)",
+  },
+  "a configured tenant": {
+    who: "a tenant that was taken out of the configuration",
+    todo: (id) => `put it back and restart  (or: signpipe cancel ${id})`,
   },
   "a new OTP": { who: "a new code, after too many wrong ones", todo: (id) => `signpipe resend ${id}` },
 };

@@ -1,3 +1,4 @@
+import { type FileHandle, open, rm } from "node:fs/promises";
 import { type Client, type HistoryLine, isOver, type Request } from "./client.ts";
 import { findRequest } from "./find-request.ts";
 import { ageOf, whatFor, whatToDo } from "./progress.ts";
@@ -27,13 +28,19 @@ export function paintState(writer: Writer, state: string): string {
 export async function list(
   client: Client,
   { out, err }: Terminal,
-  { state, reference, limit, json }: { state?: string; reference?: string; limit: number; json?: boolean },
+  {
+    state,
+    reference,
+    tenant,
+    limit,
+    json,
+  }: { state?: string; reference?: string; tenant?: string; limit: number; json?: boolean },
 ): Promise<number> {
   const items: Request[] = [];
   let cursor: string | undefined;
   do {
     const size = String(Math.min(limit - items.length, PAGE_MOST));
-    const page = await client.page({ state, reference, limit: size, cursor });
+    const page = await client.page({ state, reference, tenant, limit: size, cursor });
     items.push(...page.items);
     cursor = page.next_cursor ?? undefined;
   } while (cursor !== undefined && items.length < limit);
@@ -46,7 +53,7 @@ export async function list(
     err.line(err.paint("red", `Stands still: ${visible(reason)}`));
   }
   if (items.length === 0) {
-    err.line(state || reference ? "No request fits." : "There are no requests yet.");
+    err.line(state || reference || tenant ? "No request fits." : "There are no requests yet.");
     return EXIT.done;
   }
   const columns = [
@@ -103,8 +110,9 @@ export async function show(
 }
 
 function describeRequest(request: Request, out: Writer): string[] {
-  const { id, reference, waiting, failure, notice, documents, request_pk, videoid_link, created_at, updated_at } =
-    request;
+  const { id, workflow, reference, tenant, waiting, failure, notice, documents, enclosures, request_pk } = request;
+  const { videoid_link, created_at, updated_at } = request;
+  const { former_request_pks: former = [], reminders, order } = request;
   const fields: [string, string | undefined][] = [
     ["State", `${paintState(out, request.state)}${isOver(request.state) ? "" : `, at ${request.stage}`}`],
     ["Waiting for", waiting && `${whatFor(waiting.for)}, until ${when(waiting.until)}`],
@@ -113,8 +121,16 @@ function describeRequest(request: Request, out: Writer): string[] {
     ["Mind", notice && `${visible(notice.message)} (${visible(notice.code)})`],
     ["Next", whatToDo(request)],
     ["Reference", reference && visible(reference)],
-    ["request_pk", request_pk?.toString()],
-    ["Signer's page", waiting?.for === "identification" ? videoid_link && visible(videoid_link) : undefined],
+    ["Tenant", tenant && visible(tenant)],
+    ["Handed in", enclosures && `${enclosures.map(({ name }) => visible(name)).join(", ")}  (signpipe enclosure)`],
+    ["request_pk", [request_pk, ...former.map((pk) => `(before: ${pk})`)].join(" ").trim()],
+    // A signer whom we identified has nothing to do there.
+    [
+      "Signer's page",
+      waiting?.for === "identification" && workflow === "videoid" ? videoid_link && visible(videoid_link) : undefined,
+    ],
+    ["Reminded", reminders && `${times(reminders.count)}, last ${when(reminders.last_at)}`],
+    ["Asked for", order && describeOrder(order)],
     ["Created", `${when(created_at)}, ${ageOf(request)} ${isOver(request.state) ? "until its end" : "ago"}`],
     ["Changed", when(updated_at)],
   ];
@@ -125,6 +141,14 @@ function describeRequest(request: Request, out: Writer): string[] {
     lines.push(`  ${title}  ${visible(name)}${signed_sha256 ? out.paint("green", "  signed") : ""}`);
   }
   return lines;
+}
+
+const times = (count: number) => (count === 1 ? "once" : `${count} times`);
+
+/** "correction of email: refused (wrong-state)" */
+function describeOrder({ kind, outcome, code, fields }: NonNullable<Request["order"]>): string {
+  const what = fields && fields.length > 0 ? `${kind} of ${fields.join(", ")}` : kind;
+  return visible(`${what}: ${outcome}${code ? ` (${code})` : ""}`);
 }
 
 function describeHistory(history: HistoryLine[], out: Writer): string[] {
@@ -148,20 +172,59 @@ export interface Act {
   path: string;
   json?: unknown;
   said: string;
+  /** Says what the person needs for the next step, and is printed on standard output. */
+  gives?: (request: Request) => string | undefined;
 }
 
-/** `signpipe approve|refuse|code|resend|cancel|retry`. */
+/** `signpipe remind|correct|restart|approve|refuse|code|resend|cancel|retry`. */
 export async function act(
   client: Client,
   { out, err }: Terminal,
   typed: string,
-  { path, json, said }: Act,
+  { path, json, said, gives }: Act,
   { json: asJson }: { json?: boolean },
 ): Promise<number> {
   const id = await findRequest(client, typed);
   const request = await client.act(id, path, json);
   if (asJson) out.line(JSON.stringify(request, null, 2));
-  else err.line(`${said} ${id}. See how it goes on with: signpipe show ${id.slice(0, SHORT_ID)}`);
+  else {
+    err.line(`${said} ${id}. See how it goes on with: signpipe show ${id.slice(0, SHORT_ID)}`);
+    const given = gives?.(request);
+    if (given !== undefined) out.line(visible(given));
+  }
+  return EXIT.done;
+}
+
+/**
+ * `signpipe video|enclosure`: saves what an officer looks at before deciding, for its owner's eyes only. Never
+ * overwrites; nothing is left behind when it breaks off.
+ */
+export async function save(
+  client: Client,
+  { err }: Terminal,
+  typed: string,
+  { from, output }: { from: (client: Client, id: string) => AsyncIterable<Buffer>; output: unknown },
+): Promise<number> {
+  if (typeof output !== "string" || output === "") throw new CliError("Where to? Give --output with a file name.");
+  const id = await findRequest(client, typed);
+  let file: FileHandle | undefined;
+  let sizeBytes = 0;
+  try {
+    for await (const chunk of from(client, id)) {
+      file ??= await open(output, "wx", 0o600);
+      await file.writeFile(chunk);
+      sizeBytes += chunk.length;
+    }
+  } catch (error) {
+    if (file) await rm(output, { force: true });
+    const code = (error as NodeJS.ErrnoException).code ?? "";
+    if (code === "EEXIST") throw new CliError(`${visible(output)} is there already: it is not overwritten.`);
+    if (error instanceof CliError) throw error;
+    throw new CliError(`${visible(output)} cannot be written (${code || "error"}): check --output.`);
+  } finally {
+    await file?.close();
+  }
+  err.line(`Saved, ${sizeBytes} bytes: ${visible(output)}. It shows a person: delete it when you have seen it.`);
   return EXIT.done;
 }
 

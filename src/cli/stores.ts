@@ -12,7 +12,7 @@ import { createQueues } from "../queues/queues.ts";
 import { createStore } from "../queues/store.ts";
 import type { Trail } from "../queues/trail.ts";
 import { createVault } from "../queues/vault.ts";
-import { STAGE_NAMES } from "../workers/index.ts";
+import { orderOf, STAGE_NAMES } from "../workers/index.ts";
 
 export type Stores = ReturnType<typeof openStores>;
 
@@ -47,7 +47,7 @@ export function openStores({
     masterKey,
     queues,
     lanes: createLanes({ redis, keys }),
-    store: createStore({ redis, keys, stages: STAGE_NAMES, journal: trail }),
+    store: createStore({ redis, keys, orderOf, journal: trail }),
     vault: createVault({ redis, keys, masterKey, spare }),
     documents: createDocuments({ dir: folders.work }),
     results: createResults({ dir: folders.signed }),

@@ -1,6 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { ENCLOSURES, type EnclosureRole } from "../core/identity.ts";
 import type { Client, Request } from "./client.ts";
 import { isOver, NoAnswer, Refused } from "./client.ts";
 import { ageOf, createProgress, describe, type Progress, stageIndex, whatToDo } from "./progress.ts";
@@ -16,8 +18,21 @@ export interface SubmitOptions {
   surname1?: string;
   surname2?: string;
   serialNumber?: string;
+  idDocumentType?: string;
+  idDocumentCountry?: string;
+  workflow?: string;
+  documentFront?: string;
+  documentRear?: string;
+  documentPhoto?: string;
+  documentOwner?: string;
+  extraDocument?: string;
+  video?: string;
   reference?: string;
+  tenant?: string;
+  rao?: string;
   auth?: string;
+  format?: string;
+  appearance?: string;
   approval?: string;
   idempotencyKey?: string;
   wait?: boolean;
@@ -32,7 +47,7 @@ const SILENCE_MOST_MS = 120_000;
 
 /** The manifest from a file or from options; options win over the file. Throws CliError that names what is missing. */
 export function toManifest(options: SubmitOptions): Record<string, unknown> {
-  const base = options.manifest === undefined ? { workflow: "videoid" } : readManifest(options.manifest);
+  const base = options.manifest === undefined ? { workflow: "videoid" } : readObject(options.manifest, "--manifest");
   const signer: Record<string, unknown> = {
     ...(typeof base["signer"] === "object" ? base["signer"] : {}),
     ...defined({
@@ -42,16 +57,26 @@ export function toManifest(options: SubmitOptions): Record<string, unknown> {
       surname_1: options.surname1,
       surname_2: options.surname2,
       serial_number: options.serialNumber,
+      id_document_type: options.idDocumentType,
+      id_document_country: options.idDocumentCountry,
     }),
   };
   if (options.manifest === undefined && !(signer["email"] && signer["mobile_phone_number"])) {
     throw new CliError("Who signs? Give --email and --phone, or --manifest with a file that says so.");
   }
+  const signature = {
+    ...(typeof base["signature"] === "object" ? base["signature"] : {}),
+    ...defined({ format: options.format, appearance: options.appearance }),
+  };
   return {
     ...base,
     signer,
+    ...(Object.keys(signature).length > 0 && { signature }),
     ...defined({
+      workflow: options.workflow,
       reference: options.reference,
+      tenant: options.tenant,
+      rao: options.rao,
       approval: options.approval,
       authentication: toAuthentication(options.auth),
     }),
@@ -59,13 +84,48 @@ export function toManifest(options: SubmitOptions): Record<string, unknown> {
   };
 }
 
-function readManifest(path: string): Record<string, unknown> {
+/** A file that shows who the signer is, and where it is on this machine. */
+export interface NamedFile {
+  role: EnclosureRole;
+  path: string;
+}
+
+/**
+ * The manifest, and the files that it names: beside the manifest's file, or where an option says. They are sent under
+ * the name of what they show, so that what they are called here leaves this machine in nobody's log.
+ */
+export function toSubmission(options: SubmitOptions): { manifest: Record<string, unknown>; files: NamedFile[] } {
+  const manifest = toManifest(options);
+  const given: Partial<Record<EnclosureRole, string | undefined>> = {
+    document_front: options.documentFront,
+    document_rear: options.documentRear,
+    document_photo: options.documentPhoto,
+    document_owner: options.documentOwner,
+    extra_document: options.extraDocument,
+    video: options.video,
+  };
+  const { identity } = manifest;
+  const named = typeof identity === "object" && identity !== null ? (identity as Record<string, unknown>) : {};
+  const beside = options.manifest === undefined || options.manifest === "-" ? "." : dirname(options.manifest);
+  const files = ENCLOSURES.flatMap((role): NamedFile[] => {
+    const name = named[role];
+    if (given[role] !== undefined) return [{ role, path: given[role] }];
+    // What is no name of a file is left as it is: the API says of it what must be so.
+    return typeof name === "string" && /^[^./\\][^/\\]*$/.test(name) ? [{ role, path: join(beside, name) }] : [];
+  });
+  if (files.length === 0) return { manifest, files };
+  const sentAs = Object.fromEntries(files.map(({ role }) => [role, role]));
+  return { manifest: { ...manifest, identity: { ...named, ...sentAs } }, files };
+}
+
+/** The JSON object in a file; "-" is standard input. Throws CliError that names `option`. */
+export function readObject(path: string, option: string): Record<string, unknown> {
   let text: string;
   try {
     text = readFileSync(path === "-" ? 0 : path, "utf8");
   } catch (error) {
     throw new CliError(
-      `${visible(path)} cannot be read (${(error as NodeJS.ErrnoException).code ?? "error"}): check --manifest.`,
+      `${visible(path)} cannot be read (${(error as NodeJS.ErrnoException).code ?? "error"}): check ${option}.`,
     );
   }
   try {
@@ -74,19 +134,21 @@ function readManifest(path: string): Record<string, unknown> {
   } catch {
     // Said below, for anything that is not an object.
   }
-  throw new CliError(`${visible(path)} is not a JSON object: see docs/api.md for what a manifest says.`);
+  throw new CliError(`${visible(path)} is not a JSON object: see docs/api.md for what ${option} takes.`);
 }
 
-/** "sms", or "external:<type>:<value>" where the value may have colons of its own. */
+/** "sms", "whatsapp", or "external:<type>:<value>" where the value may have colons of its own. */
 function toAuthentication(text: string | undefined): Record<string, string> | undefined {
   if (text === undefined) return undefined;
   if (text === "sms") return { method: "sms" };
+  if (text === "whatsapp") return { method: "sms", delivery_method: "whatsapp" };
   const [, type, value] = /^external:([^:]+):(.+)$/s.exec(text) ?? [];
   if (type && value) return { method: "external", type, value };
-  throw new CliError('--auth must be "sms" or "external:<type>:<value>".');
+  throw new CliError('--auth must be "sms", "whatsapp" or "external:<type>:<value>".');
 }
 
-function defined(values: Record<string, unknown>): Record<string, unknown> {
+/** Without what was not given. */
+export function defined(values: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 }
 
@@ -99,12 +161,12 @@ export async function submit(
   { stages, signal }: { stages: readonly string[]; signal: AbortSignal },
 ): Promise<number> {
   const { out, err } = terminal;
-  const manifest = toManifest(options);
+  const { manifest, files } = toSubmission(options);
   const key = options.idempotencyKey ?? randomUUID();
   const progress = createProgress(err);
   try {
     const title = `uploading ${paths.length === 1 ? "1 document" : `${paths.length} documents`}`;
-    const body = toUploadBody(manifest, paths, (bytes) => progress.set(bytes, body.totalBytes, title));
+    const body = toUploadBody(manifest, { paths, files }, (bytes) => progress.set(bytes, body.totalBytes, title));
     const sending = { ...body, headers: { ...body.headers, "idempotency-key": key } };
     const accepted = await client
       .submit(sending, (waitMs) => progress.say(`No answer yet; sending it again in ${waitMs / 1000} s.`))

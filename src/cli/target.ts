@@ -51,6 +51,12 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** The provider's address: ONESHOT_URL, or that of the simulator that stands in for it on DATA_DIR; undefined without. */
+export function findProvider({ ONESHOT_URL: url, DATA_DIR }: Settings): string | undefined {
+  const run = url === undefined ? readRunFile(DATA_DIR) : undefined;
+  return url ?? (run && isHere(run) ? run.oneshot : undefined);
+}
+
 /** API_URL or the API that runs on DATA_DIR, with API_KEY or a key of DATA_DIR. Throws CliError with what to do. */
 export function findTarget(settings: Settings): Target {
   const { API_URL: given, DATA_DIR: dataDir } = settings;
@@ -77,7 +83,8 @@ function ownKey(settings: Settings, url: string, isGiven: boolean): string | und
   const file = join(settings.DATA_DIR, "keys", "api-keys");
   const text = settings.API_KEYS ?? readIfThere(file);
   if (text === undefined) return undefined;
-  return readApiKeys({ text, from: settings.API_KEYS === undefined ? file : "API_KEYS" })[0]?.secret;
+  const keys = readApiKeys({ text, from: settings.API_KEYS === undefined ? file : "API_KEYS" });
+  return (keys.find(({ tenant }) => tenant === undefined) ?? keys[0])?.secret;
 }
 
 function readIfThere(path: string): string | undefined {

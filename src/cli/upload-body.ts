@@ -3,6 +3,7 @@ import { createReadStream, statSync } from "node:fs";
 import { basename } from "node:path";
 import { quoteFilename } from "../provider/multipart.ts";
 import type { Sending } from "./client.ts";
+import type { NamedFile } from "./submit.ts";
 import { CliError, visible } from "./terminal.ts";
 
 const MOST_DOCUMENTS = 10;
@@ -14,18 +15,36 @@ export interface UploadBody extends Sending {
 }
 
 /**
- * The manifest and the PDFs as multipart/form-data, read from the files while it is sent; `sent` is told how many bytes
- * have left. Throws CliError for a file that cannot be read, before anything is sent.
+ * The manifest, the documents and the files that show who the signer is as multipart/form-data, read from the files
+ * while it is sent; `sent` is told how many bytes have left. Throws CliError for a file that cannot be read, before
+ * anything is sent.
  * @source RFC 7578 §4
  */
-export function toUploadBody(manifest: unknown, paths: string[], sent: (bytes: number) => void): UploadBody {
+export function toUploadBody(
+  manifest: unknown,
+  { paths, files: named = [] }: { paths: string[]; files?: NamedFile[] },
+  sent: (bytes: number) => void,
+): UploadBody {
   if (paths.length > MOST_DOCUMENTS) {
     throw new CliError(
-      `One request takes up to ${MOST_DOCUMENTS} PDFs, and these are ${paths.length}: submit the rest apart.`,
+      `One request takes up to ${MOST_DOCUMENTS} documents, and these are ${paths.length}: submit the rest apart.`,
     );
   }
   const boundary = `signpipe-${randomUUID()}`;
-  const files = paths.map((path) => ({ path, bytes: sizeOf(path) }));
+  const files = [
+    ...paths.map((path) => ({
+      path,
+      bytes: sizeOf(path, `name documents, up to ${MOST_DOCUMENTS} of them`),
+      part: `name="file"; filename=${quoteFilename(basename(path))}`,
+      type: typeOf(path),
+    })),
+    ...named.map(({ role, path }) => ({
+      path,
+      bytes: sizeOf(path, `it is to be sent as ${role}`),
+      part: `name="enclosure"; filename="${role}"`,
+      type: "application/octet-stream",
+    })),
+  ];
   const json = Buffer.from(JSON.stringify(manifest));
   const start = Buffer.concat([
     Buffer.from(
@@ -33,11 +52,8 @@ export function toUploadBody(manifest: unknown, paths: string[], sent: (bytes: n
     ),
     json,
   ]);
-  const heads = files.map(({ path }) =>
-    Buffer.from(
-      `\r\n--${boundary}\r\nContent-Disposition: form-data; name="file"; filename=${quoteFilename(basename(path))}\r\n` +
-        "Content-Type: application/pdf\r\n\r\n",
-    ),
+  const heads = files.map(({ part, type }) =>
+    Buffer.from(`\r\n--${boundary}\r\nContent-Disposition: form-data; ${part}\r\nContent-Type: ${type}\r\n\r\n`),
   );
   const end = Buffer.from(`\r\n--${boundary}--\r\n`);
   const totalBytes =
@@ -74,16 +90,20 @@ export function toUploadBody(manifest: unknown, paths: string[], sent: (bytes: n
   };
 }
 
-function sizeOf(path: string): number {
+/** For whoever reads the traffic: the API looks at the bytes. */
+function typeOf(path: string): string {
+  return /\.pdf$/i.test(path) ? "application/pdf" : "application/octet-stream";
+}
+
+function sizeOf(path: string, hint: string): number {
   try {
     const stat = statSync(path);
-    if (!stat.isFile())
-      throw new CliError(`${visible(path)} is not a file: name PDFs, up to ${MOST_DOCUMENTS} of them.`);
-    if (stat.size === 0) throw new CliError(`${visible(path)} is empty: name a PDF.`);
+    if (!stat.isFile()) throw new CliError(`${visible(path)} is not a file: ${hint}.`);
+    if (stat.size === 0) throw new CliError(`${visible(path)} is empty: ${hint}.`);
     return stat.size;
   } catch (error) {
     if (error instanceof CliError) throw error;
     const errno = (error as NodeJS.ErrnoException).code ?? "error";
-    throw new CliError(`${visible(path)} cannot be read (${errno}): check the name.`);
+    throw new CliError(`${visible(path)} cannot be read (${errno}): check the name; ${hint}.`);
   }
 }

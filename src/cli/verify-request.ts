@@ -2,14 +2,18 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { auditLines } from "../core/audit.ts";
 import { isFailure } from "../core/errors.ts";
+import type { Enclosure } from "../core/identity.ts";
 import { foldLines, type JournalLine } from "../core/journal.ts";
 import type { RequestId, ResultFile, SignRequest, StoredDocument } from "../core/request.ts";
+import type { Format } from "../core/signing.ts";
 import { isEnd } from "../core/status.ts";
 import type { createDocuments } from "../files/documents.ts";
 import { hashFile } from "../files/content.ts";
+import { digestOf } from "../files/hash-file.ts";
 import type { createResults } from "../files/results.ts";
 import { probePdf } from "../files/probe.ts";
-import { verifySignedPdf } from "../files/verify.ts";
+import type { By } from "../files/rewritten.ts";
+import { verifyDetachedFile, verifySignedPdf } from "../files/verify.ts";
 import { Evidence } from "../workers/evidence.ts";
 
 /** Something that is not as it should be. */
@@ -31,18 +35,23 @@ export interface Verified {
 }
 
 interface Places {
-  documents: Pick<ReturnType<typeof createDocuments>, "path">;
+  documents: Pick<ReturnType<typeof createDocuments>, "path" | "folder">;
   results: Pick<ReturnType<typeof createResults>, "path" | "rehash" | "readEvidence" | "folder">;
   archive: string;
   /** Signed files continue the original byte by byte. */
   incremental: boolean;
+  /** How those that were rewritten are recognised. */
+  compare: By;
 }
 
 interface Facts {
   documents?: StoredDocument[];
+  /** Left out for signed PDFs. */
+  format?: Format;
   /** `id` is the document that it is the signed copy of. */
   signed?: (ResultFile & { id: string })[];
   contract?: ResultFile;
+  enclosures?: Enclosure[];
   requestPk?: unknown;
 }
 
@@ -59,7 +68,7 @@ export async function verifyRequest(id: RequestId, lines: readonly JournalLine[]
   const evidence = await readEvidence(id, request, places, findings);
   const facts: Facts = request?.facts ?? factsOf(evidence);
   if (evidence && request) findings.push(...compare(evidence, request, lines));
-  for (const file of facts.signed ?? []) findings.push(...(await checkSigned(id, file, facts.documents ?? [], places)));
+  for (const file of facts.signed ?? []) findings.push(...(await checkSigned(id, file, facts, places)));
   if (facts.contract) findings.push(...(await checkContract(id, facts.contract, places)));
   await checkOriginals(id, { request, facts, places, findings, notes });
   return {
@@ -97,13 +106,15 @@ function factsOf(evidence: Evidence | undefined): Facts {
   const signed = evidence?.documents.flatMap(({ signed: file }, i) =>
     file ? [{ id: String(i), name: file.name, sizeBytes: file.size_bytes, sha256: file.sha256 }] : [],
   );
-  const documents = evidence?.documents.map(({ name, sha256, size_bytes }, i) => ({
+  const documents = evidence?.documents.map(({ name, sha256, size_bytes, digest }, i) => ({
     id: String(i),
     name,
-    sizeBytes: size_bytes,
     sha256,
+    sizeBytes: size_bytes,
+    ...(digest && { digest }),
   }));
-  return { ...(signed && { signed }), ...(documents && { documents }) };
+  const format = evidence?.signature_format;
+  return { ...(signed && { signed }), ...(documents && { documents }), ...(format && { format }) };
 }
 
 function compare(evidence: Evidence, request: SignRequest, lines: readonly JournalLine[]): Flawed[] {
@@ -116,13 +127,19 @@ function compare(evidence: Evidence, request: SignRequest, lines: readonly Journ
   same("provider.request_pk", evidence.provider.request_pk, facts.requestPk);
   same(
     "documents",
-    evidence.documents.map(({ name, sha256, size_bytes }) => [name, sha256, size_bytes]),
-    facts.documents?.map(({ name, sha256, sizeBytes }) => [name, sha256, sizeBytes]),
+    evidence.documents.map(({ name, sha256, size_bytes, digest }) => [name, sha256, size_bytes, digest?.value]),
+    facts.documents?.map(({ name, sha256, sizeBytes, digest }) => [name, sha256, sizeBytes, digest?.value]),
   );
+  same("signature_format", evidence.signature_format, facts.format);
   same(
     "documents.signed",
     evidence.documents.flatMap(({ signed }) => (signed ? [[signed.name, signed.sha256, signed.size_bytes]] : [])),
     (facts.signed ?? []).map(({ name, sha256, sizeBytes }) => [name, sha256, sizeBytes]),
+  );
+  same(
+    "enclosures",
+    (evidence.enclosures ?? []).map(({ name, sha256 }) => [name, sha256]),
+    (facts.enclosures ?? []).map(({ name, sha256 }) => [name, sha256]),
   );
   same("approval.by", evidence.approval?.by, request.facts["approvedBy"]);
   if (evidence.contract) same("contract", evidence.contract.sha256, facts.contract?.sha256);
@@ -135,15 +152,34 @@ function compare(evidence: Evidence, request: SignRequest, lines: readonly Journ
 async function checkSigned(
   id: RequestId,
   file: NonNullable<Facts["signed"]>[number],
-  documents: StoredDocument[],
-  { results, incremental }: Places,
+  { documents = [], format }: Facts,
+  places: Places,
 ): Promise<Flawed[]> {
+  const { results, incremental, compare } = places;
   if (!(await results.rehash(id, file))) {
-    return [{ code: "signed-file-changed", message: "A signed PDF is missing, or is not the one that was stored" }];
+    return [{ code: "signed-file-changed", message: "A signed file is missing, or is not the one that was stored" }];
   }
   const original = documents.find(({ id: document }) => document === file.id);
-  if (!original) return [{ code: "evidence-differs", message: "A signed PDF belongs to none of the documents" }];
-  return await failures(() => verifySignedPdf({ signedPath: results.path(id, file.name), original, incremental }));
+  if (!original) return [{ code: "evidence-differs", message: "A signed file belongs to none of the documents" }];
+  const signedPath = results.path(id, file.name);
+  if (format === "cms") return await failures(() => verifyDetachedFile(signedPath, digestOf(original)));
+  const path = incremental ? undefined : await whereIs(id, original, places);
+  return await failures(() => verifySignedPdf({ signedPath, original: { ...original, path }, incremental, compare }));
+}
+
+/** Where an original is: in its folder in the store, or in the archive, under any name. */
+async function whereIs(
+  id: RequestId,
+  { sha256 }: StoredDocument,
+  { documents, archive }: Places,
+): Promise<string | undefined> {
+  for (const folder of [documents.folder(id), join(archive, id)]) {
+    for (const name of await readdir(folder).catch(() => [])) {
+      const path = join(folder, name);
+      if ((await hashFile(path).catch(() => undefined))?.sha256 === sha256) return path;
+    }
+  }
+  return undefined;
 }
 
 async function checkContract(id: RequestId, file: ResultFile, { results }: Places): Promise<Flawed[]> {
@@ -167,7 +203,7 @@ async function checkOriginals(
   {
     request,
     facts,
-    places: { documents, archive },
+    places: { documents, archive, incremental },
     findings,
     notes,
   }: { request: SignRequest | undefined; facts: Facts; places: Places; findings: Flawed[]; notes: string[] },
@@ -184,11 +220,22 @@ async function checkOriginals(
       findings.push({ code: "document-changed", message: "A document in .work is not the one that was taken in" });
     } else if (!found && !archived.has(document.sha256)) gone += 1;
   }
+  for (const file of facts.enclosures ?? []) {
+    const found = await hashFile(documents.path(file)).catch(() => undefined);
+    if (found && found.sha256 !== file.sha256) {
+      const message = `The file that shows ${file.name} is not the one that was taken in`;
+      findings.push({ code: "document-changed", message });
+    }
+  }
   if (gone === 0) return;
   if (archived.size > 0) {
     findings.push({ code: "document-changed", message: "A document in the archive is not the one that was signed" });
   } else if (isEnd(request.phase) && request.phase !== "failed" && request.phase !== "expired") {
-    notes.push(`${gone} originals are not kept here${facts.signed ? "; the signed files begin with them" : ""}`);
+    const seen = incremental
+      ? "; the signed files begin with them"
+      : "; signed files that were rewritten were not compared";
+    const where = facts.format === "cms" ? "; the signatures are over them" : seen;
+    notes.push(`${gone} originals are not kept here${facts.signed ? where : ""}`);
   } else {
     findings.push({ code: "document-gone", message: "A document is not in .work any more" });
   }

@@ -49,6 +49,7 @@ export async function verify(
     results: createResults({ dir: folders.signed }),
     archive: folders.archive,
     incremental: settings.ONESHOT_INCREMENTAL,
+    compare: settings.ONESHOT_COMPARE,
   };
   const requests: Verified[] = [];
   let bad = 0;

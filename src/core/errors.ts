@@ -27,6 +27,8 @@ interface Details {
   effect?: Effect;
 }
 
+type Fields = Readonly<Record<string, string>>;
+
 /** Trying again later may work: network, timeout, 429, 5xx, Redis away, disk full. */
 export class RetryableError extends Error {
   override readonly name = "RetryableError";
@@ -55,11 +57,14 @@ export class PermanentError extends Error {
   readonly kind = "permanent";
   readonly code: string;
   readonly effect: Effect;
+  /** What is wrong with which field of what was sent, a sentence each, when the other side told us; never the values. */
+  readonly fields: Fields | undefined;
 
-  constructor(message: string, { code, cause, effect = "none" }: Details) {
+  constructor(message: string, { code, cause, effect = "none", fields }: Details & { fields?: Fields | undefined }) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
     this.effect = effect;
+    this.fields = fields;
   }
 }
 

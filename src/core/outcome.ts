@@ -15,10 +15,11 @@ export class Waiting {
   readonly expires: "expired" | "failed";
   readonly detail: string | undefined;
   readonly facts: Record<string, unknown> | undefined;
+  readonly note: string | undefined;
 
   constructor(
     what: string,
-    { whose, poll = growing("5s", { upTo: "15m" }), within, expires, detail, facts }: WaitOptions,
+    { whose, poll = growing("5s", { upTo: "15m" }), within, expires, detail, facts, note }: WaitOptions,
   ) {
     this.what = what;
     this.whose = whose;
@@ -27,6 +28,7 @@ export class Waiting {
     this.expires = expires ?? "expired";
     this.detail = detail;
     this.facts = facts;
+    this.note = note;
   }
 }
 
@@ -41,6 +43,8 @@ interface WaitOptions {
   detail?: string;
   /** Facts to keep while waiting. */
   facts?: Record<string, unknown>;
+  /** What the history says instead of what is waited for, such as what came of somebody's order. */
+  note?: string;
 }
 
 /**
@@ -75,19 +79,24 @@ export class SentBack {
   readonly code: string;
   readonly message: string;
   readonly facts: Record<string, unknown> | undefined;
+  readonly note: string | undefined;
 
-  constructor(to: string, code: string, message: string, facts?: Record<string, unknown>) {
+  constructor(to: string, code: string, message: string, facts?: Record<string, unknown>, note?: string) {
     this.to = to;
     this.code = code;
     this.message = message;
     this.facts = facts;
+    this.note = note;
   }
 }
 
-/** Sends the request back to the stage `to`. Bounded by whoever sends back. `message` is without personal data. */
+/**
+ * Sends the request back to the stage `to`. Bounded by whoever sends back. `message` is without personal data; the
+ * history has `note`, or else the code.
+ */
 export function backTo(
   to: string,
-  { code, message, facts }: { code: string; message: string; facts?: Record<string, unknown> },
+  { code, message, facts, note }: { code: string; message: string; facts?: Record<string, unknown>; note?: string },
 ): SentBack {
-  return new SentBack(to, code, message, facts);
+  return new SentBack(to, code, message, facts, note);
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ENDINGS, PHASES } from "./status.ts";
+import { WORKFLOWS } from "./workflow.ts";
 
 /** Ours, not the provider's: "req-" and 128 random bits. Safe as a BullMQ job id, a folder name and a URL segment. */
 export const RequestId = z
@@ -26,6 +27,14 @@ export function toRequestId(random: Uint8Array): RequestId {
 
 export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
+/** A digest that a hash file gives to be signed. Of the content that it is of, nothing else is known here. */
+export const Digest = z.object({
+  algorithm: z.enum(["sha256", "sha384", "sha512"]),
+  /** In hexadecimal, lower case. */
+  value: z.string().regex(/^[0-9a-f]{64,128}$/),
+});
+export type Digest = z.infer<typeof Digest>;
+
 /** A document that was handed in. The bytes are in the document store under `id`; records carry only this. */
 export const StoredDocument = z.object({
   /** Where the store keeps it, relative to the store. */
@@ -34,6 +43,8 @@ export const StoredDocument = z.object({
   name: z.string().min(1),
   sizeBytes: z.number().int().positive(),
   sha256: Sha256,
+  /** Of a hash file: what it gives to be signed. Others are signed themselves, or by their SHA-256. */
+  digest: Digest.optional(),
 });
 export type StoredDocument = z.infer<typeof StoredDocument>;
 
@@ -55,7 +66,7 @@ export type Source = z.infer<typeof Source>;
  */
 export const SignRequest = z.object({
   id: RequestId,
-  workflow: z.enum(["videoid"]),
+  workflow: z.enum(WORKFLOWS),
   source: Source,
   /** The caller's own id. */
   reference: z.string().optional(),

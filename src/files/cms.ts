@@ -27,6 +27,10 @@ export interface Cms {
   /** The signer's certificate, in DER. */
   certificate: Buffer;
   hasTimestamp: boolean;
+  /** It holds the content itself, and so is not detached. */
+  hasContent: boolean;
+  /** Without the zeros behind it. */
+  sizeBytes: number;
 }
 
 /** Thrown for a structure that is not a CMS signature, or whose signature does not verify. */
@@ -35,7 +39,7 @@ export class BadCms extends Error {
 }
 
 /**
- * Reads a detached CMS signature, which zeros may follow, and verifies the signer's signature over the signed
+ * Reads a CMS signature, which zeros may follow, and verifies the signer's signature over the signed
  * attributes with the certificate that it names as the signer's; and that certificate's, with its issuer's, where that
  * one is there as well. Whether any of them is to be trusted is not asked. Throws BadCms.
  * @source RFC 5652 §5.3, §5.4, §5.6
@@ -55,6 +59,7 @@ function read(top: Element): Cms {
   if (!type || readOid(type) !== OID.signedData) throw new BadCms("not SignedData");
   const [signedData] = elementsOf(expect(content, CONTEXT_0, "no content"));
   const parts = elementsOf(expect(signedData, TAG.sequence, "no content"));
+  const hasContent = elementsOf(expect(parts[2], TAG.sequence, "no content")).length > 1;
   const embedded = parts.filter(({ tag }) => tag === CONTEXT_0).flatMap(elementsOf);
   const certificates = embedded.flatMap((one) => readCertificate(one) ?? []);
   const [signer] = elementsOf(expect(parts.at(-1), TAG.set, "no signer"));
@@ -77,7 +82,8 @@ function read(top: Element): Cms {
     throw new BadCms("a certificate is not as its issuer signed it");
   checkNamed(certificate.raw, values.get(OID.signingCertificateV2));
   const hasTimestamp = unsigned !== undefined && elementsOf(unsigned).some((one) => nameOf(one) === OID.timestamp);
-  return { digestAlgorithm, messageDigest, certificate: certificate.raw, hasTimestamp };
+  const sizeBytes = top.raw.length;
+  return { digestAlgorithm, messageDigest, certificate: certificate.raw, hasTimestamp, hasContent, sizeBytes };
 }
 
 /** What is signed, and the first value of each attribute by its name. */

@@ -1,7 +1,10 @@
+import { createReadStream } from "node:fs";
 import { type FileHandle, link, mkdir, rm, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { PermanentError, RetryableError } from "../core/errors.ts";
 import { RequestId, type StoredDocument } from "../core/request.ts";
+import type { Format } from "../core/signing.ts";
 import { hashFile, openRegular } from "./content.ts";
 import { isMissing, makeFolder, syncFolder, toDiskFailure, withDisk } from "./durable.ts";
 import { passedOn } from "./garbage.ts";
@@ -84,18 +87,37 @@ export function createDocuments({ dir }: { dir: string }) {
       }
     },
 
+    /** The same for somebody who looks at it. Throws PermanentError "document-gone", and what the file system says. */
+    async openToShow(document: StoredDocument): Promise<{ content: Readable; sizeBytes: number }> {
+      const { file, sizeBytes } = await openRegular(path(document)).catch((cause: unknown) => {
+        if (!isGone(cause)) throw cause;
+        throw new PermanentError("It is not in the store any more", { code: "document-gone", cause });
+      });
+      return { content: createReadStream("", { fd: file, highWaterMark: BLOCK_BYTES }), sizeBytes };
+    },
+
     /**
      * Moves the documents of a request that is done to its folder in `archive`, which is on the same file system, under
      * the names people gave them; what else there was goes. Never overwrites; safe to repeat after a crash in between.
      */
-    async archive(id: RequestId, stored: readonly StoredDocument[], archive: string): Promise<void> {
+    async archive(
+      id: RequestId,
+      stored: readonly StoredDocument[],
+      { archive, format }: { archive: string; format: Format },
+    ): Promise<void> {
       const from = join(dir, RequestId.parse(id));
       const to = join(archive, id);
       await mkdir(to, { recursive: true, mode: 0o700 });
-      for (const document of stored) await moveOnce(path(document), to, document.name);
+      for (const document of stored)
+        await moveOnce(path(document), (n) => join(to, archivedName(document.name, n, format)));
       await syncFolder(to);
       await syncFolder(archive);
       await rm(from, { recursive: true, force: true });
+    },
+
+    /** Removes these files, when they are there. Throws what the disk says. */
+    async erase(files: readonly Pick<StoredDocument, "id">[]): Promise<void> {
+      for (const file of files) await withDisk(() => rm(path(file), { force: true }));
     },
 
     /** Removes everything of a request. Nothing there is fine. */
@@ -138,10 +160,10 @@ async function* blocksOf(file: FileHandle, sizeBytes: number): AsyncGenerator<Bu
   }
 }
 
-/** Moves a file to a name of that kind which is free. One that is gone was moved before. */
-async function moveOnce(from: string, folder: string, name: string): Promise<void> {
+/** Moves a file to the first of these places that is free. One that is gone was moved before. */
+async function moveOnce(from: string, place: (n: number) => string): Promise<void> {
   for (let n = 1; ; n++) {
-    const to = join(folder, archivedName(name, n));
+    const to = place(n);
     try {
       await link(from, to);
       return await unlink(from);

@@ -133,6 +133,36 @@ export async function writeDurably({
   }
 }
 
+/**
+ * Takes a stream in for `act` to look at, and keeps nothing of it: what is small stays in memory, what is not goes to a
+ * file in `dir`, which has to be there, and which loses its name at once, so that not even a crash leaves it there.
+ * Throws RetryableError "disk-full", "disk-read-only" or "disk-error", and what `source` and `act` throw.
+ */
+export async function withPassing<T>(
+  dir: string,
+  source: AsyncIterable<Uint8Array>,
+  act: (content: Content, sha256: string) => Promise<T>,
+): Promise<T> {
+  let file = undefined as FileHandle | undefined;
+  const begin = async () => {
+    const path = join(dir, `.${randomText(9)}.part`);
+    file = await open(path, "wx+", 0o600);
+    await unlink(path);
+    return file;
+  };
+  try {
+    const inflow = createInflow(begin, Number.POSITIVE_INFINITY);
+    const more = await inflow.gather(source);
+    if (more) await pipeline(more, inflow.writable);
+    const { bytes, sizeBytes, sha256 } = inflow.end();
+    return await act(bytes ? inMemory(bytes) : onDisk(file ?? (await begin()), sizeBytes), sha256);
+  } catch (error) {
+    throw toDiskFailure(error);
+  } finally {
+    await file?.close();
+  }
+}
+
 /** A new file; its folder is made when it turns out to be missing. */
 async function create(path: string): Promise<FileHandle> {
   return await inFolder(dirname(path), () => open(path, "wx+", 0o600));

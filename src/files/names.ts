@@ -1,3 +1,6 @@
+import type { Format } from "../core/signing.ts";
+import { withoutHashEnding } from "./hash-file.ts";
+
 const MOST_BYTES = 255;
 const encoder = new TextEncoder();
 
@@ -25,20 +28,30 @@ export function toFileName(name: string): string {
   return /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i.test(safe) || safe === "" ? `_${safe}` : safe;
 }
 
-/** The n-th name for the original of a document: what people called it, with a counter from the second on. */
-export function archivedName(original: string, n: number): string {
-  const ending = n === 1 ? ".pdf" : `.${n}.pdf`;
-  return cutToBytes(toFileName(original).replace(/\.pdf$/i, ""), MOST_BYTES - ending.length) + ending;
+/**
+ * The n-th name for the original of a document: what people called it, with a counter from the second on. A PDF ends
+ * as one, whatever it was called; a file whose hash was signed keeps its own ending.
+ */
+export function archivedName(original: string, n: number, format: Format): string {
+  const name = toFileName(original);
+  const own = format === "pades" ? ".pdf" : (/\.[^.]{1,20}$/.exec(name)?.[0] ?? "");
+  const stem = format === "pades" ? name.replace(/\.pdf$/i, "") : name.slice(0, name.length - own.length);
+  const ending = n === 1 ? own : `.${n}${own}`;
+  return cutToBytes(stem, MOST_BYTES - Buffer.byteLength(ending)) + ending;
 }
 
+/** What stands behind a document's name once it is signed. @source docs/provider.md §Hash */
+const SIGNED_ENDINGS = { pades: ".signed.pdf", cms: ".p7m" } as const satisfies Record<Format, string>;
+
 /**
- * The name of a signed document: the original's with ".signed.pdf" behind it. `taken` holds names that are in use (in
- * lower case, for file systems that do not tell them apart) and gets the new one; a counter tells twins apart.
+ * The name of what comes back: the original's with ".signed.pdf" behind it, or ".p7m" for a signature apart; a hash
+ * file speaks for the file that it is named after. `taken` holds names that are in use (in lower case, for file systems
+ * that do not tell them apart) and gets the new one; a counter tells twins apart.
  */
-export function signedName(original: string, taken: Set<string>): string {
-  const base = toFileName(original);
+export function signedName(original: string, taken: Set<string>, format: Format): string {
+  const base = toFileName(format === "cms" ? withoutHashEnding(original) : original);
   for (let n = 1; ; n++) {
-    const ending = n === 1 ? ".signed.pdf" : `.${n}.signed.pdf`;
+    const ending = n === 1 ? SIGNED_ENDINGS[format] : `.${n}${SIGNED_ENDINGS[format]}`;
     const name = cutToBytes(base, MOST_BYTES - ending.length) + ending;
     if (taken.has(name.toLowerCase())) continue;
     taken.add(name.toLowerCase());

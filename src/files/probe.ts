@@ -24,13 +24,16 @@ export interface Probed {
  */
 export async function probePdf(path: string, { maxBytes = Number.POSITIVE_INFINITY } = {}): Promise<Probed> {
   return await withContent(path, async (content) => {
-    if (content.sizeBytes > maxBytes) {
-      throw new PermanentError(`The file has more than ${maxBytes} bytes, which is the most.`, {
-        code: "file-too-large",
-      });
-    }
+    checkSize(content, maxBytes);
     return await probe(content);
   });
+}
+
+/** Throws PermanentError "file-empty", and "file-too-large" above `maxBytes`. */
+export function checkSize({ sizeBytes }: Pick<Content, "sizeBytes">, maxBytes: number): void {
+  if (sizeBytes === 0) throw new PermanentError("The file is empty.", { code: "file-empty" });
+  if (sizeBytes <= maxBytes) return;
+  throw new PermanentError(`The file has more than ${maxBytes} bytes, which is the most.`, { code: "file-too-large" });
 }
 
 /**
@@ -46,7 +49,7 @@ export async function probePdf(path: string, { maxBytes = Number.POSITIVE_INFINI
  */
 export async function probe(content: Content): Promise<Probed> {
   const { sizeBytes } = content;
-  if (sizeBytes === 0) throw new PermanentError("The file is empty.", { code: "file-empty" });
+  checkSize(content, Number.POSITIVE_INFINITY);
   const head = await readText(content, 0, EDGE_BYTES);
   const start = head.indexOf("%PDF-");
   if (start < 0) throw new PermanentError("The file is not a PDF.", { code: "not-a-pdf" });

@@ -2,6 +2,7 @@ import { type Dir } from "node:fs";
 import { lstat, opendir, readdir, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { RequestId, type SignRequest, StoredDocument } from "../core/request.ts";
+import { FormatFact } from "../core/signing.ts";
 import type { Documents } from "./documents.ts";
 
 /** What a crash left half done is nobody's after this, in milliseconds. */
@@ -81,7 +82,8 @@ export function createSweeper({
     // The disk is asked only about what is over: a hundred thousand that wait cost no look at it.
     if (!OVER.has(phase) || (await isThere(join(documents.folder(id), CLAIM)))) return;
     if (phase === "done") {
-      await documents.archive(id, StoredDocument.array().parse(facts["documents"]), archiveDir);
+      const format = FormatFact.parse(facts["format"]);
+      await documents.archive(id, StoredDocument.array().parse(facts["documents"]), { archive: archiveDir, format });
       swept.archived += 1;
     } else {
       await documents.remove(id);

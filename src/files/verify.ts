@@ -1,8 +1,10 @@
 import { createHash, type Hash } from "node:crypto";
-import { PermanentError } from "../core/errors.ts";
+import { isFailure, PermanentError } from "../core/errors.ts";
+import type { Digest } from "../core/request.ts";
 import { BadCms, type Cms, readCms } from "./cms.ts";
 import { type Content, withContent } from "./content.ts";
 import { probe } from "./probe.ts";
+import { type By, compareRewritten } from "./rewritten.ts";
 
 const WINDOW_BYTES = 1 << 20;
 /** A /ByteRange and its four numbers fit into this. */
@@ -17,24 +19,39 @@ export interface VerifiedSignature {
   certificate: Buffer;
   /** Of the whole file, as it was read. */
   sha256: string;
+  /** What it was recognised by as the original, signed. */
+  recognisedBy: Recognised;
 }
 
+/** It begins with the original's bytes; or, rewritten, has its text, or its number of pages; or nothing was compared. */
+export const RECOGNISED = ["bytes", "text", "pages", "nothing"] as const;
+type Recognised = (typeof RECOGNISED)[number];
+
 interface Expected {
-  original?: { sizeBytes: number; sha256: string } | undefined;
+  /** Without a `path` a rewritten one cannot be recognised. */
+  original?: { sizeBytes: number; sha256: string; path?: string | undefined } | undefined;
   incremental: boolean;
+  /** How one that was rewritten is recognised. */
+  compare?: By;
+  signal?: AbortSignal | undefined;
 }
 
 /**
  * Checks a signed PDF: it is whole; one signature covers all of it but the signature itself; the digest in its CMS is
- * the digest of those bytes; the signature verifies with the signer's certificate in it; and, when `original` is given
- * and `incremental` is set, it begins with the original, byte by byte. Reads it once; bounded memory whatever the size.
+ * the digest of those bytes; the signature verifies with the signer's certificate in it; and, when `original` is given,
+ * it begins with the original, byte by byte. Where that is not `incremental`, because the provider rewrites PDFs, it may
+ * show what the original shows instead; see compareRewritten. Reads it once, or twice then; bounded memory whatever the
+ * size.
  *
  * Whether the certificate is to be trusted is not asked: the provider's authority differs by environment.
  * Throws PermanentError "signature-missing", "signature-partial", "signature-invalid", "signature-other-document",
- * and the codes of probe.
+ * and the codes of probe; the reason of `signal`.
  * @source ISO 32000-2 §12.8.1, ETSI EN 319 142-1 §5
  */
-export async function verifySigned(content: Content, { original, incremental }: Expected): Promise<VerifiedSignature> {
+export async function verifySigned(
+  content: Content,
+  { original, incremental, compare = "text", signal }: Expected,
+): Promise<VerifiedSignature> {
   await probe(content);
   const { sizeBytes } = content;
   const ranges = await findByteRanges(content);
@@ -43,21 +60,75 @@ export async function verifySigned(content: Content, { original, incremental }: 
   if (!whole) throw new PermanentError("No signature covers the whole PDF", { code: "signature-partial" });
   const [, before, after] = whole;
   const { digestAlgorithm, messageDigest, hasTimestamp, certificate } = await readContents(content, before, after);
-  const prefix = incremental ? original : undefined;
-  if (prefix && prefix.sizeBytes >= sizeBytes) throw otherDocument();
-  const digests = await digestOnce(content, { before, after, digestAlgorithm, prefixBytes: prefix?.sizeBytes });
+  const isLonger = original !== undefined && original.sizeBytes < sizeBytes;
+  if (original && incremental && !isLonger) throw otherDocument(incremental);
+  const prefixBytes = isLonger ? original.sizeBytes : undefined;
+  const digests = await digestOnce(content, { before, after, digestAlgorithm, prefixBytes });
   // An original that was signed before, and comes back as it was handed in.
-  if (digests.sha256 === original?.sha256) throw otherDocument();
-  if (prefix && digests.prefix !== prefix.sha256) throw otherDocument();
+  if (digests.sha256 === original?.sha256) throw otherDocument(incremental);
+  const continues = isLonger && digests.prefix === original.sha256;
+  if (original && incremental && !continues) throw otherDocument(incremental);
   if (!digests.covered.equals(messageDigest)) {
     throw new PermanentError("The PDF was changed after it was signed", { code: "signature-invalid" });
   }
-  return { digestAlgorithm, hasTimestamp, certificate, sha256: digests.sha256 };
+  const recognisedBy = continues ? "bytes" : await recognise(content, { original, compare, signal });
+  return { digestAlgorithm, hasTimestamp, certificate, sha256: digests.sha256, recognisedBy };
+}
+
+/** What a PDF that was rewritten is recognised by. Throws PermanentError "signature-other-document". */
+async function recognise(
+  content: Content,
+  { original, compare, signal }: Pick<Expected, "original" | "signal"> & { compare: By },
+): Promise<Recognised> {
+  if (original?.path === undefined) return "nothing";
+  try {
+    const source = { ...original, path: original.path };
+    const { isSame, by } = await compareRewritten(source, content, { by: compare, signal });
+    if (!isSame) throw otherDocument(false);
+    return by;
+  } catch (error) {
+    // What was signed is not turned away because somebody has lost the original.
+    if (isFailure(error, "document-gone", "document-changed")) return "nothing";
+    throw error;
+  }
 }
 
 /** The same for a file. Throws also what withContent throws. */
 export async function verifySignedPdf({ signedPath, ...expected }: Expected & { signedPath: string }) {
   return await withContent(signedPath, (content) => verifySigned(content, expected));
+}
+
+/**
+ * Checks a detached CMS signature over what has this digest: it is one and nothing else; its message digest is this
+ * one; the signature verifies with the signer's certificate in it. Of the certificate the same is asked as of a PDF's.
+ * Throws PermanentError "signature-invalid", "signature-other-document".
+ * @source RFC 5652 §5, §11.2
+ */
+export async function verifyDetached(
+  content: Content,
+  digest: Digest,
+): Promise<Omit<VerifiedSignature, "sha256" | "recognisedBy">> {
+  const { sizeBytes } = content;
+  const bad = (why: string) => {
+    return new PermanentError(`The CMS signature is not valid: ${why}`, { code: "signature-invalid" });
+  };
+  if (sizeBytes > CONTENTS_MOST) throw bad("it is larger than any real one");
+  const cms = asCms(await content.read(0, sizeBytes), bad);
+  if (cms.sizeBytes !== sizeBytes) throw bad("more stands behind it");
+  if (cms.hasContent) throw bad("it is not detached");
+  if (cms.digestAlgorithm !== digest.algorithm) throw bad(`it uses ${cms.digestAlgorithm}, not ${digest.algorithm}`);
+  if (cms.messageDigest.toString("hex") !== digest.value) {
+    throw new PermanentError("The CMS signature is over other content than was handed in", {
+      code: "signature-other-document",
+    });
+  }
+  const { digestAlgorithm, hasTimestamp, certificate } = cms;
+  return { digestAlgorithm, hasTimestamp, certificate };
+}
+
+/** The same for a file. Throws also what withContent throws. */
+export async function verifyDetachedFile(path: string, digest: Digest) {
+  return await withContent(path, (content) => verifyDetached(content, digest));
 }
 
 /**
@@ -129,19 +200,23 @@ async function readContents(content: Content, before: number, after: number): Pr
   if (after - before > CONTENTS_MOST) throw invalid("the signature is larger than any real one");
   const text = (await content.read(before, after - before)).toString("latin1");
   if (!/^<[0-9A-Fa-f\0\t\n\f\r ]*>$/.test(text)) throw invalid("more than the signature is left out of what it covers");
+  return asCms(Buffer.from(text.slice(1, -1).replaceAll(/[\0\t\n\f\r ]+/g, ""), "hex"), invalid);
+}
+
+/** A CMS signature that verifies; why it is none becomes an error by `bad`. */
+function asCms(bytes: Buffer, bad: (why: string) => Error): Cms {
   try {
-    return readCms(Buffer.from(text.slice(1, -1).replaceAll(/[\0\t\n\f\r ]+/g, ""), "hex"));
+    return readCms(bytes);
   } catch (error) {
-    if (error instanceof BadCms) throw invalid(error.message);
-    throw error;
+    throw error instanceof BadCms ? bad(error.message) : error;
   }
 }
 
-function otherDocument(): PermanentError {
-  return new PermanentError(
-    "The signed PDF does not continue the original byte by byte: it is another document, or the provider rewrites PDFs (ONESHOT_INCREMENTAL)",
-    { code: "signature-other-document" },
-  );
+function otherDocument(incremental: boolean): PermanentError {
+  const why = incremental
+    ? "does not continue the original byte by byte: it is another document, or the provider rewrites PDFs (ONESHOT_INCREMENTAL)"
+    : "does not show the original's pages with their text: it is another document, or was rewritten beyond recognition (ONESHOT_COMPARE)";
+  return new PermanentError(`The signed PDF ${why}`, { code: "signature-other-document" });
 }
 
 function invalid(why: string): PermanentError {

@@ -1,5 +1,8 @@
 import { z } from "zod";
-import { Appearance, Approval, Authentication, Signer } from "../core/signing.ts";
+import { ENCLOSURES, type EnclosureRole, Identification } from "../core/identity.ts";
+import { Appearance, AppearanceName, Approval, Authentication, Format, Signer } from "../core/signing.ts";
+import { RaoName, TenantName } from "../core/tenant.ts";
+import { WORKFLOWS } from "../core/workflow.ts";
 
 /** Largest manifest that is read, in bytes. */
 export const MANIFEST_BYTES = 64 * 1024;
@@ -9,43 +12,126 @@ const RA_HINT = "must be the number of a registration authority, like 139";
 /** Names that would change how objects behave instead of being data. */
 const FORBIDDEN = ["__proto__", "constructor", "prototype"];
 
+const FILE_HINT = "must be the name of a file that is handed in as well, without a folder";
+const FileName = z
+  .string()
+  .min(1)
+  .max(255)
+  .refine((name) => !/[/\\\0]/.test(name) && !name.startsWith("."), FILE_HINT);
+
+/** How the caller identified the signer: what was found, and the names of the files that show it. */
+const Identity = z.strictObject({
+  ...(Object.fromEntries(ENCLOSURES.map((role) => [role, FileName.optional()])) as Record<
+    EnclosureRole,
+    z.ZodOptional<typeof FileName>
+  >),
+  ...Identification.shape,
+});
+
+/** What the provider needs to be told of a signer whom it does not identify. @source docs/provider.md §Create */
+const CLASSIC_SIGNER = ["given_name", "surname_1", "serial_number", "id_document_type", "id_document_country"] as const;
+/** Without both sides of the identity document the approval fails. @source docs/provider.md §Create */
+const CLASSIC_FILES = ["document_front", "document_rear"] as const;
+const CLASSIC_TAKES: readonly string[] = [...CLASSIC_FILES, "document_owner", "extra_document"];
+
+/** What one workflow needs, and another has no use for, is said at once: nothing that was meant is left out silently. */
+function fitsItsWorkflow(manifest: z.infer<typeof Fields>, context: z.RefinementCtx): void {
+  const { workflow, signer, identity, useasync, signature } = manifest;
+  const wrong = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
+  for (const { role, sameAs } of repeatedFiles(identity)) {
+    wrong(["identity", role], `names the same file as identity.${sameAs}: each needs a file of its own`);
+  }
+  if (useasync && workflow !== "classic") wrong(["useasync"], 'goes with "workflow": "classic" only');
+  if (signature?.format === "cms" && signature.appearance) {
+    wrong(["signature", "appearance"], 'does not go with "format": "cms": there is no page to show it on');
+  }
+  if (workflow === "videoid") {
+    if (identity) wrong(["identity"], 'goes with "workflow": "videoid-external" or "classic" only');
+    return;
+  }
+  const given = Object.keys(identity ?? {});
+  if (workflow === "videoid-external") {
+    if (!identity?.ocr_data) wrong(["identity", "ocr_data"], 'is missing: "workflow": "videoid-external" needs it');
+    if (identity?.extra_document !== undefined) wrong(["identity", "extra_document"], 'goes with "classic" only');
+    return;
+  }
+  for (const field of CLASSIC_SIGNER) {
+    if (signer[field] === undefined) wrong(["signer", field], 'is missing: "workflow": "classic" needs it');
+  }
+  for (const role of CLASSIC_FILES) {
+    if (identity?.[role] === undefined) wrong(["identity", role], 'is missing: "workflow": "classic" needs it');
+  }
+  for (const field of given.filter((one) => !CLASSIC_TAKES.includes(one))) {
+    wrong(["identity", field], 'goes with "workflow": "videoid-external" only');
+  }
+}
+
 /**
  * What is said about a request besides its documents. One schema for three ways in: the sidecar of a PDF, the
  * request.json of a folder, and the "manifest" part of an upload. Unknown keys are refused, so that a misspelt one is
  * not silently left out of a signature.
  */
-export const Manifest = z
-  .strictObject({
-    workflow: z.enum(["videoid"]).default("videoid").describe("How the signer is identified."),
-    reference: z.string().min(1).max(200).optional().describe("Your own id; requests can be looked up by it."),
-    signer: Signer.describe("Who signs. Encrypted as soon as it is read, and never shown again."),
-    authentication: Authentication.default({ method: "sms" }).describe(
-      "How the signer confirms: a code by SMS, or an operation of yours (external).",
+const Fields = z.strictObject({
+  workflow: z
+    .enum(WORKFLOWS)
+    .default("videoid")
+    .describe(
+      "How the signer is identified: on video at the provider (videoid), or by you, with evidences of it (videoid-external) or copies of the identity document (classic).",
     ),
-    profile: z.string().min(1).max(100).optional().describe("Certificate profile; default: ONESHOT_PROFILE."),
-    registration_authority: z
-      .union(
-        [z.string().regex(/^[1-9]\d{0,9}$/, RA_HINT), z.int(RA_HINT).positive(RA_HINT).max(9_999_999_999, RA_HINT)],
-        {
-          error: RA_HINT,
-        },
-      )
-      .transform(String)
-      .optional()
-      .describe("Number of the registration authority; default: ONESHOT_REGISTRATION_AUTHORITY."),
-    signature: z
-      .strictObject({ appearance: Appearance.optional().describe("How the signature looks on the page.") })
-      .optional(),
-    approval: Approval.optional().describe("Who approves the identification: a RAO (manual), or nobody (auto)."),
-    callback_url: z
-      .url({ protocol: /^https?$/, error: "must be an address that begins with https://" })
-      .max(2000)
-      .optional()
-      .describe(
-        "Told whenever the request waits for somebody, and when it ends. An https address; http only at hosts that the operator allowed.",
+  reference: z.string().min(1).max(200).optional().describe("Your own id; requests can be looked up by it."),
+  signer: Signer.describe("Who signs. Encrypted as soon as it is read, and never shown again."),
+  identity: Identity.optional().describe("How you identified the signer. For videoid-external and classic."),
+  useasync: z
+    .boolean()
+    .optional()
+    .describe("Have the provider sign in the background; for classic only. Good for many or large documents."),
+  authentication: Authentication.default({ method: "sms" }).describe(
+    "How the signer confirms: a code by SMS, or an operation of yours (external).",
+  ),
+  tenant: TenantName.optional().describe(
+    "On whose account: one of those in TENANTS_FILE; default: the one of the ONESHOT_* settings.",
+  ),
+  rao: RaoName.optional().describe(
+    "Which of the tenant's registration officers stands for the decision at the provider, by name; default: the first.",
+  ),
+  profile: z
+    .string()
+    .min(1)
+    .max(100)
+    .optional()
+    .describe("Certificate profile; default: the tenant's, or ONESHOT_PROFILE."),
+  registration_authority: z
+    .union(
+      [z.string().regex(/^[1-9]\d{0,9}$/, RA_HINT), z.int(RA_HINT).positive(RA_HINT).max(9_999_999_999, RA_HINT)],
+      {
+        error: RA_HINT,
+      },
+    )
+    .transform(String)
+    .optional()
+    .describe("Number of the registration authority; default: the tenant's, or ONESHOT_REGISTRATION_AUTHORITY."),
+  signature: z
+    .strictObject({
+      format: Format.optional().describe(
+        "What comes back: the PDF, signed (pades, the default), or a signature apart for a file of any kind (cms): only the file's hash leaves here.",
       ),
-  })
-  .meta({ title: "signpipe request manifest" });
+      appearance: z
+        .union([AppearanceName, Appearance], 'must be an object in braces, or the name of a template like "letter"')
+        .optional()
+        .describe("How the signature looks on the page, or the name of a template for it. Not with format cms."),
+    })
+    .optional(),
+  approval: Approval.optional().describe("Who approves the identification: a RAO (manual), or nobody (auto)."),
+  callback_url: z
+    .url({ protocol: /^https?$/, error: "must be an address that begins with https://" })
+    .max(2000)
+    .optional()
+    .describe(
+      "Told whenever the request waits for somebody, and when it ends. An https address; http only at hosts that the operator allowed.",
+    ),
+});
+
+export const Manifest = Fields.superRefine(fitsItsWorkflow).meta({ title: "signpipe request manifest" });
 export type Manifest = z.infer<typeof Manifest>;
 
 /** What is wrong with one field. Never repeats the value, which may be personal data. */
@@ -54,6 +140,55 @@ export interface ManifestProblem {
   field: string;
   /** What must be so, as the end of a sentence that begins with the field. */
   message: string;
+}
+
+/** A file that the manifest names, to be handed in along with the documents. */
+export interface NamedFile {
+  role: EnclosureRole;
+  /** As the caller wrote it. It may be personal: for matching, and for what is said to the caller alone. */
+  name: string;
+}
+
+/** The files that show who the signer is, in the order in which the provider's pages list them. */
+export function namedFiles(identity: Manifest["identity"] = {}): NamedFile[] {
+  return ENCLOSURES.flatMap((role) => {
+    const name = identity[role];
+    return name === undefined ? [] : [{ role, name }];
+  });
+}
+
+/** Where a manifest names a file, for people. */
+export function fieldOf(role: EnclosureRole): string {
+  return `identity.${role}`;
+}
+
+/** Whether two names are one file's: a Mac spells "é" in two characters where other systems take one. */
+export function isSameName(a: string, b: string): boolean {
+  return a.normalize("NFC") === b.normalize("NFC");
+}
+
+function repeatedFiles(identity: Manifest["identity"]): { role: EnclosureRole; sameAs: EnclosureRole }[] {
+  const files = namedFiles(identity);
+  return files.flatMap(({ role, name }, i) => {
+    const first = files.slice(0, i).find((other) => isSameName(other.name, name));
+    return first ? [{ role, sameAs: first.role }] : [];
+  });
+}
+
+/**
+ * What of a manifest a request consists of: the names of its files are left behind, since what they show is known by
+ * now, and so is the signature, which is what fits the documents (files/appearances.ts).
+ */
+export function toWishes({ identity, signature: _signature, ...wishes }: Manifest): Omit<
+  Manifest,
+  "identity" | "signature"
+> & {
+  identification?: Identification;
+} {
+  const { acceptance, ocr_data, security_checks, similarity_level } = identity ?? {};
+  const found = { acceptance, ocr_data, security_checks, similarity_level };
+  const isAny = Object.values(found).some((one) => one !== undefined);
+  return { ...wishes, ...(isAny && { identification: found }) };
 }
 
 export type ReadManifest = { ok: true; manifest: Manifest } | { ok: false; problems: ManifestProblem[] };
@@ -69,9 +204,11 @@ export function readManifest(json: unknown): ReadManifest {
   if (forbidden) return { ok: false, problems: [{ field: forbidden, message: "is not a key that is known here" }] };
   const parsed = Manifest.safeParse(read.value);
   if (parsed.success) return { ok: true, manifest: parsed.data };
-  const problems = parsed.error.issues.flatMap((issue) =>
-    isMissing(read.value, issue) ? { field: toField(issue), message: "is missing" } : toProblems(issue),
-  );
+  const problems = parsed.error.issues
+    .flatMap(meant)
+    .flatMap((issue) =>
+      isMissing(read.value, issue) ? { field: toField(issue), message: "is missing" } : toProblems(issue),
+    );
   return { ok: false, problems: problems.slice(0, PROBLEMS_SHOWN) };
 }
 
@@ -104,7 +241,7 @@ function parseText(json: string | Uint8Array): { value: unknown } | { message: s
  * The first key that an object of this valid JSON text has twice. A parser keeps the last one without a word, and a
  * person who looks at the first believes that somebody else signs.
  */
-function findRepeatedKey(text: string): string | undefined {
+export function findRepeatedKey(text: string): string | undefined {
   const open: (Set<string> | undefined)[] = [];
   for (const [token, isKey] of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
     if (token === "{") open.push(new Set());
@@ -133,6 +270,13 @@ function findForbidden(value: unknown, path: string[] = []): string | undefined 
 }
 
 type Issue = z.core.$ZodIssue;
+
+/** Of several forms the one that was meant: whoever gives an object hears what is wrong in it, not that it is no name. */
+function meant(issue: Issue): Issue[] {
+  if (issue.code !== "invalid_union") return [issue];
+  const form = issue.errors.find((list) => list.some(({ code, path }) => code !== "invalid_type" || path.length > 0));
+  return form?.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] })) ?? [issue];
+}
 
 function isMissing(value: unknown, { code, path }: Issue): boolean {
   if (code !== "invalid_type" || path.length === 0) return false;

@@ -8,6 +8,11 @@ export const CALLS = {
   createVideoId: { method: "POST", path: "/videoid" },
   approve: { method: "POST", path: "/videoid/{videoid_pk}/approve" },
   refuse: { method: "POST", path: "/videoid/{videoid_pk}/refuse" },
+  createRequest: { method: "POST", path: "/create" },
+  uploadEvidences: { method: "POST", path: "/videoid/{videoid_pk}/evidences" },
+  uploadVideo: { method: "POST", path: "/videoid/{videoid_pk}/video" },
+  videoByReference: { method: "GET", path: "/videoid/{videoid_pk}/video" },
+  videoByFirst: { method: "GET", path: "/videoid/{videoid_pk}/download/video" },
   getRequest: { method: "GET", path: "/request/{request_pk}" },
   updateRequest: { method: "PUT", path: "/request/{request_pk}" },
   cancel: { method: "DELETE", path: "/request/{request_pk}" },
@@ -21,6 +26,15 @@ export const CALLS = {
   contract: { method: "GET", path: "/contract/{request_pk}" },
   otp: { method: "POST", path: "/otp/{request_pk}" },
   sign: { method: "POST", path: "/sign/{request_pk}" },
+  createToken: { method: "POST", path: "/token" },
+  getToken: { method: "GET", path: "/token/{token_uid}" },
+  deleteToken: { method: "DELETE", path: "/token/{token_uid}" },
+  listTokens: { method: "GET", path: "/tokens" },
+  uploadImage: { method: "POST", path: "/image" },
+  getImage: { method: "GET", path: "/image/{image_uid}" },
+  deleteImage: { method: "DELETE", path: "/image/{image_uid}" },
+  listImages: { method: "GET", path: "/images" },
+  deleteImages: { method: "DELETE", path: "/images" },
 } as const satisfies Record<string, { method: "GET" | "POST" | "PUT" | "DELETE"; path: `/${string}` }>;
 export type CallName = keyof typeof CALLS;
 
@@ -29,6 +43,8 @@ export interface PathIds {
   request_pk?: number;
   videoid_pk?: number;
   document_uid?: string;
+  token_uid?: string;
+  image_uid?: string;
 }
 
 /** "POST /otp/{request_pk}": how a call is named in errors and logs, without the identifiers. */

@@ -1,15 +1,18 @@
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import type { DocumentUid, RequestPk } from "../core/signing.ts";
 import type { Log } from "../core/stage.ts";
+import { officerOf, secretsOf, toBilling, toCreation, toEvidences, toLogin } from "./bodies.ts";
 import { type CallName, nameOf, type PathIds } from "./calls.ts";
-import { type Download, download } from "./download.ts";
+import { type Download, download, type Expected } from "./download.ts";
 import { unexpected } from "./errors.ts";
 import type { Guard } from "./guard.ts";
-import { createHttp, type Sending } from "./http.ts";
-import { toMultipart, type UploadFile } from "./multipart.ts";
-import type { CallOptions, Provider, Rao } from "./provider.ts";
+import { type Answer, createHttp, type Sending } from "./http.ts";
+import { toForm, toMultipart, type UploadFile } from "./multipart.ts";
+import type { CallOptions, Provider } from "./provider.ts";
+import type { Streamed } from "./sending.ts";
+import { createStored } from "./stored.ts";
 import { toUids } from "./uploaded.ts";
-import { isAccepted, type ProviderRequest, readCreated, readRequest, readUpload } from "./wire.ts";
+import { isAccepted, type ProviderRequest, readCreated, readCreatedVideoId, readRequest, readUpload } from "./wire.ts";
 
 export type { Account, Provider } from "./provider.ts";
 export type { ProviderRequest } from "./wire.ts";
@@ -17,14 +20,13 @@ export type { ProviderRequest } from "./wire.ts";
 export interface ProviderOptions {
   /** With the base path, for example https://host/oneshot/api/v1. */
   url: string;
-  /** Sent with Create VideoID when given. */
-  env?: "sandbox" | "prod" | undefined;
   /** Calls under way at once; more wait their turn. */
   connections?: number | undefined;
   timeoutsMs?: Partial<TimeoutsMs> | undefined;
   /** Which of the two published paths of a document is used; "auto" finds out and remembers. */
   retrieval?: "auto" | "seed" | "reference" | undefined;
   maxDocumentBytes?: number | undefined;
+  maxVideoBytes?: number | undefined;
   /** Asked before each call; none when left out. */
   guard?: Guard | undefined;
   log?: Log | undefined;
@@ -43,17 +45,23 @@ export interface TimeoutsMs {
 
 const TIMEOUTS_MS: TimeoutsMs = { call: 30_000, sign: 180_000, transferIdle: 60_000, transferTotal: 30 * 60_000 };
 const MAX_DOCUMENT_BYTES = 2 * 1024 ** 3;
+const MAX_VIDEO_BYTES = 2 * 1024 ** 3;
 
-/** @source docs/provider.md §Retrieval */
-type Form = "seed" | "reference";
+/**
+ * What has two paths: the one to try first, and the other. The seed gives one for signed documents only.
+ * @source docs/provider.md §Retrieval, §Video
+ */
 const RETRIEVAL = {
   signed: { seed: "signedBySeed", reference: "signedByReference" },
-  original: { seed: "originalBySeed", reference: "originalByReference" },
-} as const satisfies Record<string, Record<Form, CallName>>;
+  original: { reference: "originalByReference", seed: "originalBySeed" },
+  video: { reference: "videoByReference", first: "videoByFirst" },
+} as const satisfies Record<string, Record<string, CallName>>;
+type Retrieved = keyof typeof RETRIEVAL;
 
 /** A client of one provider. Close it when it is no longer needed. */
 export function createProvider(options: ProviderOptions): Provider {
-  const { env, retrieval = "auto", maxDocumentBytes = MAX_DOCUMENT_BYTES, log } = options;
+  const { retrieval = "auto", log } = options;
+  const { maxDocumentBytes = MAX_DOCUMENT_BYTES, maxVideoBytes = MAX_VIDEO_BYTES } = options;
   const timeoutsMs = { ...TIMEOUTS_MS, ...options.timeoutsMs };
   const { connections = 100, guard } = options;
   const http = createHttp({ url: new URL(options.url), connections, guard, log });
@@ -62,48 +70,68 @@ export function createProvider(options: ProviderOptions): Provider {
     return http.ask({ call, totalMs: timeoutsMs.call, ...sending });
   }
 
-  function fetchPdf(call: CallName, ids: PathIds, { signal }: CallOptions) {
+  /** Sends a body that is read while it leaves. When that broke off here, the reason is told, and not its sequel. */
+  async function transfer(call: CallName, stream: Streamed, sending: Omit<Sending, "call" | "totalMs">) {
     const { transferIdle: idleMs, transferTotal: totalMs } = timeoutsMs;
-    return download(http, { call, ids, signal, idleMs, totalMs }, maxDocumentBytes);
+    return await http.ask({ call, stream, idleMs, totalMs, ...sending }).catch((error: unknown): Answer => {
+      throw stream.failure() ?? error;
+    });
   }
 
-  /** The form that has worked, or else the first to try: the seed gives one for signed documents only. */
-  const forms =
-    retrieval === "auto" ? { signed: "seed", original: "reference" } : { signed: retrieval, original: retrieval };
+  function fetchFile(
+    call: CallName,
+    ids: PathIds,
+    { signal }: CallOptions,
+    { expected = "pdf", maxBytes = maxDocumentBytes }: { expected?: Expected; maxBytes?: number } = {},
+  ) {
+    const { transferIdle: idleMs, transferTotal: totalMs } = timeoutsMs;
+    return download(http, { call, ids, signal, idleMs, totalMs }, { expected, maxBytes });
+  }
 
-  async function retrieve(kind: keyof typeof RETRIEVAL, ids: PathIds, call: CallOptions): Promise<Download> {
-    const form = forms[kind] as Form;
+  /** The calls to try, in this order: the one that has worked comes first. */
+  const toTry: Record<Retrieved, readonly CallName[]> = {
+    signed: callsFor("signed"),
+    original: callsFor("original"),
+    video: Object.values(RETRIEVAL.video),
+  };
+
+  function callsFor(kind: "signed" | "original"): readonly CallName[] {
+    return retrieval === "auto" ? Object.values(RETRIEVAL[kind]) : [RETRIEVAL[kind][retrieval]];
+  }
+
+  async function retrieve(kind: Retrieved, fetchBy: (call: CallName) => Promise<Download>): Promise<Download> {
+    const [first, other] = toTry[kind] as [CallName, CallName?];
     try {
-      return await fetchPdf(RETRIEVAL[kind][form], ids, call);
+      return await fetchBy(first);
     } catch (error) {
-      if (retrieval !== "auto" || !isFailure(error, "not-found", "call-unknown")) throw error;
-      const other: Form = form === "seed" ? "reference" : "seed";
-      const found = await fetchPdf(RETRIEVAL[kind][other], ids, call).catch((second: unknown) => {
+      if (other === undefined || !isFailure(error, "not-found", "call-unknown")) throw error;
+      const found = await fetchBy(other).catch((second: unknown) => {
         // Both forms failed: the answer that is about the document says more than the one about the path.
         throw isFailure(second, "call-unknown") ? error : second;
       });
-      forms[kind] = other;
-      log?.info({ kind, form: other }, "document retrieval form found");
+      toTry[kind] = [other, first];
+      log?.info({ kind, form: other }, "retrieval form found");
       return found;
     }
   }
 
   /**
-   * A document that is not there is what a delete is for, whoever removed it. An answer that does not say what is not
-   * there is believed once the request itself could be asked for: the base path is right then.
+   * What is not there is what a delete is for, whoever removed it. An answer that does not say what is not there is
+   * believed once `lookNear`, a call that reads under the same path, was answered: the base path is right then.
    */
   async function remove(
     call: CallName,
-    ids: PathIds & { request_pk: RequestPk },
+    ids: PathIds,
     { signal }: CallOptions,
+    lookNear: () => Promise<unknown>,
   ): Promise<"deleted" | "absent"> {
     try {
-      await ask(call, { ids, signal });
+      await ask(call, { ids, signal, secrets: given([ids.token_uid]) });
       return "deleted";
     } catch (error) {
       if (isFailure(error, "not-found")) return "absent";
       if (!isFailure(error, "path-unknown")) throw error;
-      await getRequest(ids.request_pk, { signal }).catch((second: unknown) => {
+      await lookNear().catch((second: unknown) => {
         if (!isFailure(second, "not-found")) throw isFailure(second, "path-unknown") ? error : second;
       });
       return "absent";
@@ -120,27 +148,40 @@ export function createProvider(options: ProviderOptions): Provider {
 
   return {
     async createVideoId({ email, mobile_phone_number }, account, { signal } = {}) {
-      const { billingUsername, billingPassword } = account;
-      const billing_password = billingPassword && Buffer.from(billingPassword, "utf8").toString("base64");
+      const { values, secrets, credentials } = toBilling(account);
       const { body } = await ask("createVideoId", {
-        json: {
-          mobile_phone_number,
-          email,
-          registration_authority: account.registrationAuthority,
-          profile: account.profile,
-          billing_username: billingUsername,
-          billing_password,
-          ...(env && { env }),
-        },
-        secrets: [email, mobile_phone_number, billingUsername, billingPassword, billing_password].filter(
-          (value) => value !== undefined,
-        ),
-        credentials: { lane: "billing", secrets: [billingUsername ?? "", billingPassword ?? ""] },
+        json: { mobile_phone_number, email, ...values },
+        secrets: [email, mobile_phone_number, ...secrets],
+        credentials,
         signal,
       });
-      const created = readCreated(body);
+      const created = readCreatedVideoId(body);
       if (!created) throw unexpected("createVideoId", "no request_pk and videoid_pk");
       return created;
+    },
+
+    async createRequest(creation, account, { signal } = {}) {
+      const { stream, secrets } = toCreation(creation, account);
+      const credentials = [toBilling(account).credentials, officerOf(account.rao)];
+      const { body } = await transfer("createRequest", stream, { secrets, credentials, signal });
+      const created = readCreated(body);
+      if (!created) throw unexpected("createRequest", "no request_pk");
+      return created;
+    },
+
+    async uploadEvidences(videoidPk, evidences, { signal } = {}) {
+      const { stream, secrets } = toEvidences(evidences);
+      await transfer("uploadEvidences", stream, { ids: { videoid_pk: videoidPk }, secrets, signal });
+    },
+
+    async uploadVideo(videoidPk, video, { signal } = {}) {
+      const stream = toForm("uploadVideo", [{ name: "video", file: video }]);
+      await transfer("uploadVideo", stream, { ids: { videoid_pk: videoidPk }, secrets: [video.name], signal });
+    },
+
+    downloadVideo(videoidPk, call = {}) {
+      const how = { expected: "video", maxBytes: maxVideoBytes } as const;
+      return retrieve("video", (form) => fetchFile(form, { videoid_pk: videoidPk }, call, how));
     },
 
     getRequest,
@@ -153,9 +194,9 @@ export function createProvider(options: ProviderOptions): Provider {
     },
 
     async approve(videoidPk, rao, { signal } = {}) {
-      const secrets = secretsOf(rao);
-      const credentials = { lane: "rao" as const, secrets: [rao.rao, ...secrets] };
-      await ask("approve", { ids: { videoid_pk: videoidPk }, json: toRaoBody(rao), secrets, credentials, signal });
+      const json = { ...toLogin(rao), rao: rao.rao };
+      const [secrets, credentials] = [secretsOf(rao), officerOf(rao)];
+      await ask("approve", { ids: { videoid_pk: videoidPk }, json, secrets, credentials, signal });
     },
 
     async refuse(videoidPk, rao, reason, { signal } = {}) {
@@ -164,8 +205,8 @@ export function createProvider(options: ProviderOptions): Provider {
       }
       // The reason is a person's free text and may name the signer.
       const secrets = [...secretsOf(rao), reason];
-      const credentials = { lane: "rao" as const, secrets: [rao.rao, ...secretsOf(rao)] };
-      const json = { ...toRaoBody(rao), reason };
+      const credentials = officerOf(rao);
+      const json = { ...toLogin(rao), rao: rao.rao, reason };
       await ask("refuse", { ids: { videoid_pk: videoidPk }, json, secrets, credentials, signal });
     },
 
@@ -173,19 +214,27 @@ export function createProvider(options: ProviderOptions): Provider {
       await ask("cancel", { ids: { request_pk: requestPk }, signal });
     },
 
-    async upload(requestPk, files, { signal } = {}) {
-      return upload(requestPk, files, signal);
+    upload,
+
+    deleteDocument: (requestPk, uid, call = {}) =>
+      remove("deleteDocument", idsOf(requestPk, uid), call, () => getRequest(requestPk, call)),
+    deleteDocuments: (requestPk, call = {}) =>
+      remove("deleteDocuments", { request_pk: requestPk }, call, () => getRequest(requestPk, call)),
+
+    contract: (requestPk, call = {}) => fetchFile("contract", { request_pk: requestPk }, call),
+
+    signedDocument(requestPk, uid, { kind, ...call } = {}) {
+      const expected = kind === "hash" ? "cms" : "pdf";
+      return retrieve("signed", (form) => fetchFile(form, idsOf(requestPk, uid), call, { expected }));
     },
 
-    deleteDocument: (requestPk, uid, call = {}) => remove("deleteDocument", idsOf(requestPk, uid), call),
-    deleteDocuments: (requestPk, call = {}) => remove("deleteDocuments", { request_pk: requestPk }, call),
+    originalDocument(requestPk, uid, { kind: expected = "pdf", ...call } = {}) {
+      return retrieve("original", (form) => fetchFile(form, idsOf(requestPk, uid), call, { expected }));
+    },
 
-    contract: (requestPk, call = {}) => fetchPdf("contract", { request_pk: requestPk }, call),
-    signedDocument: (requestPk, uid, call = {}) => retrieve("signed", idsOf(requestPk, uid), call),
-    originalDocument: (requestPk, uid, call = {}) => retrieve("original", idsOf(requestPk, uid), call),
-
-    async otp(requestPk, { signal } = {}) {
-      await ask("otp", { ids: { request_pk: requestPk }, signal });
+    async otp(requestPk, { deliveryMethod, signal } = {}) {
+      const json = deliveryMethod && { delivery_method: deliveryMethod };
+      await ask("otp", { ids: { request_pk: requestPk }, json, signal });
     },
 
     async sign(requestPk, { secret, ext_unlock_type, ext_unlock_value, appearance }, { signal } = {}) {
@@ -199,6 +248,8 @@ export function createProvider(options: ProviderOptions): Provider {
       });
       return isAccepted(status, body) ? "accepted" : "signed";
     },
+
+    ...createStored({ ask, transfer, fetchFile, remove }),
 
     async ping({ signal } = {}) {
       const startedMs = performance.now();
@@ -226,31 +277,64 @@ export function createProvider(options: ProviderOptions): Provider {
     close: http.close,
   };
 
-  async function upload(requestPk: RequestPk, files: readonly UploadFile[], signal: AbortSignal | undefined) {
+  /**
+   * One call has one hash at the most, because the form has one part for it. What fails after the first call has been
+   * answered leaves documents behind.
+   */
+  async function upload(requestPk: RequestPk, files: readonly UploadFile[], { signal }: CallOptions = {}) {
     if (files.length === 0)
       throw new PermanentError(`${nameOf("upload")} needs a document.`, { code: "invalid-input" });
-    const multipart = toMultipart(files);
+    const uids: DocumentUid[] = [];
+    let answered = 0;
+    for (const batch of toBatches(files)) {
+      const inBatch = batch.map((index) => files[index] as UploadFile);
+      const found = await uploadBatch(requestPk, inBatch, signal).catch((error: unknown): never => {
+        throw answered === 0 ? error : inPart(error);
+      });
+      answered += 1;
+      for (const [i, index] of batch.entries()) uids[index] = found[i] as DocumentUid;
+    }
+    if (new Set(uids).size !== files.length) throw unexpected("upload", "one uid for several documents");
+    return uids;
+  }
+
+  async function uploadBatch(requestPk: RequestPk, files: readonly UploadFile[], signal: AbortSignal | undefined) {
     // A file's name is personal data often enough: "contract Ana Lopez.pdf".
     const secrets = files.map(({ name }) => name);
-    const { transferIdle: idleMs, transferTotal: totalMs } = timeoutsMs;
-    const sending = { ids: { request_pk: requestPk }, stream: multipart, secrets, signal, idleMs, totalMs };
-    const { body } = await ask("upload", sending).catch((error: unknown) => {
-      throw multipart.failure() ?? error;
-    });
+    const sending = { ids: { request_pk: requestPk }, secrets, signal };
+    const { body } = await transfer("upload", toMultipart(files), sending);
     return toUids(readUpload(body), files, secrets);
   }
+}
+
+/** The files of each call, as indices: everything but hashes, with the first hash; then each further hash. */
+function toBatches(files: readonly UploadFile[]): number[][] {
+  const indices = [...files.keys()];
+  const [first, ...others] = indices.filter((index) => files[index]?.kind === "hash");
+  const together = indices.filter((index) => !others.includes(index));
+  return [first === undefined ? indices : together, ...others.map((index) => [index])];
+}
+
+/** The same failure, after a part of the work was done. A pause does not say that, so it is none any more. */
+function inPart(error: unknown): unknown {
+  if (error instanceof PermanentError) {
+    const { message, code, fields } = error;
+    return new PermanentError(message, { code, cause: error, effect: "unknown", fields });
+  }
+  if (!(error instanceof RetryableError)) return error;
+  const { message, code, retryAfterMs } = error;
+  return new RetryableError(message, {
+    code,
+    cause: error,
+    effect: "unknown",
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+  });
 }
 
 function idsOf(request_pk: RequestPk, document_uid: DocumentUid) {
   return { request_pk, document_uid };
 }
 
-/** The two forms that Approve and Refuse take. @source docs/provider.md §Approve */
-function toRaoBody(rao: Rao): object {
-  if ("token" in rao) return { token: rao.token, rao: rao.rao };
-  return { username: rao.username, password: rao.password, pin: rao.pin, rao: rao.rao };
-}
-
-function secretsOf(rao: Rao): string[] {
-  return "token" in rao ? [rao.token] : [rao.username, rao.password, rao.pin];
+function given<T>(values: readonly (T | undefined)[]): T[] {
+  return values.filter((value) => value !== undefined);
 }

@@ -1,5 +1,6 @@
 import { type Effect, type Failure, PermanentError, RetryableError } from "../core/errors.ts";
 import { type CallName, hasEffect, nameOf } from "./calls.ts";
+import { toFields } from "./fields.ts";
 import { redact } from "./redact.ts";
 import { type Body, toStatusCode, toStatusWords, toText } from "./wire.ts";
 
@@ -25,8 +26,11 @@ const UPSTREAM = "docs/provider.md §Errors, RA reference";
 const INFERRED = "docs/provider.md §Errors, inferred";
 const HTTP = "RFC 9110 §15";
 
-/** Calls after which what is not found is taken as gone for good. */
-const TAKEN_AS_GONE: readonly CallName[] = ["getRequest", "cancel", "deleteDocument", "deleteDocuments"];
+/** Calls after which what is not found is taken as gone for good, and lists, which are empty then. */
+const TAKEN_AS_GONE: readonly CallName[] = [
+  ...(["getRequest", "cancel", "deleteDocument", "deleteDocuments"] as const),
+  ...(["deleteToken", "listTokens", "deleteImage", "listImages", "deleteImages"] as const),
+];
 
 /**
  * What the provider's answers mean; the first match wins. The HTTP status alone decides nothing where a text is known:
@@ -65,11 +69,32 @@ export const ANSWERS: readonly AnswerRule[] = [
     source: OLD,
   },
   {
+    call: "sign",
     status: [400, 404],
     text: /\bimage\b.*(cannot be found|not found)/i,
     kind: "permanent",
     code: "image-missing",
     effect: "none",
+    source: OLD,
+  },
+
+  // Create registers first and approves then: what fails in between leaves a registered request behind.
+  {
+    call: "createRequest",
+    status: [400, 401, 403, 404, 412, 500],
+    text: /during request approval\b.*\bRAO\b/i,
+    kind: "permanent",
+    code: "rao-rejected",
+    effect: "unknown",
+    source: INFERRED,
+  },
+  {
+    call: "createRequest",
+    status: [400, 403, 412, 422, 500],
+    text: /during request approval\b.*\b(missing|invalid|required|not valid)\b/i,
+    kind: "permanent",
+    code: "invalid-input",
+    effect: "unknown",
     source: OLD,
   },
 
@@ -127,6 +152,16 @@ export const ANSWERS: readonly AnswerRule[] = [
     text: /do not have permission/i,
     kind: "permanent",
     code: "not-permitted",
+    effect: "none",
+    source: OLD,
+  },
+
+  {
+    call: "createToken",
+    status: [400, 409, 412],
+    text: /\balready exists?\b/i,
+    kind: "permanent",
+    code: "token-exists",
     effect: "none",
     source: OLD,
   },
@@ -203,7 +238,7 @@ export const ANSWERS: readonly AnswerRule[] = [
   },
   {
     status: [400, 404, 410],
-    text: /not found|no documents found|cannot be found|does not exist/i,
+    text: /not found|no (documents|images|tokens) found|cannot be found|does not exist/i,
     kind: "permanent",
     code: "not-found",
     effect: "none",
@@ -265,14 +300,16 @@ export function ruleFor(call: CallName, { status, body }: Refusal): AnswerRule {
 
 /**
  * The failure that an answer stands for. Its message names the call and what the provider said, without identifiers,
- * personal data or anything secret that was sent.
+ * personal data or anything secret that was sent; "invalid-input" has `fields` when the answer names any.
  */
 export function fromAnswer(call: CallName, refusal: Refusal, secrets: readonly string[] = []): Failure {
   const { kind, code, effect: may, afterMs } = ruleFor(call, refusal);
   const effect = hasEffect(call) ? may : "none";
-  const text = redact(toText(refusal.body), secrets, { atMost: 200 });
+  const fields = code === "invalid-input" ? toFields(refusal.body, secrets) : undefined;
+  const said = fields && Object.entries(fields).map(([name, sentence]) => `${name}: ${sentence}`);
+  const text = said ? said.join("; ") : redact(toText(refusal.body), secrets, { atMost: 200 });
   const message = `${nameOf(call)} answered ${refusal.status}${text && `: ${text}`}`.slice(0, 200);
-  if (kind === "permanent") return new PermanentError(message, { code, effect });
+  if (kind === "permanent") return new PermanentError(message, { code, effect, fields });
   const retryAfterMs = [429, 503].includes(refusal.status) ? (toRetryAfterMs(refusal.retryAfter) ?? afterMs) : afterMs;
   return new RetryableError(message, { code, effect, ...(retryAfterMs !== undefined && { retryAfterMs }) });
 }

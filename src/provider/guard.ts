@@ -9,7 +9,7 @@ export interface Credentials {
 
 /** A call that is about to leave. */
 export interface Leaving {
-  credentials?: Credentials | undefined;
+  credentials?: Credentials | readonly Credentials[] | undefined;
   signal?: AbortSignal | undefined;
 }
 

@@ -6,6 +6,7 @@ import { CALLS, type CallName, nameOf, type PathIds, pathOf } from "./calls.ts";
 import { type Failure, RetryableError } from "../core/errors.ts";
 import { fromAnswer, fromSilence, toRetryAfterMs, unexpected } from "./errors.ts";
 import { type Credentials, type Guard, type Heard, UNGUARDED } from "./guard.ts";
+import type { Streamed } from "./sending.ts";
 import { type Body, isErrorBody, toBody } from "./wire.ts";
 
 const LONGEST_JSON_BYTES = 1024 * 1024;
@@ -19,15 +20,13 @@ export interface Sending {
   ids?: PathIds | undefined;
   /** Sent as JSON. */
   json?: object | undefined;
-  /** Sent as it comes, with the length told beforehand. `failure` is why it broke off, when that was here. */
-  stream?:
-    | { contentType: string; contentLength: number; body: AsyncIterable<Buffer>; failure?(): Error | undefined }
-    | undefined;
+  /** Sent as it comes, with the length told beforehand. */
+  stream?: Streamed | undefined;
   /** Everything secret or personal that is sent; it is cut out of whatever the provider says. */
   secrets?: readonly string[] | undefined;
   signal?: AbortSignal | undefined;
   /** The credentials among what is sent. */
-  credentials?: Credentials | undefined;
+  credentials?: Credentials | readonly Credentials[] | undefined;
   /** A look whether the provider answers at all: the guard is not asked, because it is the one that asks. */
   isProbe?: boolean | undefined;
   /** Bound on the whole call, the body of the answer included. */
@@ -132,7 +131,7 @@ export function createHttp({ url, connections, guard = UNGUARDED, log }: HttpOpt
 
   /** Silence says something about the provider, unless we stopped the call, or it still waited for a connection. */
   function silenceOf({ signal, stream }: Sending, error: unknown): Heard {
-    const isOurs = signal?.aborted || stream?.failure?.() !== undefined || stillQueued.has(error as Error);
+    const isOurs = signal?.aborted || stream?.failure() !== undefined || stillQueued.has(error as Error);
     return isOurs || !(error instanceof RetryableError) ? { kind: "nothing" } : { kind: "fault" };
   }
 
@@ -267,7 +266,7 @@ function headersOf({ json, stream }: Sending): Record<string, string> {
 
 function describe(body: Body): string {
   if (body.kind === "html") return "an HTML page";
-  return body.kind === "json" ? "JSON of another shape" : "neither JSON nor a PDF";
+  return body.kind === "json" ? "JSON of another shape" : "neither JSON nor the file";
 }
 
 function one(header: string | string[] | undefined): string | undefined {

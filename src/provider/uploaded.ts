@@ -2,7 +2,7 @@ import { type DocumentUid } from "../core/signing.ts";
 import { PermanentError } from "../core/errors.ts";
 import { nameOf } from "./calls.ts";
 import { unexpected } from "./errors.ts";
-import { partName, type UploadFile } from "./multipart.ts";
+import { partNames, type UploadFile } from "./multipart.ts";
 import { redact } from "./redact.ts";
 import type { UploadEntry } from "./wire.ts";
 
@@ -40,7 +40,7 @@ export function toUids(
 }
 
 function tellers(entries: readonly UploadEntry[], files: readonly UploadFile[]): Teller[] {
-  const parts = new Map(files.map((_, index) => [partName(index), index]));
+  const parts = new Map(partNames(files).map((name, index) => [name, index]));
   const names = new Map(files.map((file, index) => [file.name.trim(), index]));
   const free = new Set(files.keys());
   const byPart: Teller = ({ name, key }) => parts.get(key ?? "") ?? parts.get(name ?? "");
@@ -73,6 +73,7 @@ function assign(
 }
 
 function contradicts({ digest }: UploadEntry, file: UploadFile | undefined): boolean {
-  if (!digest || !file?.sha256 || !/^[0-9a-f]{64}$/i.test(digest)) return false;
+  // Of a hash, the digest that is told may be the one to sign and not the file's.
+  if (!digest || !file?.sha256 || file.kind === "hash" || !/^[0-9a-f]{64}$/i.test(digest)) return false;
   return digest.toLowerCase() !== file.sha256.toLowerCase();
 }

@@ -8,6 +8,7 @@ import { Ended, SentBack, Waiting, waitFor } from "../core/outcome.ts";
 import type { SignRequest } from "../core/request.ts";
 import type { AnyStage, Log, Run } from "../core/stage.ts";
 import { isEnd } from "../core/status.ts";
+import type { OrderOf } from "../core/workflow.ts";
 import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
 import { hold, Superseded } from "./holding.ts";
@@ -49,8 +50,7 @@ export interface AttemptDeps<Tools> {
   gate: Pick<Gate, "epoch" | "isOpen" | "whenOpen">;
   /** For how many milliseconds no call may leave (guard.ts). */
   heldMs?: () => Promise<number>;
-  /** Names of all stages, in order. */
-  stages: readonly string[];
+  orderOf: OrderOf;
   now?: () => number;
   random?: () => number;
   crashPoint?: CrashPoint | undefined;
@@ -85,10 +85,9 @@ export async function runAttempt<Tools extends object>({
   lease: Lease;
   deps: AttemptDeps<Tools>;
 }): Promise<void> {
-  const { store, queues, keys, tools, log, stages, handed, gate, crashPoint } = deps;
+  const { store, queues, keys, tools, log, orderOf, handed, gate, crashPoint } = deps;
   const { now = Date.now, random = Math.random } = deps;
   const { requestId } = StageJob.parse(job.data);
-  const isLast = stage.name === stages[stages.length - 1];
   const timeoutMs = toMs(stage.timeout);
   const atWorkMs = Math.min(timeoutMs, AT_WORK_LOOK_MS);
   const startedMs = performance.now();
@@ -117,6 +116,8 @@ export async function runAttempt<Tools extends object>({
     if (found.request.phase === "queued") await queues.add(found.request.stage, requestId);
     return;
   }
+  const order = orderOf(found.request.workflow);
+  const isLast = stage.name === order.at(-1);
   const holding = hold(found, { store, stage: stage.name, isLast, stopping });
   const { write, onceThereIsRoom, orphaned } = holding;
   const request = () => holding.held().request;
@@ -261,7 +262,10 @@ export async function runAttempt<Tools extends object>({
   async function succeed(facts: Record<string, unknown>): Promise<void> {
     const patch = { facts, intent: null, waiting: null, failure: null };
     // The last stage deletes at the provider what the one before it has made safe here.
-    await write({ event: "succeed", patch, durable: stages[stages.indexOf(stage.name) + 1] === stages.at(-1) });
+    // A person who looks for the request at the provider needs its number, also once there is another one.
+    const opened = facts["requestPk"];
+    const note = typeof opened === "number" ? { note: `request_pk ${opened}` } : {};
+    await write({ event: "succeed", patch, durable: order[order.indexOf(stage.name) + 1] === order.at(-1), ...note });
     await handOn();
     const durationMs = Math.round(performance.now() - startedMs);
     log.info({ requestId, stage: stage.name, attempt: request().attempt + 1, durationMs }, "stage done");
@@ -277,11 +281,11 @@ export async function runAttempt<Tools extends object>({
     await reach("handed-on");
   }
 
-  async function sendBack({ to, code, message, facts }: SentBack): Promise<void> {
+  async function sendBack({ to, code, message, facts, note = code }: SentBack): Promise<void> {
     const failure = { code, message, stage: stage.name };
     // Whoever is sent back from the last stage is not to end as it was to: there is more to do first.
-    const patch = { failure, intent: null, ...(isLast && { ending: null }), ...(facts && { facts }) };
-    await write({ event: "requeue", to, patch, note: code });
+    const patch = { failure, intent: null, waiting: null, ...(isLast && { ending: null }), ...(facts && { facts }) };
+    await write({ event: "requeue", to, patch, note });
     await handOn();
     log.warn({ requestId, stage: stage.name, code, to }, "request was sent back");
   }
@@ -387,7 +391,7 @@ export async function runAttempt<Tools extends object>({
           ...(wait.facts && { facts: wait.facts }),
         },
         lookMs,
-        note: wait.what,
+        note: wait.note ?? wait.what,
       });
       if (request().stage !== stage.name) return await handOn(); // somebody asked to end it meanwhile
     }

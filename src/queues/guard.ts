@@ -30,8 +30,12 @@ const ACCEPTED_AGAIN_MS = 10_000;
 const REJECTED = { rao: "rao-rejected", billing: "billing-rejected" } as const;
 
 /** What calls look like from here; the provider layer has the same in its own words. */
+interface Credentials {
+  lane: Lane;
+  secrets: readonly string[];
+}
 interface Leaving {
-  credentials?: { lane: Lane; secrets: readonly string[] } | undefined;
+  credentials?: Credentials | readonly Credentials[] | undefined;
 }
 type Heard =
   | { kind: "answer"; failure?: Failure }
@@ -60,6 +64,7 @@ export function createGuard({
   redis,
   keys,
   print,
+  owners = new Map(),
   probe,
   perSecond = 0,
   openMs = OPEN_MS,
@@ -71,6 +76,8 @@ export function createGuard({
   keys: Keys;
   /** Keyed fingerprint of credentials. */
   print: (parts: string[]) => string;
+  /** Whose credentials there are, by their fingerprint; empty for our own. */
+  owners?: ReadonlyMap<string, string>;
   /** Whether the provider answers, by a call without effect. */
   probe: () => Promise<boolean>;
   /** Calls a second, of all processes together; 0 for no bound. */
@@ -95,9 +102,9 @@ export function createGuard({
   let lookedMs = -Infinity;
   let looking: Promise<void> | undefined;
   let recent: { atMs: number; isFault: boolean }[] = [];
-  const trials = new WeakMap<Leaving, string>();
+  /** The lanes that a call tries, each with what ends its trial. */
+  const trials = new WeakMap<Leaving, Map<string, () => void>>();
   const tried = new Map<string, Promise<void>>();
-  const ends = new WeakMap<Leaving, () => void>();
   let alarm: NodeJS.Timeout | undefined;
   let isProbing = false;
   let isClosed = false;
@@ -191,22 +198,45 @@ export function createGuard({
     return new RetryableError(why, { code: "provider-paused", retryAfterMs, pause: {} });
   }
 
-  function standstill(lane: Lane, code: string): RetryableError {
-    return new RetryableError(reasonFor(lane), { code, pause: { until: BRING[lane] } });
+  function standstill({ lane, code, reason }: LaneState & object): RetryableError {
+    return new RetryableError(reason, { code, pause: { until: BRING[lane] } });
   }
 
-  function nameOf({ lane, secrets }: NonNullable<Leaving["credentials"]>): string {
+  function nameOf({ lane, secrets }: Credentials): string {
     return print([lane, ...secrets]);
   }
 
+  async function admitLanes(leaving: Leaving): Promise<void> {
+    const carried = carriedBy(leaving);
+    if (carried.length === 0) return;
+    await look();
+    // Where one of them stands still, another is not tried for nothing.
+    throwClosed(leaving);
+    try {
+      for (const credentials of carried) await admitLane(leaving, credentials);
+    } catch (error) {
+      await endTrials(leaving);
+      throw error;
+    }
+  }
+
+  /** Throws for credentials that were rejected. What the call itself tries leaves in any case: nobody else does. */
+  function throwClosed(leaving: Leaving): void {
+    for (const credentials of carriedBy(leaving)) {
+      const name = nameOf(credentials);
+      const state = view.lanes.get(name);
+      if (typeof state === "object" && !isTrying(leaving, name)) throw standstill(state);
+    }
+  }
+
   /** Lets a call with untried credentials leave alone: were they wrong, a thousand at once could lock the account. */
-  async function admitLane(leaving: Leaving, { lane, secrets }: NonNullable<Leaving["credentials"]>): Promise<void> {
+  async function admitLane(leaving: Leaving, { lane, secrets }: Credentials): Promise<void> {
     const name = nameOf({ lane, secrets });
     const lateMs = now() + TRIAL_WAIT_MS;
     for (;;) {
       const state = (await look()).lanes.get(name);
       if (state === "proven") return;
-      if (typeof state === "object") throw standstill(lane, state.code);
+      if (typeof state === "object") throw standstill(state);
       const other = tried.get(name);
       if (
         !other &&
@@ -235,11 +265,12 @@ export function createGuard({
       redis.set(keys.trial(name), "1", "PX", TRIAL_MS).catch(() => {});
     }, TRIAL_MS / 3);
     renewal.unref();
-    trials.set(leaving, name);
+    const mine = trials.get(leaving) ?? new Map<string, () => void>();
+    trials.set(leaving, mine);
     tried.set(
       name,
       new Promise((resolve) => {
-        ends.set(leaving, () => {
+        mine.set(name, () => {
           clearInterval(renewal);
           resolve();
         });
@@ -247,39 +278,61 @@ export function createGuard({
     );
   }
 
+  function isTrying(leaving: Leaving, name: string): boolean {
+    return trials.get(leaving)?.has(name) ?? false;
+  }
+
+  async function endTrials(leaving: Leaving): Promise<void> {
+    for (const name of trials.get(leaving)?.keys() ?? []) await endTrial(leaving, name);
+  }
+
   async function endTrial(leaving: Leaving, name: string): Promise<void> {
-    trials.delete(leaving);
-    ends.get(leaving)?.();
+    const mine = trials.get(leaving);
+    const end = mine?.get(name);
+    mine?.delete(name);
+    end?.();
     tried.delete(name);
     await within(redis.del(keys.trial(name)), ANSWER_MS).catch(() => {});
   }
 
   /** What an answer says of the credentials that the call had. */
   async function judge(leaving: Leaving, failure: Failure | undefined): Promise<Failure | undefined> {
-    if (!leaving.credentials) return undefined;
-    const { lane } = leaving.credentials;
-    const name = nameOf(leaving.credentials);
-    if (failure?.code === REJECTED[lane]) {
-      const isNews = typeof view.lanes.get(name) !== "object";
-      const state = { lane, code: failure.code, reason: reasonFor(lane), sinceMs: now() };
-      view.lanes.set(name, state);
-      closed.set(name, state);
-      if (isNews) {
-        await within(lanes.close(name, lane, failure.code), ANSWER_MS).catch(() => {});
-        log.error({ code: failure.code, said: failure.message }, reasonFor(lane));
-      }
-      return standstill(lane, failure.code);
+    const carried = carriedBy(leaving);
+    if (failure === undefined) {
+      for (const credentials of carried) await accept(leaving, credentials);
+      return undefined;
     }
-    if (failure === undefined && trials.has(leaving)) {
+    const rejected = carried.find(({ lane }) => failure.code === REJECTED[lane]);
+    if (!rejected) return undefined;
+    const { lane } = rejected;
+    const name = nameOf(rejected);
+    const isNews = typeof view.lanes.get(name) !== "object";
+    const whose = owners.get(name) || undefined;
+    const state = { lane, whose, code: failure.code, reason: reasonFor(lane, whose), sinceMs: now() };
+    view.lanes.set(name, state);
+    closed.set(name, state);
+    if (isNews) {
+      await within(lanes.close(name, lane, state), ANSWER_MS).catch(() => {});
+      log.error({ code: failure.code, said: failure.message }, state.reason);
+    }
+    return standstill(state);
+  }
+
+  async function accept(leaving: Leaving, credentials: Credentials): Promise<void> {
+    const { lane } = credentials;
+    const name = nameOf(credentials);
+    if (isTrying(leaving, name)) {
       view.lanes.set(name, "proven");
       closed.delete(name);
       acceptedMs.set(name, now());
-      await within(lanes.prove(name, lane), ANSWER_MS).catch(() => {});
-    } else if (failure === undefined && now() - (acceptedMs.get(name) ?? 0) > ACCEPTED_AGAIN_MS) {
+      await within(
+        lanes.prove(name, lane, (other) => owners.has(other)),
+        ANSWER_MS,
+      ).catch(() => {});
+    } else if (now() - (acceptedMs.get(name) ?? 0) > ACCEPTED_AGAIN_MS) {
       acceptedMs.set(name, now());
       await within(lanes.accepted(name), ANSWER_MS).catch(() => {});
     }
-    return undefined;
   }
 
   async function listen(leaving: Leaving, how: Heard): Promise<Failure | undefined> {
@@ -306,23 +359,22 @@ export function createGuard({
     async admit(leaving: Leaving): Promise<void> {
       const heldMs = heldIn(await look());
       if (heldMs > 0) throw paused(heldMs, "The provider is away, or asked for a pause: calls wait");
-      if (leaving.credentials) await admitLane(leaving, leaving.credentials);
-      const againMs = (await pace?.turn()) ?? 0;
-      const state = againMs <= 0 && leaving.credentials ? view.lanes.get(nameOf(leaving.credentials)) : undefined;
-      // Rejected while this one waited for its turn. One that tries them leaves in any case: nobody else does.
-      if (typeof state === "object" && !trials.has(leaving)) throw standstill(state.lane, state.code);
-      if (againMs <= 0) return;
-      const name = trials.get(leaving);
-      if (name !== undefined) await endTrial(leaving, name);
-      throw paused(againMs, "Calls wait their turn (ONESHOT_RATE)");
+      await admitLanes(leaving);
+      try {
+        const againMs = (await pace?.turn()) ?? 0;
+        if (againMs > 0) throw paused(againMs, "Calls wait their turn (ONESHOT_RATE)");
+        throwClosed(leaving); // rejected while this one waited for its turn
+      } catch (error) {
+        await endTrials(leaving);
+        throw error;
+      }
     },
 
     async heard(leaving: Leaving, how: Heard): Promise<Failure | undefined> {
       try {
         return await listen(leaving, how);
       } finally {
-        const name = trials.get(leaving);
-        if (name !== undefined) await endTrial(leaving, name);
+        await endTrials(leaving);
       }
     },
 
@@ -334,6 +386,11 @@ export function createGuard({
       clearTimeout(alarm);
     },
   };
+}
+
+/** In one order for all, so that no two calls hold what the other waits for. */
+function carriedBy({ credentials }: Leaving): Credentials[] {
+  return credentials === undefined ? [] : [credentials].flat().toSorted((a, b) => (a.lane < b.lane ? -1 : 1));
 }
 
 function toView(fields: Record<string, string>, nowMs: number): View {

@@ -65,6 +65,8 @@ export function hold(
         // Made from a record that does not know of a call begun meanwhile, an intent would be one call too many; from
         // one that does not know of a person's decision, a call against it.
         if (change.event === "intend" && groundsOf(fresh) !== groundsOf(held)) throw takenOver();
+        // It would go on as if nobody had asked for anything.
+        if (change.event === "succeed" && orderOf(fresh) !== orderOf(held)) throw takenOver();
         held = fresh;
       }
     }
@@ -128,7 +130,12 @@ export function hold(
 
 /** What was begun outside for a request, and what a person has decided, as far as a record of it knows. */
 function groundsOf({ request: { intent, facts } }: Held): string {
-  return JSON.stringify([intent, facts["begun"], facts["decision"]]);
+  return JSON.stringify([intent, facts["begun"], facts["decision"], facts["order"]]);
+}
+
+/** What a person has asked for and the stage has not carried out yet. */
+function orderOf({ request: { facts } }: Held): string | undefined {
+  return JSON.stringify(facts["order"]);
 }
 
 function takenOver(): RetryableError {

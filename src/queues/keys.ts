@@ -62,6 +62,8 @@ export function createKeys(prefix: string) {
     probe: `${prefix}:guard-probe`,
     /** When the next call may leave, in milliseconds of Redis' clock. */
     pace: `${prefix}:guard-pace`,
+    /** Hash: what images are called at the provider ("uid|ms of the last look"), by a fingerprint of provider and bytes. */
+    images: `${prefix}:images`,
     /** Which DATA_DIR this Redis belongs to. */
     instance: `${prefix}:instance`,
     /** When a process last found this Redis to be the right one, in milliseconds since the epoch. */

@@ -9,6 +9,8 @@ export type Lane = "rao" | "billing";
 export interface Standstill {
   /** Those with these credentials, because the provider rejected them; or all, because it does not answer. */
   lane: Lane | "all";
+  /** The tenant with these credentials, and for a RAO's the RAO, by the names in the configuration; left out for ours. */
+  whose?: string | undefined;
   code: string;
   /** One sentence: what stands still, and what to do. */
   reason: string;
@@ -16,20 +18,27 @@ export interface Standstill {
   sinceMs: number;
 }
 
-const Closed = z.object({ lane: z.enum(["rao", "billing"]), code: z.string(), sinceMs: z.number() });
+const Closed = z.object({
+  lane: z.enum(["rao", "billing"]),
+  whose: z.string().optional(),
+  code: z.string(),
+  sinceMs: z.number(),
+});
 const PROVEN = "proven";
 
 /** What an operator must bring, in the words of `waiting.for`. */
 export const BRING = { rao: "accepted RAO credentials", billing: "an accepted billing account" } as const;
 
-const REASONS = {
-  rao: "Approvals and refusals stand still: the provider rejected the RAO's credentials. Correct ONESHOT_RAO* and restart, or run: signpipe resume",
-  billing:
-    "Creations stand still: the provider rejected the billing account. Correct ONESHOT_BILLING_* and restart, or have it topped up and run: signpipe resume",
+const STANDS = {
+  rao: { what: "Approvals, refusals and creations by form", why: "the RAO's credentials", settings: "ONESHOT_RAO*" },
+  billing: { what: "Creations", why: "the billing account", settings: "ONESHOT_BILLING_*" },
 } as const;
 
-export function reasonFor(lane: Lane): string {
-  return REASONS[lane];
+export function reasonFor(lane: Lane, whose?: string): string {
+  const { what, why, settings } = STANDS[lane];
+  const [of, where] = whose === undefined ? ["", settings] : [` of ${whose}`, "them in TENANTS_FILE"];
+  const topUp = lane === "billing" ? "have it topped up and " : "";
+  return `${what}${of} stand still: the provider rejected ${why}. Correct ${where} and restart, or ${topUp}run: signpipe resume`;
 }
 
 /** How a lane is, by its field in the hash of the guard. */
@@ -39,7 +48,7 @@ function toLaneState(value: string | undefined): LaneState {
   if (value === undefined) return "untried";
   if (value === PROVEN) return "proven";
   const closed = Closed.parse(JSON.parse(value));
-  return { ...closed, reason: reasonFor(closed.lane) };
+  return { ...closed, reason: reasonFor(closed.lane, closed.whose) };
 }
 
 export const LANE = "lane:";
@@ -111,12 +120,21 @@ export function createLanes({ redis, keys, now = Date.now }: { redis: Redis; key
   };
 
   return {
-    async close(print: string, lane: Lane, code: string): Promise<void> {
-      await redis.hset(keys.guard, LANE + print, JSON.stringify({ lane, code, sinceMs: now() }));
+    async close(
+      print: string,
+      lane: Lane,
+      { code, whose }: { code: string; whose?: string | undefined },
+    ): Promise<void> {
+      await redis.hset(keys.guard, LANE + print, JSON.stringify({ lane, whose, code, sinceMs: now() }));
     },
-    /** These credentials were accepted: those that were rejected before them are no longer used. */
-    async prove(print: string, lane: Lane): Promise<void> {
-      const old = closed(await redis.hgetall(keys.guard)).filter(({ state }) => state.lane === lane);
+    /**
+     * These credentials were accepted: of the same kind, those that were rejected before them are no longer used, unless
+     * they are another tenant's.
+     */
+    async prove(print: string, lane: Lane, isInUse: (print: string) => boolean = () => false): Promise<void> {
+      const old = closed(await redis.hgetall(keys.guard)).filter(
+        ({ field, state }) => state.lane === lane && (field === LANE + print || !isInUse(field.slice(LANE.length))),
+      );
       if (old.length > 0) await redis.hdel(keys.guard, ...old.map(({ field }) => field));
       await redis.hset(keys.guard, LANE + print, PROVEN, ACCEPTED + print, String(now()));
     },

@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import { PermanentError } from "../core/errors.ts";
 import type { RequestId, SignRequest } from "../core/request.ts";
 import { PHASES } from "../core/status.ts";
+import { DEFAULT_TENANT } from "../core/tenant.ts";
 import { type Group, GROUPS, groupOf, type Keys } from "./keys.ts";
 import type { Page } from "./pipeline-types.ts";
 import type { Store } from "./store.ts";
@@ -10,6 +11,12 @@ interface Parts {
   redis: Redis;
   keys: Keys;
   store: Store;
+}
+
+interface Wanted {
+  state?: string;
+  reference?: string;
+  tenant?: string;
 }
 
 /** Records looked at for one page at the most: a rare state in a huge backlog gives short pages, not slow ones. */
@@ -21,7 +28,7 @@ const LOOK_AT_MOST = 2_000;
  */
 export async function listRequests(
   { redis, keys, store }: Parts & { now?: () => number },
-  { state, reference, limit, cursor }: { state?: string; reference?: string; limit: number; cursor?: string },
+  { state, reference, tenant, limit, cursor }: Wanted & { limit: number; cursor?: string },
 ): Promise<Page> {
   if (state !== undefined && !(PHASES as readonly string[]).includes(state)) {
     throw new PermanentError(`There is no state "${state.slice(0, 20)}"; there are ${PHASES.join(", ")}`, {
@@ -29,7 +36,10 @@ export async function listRequests(
     });
   }
   const after = cursor === undefined ? undefined : readCursor(cursor);
-  if (reference !== undefined) return await listByReference({ redis, keys, store }, reference, state, limit, after);
+  const isWanted = ({ phase, facts }: SignRequest) =>
+    (state === undefined || phase === state) &&
+    (tenant === undefined || (facts["tenant"] ?? DEFAULT_TENANT) === tenant);
+  if (reference !== undefined) return await listByReference({ redis, keys, store }, reference, isWanted, limit, after);
 
   const groups = state === undefined ? GROUPS : [groupOf(state as SignRequest["phase"])];
   const items: SignRequest[] = [];
@@ -43,7 +53,7 @@ export async function listRequests(
     for (const entry of page) {
       last = entry;
       const record = records.get(entry.id);
-      if (record && (state === undefined || record.phase === state)) items.push(record);
+      if (record && isWanted(record)) items.push(record);
       if (items.length === limit) break;
     }
   }
@@ -82,13 +92,13 @@ async function newestOf(
 async function listByReference(
   { redis, keys, store }: Parts,
   reference: string,
-  state: string | undefined,
+  isWanted: (record: SignRequest) => boolean,
   limit: number,
   after: Entry | undefined,
 ): Promise<Page> {
   const records = await store.readMany(await redis.smembers(keys.reference(reference)));
   const fitting = records
-    .filter((record) => record.reference === reference && (state === undefined || record.phase === state))
+    .filter((record) => record.reference === reference && isWanted(record))
     .filter((record) => !after || isAfter(record, after))
     .sort((a, b) => (isAfter(a, b) ? 1 : -1));
   const items = fitting.slice(0, limit);

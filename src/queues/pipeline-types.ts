@@ -1,20 +1,35 @@
+import type { Correction } from "../core/correction.ts";
 import type { HistoryLine } from "../core/history.ts";
 import type { RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
-import type { Appearance, Approval, Authentication, Signer } from "../core/signing.ts";
+import type { Enclosure, Identification } from "../core/identity.ts";
+import type { Appearance, Approval, Authentication, Format, Picture, Signer } from "../core/signing.ts";
+import type { Workflow } from "../core/workflow.ts";
 import type { Standstill } from "./lanes.ts";
 
 /** What a producer hands in: one signer, one to ten documents that are already in the document store. */
 export interface Submission {
   id: RequestId;
-  workflow: "videoid";
+  workflow: Workflow;
   source: Source;
   reference?: string | undefined;
   documents: StoredDocument[];
   signer: Signer;
+  /** How the caller identified the signer, and the files that show it. */
+  identification?: Identification | undefined;
+  enclosures?: Enclosure[] | undefined;
+  /** Have it signed by the provider in the background (classic only). */
+  useasync?: boolean | undefined;
   authentication: Authentication;
+  /** On whose account, and which of its RAOs decides; the default one, and its first, when left out. */
+  tenant?: string | undefined;
+  rao?: string | undefined;
   profile?: string | undefined;
   registration_authority?: string | undefined;
-  signature?: { appearance?: Appearance | undefined } | undefined;
+  signature?: { format?: Format | undefined; appearance?: Appearance | undefined } | undefined;
+  /** The image of the appearance, when it is one of ours. */
+  picture?: Picture | undefined;
+  /** Whether the appearance lies on the page could not be found out for one of the documents. */
+  isPlaceUnchecked?: boolean | undefined;
   approval?: Approval | undefined;
   callback_url?: string | undefined;
   /** The request that this one tries again. */
@@ -61,11 +76,20 @@ export interface Pipeline {
   submit(submission: Submission, options?: { taking?: Taking; writes?: () => void }): Promise<Submitted>;
   get(id: RequestId): Promise<SignRequest>;
   find(id: RequestId): Promise<SignRequest | undefined>;
-  list(options: { state?: string; reference?: string; limit: number; cursor?: string }): Promise<Page>;
+  list(options: { state?: string; reference?: string; tenant?: string; limit: number; cursor?: string }): Promise<Page>;
   history(id: RequestId): Promise<HistoryLine[]>;
   /** Decides an identification that waits for a RAO. The first decision holds; the other one is refused. */
   approve(id: RequestId, by: string): Promise<SignRequest>;
   refuse(id: RequestId, reason: string, by: string): Promise<SignRequest>;
+  /** Notes that the signer is to be reminded of the identification, with the same link, and tells those who follow it. */
+  remind(id: RequestId, by: string): Promise<SignRequest>;
+  /**
+   * Has the signer's data corrected while the identification is open: at the provider, and here once the provider has
+   * taken it. What is not at the provider is corrected here alone. What came of it is a fact ("ordered").
+   */
+  correct(id: RequestId, correction: Correction, by: string): Promise<SignRequest>;
+  /** Has the identification begun anew: the request at the provider is cancelled first, then another one is made. */
+  restart(id: RequestId, by: string): Promise<SignRequest>;
   /** Hands over the code that the signer was sent. It is kept encrypted, for minutes. */
   giveCode(id: RequestId, secret: string, by: string): Promise<SignRequest>;
   /** Has a new code sent. At least a minute after the last one, and a bounded number of times. */

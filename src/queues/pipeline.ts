@@ -4,9 +4,13 @@ import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { randomText } from "../core/random.ts";
 import type { RequestId, SignRequest, Source } from "../core/request.ts";
 import { type Ending, isEnd, type Phase } from "../core/status.ts";
+import { DEFAULT_TENANT } from "../core/tenant.ts";
+import type { OrderOf } from "../core/workflow.ts";
 import type { Codes } from "./codes.ts";
+import { forgetFrom } from "./forget.ts";
 import type { Gate } from "./gate.ts";
 import type { Handed } from "./handed.ts";
+import { createIdentification, withFormer } from "./identification.ts";
 import { sealBinding } from "./idempotency.ts";
 import type { Keys } from "./keys.ts";
 import type { Lanes } from "./lanes.ts";
@@ -47,10 +51,13 @@ export interface PipelineParts {
   full: () => Promise<string | undefined>;
   masterKey: Uint8Array;
   stages: readonly { name: string; retryFrom: string }[];
+  orderOf: OrderOf;
   /** Whether a request may ask to be approved without a RAO's decision. */
   allowAuto: boolean;
   /** Whether a request may name this address to be told at. */
   mayTell?: (url: string) => boolean;
+  /** Throws PermanentError "unknown-tenant" or "unknown-rao" for one that there is not. */
+  mustKnow?: (wishes: { tenant?: string | undefined; rao?: string | undefined }) => void;
   now?: () => number;
 }
 
@@ -69,8 +76,10 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     full,
     masterKey,
     stages,
+    orderOf,
     allowAuto,
     mayTell = () => true,
+    mustKnow = () => {},
     now = Date.now,
   } = parts;
   const seen = createSeen({ redis, keys, store });
@@ -138,7 +147,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       }
       // An intent without a decision is an approval by policy, which may have been carried out.
       const isOver = request.stage !== "approve" || isEnd(request.phase) || request.ending || request.intent;
-      if (isOver) throw notNow(request, word);
+      // What a decision would be about is about to change.
+      if (isOver || request.facts["order"] !== undefined) throw notNow(request, word);
       const decision = { kind, by, atMs: now(), ...(named && { reason: named }) };
       return { event: "note", patch: { facts: { decision } }, by, note: word, nudge: true };
     };
@@ -162,11 +172,18 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   /** Writes a request down: who signs first, then the record. What was kept of one that is not accepted goes again. */
   async function keepAll(submission: Submission): Promise<Held | undefined> {
     const { id, by, source, documents, signer, authentication, reference } = submission;
+    const { identification: identified, enclosures = [], useasync } = submission;
     const { method } = authentication;
     const external = authentication.method === "external" ? authentication : undefined;
+    const delivery = authentication.method === "sms" ? authentication.delivery_method : undefined;
     let mayBeWritten = false;
     try {
-      await vault.keep(id, { signer, ...(external && { unlock: external.value }) });
+      await vault.keep(id, {
+        signer,
+        ...(external && { unlock: external.value }),
+        ...(external?.secret !== undefined && { secret: external.secret }),
+        ...(identified && { identification: identified }),
+      });
       if (reference) await redis.sadd(keys.reference(reference), id);
       mayBeWritten = true;
       return await store.add(
@@ -177,10 +194,16 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           ...(reference && { reference }),
           facts: {
             documents,
-            authentication: { method, ...(external && { type: external.type }) },
+            authentication: { method, ...(external && { type: external.type }), ...(delivery && { delivery }) },
+            ...(submission.tenant && { tenant: submission.tenant }),
+            ...(submission.rao && { rao: submission.rao }),
             ...(submission.profile && { profile: submission.profile }),
             ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
             ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
+            ...(submission.picture && { picture: submission.picture }),
+            ...(submission.signature?.format === "cms" && { format: "cms" }),
+            ...(enclosures.length > 0 && { enclosures }),
+            ...(useasync && { useasync }),
             ...(submission.approval && { approval: submission.approval }),
             ...(submission.callback_url && { callbackUrl: sealCallback(masterKey, id, submission.callback_url) }),
             ...(submission.retryOf && { retryOf: submission.retryOf }),
@@ -188,7 +211,10 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           createdMs: now(),
         },
         by,
-        submission.idempotency && sealBinding({ keys, masterKey }, id, submission.idempotency),
+        {
+          idempotency: submission.idempotency && sealBinding({ keys, masterKey }, id, submission.idempotency),
+          ...(submission.isPlaceUnchecked && { note: "submitted; place of the signature not checked" }),
+        },
       );
     } catch (error) {
       if (!mayBeWritten || isAnswer(error)) await forgetRefused(submission).catch(() => {}); // why, is the answer
@@ -202,8 +228,22 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     if (reference) await redis.srem(keys.reference(reference), id);
   }
 
+  const identification = createIdentification({
+    store,
+    queues,
+    vault,
+    seen,
+    masterKey,
+    orderOf,
+    opened,
+    refuseSecondTry,
+    notNow,
+    now,
+  });
+
   return {
     mayTake,
+    ...identification,
 
     async submit(submission, { taking, writes } = {}): Promise<Submitted> {
       const { id } = submission;
@@ -221,6 +261,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       }
       const known = (await store.read(id))?.request;
       if (known) return { outcome: "known", request: known };
+      const tenant = submission.tenant === DEFAULT_TENANT ? undefined : submission.tenant;
+      mustKnow({ tenant, rao: submission.rao });
       const epoch = taking ?? (await mayTake());
       const prints = printsOf(masterKey, submission);
       const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);
@@ -228,7 +270,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
       if (!gate.isOpen() || gate.epoch() !== epoch) throw notCompared();
       writes?.();
-      const added = await keepAll(submission);
+      const added = await keepAll({ ...submission, tenant });
       const request = added?.request ?? (await store.get(id));
       const addedMs = now();
       if (added) handed.keep(added, addedMs);
@@ -290,7 +332,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         return {
           event: "requeue",
           to: "otp",
-          patch: { waiting: null, failure: null, facts: { resend: now() } },
+          patch: { waiting: null, failure: null, facts: { resend: now(), signAccepted: null } },
           by,
           note: "resend",
         };
@@ -333,10 +375,14 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         if (fresh.phase !== "failed" && fresh.phase !== "expired") throw notNow(fresh, "retried");
         const failedAt = fresh.failure?.stage ?? fresh.stage;
         const to = resumeAt(fresh, failedAt);
+        const facts = {
+          ...forgetFrom(to, orderOf(fresh.workflow)),
+          ...(to === "create" && withFormer(fresh.facts, now())),
+        };
         return {
           event: "requeue",
           to,
-          patch: { ending: null, failure: null, waiting: null, intent: null, facts: forgetFrom(to) },
+          patch: { ending: null, failure: null, waiting: null, intent: null, facts },
           by,
           note: "retry",
         };
@@ -364,7 +410,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       if (!(await strangers.add(requestPk))) return false;
       for (const { id: suspect } of await strangers.suspects()) {
         const at = await store.nudge(suspect);
-        if (at && at.stage === stages[0]?.name) await queues.promote(at.stage, suspect);
+        if (at?.stage === "create") await queues.promote(at.stage, suspect);
       }
       return false;
     },
@@ -400,21 +446,6 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     if (isSigned) return failedAt;
     // A request that has no video identification at the provider any more starts over.
     return request.facts["providerGone"] === true ? "create" : retryFrom(failedAt);
-  }
-
-  /** Facts that a restart at `stage` must not find. */
-  function forgetFrom(stage: string): Record<string, null> {
-    const order = ["create", "identify", "approve", "upload", "fetch", "cleanup"];
-    const facts: Record<string, string[]> = {
-      create: ["requestPk", "videoidPk", "videoidLink", "providerGone", "begun", "resent"],
-      identify: ["identifiedMs", "providerStatus"],
-      approve: ["decision", "approvedMs", "approvedBy"],
-      upload: ["uploaded", "contract", "otp", "wrongCodes", "signedMs", "signAccepted", "signedDespite"],
-      fetch: ["signed"],
-      cleanup: ["removedMs", "cleanup"],
-    };
-    const from = Math.max(order.indexOf(stage), 0);
-    return Object.fromEntries(order.slice(from).flatMap((name) => (facts[name] ?? []).map((fact) => [fact, null])));
   }
 }
 

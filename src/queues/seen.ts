@@ -4,7 +4,9 @@ import { setTimeout as pause } from "node:timers/promises";
 import { z } from "zod";
 import { RetryableError } from "../core/errors.ts";
 import { type RequestId, type SignRequest, StoredDocument } from "../core/request.ts";
+import { FormatFact } from "../core/signing.ts";
 import { isEnd } from "../core/status.ts";
+import { DEFAULT_TENANT } from "../core/tenant.ts";
 import type { Keys } from "./keys.ts";
 import type { Submission } from "./pipeline-types.ts";
 import { fingerprint } from "./seal.ts";
@@ -22,24 +24,38 @@ interface Scripts {
 }
 
 /** What makes a document for a signer the same one again. */
-type Marked = Pick<Submission, "documents" | "signer" | "profile" | "registration_authority">;
+type Marked = Pick<Submission, "documents" | "signer" | "signature" | "tenant" | "profile" | "registration_authority">;
 
 /** The same, as the record has it. */
 const FromFacts = z
   .object({
     documents: z.array(StoredDocument),
+    format: FormatFact,
+    tenant: z.string().optional(),
     profile: z.string().optional(),
     registrationAuthority: z.string().optional(),
   })
-  .transform(({ registrationAuthority, ...same }) => ({ ...same, registration_authority: registrationAuthority }));
+  .transform(({ registrationAuthority, format, ...same }) => ({
+    ...same,
+    signature: { format },
+    registration_authority: registrationAuthority,
+  }));
 
-/** A document for a signer under a profile: the same one again is a duplicate. The name plays no part. */
+/**
+ * A document for a signer under a profile of a tenant: the same one again is a duplicate. The name plays no part. A hash file is the
+ * same as what its digest is of; the signed PDF and a signature apart are two things.
+ */
 export function printsOf(
   masterKey: Uint8Array,
-  { documents, signer, profile, registration_authority }: Marked,
+  { documents, signer, signature, tenant, profile, registration_authority }: Marked,
 ): string[] {
   const whose = [signer.email.toLowerCase(), signer.mobile_phone_number, profile ?? "", registration_authority ?? ""];
-  return documents.map(({ sha256 }) => fingerprint(masterKey, [sha256, ...whose]));
+  if (tenant !== undefined && tenant !== DEFAULT_TENANT) whose.push(tenant); // prints from before there were any hold on
+  const isApart = signature?.format === "cms";
+  return documents.map(({ sha256, digest }) => {
+    const what = isApart ? `cms ${digest?.value ?? sha256}` : sha256;
+    return fingerprint(masterKey, [what, ...whose]);
+  });
 }
 
 /** The same for a request that is there. */

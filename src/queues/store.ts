@@ -7,6 +7,7 @@ import { changed, type Patch, RESTORER } from "../core/journal.ts";
 import { type RequestId, SignRequest } from "../core/request.ts";
 import { randomText } from "../core/random.ts";
 import { type Event, isEnd, move, phasesFor } from "../core/status.ts";
+import type { OrderOf } from "../core/workflow.ts";
 import { pack, packedMark, unpack } from "./packed.ts";
 import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
 import type { Trail } from "./trail.ts";
@@ -26,6 +27,8 @@ export interface Change {
   to?: string;
   /** When the request's job is to run next, in milliseconds since the epoch; now, when left out. */
   lookMs?: number;
+  /** When it happened, in milliseconds since the epoch, where a fact says so as well; now, when left out. */
+  atMs?: number;
   by?: string;
   note?: string;
   /** The caller's Idempotency-Key, as the journal keeps it. */
@@ -67,15 +70,14 @@ export type Store = ReturnType<typeof createStore>;
 export function createStore({
   redis,
   keys,
-  stages,
+  orderOf,
   journal,
   now = Date.now,
   crashPoint,
 }: {
   redis: Redis;
   keys: Keys;
-  /** The stages of the workflow, in order. */
-  stages: readonly string[];
+  orderOf: OrderOf;
   /** Where every change is written down, apart from Redis. */
   journal: Trail;
   now?: () => number;
@@ -265,23 +267,23 @@ export function createStore({
 
     /**
      * Creates the record at the first stage. Undefined when the id is already there: submitting twice is harmless.
-     * `idempotency` goes into the journal only.
+     * `idempotency` goes into the journal only; `note` into the first line of the history.
      */
     async add(
       request: Omit<SignRequest, "stage" | "phase" | "attempt" | "updatedMs">,
       by: string,
-      idempotency?: string,
+      { idempotency, note = "submitted" }: { idempotency?: string | undefined; note?: string } = {},
     ): Promise<Held | undefined> {
       const first: SignRequest = {
         ...request,
-        stage: stages[0] ?? "",
+        stage: orderOf(request.workflow)[0] ?? "",
         phase: "queued",
         attempt: 0,
         updatedMs: request.createdMs,
       };
       SignRequest.parse(first);
       try {
-        return await write(undefined, "0", first, { event: "note", by, note: "submitted", idempotency });
+        return await write(undefined, "0", first, { event: "note", by, note, idempotency });
       } catch (error) {
         if (error instanceof Conflict) return undefined;
         await withdraw(first);
@@ -318,11 +320,11 @@ export function createStore({
         event === "note"
           ? { stage: request.stage, phase: request.phase }
           : move(request, event, {
-              stages,
+              stages: orderOf(request.workflow),
               ending: patch.ending === null ? undefined : (patch.ending ?? request.ending),
               ...(change.to && { to: change.to }),
             });
-      const next = changed(request, { event, ...position, patch, atMs: now() });
+      const next = changed(request, { event, ...position, patch, atMs: change.atMs ?? now() });
       return await write(request, held.version, next, change);
     },
 

@@ -71,6 +71,10 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
       if (Number(await redis.hsetnx(keys.pks, String(requestPk), id)) === 1) return true;
       return (await redis.hget(keys.pks, String(requestPk))) === id;
     },
+    /** The fingerprint of the person that it is about, once somebody has read it. */
+    async printOf(requestPk: number): Promise<string | undefined> {
+      return (await redis.hget(keys.strangerPrints, String(requestPk))) ?? undefined;
+    },
     async keepPrint(requestPk: number, print: string): Promise<void> {
       await redis.hset(keys.strangerPrints, String(requestPk), print);
     },

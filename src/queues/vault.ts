@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Redis } from "ioredis";
 import type { RequestId } from "../core/request.ts";
+import { Identification } from "../core/identity.ts";
 import { Signer } from "../core/signing.ts";
 import type { Keys } from "./keys.ts";
 import { seal, unseal } from "./seal.ts";
@@ -8,12 +9,15 @@ import { seal, unseal } from "./seal.ts";
 /** What is kept about people. Everything here is erased at once by dropping the request's key. */
 export interface Private {
   signer: Signer;
-  /** Value of an external authentication. */
+  /** Value of an external authentication, and the code that some providers want beside it. */
   unlock?: string | undefined;
+  secret?: string | undefined;
+  /** How the caller identified the signer. */
+  identification?: Identification | undefined;
 }
 
 /** What a sentence that a person wrote is kept under: one of its own for each, so that none is taken for another. */
-export type NoteName = `reason${string}`;
+export type NoteName = `reason${string}` | `correction-${string}`;
 
 /** A second place for what is encrypted, on the data volume: for a Redis that was lost. */
 export interface Spare {
@@ -23,6 +27,10 @@ export interface Spare {
 }
 
 export type Vault = ReturnType<typeof createVault>;
+
+function without(fields: Record<string, string>, name: string | undefined): Record<string, string> {
+  return Object.fromEntries(Object.entries(fields).filter(([one]) => one !== name));
+}
 
 /**
  * Personal data, apart from the records: AES-256-GCM under a key of the request's own, which is wrapped by the master
@@ -67,10 +75,30 @@ export function createVault({
     async read(id: RequestId): Promise<Private | undefined> {
       const text = await field(id, "person");
       if (text === undefined) return undefined;
-      const { signer, unlock } = JSON.parse(text) as Private;
-      return { signer: Signer.parse(signer), ...(unlock !== undefined && { unlock }) };
+      const { signer, unlock, secret, identification } = JSON.parse(text) as Private;
+      return {
+        signer: Signer.parse(signer),
+        ...(unlock !== undefined && { unlock }),
+        ...(secret !== undefined && { secret }),
+        ...(identification && { identification: Identification.parse(identification) }),
+      };
     },
-    /** Keeps a sentence that a person wrote, such as the reason of a refusal. */
+    /**
+     * Replaces the signer and leaves the rest, but for `note`, which brought the news. False once everything was erased.
+     * Safe to repeat.
+     */
+    async replaceSigner(id: RequestId, signer: Signer, note?: NoteName): Promise<boolean> {
+      const there = await redis.hgetall(keys.vault(id));
+      const person = await this.read(id);
+      if (!there["key"] || !person) return false;
+      const text = JSON.stringify({ ...person, signer });
+      const sealed = seal(open(id, there["key"]), text, `${id}:person`);
+      await spare.keep(id, without({ ...there, person: sealed }, note));
+      const change = redis.multi().hset(keys.vault(id), "person", sealed);
+      await (note === undefined ? change : change.hdel(keys.vault(id), note)).exec();
+      return true;
+    },
+    /** Keeps what a person wrote, such as the reason of a refusal or a correction. */
     async keepNote(id: RequestId, name: NoteName, text: string): Promise<void> {
       const there = await redis.hgetall(keys.vault(id));
       if (!there["key"]) return;

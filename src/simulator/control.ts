@@ -1,77 +1,74 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { pathInteger } from "./bodies.ts";
+import { note } from "./context.ts";
 import type { Context } from "./context.ts";
 import { FaultSchema } from "./faults.ts";
-import { approve, identify } from "./humans.ts";
-import type { Humans, Settings, WebhookOptions } from "./options.ts";
+import { approve, cancel, identify, refuse, validate } from "./humans.ts";
+import type { Turn } from "./humans.ts";
+import { OPERATIONS } from "./operations.ts";
+import { changeSettings } from "./options.ts";
+import { calm, listScenarios, play, SCENARIO_NAMES } from "./scenarios.ts";
+import { CERTIFICATE_EVENTS } from "./states.ts";
+import type { CertificateStatus } from "./states.ts";
 import type { Request } from "./store.ts";
+import { choicesOf, namedSwitches } from "./switches.ts";
+import type { SettingsChange } from "./switches.ts";
 
-const Person = z.strictObject({
+/** Where the control calls are; the second is beside the pages. */
+export const CONTROL_PATHS = ["/control", "/_sim"] as const;
+
+const PERSON = z.strictObject({
   given_name: z.string().optional(),
   surname_1: z.string().optional(),
   surname_2: z.string().optional(),
   serial_number: z.string().optional(),
+  id_document_type: z.enum(["IDC", "PAS", "PNO", "TIN", "CI", "CE"]).optional(),
+  id_document_country: z
+    .string()
+    .regex(/^[A-Z]{2}$/)
+    .optional(),
 });
+const IDENTIFY = z.strictObject({ outcome: z.enum(["complete", "incomplete", "fail"]), person: PERSON.optional() });
+const REFUSE = z.strictObject({ reason: z.string().trim().min(1) });
+const CERTIFICATE = z.strictObject({ status: z.enum(Object.keys(CERTIFICATE_EVENTS) as [CertificateStatus]) });
+const FAULTS = z.preprocess((body): unknown => (Array.isArray(body) ? body : [body]), z.array(FaultSchema));
+const PLAY = z.strictObject({ scenarios: z.array(z.enum(SCENARIO_NAMES)), over: z.boolean().default(false) });
 
-const Identify = z.strictObject({ outcome: z.enum(["complete", "incomplete", "fail"]), person: Person.optional() });
-
-const HumansSchema = z.strictObject({
-  signer: z.enum(["off", "auto"]),
-  signerDelayMs: z.number().min(0),
-  signerOutcome: z.enum(["complete", "incomplete", "fail", "incomplete-then-complete"]),
-  rao: z.enum(["off", "auto"]),
-  raoDelayMs: z.number().min(0),
-}) satisfies z.ZodType<Humans>;
-
-const WebhooksSchema = z.strictObject({
-  shape: z.enum(["new", "old"]),
-  delayMs: z.number().min(0),
-  duplicate: z.boolean(),
-  reorder: z.boolean(),
-  drop: z.union([z.boolean(), z.int().min(1)]),
-  concurrency: z.int().min(1),
-  timeoutMs: z.number().min(1),
-}) satisfies z.ZodType<WebhookOptions>;
-
-const SettingsSchema = z.strictObject({
-  webhookUrl: z.url().nullable(),
-  webhooks: WebhooksSchema.partial(),
-  humans: HumansSchema.partial(),
-  latencyMs: z.number().min(0),
-  otpGuardMs: z.number().min(0),
-  otpLifetimeMs: z.number().min(0),
-  otpAttempts: z.int().min(1),
-  retrieval: z.enum(["both", "seed", "reference"]),
-  errorStyle: z.enum(["status", "fastapi", "old"]),
-  uploadShape: z.enum(["new", "array", "old"]),
-  createStatus: z.union([z.literal(200), z.literal(201)]),
-  notFoundAs400: z.boolean(),
-  requireEnv: z.boolean(),
-  maxDocumentsPerCall: z.int().min(1),
-  maxDocumentsPerRequest: z.int().min(1),
-});
-
-const ChangesSchema = SettingsSchema.partial();
-export type SettingsChange = z.input<typeof ChangesSchema>;
-
-/** Changes settings of a running simulator; what is not named stays. `webhookUrl: null` switches notifications off. */
-export function changeSettings(settings: Settings, change: SettingsChange): Settings {
-  const { humans, webhooks, webhookUrl, ...plain } = ChangesSchema.parse(change);
-  Object.assign(settings, plain);
-  Object.assign(settings.humans, humans);
-  Object.assign(settings.webhooks, webhooks);
-  if (webhookUrl !== undefined) settings.webhookUrl = webhookUrl ?? undefined;
-  return settings;
+/** Suspends, reactivates or revokes the certificate of a signed request; its status stays. */
+function changeCertificate(context: Context, request: Request, status: CertificateStatus): Turn {
+  const { from, event } = CERTIFICATE_EVENTS[status];
+  const { certificate } = request;
+  if (!certificate || !(from as readonly string[]).includes(certificate.status)) return "wrong-state";
+  certificate.status = status;
+  context.webhooks.notify(request, event, request.status);
+  note(context, "certificate", request, { reason: status });
+  return "done";
 }
+
+/** What people outside the API do to a request, each with what it needs to be told. */
+const TURNS: Record<string, (context: Context, request: Request, body: unknown) => Turn> = {
+  identify(context, request, body) {
+    const { outcome, person = {} } = IDENTIFY.parse(body);
+    const known = Object.fromEntries(Object.entries(person).filter(([, value]) => value !== undefined));
+    return identify(context, request, outcome, known);
+  },
+  validate,
+  approve,
+  refuse: (context, request, body) => refuse(context, request, REFUSE.parse(body).reason),
+  cancel,
+  certificate: (context, request, body) => changeCertificate(context, request, CERTIFICATE.parse(body).status),
+};
 
 /** One row of the overview: no personal data. */
 export const summaryOf = (context: Context, request: Request): Record<string, unknown> => ({
   request_pk: request.pk,
-  videoid_pk: request.videoidPk,
+  ...(request.videoidPk !== undefined && { videoid_pk: request.videoidPk }),
   status: request.status,
   created_at: new Date(request.createdAt).toISOString(),
-  videoid_link: `${context.origin()}/identify/${context.store.linkOf(request)}`,
+  ...(request.videoidPk !== undefined && {
+    videoid_link: `${context.origin()}/identify/${context.store.linkOf(request)}`,
+  }),
   documents: [...request.documents.values()].map(({ uid, bytes, sha256, signedSha256 }) => ({
     uid,
     bytes,
@@ -85,65 +82,163 @@ const numberOf = (query: unknown, key: string): number | undefined => {
   return Number.isNaN(value) ? undefined : value;
 };
 
-/**
- * The control interface under `/_sim/`, for tests and demos in another process. Not part of the provider's contract.
- */
-export function controlRoutes(app: FastifyInstance, context: Context): void {
-  const { store, ledger, outbox, faults, settings } = context;
+type Control = {
+  /** Method and path behind `/control`. */
+  call: string;
+  says: string;
+  run: (context: Context, call: FastifyRequest, reply: FastifyReply) => unknown;
+};
 
-  app.get("/_sim/health", (_call, reply) => reply.send({ status: "ok", requests: store.requests.size }));
-  app.get("/_sim/ca.pem", (_call, reply) => reply.type("application/x-pem-file").send(context.authority.pem));
+function one(context: Context, call: FastifyRequest, reply: FastifyReply): Request | undefined {
+  const request = context.store.requests.get(pathInteger(call.params, "pk"));
+  if (!request) reply.code(404);
+  return request;
+}
 
-  app.get("/_sim/ledger", (call, reply) => {
-    const [after, pk] = [numberOf(call.query, "after") ?? 0, numberOf(call.query, "request_pk")];
-    return reply.send(
-      ledger.entries.filter((entry) => entry.seq > after && (pk === undefined || entry.request_pk === pk)),
-    );
-  });
-  app.get("/_sim/calls", (_call, reply) => reply.send(Object.fromEntries(context.calls)));
-  app.get("/_sim/outbox", (call, reply) => {
-    const pk = numberOf(call.query, "request_pk");
-    return reply.send(outbox.messages.filter((message) => pk === undefined || message.request_pk === pk));
-  });
-  app.get("/_sim/webhooks", (_call, reply) => reply.send(context.webhooks.counts));
+const turn = (name: string, says: string): Control => ({
+  call: `POST /requests/{pk}/${name}`,
+  says,
+  run(context, call, reply) {
+    const request = one(context, call, reply);
+    if (!request) return { error: "no such request" };
+    const isDone = TURNS[name]?.(context, request, call.body ?? {}) === "done";
+    reply.code(isDone ? 200 : 409);
+    return summaryOf(context, request);
+  },
+});
 
-  app.get("/_sim/requests", (_call, reply) =>
-    reply.send([...store.requests.values()].map((request) => summaryOf(context, request))),
+/** The control calls, for tests and demos in another process. Not part of the provider's contract. */
+export const CONTROLS: readonly Control[] = [
+  {
+    call: "GET /health",
+    says: "Whether it runs, and how many requests there are",
+    run: ({ store }) => ({ status: "ok", requests: store.requests.size }),
+  },
+  { call: "GET /operations", says: "The API's operations, with their paths", run: () => OPERATIONS },
+  {
+    call: "GET /requests",
+    says: "All requests, with nothing personal",
+    run: (context) => [...context.store.requests.values()].map((request) => summaryOf(context, request)),
+  },
+  {
+    call: "GET /requests/{pk}",
+    says: "One of them",
+    run(context, call, reply) {
+      const request = one(context, call, reply);
+      return request ? summaryOf(context, request) : { error: "no such request" };
+    },
+  },
+  turn(
+    "identify",
+    'Play the signer: `{"outcome":"complete"}`, `"incomplete"` or `"fail"`, and `person` where it matters',
+  ),
+  turn("validate", "Play the provider's operator in 2-step mode"),
+  turn("approve", "Play the provider's officer: approve"),
+  turn("refuse", 'Play the provider\'s officer: refuse, with `{"reason"}`'),
+  turn("cancel", "Cancel, from the provider's side"),
+  turn("certificate", '`{"status":"SUSPENDED"}`, `"VALID"` or `"REVOKED"`, of a signed request'),
+  {
+    call: "GET /outbox",
+    says: "Text messages with codes, `?request_pk=` for those of one request",
+    run({ outbox }, call) {
+      const pk = numberOf(call.query, "request_pk");
+      return outbox.messages.filter((message) => pk === undefined || message.request_pk === pk);
+    },
+  },
+  {
+    call: "GET /ledger",
+    says: "Every effect so far; `?after=` a number, `?request_pk=` of one request",
+    run({ ledger }, call) {
+      const [after, pk] = [numberOf(call.query, "after") ?? 0, numberOf(call.query, "request_pk")];
+      return ledger.entries.filter((entry) => entry.seq > after && (pk === undefined || entry.request_pk === pk));
+    },
+  },
+  { call: "GET /calls", says: "How often each operation was called", run: ({ calls }) => Object.fromEntries(calls) },
+  { call: "GET /webhooks", says: "How notifications went", run: ({ webhooks }) => webhooks.counts },
+  { call: "GET /faults", says: "Faults that wait for their calls", run: ({ faults }) => faults.pending() },
+  {
+    call: "POST /faults",
+    says: "Add a fault, or an array of them",
+    run({ faults }, call) {
+      for (const fault of FAULTS.parse(call.body)) faults.add(fault);
+      return faults.pending();
+    },
+  },
+  {
+    call: "DELETE /faults",
+    says: "Forget all faults",
+    run({ faults }) {
+      faults.clear();
+      return [];
+    },
+  },
+  {
+    call: "GET /switches",
+    says: "What can be set, to what, and what it does",
+    run: () =>
+      namedSwitches().map((row) => ({
+        name: row.name,
+        standard: row.standard,
+        may_be: choicesOf(row),
+        says: row.says,
+      })),
+  },
+  { call: "GET /settings", says: "What the switches are set to", run: ({ settings }) => settings },
+  {
+    call: "POST /settings",
+    says: "Set some of them, and `webhookUrl`",
+    run: ({ settings }, call) => changeSettings(settings, call.body as SettingsChange),
+  },
+  { call: "GET /scenarios", says: "The scenarios", run: () => listScenarios() },
+  {
+    call: "POST /scenarios",
+    says: '`{"scenarios":["two-step"]}`: back to how it started, and then these; an empty list for the first alone, `"over":true` for the second alone',
+    run({ settings, atStart, faults }, call) {
+      const { scenarios, over } = PLAY.parse(call.body);
+      if (!over) calm(settings, atStart, faults);
+      play(scenarios, settings, faults);
+      return { scenarios, settings, faults: faults.pending() };
+    },
+  },
+  {
+    call: "GET /clock",
+    says: "The simulator's time",
+    run: ({ clock }) => ({ now: new Date(clock.now()).toISOString(), aheadMs: clock.aheadMs() }),
+  },
+  {
+    call: "POST /clock",
+    says: '`{"advanceMs":60000}`: move it forward; what falls due in between happens',
+    run({ clock, kept }, call) {
+      clock.advance(z.strictObject({ advanceMs: z.number().min(0) }).parse(call.body).advanceMs);
+      kept.save("clock", "", { aheadMs: clock.aheadMs() });
+      return { now: new Date(clock.now()).toISOString(), aheadMs: clock.aheadMs() };
+    },
+  },
+  {
+    call: "GET /ca.pem",
+    says: "The certificate of the simulator's authority",
+    run: ({ authority }, _call, reply) => reply.type("application/x-pem-file").send(authority.pem),
+  },
+  {
+    call: "GET /ca.crl",
+    says: "Its list of revoked certificates, in DER",
+    run: ({ authority, store, clock }, _call, reply) =>
+      reply.type("application/pkix-crl").send(authority.revocations(revokedIn(store.requests), new Date(clock.now()))),
+  },
+];
+
+const revokedIn = (requests: ReadonlyMap<number, Request>): string[] =>
+  [...requests.values()].flatMap(({ certificate }) =>
+    certificate?.status === "REVOKED" ? [certificate.serial_number] : [],
   );
-  app.get("/_sim/requests/:pk", (call, reply) => {
-    const request = store.requests.get(pathInteger(call.params, "pk"));
-    return request ? reply.send(summaryOf(context, request)) : reply.code(404).send({ error: "no such request" });
-  });
-  app.post("/_sim/requests/:pk/identify", (call, reply) => {
-    const { outcome, person } = Identify.parse(call.body);
-    const request = store.requests.get(pathInteger(call.params, "pk"));
-    if (!request) return reply.code(404).send({ error: "no such request" });
-    const known = Object.fromEntries(Object.entries(person ?? {}).filter(([, value]) => value !== undefined));
-    const done = identify(context, request, outcome, known) === "done";
-    return reply.code(done ? 200 : 409).send(summaryOf(context, request));
-  });
-  app.post("/_sim/requests/:pk/approve", (call, reply) => {
-    const request = store.requests.get(pathInteger(call.params, "pk"));
-    if (!request) return reply.code(404).send({ error: "no such request" });
-    const done = approve(context, request) === "done";
-    return reply.code(done ? 200 : 409).send(summaryOf(context, request));
-  });
 
-  app.get("/_sim/faults", (_call, reply) => reply.send(faults.pending()));
-  app.post("/_sim/faults", (call, reply) => {
-    for (const fault of z.union([FaultSchema.transform((one) => [one]), z.array(FaultSchema)]).parse(call.body))
-      faults.add(fault);
-    return reply.send(faults.pending());
-  });
-  app.delete("/_sim/faults", (_call, reply) => {
-    faults.clear();
-    return reply.send([]);
-  });
-
-  app.get("/_sim/settings", (_call, reply) => reply.send(settings));
-  app.post("/_sim/settings", (call, reply) => reply.send(changeSettings(settings, call.body as SettingsChange)));
-  app.post("/_sim/clock", (call, reply) => {
-    context.clock.advance(z.strictObject({ advanceMs: z.number().min(0) }).parse(call.body).advanceMs);
-    return reply.send({ now: new Date(context.clock.now()).toISOString() });
-  });
+/** Serves the control calls under each of their paths. */
+export function controlRoutes(app: FastifyInstance, context: Context): void {
+  for (const prefix of CONTROL_PATHS) {
+    for (const { call, run } of CONTROLS) {
+      const [method = "", path = ""] = call.split(" ");
+      const url = prefix + path.replaceAll(/\{(\w+)\}/g, ":$1");
+      app.route({ method, url, handler: (asked, reply) => reply.send(run(context, asked, reply)) });
+    }
+  }
 }

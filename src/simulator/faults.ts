@@ -1,33 +1,39 @@
 import { z } from "zod";
+import { OPERATIONS } from "./operations.ts";
 
 /**
  * What goes wrong with a call. "before" means that nothing was done, "after" that the work was done and only the answer
  * is lost or spoilt.
  */
-export const FAULT_KINDS = [
-  "latency",
-  "status-before",
-  "status-after",
-  "reset-before",
-  "reset-after",
-  "hang",
-  "hang-after",
-  "rate-limit",
-  "truncate",
-  "truncate-close",
-  "corrupt",
-  "malformed-json",
-  "html",
-  "validation",
-] as const;
+export const FAULT_KINDS = {
+  latency: "The answer comes `ms` later",
+  "status-before": "`status` (503) in the place of the work",
+  "status-after": "`status` (503) in the place of the answer",
+  "reset-before": "The connection is reset in the place of the work",
+  "reset-after": "The connection is reset in the place of the answer",
+  hang: "Nothing is done, and nothing answered",
+  "hang-after": "The work is done, and nothing answered",
+  "rate-limit": "429 with Retry-After in the place of the work",
+  truncate: "Half the answer, against its declared length",
+  "truncate-close": "Half the answer, and no declared length",
+  corrupt: "One bit of the answer is wrong",
+  "malformed-json": "JSON that ends early",
+  html: "A proxy's HTML page with `status` (502) in the place of the work",
+  validation: "A rejected field, as HTTP 500 with an object, in the place of the work",
+} as const;
+
+type FaultKind = keyof typeof FAULT_KINDS;
 
 export const FaultSchema = z.strictObject({
-  /** Name of the operation, for instance "sign". */
-  operation: z.string().optional(),
+  /** Name of the operation, for instance "sign"; any when not given. */
+  operation: z
+    .string()
+    .refine((name) => name in OPERATIONS, { error: "No such operation; GET /control/operations lists them" })
+    .optional(),
   method: z.string().toUpperCase().optional(),
   /** Path behind the base path; `*` or `{name}` stands for one segment, for instance "/sign/{request_pk}". */
   path: z.string().startsWith("/").optional(),
-  kind: z.enum(FAULT_KINDS),
+  kind: z.enum(Object.keys(FAULT_KINDS) as [FaultKind, ...FaultKind[]]),
   /** How many calls it takes. */
   times: z.int().min(1).default(1),
   /** How many matching calls pass before it begins. */

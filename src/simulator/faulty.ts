@@ -2,6 +2,7 @@ import { STATUS_CODES } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "./context.ts";
 import type { Fault } from "./faults.ts";
+import { BASE_PATHS } from "./operations.ts";
 
 const faultOf = new WeakMap<FastifyRequest, Fault>();
 const never = new Promise<never>(() => undefined);
@@ -46,12 +47,12 @@ const BEFORE: ReadonlySet<Fault["kind"]> = new Set(["status-before", "rate-limit
  * Takes a fault the moment a call arrives, before its body is read, so that a caller who dies cannot leave it to
  * another.
  */
-export function installFaults(app: FastifyInstance, context: Context, basePath: string): void {
+export function installFaults(app: FastifyInstance, context: Context): void {
   app.addHook("onRequest", async (call, reply) => {
-    const { operation } = call.routeOptions.config;
+    const { operation, generation = "newest" } = call.routeOptions.config;
     if (operation === undefined) return;
     context.calls.set(operation, (context.calls.get(operation) ?? 0) + 1);
-    const path = call.url.slice(basePath.length).split("?", 1)[0] ?? "";
+    const path = call.url.slice(BASE_PATHS[generation].length).split("?", 1)[0] ?? "";
     const fault = context.faults.take({ operation, method: call.method, path });
     const delayMs = context.settings.latencyMs + (fault?.ms ?? 0);
     if (delayMs > 0) await pause(delayMs);
@@ -111,11 +112,11 @@ async function drain(payload: unknown): Promise<void> {
   }
 }
 
-/** One bit in the middle is wrong. */
+/** One bit is wrong, near the start: in what was signed, and not in a timestamp, which no signature covers. */
 function flipped(bytes: Buffer): Buffer {
   const copy = Buffer.from(bytes);
-  const middle = copy.length >> 1;
-  copy[middle] = (copy[middle] ?? 0) ^ 1;
+  const at = copy.length >> 4;
+  copy[at] = (copy[at] ?? 0) ^ 1;
   return copy;
 }
 

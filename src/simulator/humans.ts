@@ -1,5 +1,6 @@
 import type { Context } from "./context.ts";
-import { move } from "./context.ts";
+import { contractTailPath, filesOf, move, note } from "./context.ts";
+import { removeFiles } from "./files.ts";
 import type { Outcome } from "./options.ts";
 import { mayMove } from "./states.ts";
 import type { MoveName } from "./states.ts";
@@ -9,66 +10,86 @@ import type { Person, Request } from "./store.ts";
 export type Humans = {
   /** Called after every transition. */
   after: (request: Request) => void;
-  close: () => void;
 };
+
+export type Turn = "done" | "wrong-state";
 
 const MOVE_OF: Record<Outcome, MoveName> = { complete: "complete", incomplete: "leave", fail: "fail" };
 
-/** The signer's turn at `videoid_link`. Says whether the request was in a status that allows it. */
-export function identify(
-  context: Context,
-  request: Request,
-  outcome: Outcome,
-  person: Person = {},
-): "done" | "wrong-state" {
+/** Whether a signer's link has grown too old. */
+export const isLinkOver = ({ clock, settings: { linkLifetimeMs } }: Context, request: Request): boolean =>
+  linkLifetimeMs > 0 && clock.now() - request.createdAt > linkLifetimeMs;
+
+/** The signer's turn at `videoid_link`. Says whether the request, and the link, allowed it. */
+export function identify(context: Context, request: Request, outcome: Outcome, person: Person = {}): Turn {
   const step = MOVE_OF[outcome];
-  if (!mayMove(request.status, step)) return "wrong-state";
+  if (!mayMove(request.status, step) || isLinkOver(context, request)) return "wrong-state";
   if (outcome === "complete") {
     request.identified = true;
     Object.assign(request.person, person);
   }
   move(context, request, step);
-  context.ledger.add("identify", {
-    request_pk: request.pk,
-    videoid_pk: request.videoidPk,
-    status: request.status,
-    reason: outcome,
-  });
+  note(context, "identify", request, { status: request.status, reason: outcome });
   return "done";
 }
 
-/** The RAO's approval, however it came. */
-export function approve(context: Context, request: Request): "done" | "wrong-state" {
-  if (!mayMove(request.status, "approve")) return "wrong-state";
+/** The validation of 2-step mode, by an operator of the provider or by a RAO. */
+export function validate(context: Context, request: Request): Turn {
+  if (request.videoidMode !== 2 || !mayMove(request.status, "validate")) return "wrong-state";
+  move(context, request, "validate");
+  note(context, "validate", request, { status: request.status });
+  if (context.settings.validationLeadsTo === "ENROLLREADY") approve(context, request);
+  return "done";
+}
+
+/** The RAO's approval, however it came. In 2-step mode it needs the validation before it. */
+export function approve(context: Context, request: Request): Turn {
+  const tooEarly = request.videoidMode === 2 && request.status === "VIDEOREVIEW";
+  if (tooEarly || !mayMove(request.status, "approve")) return "wrong-state";
   move(context, request, "approve");
-  context.ledger.add("approve", { request_pk: request.pk, videoid_pk: request.videoidPk, status: request.status });
+  note(context, "approve", request, { status: request.status });
+  return "done";
+}
+
+/** The RAO's refusal, which ends the request. */
+export function refuse(context: Context, request: Request, reason: string): Turn {
+  if (!mayMove(request.status, "refuse")) return "wrong-state";
+  request.refusalReason = reason;
+  move(context, request, "refuse");
+  note(context, "refuse", request, { status: request.status });
+  return "done";
+}
+
+/** Ends a request that is not signed, and takes its documents away. */
+export function cancel(context: Context, request: Request): Turn {
+  if (!mayMove(request.status, "cancel")) return "wrong-state";
+  move(context, request, "cancel");
+  removeFiles([...filesOf(context, [...request.documents.keys()]), contractTailPath(context, request.pk)]);
+  request.documents.clear();
+  note(context, "cancel", request, { status: request.status });
   return "done";
 }
 
 export function createHumans(context: () => Context): Humans {
-  const timers = new Set<NodeJS.Timeout>();
-  const later = (ms: number, work: () => void): void => {
-    const timer = setTimeout(() => {
-      timers.delete(timer);
-      work();
-    }, ms);
-    timers.add(timer);
-  };
   return {
     after(request) {
-      const { signer, signerDelayMs, signerOutcome, rao, raoDelayMs } = context().settings.humans;
+      const { clock, settings } = context();
+      const { signer, signerDelayMs, signerOutcome, operator, operatorDelayMs, rao, raoDelayMs } = settings.humans;
+      const { status, videoidMode } = request;
       const twice = signerOutcome === "incomplete-then-complete";
-      if (signer === "auto" && request.status === "VIDEOPENDING") {
-        later(signerDelayMs, () => identify(context(), request, twice ? "incomplete" : signerOutcome));
+      if (signer === "auto" && status === "VIDEOPENDING") {
+        clock.later(signerDelayMs, () => identify(context(), request, twice ? "incomplete" : signerOutcome));
       }
-      if (signer === "auto" && twice && request.status === "VIDEOINCOMPLETE") {
-        later(signerDelayMs, () => identify(context(), request, "complete"));
+      if (signer === "auto" && twice && status === "VIDEOINCOMPLETE") {
+        clock.later(signerDelayMs, () => identify(context(), request, "complete"));
       }
-      if (rao === "auto" && request.status === "VIDEOREVIEW") later(raoDelayMs, () => approve(context(), request));
-    },
-    close() {
-      for (const timer of timers) clearTimeout(timer);
-      timers.clear();
+      if (operator === "auto" && videoidMode === 2 && status === "VIDEOREVIEW") {
+        clock.later(operatorDelayMs, () => validate(context(), request));
+      }
+      const turn = videoidMode === 2 ? "CREATED" : "VIDEOREVIEW";
+      if (rao === "auto" && request.videoidPk !== undefined && status === turn) {
+        clock.later(raoDelayMs, () => approve(context(), request));
+      }
     },
   };
 }

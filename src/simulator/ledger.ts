@@ -1,12 +1,16 @@
-import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, truncateSync, writeSync } from "node:fs";
 
 export type Effect =
   | "create"
   | "identify"
+  | "validate"
   | "approve"
   | "refuse"
   | "update"
   | "cancel"
+  | "evidences"
+  | "video"
+  | "download-video"
   | "upload"
   | "delete-document"
   | "delete-all"
@@ -16,11 +20,17 @@ export type Effect =
   | "otp"
   | "otp-rejected"
   | "sign"
+  | "sign-accepted"
+  | "sign-failed"
   | "sign-rejected"
   | "token"
   | "delete-token"
   | "image"
-  | "delete-image";
+  | "delete-image"
+  | "settings"
+  | "metadata"
+  | "delete-metadata"
+  | "certificate";
 
 /** One effect: what really happened at the provider. No personal data; a phone appears as a hash. */
 export type Entry = {
@@ -42,27 +52,27 @@ export type Entry = {
   phone_sha256?: string;
 };
 
+/** What an entry says beside its effect. */
+export type Facts = Omit<Partial<Entry>, "seq" | "at" | "monoMs" | "effect">;
+
 export type Ledger = {
   entries: readonly Entry[];
   /** The highest request number of earlier runs, or 0. */
   lastRequestPk: number;
-  add: (effect: Effect, facts?: Omit<Partial<Entry>, "seq" | "at" | "monoMs" | "effect">) => Entry;
+  add: (effect: Effect, facts?: Facts) => Entry;
   close: () => void;
 };
 
-/**
- * An append-only record of effects, in memory and as one JSON line each in `path`; continues the numbering of an old
- * file.
- */
+/** An append-only record of effects, in memory and as one JSON line each in `path`; goes on with an old file. */
 export function openLedger(path: string): Ledger {
-  const entries: Entry[] = [];
-  const earlier = lastOf(path);
-  let { seq } = earlier;
+  const entries = entriesOf(path);
+  let seq = entries.at(-1)?.seq ?? 0;
+  const lastRequestPk = entries.reduce((last, { request_pk = 0 }) => Math.max(last, request_pk), 0);
   const fd = openSync(path, "a", 0o600);
   let open = true;
   return {
     entries,
-    lastRequestPk: earlier.requestPk,
+    lastRequestPk,
     add(effect, facts) {
       const entry: Entry = {
         seq: ++seq,
@@ -83,14 +93,14 @@ export function openLedger(path: string): Ledger {
   };
 }
 
-function lastOf(path: string): { seq: number; requestPk: number } {
-  const last = { seq: 0, requestPk: 0 };
-  if (!existsSync(path)) return last;
-  for (const line of readFileSync(path, "utf8").split("\n")) {
-    if (line === "") continue;
-    const entry = JSON.parse(line) as Entry;
-    last.seq = Math.max(last.seq, entry.seq);
-    last.requestPk = Math.max(last.requestPk, entry.request_pk ?? 0);
-  }
-  return last;
+/** The entries of earlier runs; a last line that a crash has torn off is cut away. */
+function entriesOf(path: string): Entry[] {
+  if (!existsSync(path)) return [];
+  const text = readFileSync(path, "utf8");
+  const whole = text.slice(0, text.lastIndexOf("\n") + 1);
+  if (whole.length < text.length) truncateSync(path, Buffer.byteLength(whole));
+  return whole
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as Entry);
 }

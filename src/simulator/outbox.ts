@@ -4,8 +4,8 @@ export type Message = { request_pk: number; phone: string; code: string; deliver
 export type Outbox = { messages: readonly Message[]; add: (message: Message) => void };
 
 /** The newest messages, at most `keep` of them. */
-export function createOutbox(keep = 100_000): Outbox {
-  const messages: Message[] = [];
+export function createOutbox(earlier: Iterable<Message> = [], keep = 100_000): Outbox {
+  const messages: Message[] = [...earlier];
   return {
     messages,
     add(message) {

@@ -1,64 +1,38 @@
+import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import multipart from "@fastify/multipart";
-import fastify from "fastify";
 import type { FastifyInstance } from "fastify";
-import { z } from "zod";
+import { createApp } from "./app.ts";
 import { createClock } from "./clock.ts";
 import type { Context } from "./context.ts";
-import { changeSettings, controlRoutes } from "./control.ts";
-import type { SettingsChange } from "./control.ts";
-import { errorAnswer, InvalidJson } from "./envelopes.ts";
 import { createFaults } from "./faults.ts";
 import type { FaultInput } from "./faults.ts";
-import { installFaults } from "./faulty.ts";
-import { approve, createHumans, identify } from "./humans.ts";
+import { approve, createHumans, identify, validate } from "./humans.ts";
 import { openLedger } from "./ledger.ts";
 import type { Entry } from "./ledger.ts";
-import { settingsFrom } from "./options.ts";
+import { BASE_PATHS } from "./operations.ts";
+import { freshOptimizer } from "./optimizer.ts";
+import { changeSettings, givenOf, settingsFrom } from "./options.ts";
 import type { Outcome, Settings, SimulatorOptions } from "./options.ts";
 import { createOutbox } from "./outbox.ts";
 import type { Message } from "./outbox.ts";
-import { pageRoutes } from "./pages/routes.ts";
-import { contractRoutes } from "./routes/contract.ts";
-import { documentRoutes } from "./routes/document.ts";
-import { imageRoutes } from "./routes/image.ts";
-import { otpRoutes } from "./routes/otp.ts";
-import { requestRoutes } from "./routes/request.ts";
-import { signRoutes } from "./routes/sign.ts";
-import { tokenRoutes } from "./routes/token.ts";
-import { videoidRoutes } from "./routes/videoid.ts";
+import { play } from "./scenarios.ts";
 import { openAuthority } from "./signing/authority.ts";
+import { scheduleAccepted } from "./signing/sign-call.ts";
+import { noStateFile, openStateFile, tidy } from "./state-file.ts";
+import type { StateFile } from "./state-file.ts";
 import type { Status } from "./states.ts";
 import { createStore } from "./store.ts";
-import type { Person } from "./store.ts";
+import type { Person, Request } from "./store.ts";
+import type { SettingsChange } from "./switches.ts";
 import { createWebhooks } from "./webhooks.ts";
-
-declare module "fastify" {
-  interface FastifyContextConfig {
-    /** The provider's operation that a route serves; absent on the simulator's own routes. */
-    operation?: string;
-  }
-}
-
-/** Path under which the provider's API is served. @source docs/provider.md §Base path */
-export const BASE_PATH = "/oneshot/api/v1";
-
-const ROUTES = [
-  videoidRoutes,
-  requestRoutes,
-  documentRoutes,
-  contractRoutes,
-  otpRoutes,
-  signRoutes,
-  tokenRoutes,
-  imageRoutes,
-];
 
 export type Simulator = {
   /** Address of the API, base path included. */
   url: string;
+  /** The same of the first generation. */
+  firstUrl: string;
   origin: string;
   port: number;
   dataDir: string;
@@ -77,6 +51,8 @@ export type Simulator = {
   identify: (requestPk: number, outcome: Outcome, person?: Person) => boolean;
   /** Approves as an operator of the provider would. False when the request is not in a status for it. */
   approve: (requestPk: number) => boolean;
+  /** Validates, in 2-step mode, as an operator of the provider would. False when the request is not in a status for it. */
+  validate: (requestPk: number) => boolean;
   fault: (fault: FaultInput) => void;
   clearFaults: () => void;
   set: (change: SettingsChange) => Settings;
@@ -84,119 +60,99 @@ export type Simulator = {
   close: () => Promise<void>;
 };
 
-function createContext(options: SimulatorOptions, dataDir: string, origin: () => string): Context {
+function createContext(options: SimulatorOptions, dataDir: string, isKept: boolean, origin: () => string): Context {
   const documentsFolder = join(dataDir, "documents");
   const imagesFolder = join(dataDir, "images");
-  for (const folder of [documentsFolder, imagesFolder]) mkdirSync(folder, { recursive: true });
+  const identityFolder = join(dataDir, "identity");
+  for (const folder of [documentsFolder, imagesFolder, identityFolder]) mkdirSync(folder, { recursive: true });
   const settings = settingsFrom(options);
-  const clock = createClock();
+  const atStart = structuredClone(settings);
+  const faults = createFaults();
+  play(options.scenarios ?? [], settings, faults);
+  // What somebody says beside a scenario is what they mean.
+  changeSettings(settings, givenOf(options));
+  const kept = isKept ? openStateFile(join(dataDir, "state.jsonl")) : noStateFile();
+  const clock = createClock(kept.read("clock").get("")?.aheadMs);
   const ledger = openLedger(options.ledgerPath ?? join(dataDir, "ledger.jsonl"));
   const context: Context = {
     settings,
+    atStart,
+    optimizer: { ...freshOptimizer(), ...kept.read("optimizer").get("") },
     credentials: options.credentials ?? {},
     clock,
-    store: createStore(ledger.lastRequestPk),
+    store: createStore(ledger.lastRequestPk, secretOf(kept)),
     ledger,
-    outbox: createOutbox(),
-    faults: createFaults(),
+    kept,
+    outbox: createOutbox(kept.read("message").values()),
+    faults,
     webhooks: createWebhooks(settings, clock),
     humans: createHumans(() => context),
     authority: openAuthority(dataDir),
     documentsFolder,
     imagesFolder,
+    identityFolder,
     calls: new Map(),
     origin,
   };
+  takeUp(context);
+  addKnownTokens(context);
   return context;
 }
 
-function acceptBodies(app: FastifyInstance): void {
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser(/^application\/([\w.-]+\+)?json/, { parseAs: "string" }, (_call, body, done) => {
-    if (body === "") return done(null, undefined);
-    try {
-      done(null, JSON.parse(body as string));
-    } catch (error) {
-      done(
-        new InvalidJson(
-          `Could not parse JSON body - ${error instanceof Error ? error.message.replace(/".*"/s, "text") : ""}`,
-        ),
-      );
-    }
-  });
-  // Any other type is read to its end and counts as no body; the route then misses its fields.
-  app.addContentTypeParser("*", (_call, payload, done) => {
-    payload
-      .resume()
-      .on("end", () => done(null, undefined))
-      .on("error", done);
-  });
+/** What seals the links of signers, so that they outlive the run. */
+function secretOf(kept: StateFile): Buffer {
+  const known = kept.read("secret").get("") ?? randomBytes(16).toString("base64");
+  kept.save("secret", "", known);
+  return Buffer.from(known, "base64");
 }
 
-const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
-
-/** The provider's routes; a known path with another method is 405, as the framework of the real server words it. */
-function serveApi(api: FastifyInstance, context: Context): void {
-  const known = new Map<string, Set<string>>();
-  api.addHook("onRoute", ({ url, method }) => {
-    const methods = known.get(url) ?? new Set<string>();
-    for (const one of [method].flat()) methods.add(one);
-    known.set(url, methods);
-  });
-  for (const routes of ROUTES) routes(api, context);
-  for (const [url, methods] of [...known]) {
-    const allow = METHODS.filter((method) => methods.has(method)).join(", ");
-    api.route({
-      url: url.slice(BASE_PATH.length),
-      method: METHODS.filter((method) => !methods.has(method)),
-      handler: (_call, reply) => reply.code(405).header("allow", allow).send({ detail: "Method Not Allowed" }),
-    });
+/** Goes on with what an earlier run has left. */
+function takeUp(context: Context): void {
+  const { store, kept } = context;
+  for (const request of kept.read("request").values()) store.restore(request);
+  for (const kind of ["token", "image", "metadata"] as const) {
+    const values = kept.read(kind) as Map<string, never>;
+    const into = { token: store.tokens, image: store.images, metadata: store.metadata }[kind];
+    for (const [uid, value] of values) into.set(uid, value);
+  }
+  const uids = new Set([...store.requests.values()].flatMap(filesNamed).concat([...store.images.keys()]));
+  for (const folder of [context.documentsFolder, context.imagesFolder, context.identityFolder])
+    tidy(folder, (stem) => uids.has(stem));
+  for (const request of store.requests.values()) {
+    scheduleAccepted(context, request);
+    context.humans.after(request);
   }
 }
 
-function createApp(context: Context, log: SimulatorOptions["log"]): FastifyInstance {
-  const app = fastify({
-    logger: false,
-    forceCloseConnections: true,
-    bodyLimit: 4 << 20,
-    routerOptions: { ignoreTrailingSlash: true },
-  });
-  acceptBodies(app);
-  app.register(multipart, {
-    limits: { fileSize: Number.MAX_SAFE_INTEGER, files: 1000, parts: 2000, fieldSize: 1 << 20 },
-  });
-  installFaults(app, context, BASE_PATH);
-  app.setErrorHandler((error, _call, reply) => {
-    if (error instanceof z.ZodError) return reply.code(400).send({ error: z.prettifyError(error) });
-    const { http, body } = errorAnswer(error, context.settings);
-    return reply.code(http).type("application/json").send(body);
-  });
-  app.setNotFoundHandler((_call, reply) => reply.code(404).send({ detail: "Not Found" }));
-  if (log) {
-    app.addHook("onResponse", (call, reply, done) => {
-      const { operation } = call.routeOptions.config;
-      if (operation !== undefined)
-        log({ operation, status: reply.statusCode, ms: Math.round(reply.elapsedTime * 10) / 10 });
-      done();
-    });
-  }
-  app.register(
-    (api, _options, done) => {
-      serveApi(api, context);
-      done();
-    },
-    { prefix: BASE_PATH },
-  );
-  controlRoutes(app, context);
-  app.register((pages, _options, done) => {
-    pageRoutes(pages, context);
-    done();
-  });
-  return app;
+/** What the names of a request's files begin with. */
+const filesNamed = ({ pk, documents, identityImages }: Request): string[] => [
+  String(pk),
+  `contract-${pk}`,
+  ...documents.keys(),
+  ...identityImages.map(({ uid }) => uid),
+];
+
+/** Tokens that are there from the start, as the hosted sandbox has one. @source docs/provider.md §Tokens */
+function addKnownTokens({ credentials: { tokens = [], rao }, store }: Context): void {
+  const { username, password, pin } = rao ?? { username: "1125824", password: "", pin: "" };
+  for (const uid of tokens) store.tokens.set(uid, { username, password, pin, note: "Demo token" });
 }
 
 /**
- * Starts a local stand-in of the provider: the eIDAS VideoID calls, with real (but legally worthless) signatures,
+ * Listens where it is told to. Told any port, it takes that of the run before when it can: the links that signers have
+ * lead there.
+ */
+async function listen(app: FastifyInstance, { kept }: Context, options: SimulatorOptions): Promise<string> {
+  const { port = 0, host = "127.0.0.1" } = options;
+  const before = port === 0 ? kept.read("port").get("") : undefined;
+  const again = before === undefined ? undefined : await app.listen({ port: before, host }).catch(() => undefined);
+  const origin = again ?? (await app.listen({ port, host }));
+  kept.save("port", "", Number(new URL(origin).port));
+  return origin;
+}
+
+/**
+ * Starts a local stand-in of the provider: both generations of its API, with real (but legally worthless) signatures,
  * a ledger of every effect, faults on demand, and pages on which people play their parts.
  */
 export async function startSimulator(options: SimulatorOptions = {}): Promise<Simulator> {
@@ -205,17 +161,18 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     options.dataDir === undefined ? mkdtempSync(join(tmpdir(), "oneshot-simulator-")) : resolve(options.dataDir);
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   let origin = "";
-  const context = createContext(options, dataDir, () => options.publicOrigin ?? origin);
+  const context = createContext(options, dataDir, !temporary, () => options.publicOrigin ?? origin);
   const app = createApp(context, options.log);
   const close = async (): Promise<void> => {
-    context.humans.close();
+    context.clock.close();
     await context.webhooks.close();
     await app.close();
     context.ledger.close();
+    context.kept.close();
     if (temporary) rmSync(dataDir, { recursive: true, force: true });
   };
   try {
-    origin = await app.listen({ port: options.port ?? 0, host: options.host ?? "127.0.0.1" });
+    origin = await listen(app, context, options);
   } catch (error) {
     await close();
     throw error;
@@ -224,7 +181,8 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   const { store, ledger, outbox, calls, faults, settings } = context;
 
   return {
-    url: `${origin}${BASE_PATH}`,
+    url: `${origin}${BASE_PATHS.newest}`,
+    firstUrl: `${origin}${BASE_PATHS.first}`,
     origin,
     port,
     dataDir,
@@ -242,10 +200,17 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       const request = store.requests.get(pk);
       return request !== undefined && approve(context, request) === "done";
     },
+    validate(pk) {
+      const request = store.requests.get(pk);
+      return request !== undefined && validate(context, request) === "done";
+    },
     fault: (fault) => faults.add(fault),
     clearFaults: () => faults.clear(),
     set: (change) => changeSettings(settings, change),
-    advanceClock: (ms) => context.clock.advance(ms),
+    advanceClock(ms) {
+      context.clock.advance(ms);
+      context.kept.save("clock", "", { aheadMs: context.clock.aheadMs() });
+    },
     close,
   };
 }

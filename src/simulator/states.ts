@@ -1,14 +1,16 @@
 /** The life of a request: its statuses, the moves that lead from one to another, and the calls that each allows. */
 
-export type Status =
-  | "VIDEOPENDING"
-  | "VIDEOINCOMPLETE"
-  | "VIDEOREVIEW"
-  | "VIDEOERROR"
-  | "CREATED"
-  | "ENROLLREADY"
-  | "ISSUED"
-  | "CANCELLED";
+export const STATUSES = [
+  "VIDEOPENDING",
+  "VIDEOINCOMPLETE",
+  "VIDEOREVIEW",
+  "VIDEOERROR",
+  "CREATED",
+  "ENROLLREADY",
+  "ISSUED",
+  "CANCELLED",
+] as const;
+export type Status = (typeof STATUSES)[number];
 
 export type EventType =
   | "REQUEST_CREATED"
@@ -17,9 +19,13 @@ export type EventType =
   | "REQUEST_CANCELED"
   | "VIDEOID_UPDATED"
   | "VIDEOID_FAILED"
-  | "VIDEOID_REFUSED";
+  | "VIDEOID_VALIDATED"
+  | "VIDEOID_REFUSED"
+  | "CERTIFICATE_SUSPENDED"
+  | "CERTIFICATE_ACTIVATED"
+  | "CERTIFICATE_REVOKED";
 
-export type Move = { from: readonly Status[]; to: Status; event: EventType };
+type Move = { from: readonly Status[]; to: Status; event: EventType };
 
 const BEFORE_ISSUED = [
   "VIDEOPENDING",
@@ -35,6 +41,7 @@ export const MOVES = {
   complete: { from: ["VIDEOPENDING", "VIDEOINCOMPLETE"], to: "VIDEOREVIEW", event: "VIDEOID_UPDATED" },
   leave: { from: ["VIDEOPENDING"], to: "VIDEOINCOMPLETE", event: "VIDEOID_UPDATED" },
   fail: { from: ["VIDEOPENDING", "VIDEOINCOMPLETE"], to: "VIDEOERROR", event: "VIDEOID_FAILED" },
+  validate: { from: ["VIDEOREVIEW"], to: "CREATED", event: "VIDEOID_VALIDATED" },
   approve: { from: ["VIDEOREVIEW", "CREATED"], to: "ENROLLREADY", event: "REQUEST_APPROVED" },
   refuse: { from: ["VIDEOREVIEW", "CREATED"], to: "CANCELLED", event: "VIDEOID_REFUSED" },
   cancel: { from: BEFORE_ISSUED, to: "CANCELLED", event: "REQUEST_CANCELED" },
@@ -46,7 +53,16 @@ export type MoveName = keyof typeof MOVES;
 export const mayMove = (status: Status, move: MoveName): boolean =>
   (MOVES[move].from as readonly Status[]).includes(status);
 
-export type Guard = { allows: readonly Status[]; http: number; text: (requestPk: number) => string };
+/** What becomes of a certificate after its issuing; the request stays ISSUED. @source docs/provider.md §Webhooks */
+export const CERTIFICATE_EVENTS = {
+  SUSPENDED: { from: ["VALID"], event: "CERTIFICATE_SUSPENDED" },
+  VALID: { from: ["SUSPENDED"], event: "CERTIFICATE_ACTIVATED" },
+  REVOKED: { from: ["VALID", "SUSPENDED"], event: "CERTIFICATE_REVOKED" },
+} as const satisfies Record<string, { from: readonly string[]; event: EventType }>;
+
+export type CertificateStatus = keyof typeof CERTIFICATE_EVENTS;
+
+type Guard = { allows: readonly Status[]; http: number; text: (requestPk: number) => string };
 
 const wrongState = (): string => "Invalid request status";
 
@@ -58,6 +74,7 @@ const wrongState = (): string => "Invalid request status";
 export const GUARDS = {
   update: { allows: ["VIDEOPENDING", "VIDEOINCOMPLETE", "VIDEOREVIEW", "CREATED"], http: 412, text: wrongState },
   upload: { allows: BEFORE_ISSUED, http: 412, text: wrongState },
+  evidence: { allows: ["VIDEOPENDING", "VIDEOINCOMPLETE"], http: 412, text: wrongState },
   contract: { allows: ["ENROLLREADY", "ISSUED"], http: 404, text: (pk) => `Request ${pk} not found` },
   otp: {
     allows: ["ENROLLREADY"],

@@ -1,6 +1,6 @@
 import { Agent, request as send } from "undici";
 import type { Clock } from "./clock.ts";
-import type { Settings } from "./options.ts";
+import type { Settings, WebhookOptions } from "./options.ts";
 import type { EventType, Status } from "./states.ts";
 import type { Request } from "./store.ts";
 
@@ -13,17 +13,13 @@ export type Webhooks = {
 
 const stamp = (at: number): string => new Date(at).toISOString().replace(/[-:T]/g, "").slice(0, 14);
 
+type Notice = { request: Request; event: EventType; previous: Status | undefined; at: number };
+
 /** @source docs/provider.md §Webhooks: both payload shapes */
-function payloadOf(
-  request: Request,
-  event: EventType,
-  previous: Status | undefined,
-  at: number,
-  shape: "new" | "old",
-): string {
+function payloadOf({ request, event, previous, at }: Notice, options: WebhookOptions): string {
   const authority = Number(request.registrationAuthority);
   const registration_authority = Number.isNaN(authority) ? request.registrationAuthority : authority;
-  if (shape === "old") {
+  if (options.shape === "old") {
     const date = new Date(at).toISOString().slice(0, 23) + "000";
     return JSON.stringify({
       status: request.status,
@@ -34,12 +30,22 @@ function payloadOf(
     });
   }
   const { status, profile, scratchcard, pk, certificate } = request;
+  const before = previous === undefined ? {} : { previous_status: previous };
+  const { previousStatus, certificates } = options;
   return JSON.stringify({
     event_type: event,
     sent_at: stamp(at),
-    request: { status, profile, registration_authority, scratchcard, pk },
-    certificates: certificate ? [certificate] : [],
+    ...(previousStatus === "beside" && before),
+    request: { status, profile, registration_authority, scratchcard, pk, ...(previousStatus === "inside" && before) },
+    certificates: certificates === "object" && certificate ? certificate : certificate ? [certificate] : [],
   });
+}
+
+/** Where the notifications of a request go. @source docs/provider.md §Webhooks, §Contradictions */
+function targetsOf({ webhookUrl, callback }: Settings, { notifyUrl }: Request): string[] {
+  const own = callback === "ignored" ? undefined : notifyUrl;
+  const usual = own !== undefined && callback === "instead" ? undefined : webhookUrl;
+  return [usual, own].filter((url) => url !== undefined);
 }
 
 /** How long one of a pair waits for the other before it is sent alone. */
@@ -49,21 +55,12 @@ const PAIR_WAIT_MS = 250;
 export function createWebhooks(settings: Settings, clock: Clock): Webhooks {
   const agent = new Agent({ connections: 64, keepAliveTimeout: 10_000 });
   const queue: { url: string; body: string }[] = [];
-  const timers = new Set<NodeJS.Timeout>();
   const counts = { sent: 0, failed: 0, dropped: 0 };
   let underWay = 0;
   let seen = 0;
   let closed = false;
   let held: { go: () => void; timer: NodeJS.Timeout } | undefined;
 
-  const later = (ms: number, work: () => void): NodeJS.Timeout => {
-    const timer = setTimeout(() => {
-      timers.delete(timer);
-      work();
-    }, ms);
-    timers.add(timer);
-    return timer;
-  };
   const post = async (url: string, body: string): Promise<void> => {
     const { timeoutMs } = settings.webhooks;
     try {
@@ -101,13 +98,13 @@ export function createWebhooks(settings: Settings, clock: Clock): Webhooks {
   const inOrder = (go: () => void): void => {
     if (!settings.webhooks.reorder) return go();
     if (!held) {
-      held = { go, timer: later(PAIR_WAIT_MS, () => ((held = undefined), go())) };
+      const timer = setTimeout(() => ((held = undefined), go()), PAIR_WAIT_MS);
+      held = { go, timer };
       return;
     }
     const earlier = held;
     held = undefined;
     clearTimeout(earlier.timer);
-    timers.delete(earlier.timer);
     go();
     earlier.go();
   };
@@ -115,20 +112,23 @@ export function createWebhooks(settings: Settings, clock: Clock): Webhooks {
   return {
     counts,
     notify(request, event, previous) {
-      const url = settings.webhookUrl;
-      if (!url || closed) return;
-      const { drop, delayMs, shape } = settings.webhooks;
+      const urls = targetsOf(settings, request);
+      if (urls.length === 0 || closed) return;
+      const { drop, delayMs } = settings.webhooks;
       seen++;
       if (drop === true || (typeof drop === "number" && drop > 0 && seen % drop === 0)) {
         counts.dropped++;
         return;
       }
-      const body = payloadOf(request, event, previous, clock.now(), shape);
-      inOrder(() => void (delayMs > 0 ? later(delayMs, () => enqueue(url, body)) : enqueue(url, body)));
+      const body = payloadOf({ request, event, previous, at: clock.now() }, settings.webhooks);
+      const go = (): void => {
+        for (const url of urls) enqueue(url, body);
+      };
+      inOrder(() => (delayMs > 0 ? clock.later(delayMs, go) : go()));
     },
     async close() {
       closed = true;
-      for (const timer of timers) clearTimeout(timer);
+      clearTimeout(held?.timer);
       await agent.destroy();
     },
   };

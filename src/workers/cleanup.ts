@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
+import { Enclosure } from "../core/identity.ts";
 import { DESPITE_CODES, SignedDespite } from "../core/notice.ts";
 import { backTo, waitFor } from "../core/outcome.ts";
 import { DocumentUid, RequestPk } from "../core/signing.ts";
@@ -18,6 +19,7 @@ const Needs = z.object({
   signedMs: z.number().optional(),
   fetchedMs: z.number().optional(),
   signedDespite: SignedDespite.optional(),
+  enclosures: z.array(Enclosure).default([]),
   /** A creation was given up whose outcome is not known: when it was first about to leave. */
   suspectedOrphan: z.number().optional(),
 });
@@ -64,7 +66,7 @@ export const cleanup = defineStage({
 });
 
 async function afterSuccess(run: Run<Tools, Facts>) {
-  const { requestId, facts, provider, results, vault, policy, effect, signal, now } = run;
+  const { requestId, facts, provider, documents, results, vault, policy, effect, signal, now } = run;
   const { requestPk, uploaded = [], signed = [], fetchedMs = now() } = facts;
   if (requestPk === undefined)
     throw new PermanentError("There is no request_pk to clean up", { code: "facts-missing" });
@@ -96,6 +98,7 @@ async function afterSuccess(run: Run<Tools, Facts>) {
   const given = { removedMs: now() };
   await writeEvidence(run, given);
   await vault.erase(requestId);
+  await documents.erase(facts.enclosures);
   const link = { videoidLink: null }; // nobody may follow it any more
   const steps = { uploaded: null, begun: null, providerStatus: null, wrongCodes: null, fetchedMs: null };
   return { ...given, ...steps, contractOf: null, ...link }; // the evidence has it: what is done is kept short
@@ -139,7 +142,7 @@ async function deleteRest(provider: Tools["provider"], requestPk: RequestPk, sig
 }
 
 async function afterAnotherEnd(run: Run<Tools, Facts>) {
-  const { requestId, facts, ending, provider, vault, effect, signal } = run;
+  const { requestId, facts, ending, provider, effect, signal } = run;
   const { requestPk } = facts;
   if (facts.suspectedOrphan !== undefined) await run.orphans.suspect(requestId, facts.suspectedOrphan); // before the signer's data goes
   if (facts.signedMs !== undefined) return await rescue(run, facts.signedMs);
@@ -155,10 +158,10 @@ async function afterAnotherEnd(run: Run<Tools, Facts>) {
     });
     // Not even cancelled: it is over there by now, and may have been signed since it was looked at.
     if (!isCancelled && (await statusOf(run, requestPk)) === "ISSUED") return await rescue(run, run.now());
-    if (isFinal(ending)) await vault.erase(requestId);
+    if (isFinal(ending)) await erasePerson(run);
     return { removedMs: run.now(), providerGone: !keep };
   }
-  if (isFinal(ending)) await vault.erase(requestId);
+  if (isFinal(ending)) await erasePerson(run);
   return { providerGone: true };
 }
 
@@ -172,14 +175,15 @@ function isFinal(ending: string | undefined): boolean {
  * and are fetched as after any other signing. Once: where fetching has failed since it was signed, or nobody knows which
  * documents they are, they stay at the provider, and what happened is told.
  */
-async function rescue({ requestId, request, facts, vault }: Run<Tools, Facts>, signedMs: number) {
+async function rescue(run: Run<Tools, Facts>, signedMs: number) {
+  const { request, facts } = run;
   const { ending = "failed", failure = { code: ending, message: `The request was ${ending}`, stage: "" } } = request;
   const { code, message, stage } = failure;
   const signedDespite = facts.signedDespite ?? { ending, code, message };
   const isKnown = facts.requestPk !== undefined && (facts.uploaded ?? []).length > 0;
   if (stage === "fetch" || !isKnown) {
     const isUnheard = facts.signedMs === undefined || facts.signedDespite !== undefined;
-    if (isFinal(ending)) await vault.erase(requestId);
+    if (isFinal(ending)) await erasePerson(run);
     return { signedMs, ...(isUnheard && { signedDespite }), note: "signed: the documents stay at the provider" };
   }
   return backTo("fetch", {
@@ -187,6 +191,12 @@ async function rescue({ requestId, request, facts, vault }: Run<Tools, Facts>, s
     message: "It turned out to be signed: its documents are fetched",
     facts: { signedMs, signedDespite },
   });
+}
+
+/** Who was to sign, and what showed it. Files out of the inbox go back to whoever dropped them, with the rest of their folder. */
+async function erasePerson({ requestId, request, facts, vault, documents }: Run<Tools, Facts>): Promise<void> {
+  await vault.erase(requestId);
+  if (request.source !== "inbox") await documents.erase(facts.enclosures);
 }
 
 async function statusOf({ provider, signal }: Run<Tools, Facts>, requestPk: RequestPk): Promise<string | undefined> {

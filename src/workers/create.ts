@@ -2,22 +2,34 @@ import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { PermanentError } from "../core/errors.ts";
 import { waitFor } from "../core/outcome.ts";
-import { RequestPk, VideoIdPk } from "../core/signing.ts";
+import { Enclosure } from "../core/identity.ts";
+import type { Run } from "../core/stage.ts";
+import { RequestPk, type Signer, VideoIdPk } from "../core/signing.ts";
+import { AccountWishes } from "../core/tenant.ts";
+import type { RequestSigner } from "../provider/provider.ts";
+import { toFiles, toPictures } from "./enclosures.ts";
 import { mustBeOurs } from "./ours.ts";
-import { defineStage } from "./stage.ts";
+import { defineStage, type Tools } from "./stage.ts";
+
+const Needs = z.object({
+  ...AccountWishes.shape,
+  useasync: z.boolean().optional(),
+  enclosures: z.array(Enclosure).default([]),
+});
 
 /**
- * Opens the video identification request at the provider; afterwards there is a link for the signer.
+ * Opens the request at the provider. With a video identification there is a link for the signer afterwards; a classic
+ * one is registered and approved at once.
  *
  * The call costs money and cannot be repeated without making a second request, and the provider has no search: after
  * silence the only trace is the webhook of a request that nobody has.
- * @source docs/provider.md §Create VideoID, docs/adr/0004
+ * @source docs/provider.md §Create VideoID, §Create, docs/adr/0004
  */
 export const create = defineStage({
   name: "create",
-  title: "Open the video identification",
-  needs: z.object({ profile: z.string().optional(), registrationAuthority: z.string().optional() }),
-  gives: z.object({ requestPk: RequestPk, videoidPk: VideoIdPk, videoidLink: z.string().optional() }),
+  title: "Open the request at the provider",
+  needs: Needs,
+  gives: z.object({ requestPk: RequestPk, videoidPk: VideoIdPk.optional(), videoidLink: z.string().optional() }),
 
   attempts: 200,
   backoff: exponential("1s", { upTo: "10m" }),
@@ -25,14 +37,17 @@ export const create = defineStage({
   concurrency: 50,
   retryFrom: "create",
 
-  async afterSilence({ requestId, orphans, policy, isOurs, signal, now }, intent) {
+  async afterSilence({ requestId, request, orphans, policy, isOurs, signal, now }, intent) {
     await orphans.suspect(requestId, intent.firstMs);
     const found = await orphans.find(requestId, intent.firstMs, signal);
+    if (found && request.workflow === "classic" && found.status === "ENROLLREADY") {
+      return { requestPk: found.requestPk };
+    }
     if (found?.videoidPk !== undefined && found.videoidLink) {
       return { requestPk: found.requestPk, videoidPk: found.videoidPk, videoidLink: found.videoidLink };
     }
     if (found) {
-      // Without its videoid_pk it can never be approved: it goes, and a new one comes.
+      // Without its videoid_pk, or an approval, it can never be signed: it goes, and a new one comes.
       mustBeOurs(isOurs); // another worker may have heard more of it meanwhile, and use it
       await orphans.cancel(found.requestPk, signal);
       return "repeat";
@@ -53,11 +68,41 @@ export const create = defineStage({
     );
   },
 
-  async run({ requestId, facts, provider, account, vault, effect, signal }) {
+  async run(run) {
+    const { requestId, request, facts, provider, account, vault, effect, signal } = run;
     const person = await vault.read(requestId);
     if (!person) throw new PermanentError("The signer's data was erased", { code: "signer-erased" });
+    if (request.workflow === "classic") return await createClassic(run, person.signer);
     const forAccount = account(facts);
     const { email, mobile_phone_number } = person.signer;
     return await effect("create", () => provider.createVideoId({ email, mobile_phone_number }, forAccount, { signal }));
   },
 });
+
+async function createClassic(run: Run<Tools, z.infer<typeof Needs>>, signer: Signer) {
+  const { requestId, facts, provider, account, documents, orphans, policy, effect, isOurs, signal, now } = run;
+  const files = toFiles(facts.enclosures, { documents, isOurs });
+  const creation = {
+    signer: toRequestSigner(signer),
+    documents: {
+      ...toPictures(files, ["document_front", "document_rear", "document_owner"]),
+      ...(files.extra_document && { extra_document: files.extra_document }),
+    },
+    ...(facts.useasync && { asynchronous: { callback: policy.asyncCallback } }),
+  };
+  const forAccount = account(facts);
+  const sinceMs = now();
+  try {
+    const { requestPk } = await effect("create", () => provider.createRequest(creation, forAccount, { signal }));
+    return { requestPk };
+  } catch (error) {
+    // Registered and not approved, it may have been left behind: it is cancelled when a webhook tells of it.
+    if (error instanceof PermanentError && error.effect === "unknown") await orphans.suspect(requestId, sinceMs);
+    throw error;
+  }
+}
+
+/** The manifest has checked that what this workflow needs is there. */
+function toRequestSigner({ given_name = "", surname_1 = "", ...rest }: Signer): RequestSigner {
+  return { given_name, surname_1, ...rest };
+}

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { HistoryLine } from "../core/history.ts";
-import { RequestId, Sha256, type SignRequest } from "../core/request.ts";
+import { type Enclosure, ENCLOSURES } from "../core/identity.ts";
+import { Digest, RequestId, Sha256, type SignRequest } from "../core/request.ts";
 import { Signer } from "../core/signing.ts";
 import type { Tools } from "./stage.ts";
 
@@ -13,10 +14,13 @@ export const Evidence = z.strictObject({
   id: RequestId,
   workflow: z.string(),
   reference: z.string().optional(),
+  tenant: z.string().optional(),
   written_at: Time,
-  provider: z.strictObject({ request_pk: z.unknown(), videoid_pk: z.unknown() }),
+  provider: z.strictObject({ request_pk: z.unknown(), videoid_pk: z.unknown().optional() }),
   signer: Signer.optional(),
   authentication: z.unknown(),
+  /** What came back is a signature apart from each document. Left out for signed PDFs. */
+  signature_format: z.literal("cms").optional(),
   approval: z.strictObject({ by: z.unknown(), at: Time }).optional(),
   identified_at: Time.optional(),
   signed_at: Time.optional(),
@@ -25,10 +29,14 @@ export const Evidence = z.strictObject({
     z.strictObject({
       name: z.string(),
       ...Hash,
+      /** What the document, which is a hash file, gave to be signed. */
+      digest: Digest.optional(),
       document_uid: z.string().optional(),
-      signed: z.strictObject({ name: z.string(), ...Hash }).optional(),
+      signed: z.strictObject({ name: z.string(), ...Hash, recognised_by: z.string().optional() }).optional(),
     }),
   ),
+  /** What showed who the signer is. The files themselves are erased with the end of the request. */
+  enclosures: z.array(z.strictObject({ name: z.enum(ENCLOSURES), content_type: z.string(), ...Hash })).optional(),
   contract: z.strictObject({ name: z.string(), sha256: Sha256 }).optional(),
   /** The change in the journal that this was written after. */
   journal: z.strictObject({ mark: z.string() }).optional(),
@@ -62,10 +70,11 @@ export function isEvidenceOf(read: unknown, signed: readonly { name: string; sha
 /** The evidence as it is known so far. Pure. */
 export function toEvidence(request: SignRequest, history: HistoryLine[], signer: Signer | undefined): Evidence {
   const facts = request.facts as {
-    documents: { id: string; name: string; sha256: string; sizeBytes: number }[];
+    documents: { id: string; name: string; sha256: string; sizeBytes: number; digest?: Digest }[];
     uploaded?: { id: string; uid: string }[];
-    signed?: { id: string; uid: string; name: string; sha256: string; sizeBytes: number }[];
+    signed?: { id: string; uid: string; name: string; sha256: string; sizeBytes: number; recognisedBy?: string }[];
     contract?: { name: string; sha256: string };
+    enclosures?: Enclosure[];
     [name: string]: unknown;
   };
   const at = (value: unknown) => (typeof value === "number" ? new Date(value).toISOString() : undefined);
@@ -80,10 +89,12 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
     id: request.id,
     workflow: request.workflow,
     ...(request.reference && { reference: request.reference }),
+    ...(typeof facts["tenant"] === "string" && { tenant: facts["tenant"] }),
     written_at: new Date(request.updatedMs).toISOString(),
     provider: { request_pk: facts["requestPk"], videoid_pk: facts["videoidPk"] },
     ...(signer && { signer }),
     authentication: facts["authentication"],
+    ...(facts["format"] === "cms" && { signature_format: "cms" as const }),
     ...(approvedAt && { approval: { by: facts["approvedBy"], at: approvedAt } }),
     ...Object.fromEntries(Object.entries(times).filter(([, value]) => value !== undefined)),
     documents: facts.documents.map((document) => {
@@ -93,9 +104,25 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
         name: document.name,
         sha256: document.sha256,
         size_bytes: document.sizeBytes,
+        ...(document.digest && { digest: document.digest }),
         ...(uid && { document_uid: uid }),
-        ...(signed && { signed: { name: signed.name, sha256: signed.sha256, size_bytes: signed.sizeBytes } }),
+        ...(signed && {
+          signed: {
+            name: signed.name,
+            sha256: signed.sha256,
+            size_bytes: signed.sizeBytes,
+            ...(signed.recognisedBy && { recognised_by: signed.recognisedBy }),
+          },
+        }),
       };
+    }),
+    ...(facts.enclosures && {
+      enclosures: facts.enclosures.map(({ name, contentType, sizeBytes, sha256 }) => ({
+        name,
+        content_type: contentType,
+        sha256,
+        size_bytes: sizeBytes,
+      })),
     }),
     ...(facts.contract && { contract: { name: facts.contract.name, sha256: facts.contract.sha256 } }),
     ...(request.mark && { journal: { mark: request.mark } }),

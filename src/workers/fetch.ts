@@ -3,21 +3,24 @@ import { exponential } from "../core/backoff.ts";
 import { PermanentError, RetryableError } from "../core/errors.ts";
 import { Waiting } from "../core/outcome.ts";
 import { ResultFile } from "../core/request.ts";
-import { RequestPk } from "../core/signing.ts";
-import { signedName } from "../files/names.ts";
+import { FormatFact, RequestPk } from "../core/signing.ts";
 import type { Content } from "../files/content.ts";
-import { verifySigned } from "../files/verify.ts";
+import { digestOf } from "../files/hash-file.ts";
+import { signedName } from "../files/names.ts";
+import { RECOGNISED, verifyDetached, verifySigned } from "../files/verify.ts";
 import { writeEvidence } from "./evidence.ts";
 import { waitForFile } from "./late-file.ts";
 import { roomFor } from "./room.ts";
 import { defineStage } from "./stage.ts";
-import { Uploaded } from "./upload.ts";
+import { KINDS, Uploaded } from "./upload.ts";
 
 /** A signed document that was verified and stored durably. */
 export const Signed = ResultFile.extend({
   /** Reference of the original in the document store. */
   id: z.string(),
   uid: z.string(),
+  /** What it was recognised by as the original, signed; left out where it continues its bytes. */
+  recognisedBy: z.enum(RECOGNISED).exclude(["bytes"]).optional(),
 });
 export type Signed = z.infer<typeof Signed>;
 
@@ -25,14 +28,14 @@ export type Signed = z.infer<typeof Signed>;
 const VERIFY_TRIES = 5;
 
 /**
- * Brings the signed documents home: each is verified against its original and stored durably. Safe to repeat; nothing
- * is deleted here.
- * @source docs/provider.md §Signed documents
+ * Brings the signed documents home: each is verified against its original and stored durably; of a document whose hash
+ * was signed, the signature. Safe to repeat; nothing is deleted here.
+ * @source docs/provider.md §Signed documents, §Hash
  */
 export const fetchSigned = defineStage({
   name: "fetch",
   title: "Fetch and verify the signed documents",
-  needs: z.object({ requestPk: RequestPk, uploaded: z.array(Uploaded).min(1) }),
+  needs: z.object({ requestPk: RequestPk, format: FormatFact, uploaded: z.array(Uploaded).min(1) }),
   gives: z.object({ signed: z.array(Signed), fetchedMs: z.number() }),
 
   attempts: 200,
@@ -43,18 +46,27 @@ export const fetchSigned = defineStage({
   afterSilence: "repeat",
 
   async run(run) {
-    const { requestId, facts, provider, results, space, policy, attempt, signal, now } = run;
+    const { requestId, facts, provider, documents, results, space, policy, attempt, signal, now } = run;
     const signed: Signed[] = [];
     const taken = new Set(["contract.pdf", "evidence.json"]);
+    const { format } = facts;
+    const kind = KINDS[format];
     for (const document of facts.uploaded) {
-      const name = signedName(document.name, taken);
-      const verify = (content: Content) =>
-        verifySigned(content, { original: document, incremental: policy.incremental });
+      const name = signedName(document.name, taken, format);
+      let recognisedBy: Signed["recognisedBy"];
+      const verify = async (content: Content) => {
+        if (format === "cms") return await verifyDetached(content, digestOf(document));
+        const original = { ...document, path: documents.path(document) };
+        const { incremental, compare } = policy;
+        const verified = await verifySigned(content, { original, incremental, compare, signal });
+        recognisedBy = verified.recognisedBy === "bytes" ? undefined : verified.recognisedBy;
+        return verified;
+      };
       const fetchIt = async () => {
         // What is signed comes home first: it may use what intake and new signatures must leave free.
-        const booking = await space.book(roomFor([document]), { mayUseReserve: true });
+        const booking = await space.book(roomFor([document], format), { mayUseReserve: true });
         try {
-          const { body } = await provider.signedDocument(facts.requestPk, document.uid, { signal });
+          const { body } = await provider.signedDocument(facts.requestPk, document.uid, { kind, signal });
           return await results.store(requestId, name, body, verify, { evidenceFollows: true });
         } finally {
           booking.release();
@@ -65,7 +77,7 @@ export const fetchSigned = defineStage({
       const file =
         (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt).catch(waitForIt));
       if (file instanceof Waiting) return file;
-      signed.push({ ...file, id: document.id, uid: document.uid });
+      signed.push({ ...file, id: document.id, uid: document.uid, ...(recognisedBy && { recognisedBy }) });
     }
 
     function maybeSpoilt(error: unknown): never {

@@ -53,12 +53,18 @@ export function createOrphans({
 
   const looks = createBucket(LOOKS_PER_SECOND, () => performance.now());
 
-  async function isAllowed(untilMs: number): Promise<boolean> {
-    while (!looks.take()) {
-      if (performance.now() > untilMs) return false;
+  /**
+   * "ours" when this one may ask the provider; the fingerprint when somebody else has asked meanwhile, so that many
+   * silences at once are one look at each stranger. Undefined when there was no time left.
+   */
+  async function turn(requestPk: number, untilMs: number): Promise<"ours" | { print: string } | undefined> {
+    for (;;) {
+      const print = await strangers.printOf(requestPk);
+      if (print !== undefined) return { print };
+      if (looks.take()) return "ours";
+      if (performance.now() > untilMs) return undefined;
       await pause(LOOK_AGAIN_MS);
     }
-    return true;
   }
 
   /** Whom the stranger is about; undefined when there was no time left to ask. */
@@ -68,7 +74,8 @@ export function createOrphans({
     signal: AbortSignal,
   ): Promise<{ print: string; found?: ProviderRequest } | undefined> {
     if (stranger.print !== undefined) return { print: stranger.print };
-    if (!(await isAllowed(untilMs))) return undefined;
+    const whose = await turn(stranger.requestPk, untilMs);
+    if (whose !== "ours") return whose;
     try {
       const found = await provider.getRequest(stranger.requestPk as ProviderRequest["requestPk"], { signal });
       // One that is over already, such as an orphan that was cancelled, is nobody's business.

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { backTo } from "../core/outcome.ts";
-import { RequestPk } from "../core/signing.ts";
+import { Delivery, FormatFact, Picture, RequestPk } from "../core/signing.ts";
 import { roomFor } from "./room.ts";
 import { defineStage } from "./stage.ts";
 import { Begun, isUploadedLate, Uploaded } from "./upload.ts";
@@ -33,7 +33,8 @@ const Otp = z.object({
 });
 
 /**
- * Looks once more whether the provider holds exactly the documents that were sent, then has it send a one-time code to
+ * Has the image of the visible signature stored at the provider, so that nobody is sent a code with which that would
+ * then be missing. Looks once more whether the provider holds exactly the documents that were sent, then has it send a one-time code to
  * the signer's phone. With an external authentication there is no code, and the look remains.
  */
 export const otp = defineStage({
@@ -41,8 +42,10 @@ export const otp = defineStage({
   title: "Send the code to the signer",
   needs: z.object({
     requestPk: RequestPk,
-    authentication: z.object({ method: z.enum(["sms", "external"]) }),
+    authentication: z.object({ method: z.enum(["sms", "external"]), delivery: Delivery.optional() }),
     otp: Otp.optional(),
+    format: FormatFact,
+    picture: Picture.optional(),
     uploaded: z.array(Uploaded).min(1),
     /** How often the documents at the provider were not the ones that were sent. */
     sealBroken: z.number().int().default(0),
@@ -53,7 +56,7 @@ export const otp = defineStage({
 
   attempts: 200,
   backoff: exponential("2s", { upTo: "10m" }),
-  timeout: "60s",
+  timeout: "10m", // the documents are fetched back, and may be large
   concurrency: 50,
   retryFrom: "upload",
 
@@ -61,7 +64,9 @@ export const otp = defineStage({
     const count = (facts.otp?.count ?? 0) + 1;
     if (now() - firstMs < GUARDED_MS) {
       try {
-        await effect("otp", () => provider.otp(facts.requestPk, { signal }));
+        await effect("otp", () =>
+          provider.otp(facts.requestPk, { signal, deliveryMethod: facts.authentication.delivery }),
+        );
         return { otp: { sentMs: now(), count }, wrongCodes: 0 };
       } catch (error) {
         if (!isFailure(error, "otp-too-soon")) throw error;
@@ -71,18 +76,20 @@ export const otp = defineStage({
     return { otp: { sentMs: firstMs, count, unknown: true }, wrongCodes: 0 };
   },
 
-  async run({ facts, provider, seal, space, effect, signal, now }) {
+  async run({ facts, provider, seal, space, pictures, effect, signal, now }) {
     // A code is good for minutes: nobody is sent one with which nothing could be signed.
-    await space.need(roomFor(facts.uploaded));
+    await space.need(roomFor(facts.uploaded, facts.format));
     if (isUploadedLate(facts)) return backTo("upload", SENT_TWICE);
-    if (seal && (await seal.check(facts.requestPk, facts.uploaded, signal)) === "broken") {
+    if (seal && (await seal.check(facts.requestPk, facts.uploaded, signal, facts.format)) === "broken") {
       const message = "The provider does not hold exactly the documents that were sent";
       if (facts.sealBroken >= RESEALED_MOST) throw new PermanentError(message, { code: "seal-broken" });
       const again = { sealBroken: facts.sealBroken + 1, uploaded: null, contract: null };
       return backTo("upload", { code: "seal-broken", message: `${message}: they are sent again`, facts: again });
     }
+    if (facts.picture) await pictures.makeSure(facts.picture, signal);
     if (facts.authentication.method === "external") return { wrongCodes: 0 };
-    await effect("otp", () => provider.otp(facts.requestPk, { signal }));
+    const deliveryMethod = facts.authentication.delivery;
+    await effect("otp", () => provider.otp(facts.requestPk, { signal, deliveryMethod }));
     return { otp: { sentMs: now(), count: (facts.otp?.count ?? 0) + 1 }, wrongCodes: 0 };
   },
 });

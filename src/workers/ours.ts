@@ -11,3 +11,15 @@ export function mustBeOurs(isOurs: () => boolean): void {
     effect: "unknown",
   });
 }
+
+/** Breaks off before the last byte when another worker may have the request, and may send the same. */
+export async function* whileOurs(
+  bytes: AsyncIterable<Buffer>,
+  isOurs: () => boolean,
+): AsyncGenerator<Buffer, void, undefined> {
+  for await (const chunk of bytes) {
+    mustBeOurs(isOurs);
+    yield chunk;
+  }
+  mustBeOurs(isOurs);
+}

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { exponential, growing } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
-import { backTo, waitFor, type Waiting } from "../core/outcome.ts";
-import { Appearance, RequestPk } from "../core/signing.ts";
+import { backTo, endAs, type Ended, waitFor, type Waiting } from "../core/outcome.ts";
+import { AppearanceFact, FormatFact, Picture, RequestPk } from "../core/signing.ts";
 import type { Policy } from "./stage.ts";
 import { defineStage } from "./stage.ts";
 import { whileAtWork } from "./at-work.ts";
@@ -18,7 +18,9 @@ const WRONG_CODES_MOST = 3;
  * one asks for another.
  *
  * Issues a certificate and binds a person: it is never repeated before the provider was asked whether it had worked, and
- * not begun while the signed documents would not fit on the disk.
+ * not begun while the signed documents would not fit on the disk. Where the provider signs behind its answer, nobody
+ * publishes how it tells of a failure: what is not signed after a grace counts as one, and only a person's new code
+ * begins another signing.
  * The code is never a fact: it lives apart for minutes, and is read only here.
  * @source docs/provider.md §Sign
  */
@@ -28,10 +30,16 @@ export const sign = defineStage({
   needs: z.object({
     requestPk: RequestPk,
     authentication: z.object({ method: z.enum(["sms", "external"]), type: z.string().optional() }),
-    appearance: Appearance.optional(),
+    appearance: AppearanceFact.optional(),
+    picture: Picture.optional(),
+    format: FormatFact,
     uploaded: z.array(Uploaded).default([]),
     wrongCodes: z.number().int().default(0),
+    useasync: z.boolean().optional(),
+    /** The provider has taken a signing on and not reported about it. */
     signAccepted: z.boolean().optional(),
+    /** When it did so last; it stays when the signing was given up. */
+    acceptedMs: z.number().optional(),
     begun: Begun.optional(),
     resent: z.number().int().default(0),
     otp: z.object({ unknown: z.boolean().optional() }).optional(),
@@ -53,44 +61,73 @@ export const sign = defineStage({
       });
     }
     const settled = whileAtWork("outcome of the signing", intent, {
-      settleMs: policy.signSettleMs,
+      // What was taken on unheard is carried out behind the answer, which takes longer.
+      settleMs: facts.useasync ? Math.max(policy.signSettleMs, policy.asyncGraceMs) : policy.signSettleMs,
       now,
       poll: growing("1s", { upTo: "30s" }),
     });
     if (settled !== "repeat") return settled;
     if (intent.tries >= 2 && facts.authentication.method === "sms" && !(await codes.read(requestId))) {
-      return theCode(policy, 0, whetherSent(facts));
+      return theCode(policy, 0, { detail: whetherSent(facts) });
     }
     return "repeat";
   },
 
-  async run({ requestId, facts, provider, codes, vault, space, policy, effect, signal, now }) {
-    const { requestPk, appearance } = facts;
-    if (facts.signAccepted) {
-      const { status } = await provider.getRequest(requestPk, { signal });
-      return status === "ISSUED" ? { signedMs: now() } : issuing();
-    }
+  async run({ requestId, request, facts, provider, codes, vault, space, pictures, policy, effect, signal, now }) {
+    const { requestPk, appearance, picture } = facts;
     const external = facts.authentication.method === "external";
+    const mayBeSigned = facts.acceptedMs !== undefined || (facts.useasync && facts.begun?.sign !== undefined);
+    if (facts.signAccepted || mayBeSigned) {
+      // Never a second signing before the state was asked, and before the first one had its time.
+      const { status } = await provider.getRequest(requestPk, { signal });
+      if (status === "ISSUED") return { signedMs: now() };
+      if (status === "CANCELLED") return notSigned("The provider has cancelled what it had taken on to sign");
+      if (facts.signAccepted) {
+        const sinceMs = facts.acceptedMs ?? request.waiting?.sinceMs ?? now();
+        if (status !== "ENROLLREADY" || now() < sinceMs + policy.asyncGraceMs) return issuing();
+        if (external) return notSigned("The provider has not signed what it had taken on to sign");
+        await codes.forget(requestId);
+        return theCode(policy, WRONG_CODES_MOST, { detail: NOT_SIGNED, looks: true, facts: { signAccepted: null } });
+      }
+    }
     if (isUploadedLate(facts)) {
       if (external) return backTo("upload", SENT_TWICE);
       // The code is out. Nobody is sent another one unasked: with the one that is asked for, the documents go again.
       await codes.forget(requestId);
-      return theCode(policy, WRONG_CODES_MOST, SENT_TWICE.message);
+      return theCode(policy, WRONG_CODES_MOST, { detail: SENT_TWICE.message });
     }
-    const secret = external ? (await vault.read(requestId))?.unlock : await codes.read(requestId);
+    const person = external ? await vault.read(requestId) : undefined;
+    const secret = external ? person?.unlock : await codes.read(requestId);
     if (secret === undefined) {
       if (external) throw new PermanentError("The external authentication was erased", { code: "signer-erased" });
-      return theCode(policy, facts.wrongCodes, facts.wrongCodes === 0 ? whetherSent(facts) : undefined);
+      const looks = facts.acceptedMs !== undefined;
+      const detail = facts.wrongCodes === 0 ? whetherSent(facts) : looks ? NOT_SIGNED : undefined;
+      return theCode(policy, facts.wrongCodes, { detail, looks });
     }
     const proof = external
-      ? { ext_unlock_type: facts.authentication.type ?? "", ext_unlock_value: secret }
+      ? {
+          ext_unlock_type: facts.authentication.type ?? "",
+          ext_unlock_value: secret,
+          ...(person?.secret !== undefined && { secret: person.secret }),
+        }
       : { secret };
-    const booking = await space.book(roomFor(facts.uploaded));
+    const look = async () => {
+      if (!appearance) return {};
+      return { appearance: picture ? { ...appearance, image: await pictures.uidOf(picture, signal) } : appearance };
+    };
+    const signIt = async () => {
+      const given = { ...proof, ...(await look()) };
+      return await effect("sign", () => provider.sign(requestPk, given, { signal }));
+    };
+    const booking = await space.book(roomFor(facts.uploaded, facts.format));
     try {
-      const how = await effect("sign", () =>
-        provider.sign(requestPk, { ...proof, ...(appearance && { appearance }) }, { signal }),
-      );
-      if (how === "accepted") return issuing({ signAccepted: true });
+      const how = await signIt().catch(async (error: unknown) => {
+        // Refused before anything was signed. Should the code be used up all the same, the next answer says so.
+        if (!picture || !isFailure(error, "image-missing")) throw error;
+        await pictures.forget(picture);
+        return await signIt();
+      });
+      if (how === "accepted") return issuing({ signAccepted: true, acceptedMs: now() });
     } catch (error) {
       if (isFailure(error, "code-rejected") && !external) {
         await codes.forget(requestId, secret);
@@ -106,15 +143,32 @@ export const sign = defineStage({
   },
 });
 
-function theCode(policy: Policy, wrongCodes: number, detail?: string): Waiting {
+/** What a signer is told whose code led to no signature although the provider had taken it. */
+const NOT_SIGNED =
+  "The provider took the code and has not signed: it may have been wrong. Have a new one sent (resend); should the provider sign after all, that is noticed";
+
+function theCode(
+  policy: Policy,
+  wrongCodes: number,
+  {
+    detail,
+    looks = false,
+    facts,
+  }: { detail?: string | undefined; looks?: boolean; facts?: Record<string, unknown> } = {},
+): Waiting {
   const what = wrongCodes === 0 ? "code" : wrongCodes < WRONG_CODES_MOST ? "another code" : "a new OTP";
   return waitFor(what, {
     whose: "signer",
-    poll: () => 6 * 3_600_000, // nothing to ask the provider: the code wakes it
+    // Mostly there is nothing to ask the provider: the code wakes it.
+    poll: looks ? growing("1m", { upTo: policy.longestPauseMs() }) : () => 6 * 3_600_000,
     within: policy.signWithinMs,
     ...(detail !== undefined && { detail }),
-    facts: { wrongCodes },
+    facts: { wrongCodes, ...facts },
   });
+}
+
+function notSigned(message: string): Ended {
+  return endAs("failed", { code: "async-signing-failed", message });
 }
 
 /** A code is never sent again unasked: whoever looks at the wait must be able to ask. */

@@ -1,9 +1,11 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { type SignRequest, StoredDocument } from "../core/request.ts";
-import { DocumentUid, RequestPk } from "../core/signing.ts";
+import { DocumentUid, type Format, FormatFact, RequestPk } from "../core/signing.ts";
+import type { UploadFile } from "../provider/multipart.ts";
 import { whileAtWork } from "./at-work.ts";
-import { mustBeOurs } from "./ours.ts";
+import { toHashUpload } from "./hash-upload.ts";
+import { mustBeOurs, whileOurs } from "./ours.ts";
 import { defineStage } from "./stage.ts";
 
 const OUTCOME = "outcome of the upload";
@@ -11,7 +13,11 @@ const OUTCOME = "outcome of the upload";
 const UNSIGNED = ["upload", "contract", "otp", "sign"];
 
 /** Costly calls begun so far, by name, and uploads that ended after another worker had the request. */
-export const Begun = z.object({ upload: z.number().optional(), lateUpload: z.number().optional() });
+export const Begun = z.object({
+  upload: z.number().optional(),
+  sign: z.number().optional(),
+  lateUpload: z.number().optional(),
+});
 
 /** Whether an upload has ended since the documents at the provider were last deleted and sent. */
 export function isUploadedLate({
@@ -24,16 +30,20 @@ export function isUploadedLate({
   return (begun?.lateUpload ?? 0) > resent;
 }
 
+/** What the provider is given of a document, by what is to come back. @source docs/provider.md §Upload, §Hash */
+export const KINDS = { pades: "pdf", cms: "hash" } as const satisfies Record<Format, UploadFile["kind"]>;
+
 /** A document at the provider. */
 export const Uploaded = StoredDocument.extend({ uid: DocumentUid });
 export type Uploaded = z.infer<typeof Uploaded>;
 
 /**
- * Sends the request's documents to the provider, all in one call; afterwards each has the provider's uid.
+ * Sends the request's documents to the provider, all in one call, or hashes of them, each in one of its own; afterwards
+ * each has the provider's uid.
  *
  * The provider cannot list what it holds, and a document that is there twice is signed twice: after silence all of
  * them are deleted and the whole set is sent again.
- * @source docs/provider.md §Upload
+ * @source docs/provider.md §Upload, §Hash
  */
 export const upload = defineStage({
   name: "upload",
@@ -41,6 +51,7 @@ export const upload = defineStage({
   needs: z.object({
     requestPk: RequestPk,
     documents: z.array(StoredDocument).min(1).max(10),
+    format: FormatFact,
     begun: Begun.optional(),
     lateUploadMs: z.number().optional(),
   }),
@@ -74,12 +85,14 @@ export const upload = defineStage({
       const late = whileAtWork(OUTCOME, { atMs: facts.lateUploadMs }, { settleMs: policy.settleMs, now });
       if (late !== "repeat") return late;
     }
-    const files = facts.documents.map((document) => ({
-      name: document.name,
-      sizeBytes: document.sizeBytes,
-      sha256: document.sha256,
-      open: () => whileOurs(documents.open(document), isOurs),
-    }));
+    const files: UploadFile[] = [];
+    for (const [i, document] of facts.documents.entries()) {
+      if (facts.format === "cms") files.push(await toHashUpload(document, i, { documents, isOurs }));
+      else {
+        const { name, sizeBytes, sha256 } = document;
+        files.push({ name, sizeBytes, sha256, open: () => whileOurs(documents.open(document), isOurs) });
+      }
+    }
     // What an earlier upload may have left there would be signed as well. It is deleted under the intent: whoever stood
     // still, or whose deletion comes late, would delete what another one has sent, and even what was signed meanwhile.
     // Any trace of an earlier one counts.
@@ -95,15 +108,3 @@ export const upload = defineStage({
     };
   },
 });
-
-/** Breaks off before the last byte when another worker may have the request: it deletes what is there, and sends it. */
-async function* whileOurs(
-  bytes: AsyncIterable<Buffer>,
-  isOurs: () => boolean,
-): AsyncGenerator<Buffer, void, undefined> {
-  for await (const chunk of bytes) {
-    mustBeOurs(isOurs);
-    yield chunk;
-  }
-  mustBeOurs(isOurs);
-}

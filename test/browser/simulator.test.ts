@@ -104,9 +104,10 @@ describe.skipIf(!hasBrowser)("the simulator's pages", () => {
       await house.waits(id, "code");
       const other = await invited();
       const { origin } = house.simulator;
+      const pages = ["/_sim/", "/_sim/sms", "/_sim/officer", "/identify/guessed"];
       for (const size of [NARROW, DESK]) {
         const page = await openPage({ ...size, colorScheme }, { expected: /status of 404/ });
-        for (const url of [link, other.link, `${origin}/_sim/`, `${origin}/_sim/sms`, `${origin}/identify/guessed`]) {
+        for (const url of [link, other.link, ...pages.map((path) => origin + path)]) {
           await page.goto(url);
           await expectUsable(page);
         }

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { EFFECT_BOUNDARIES, FILE_BOUNDARIES } from "../../src/core/crash-point.ts";
+import { jpeg, mp4 } from "../helpers/identity.ts";
 import { ENDS, readRecords, startDeployment } from "./deployment.ts";
 import { makeWishes, post, type Wish } from "./hand-in.ts";
 import { startPeople } from "./people.ts";
@@ -9,8 +10,8 @@ import { randomFrom } from "./random.ts";
 
 const WORKERS_DIR = new URL("../../src/workers/", import.meta.url).pathname;
 const TIMES = 3;
-/** Two more of each: now and then a process dies for others while one of its requests is in the middle of a call. */
-const PLANNED = TIMES + 2;
+/** Three more of each: now and then a process dies for others while one of its requests is in the middle of a call. */
+const PLANNED = TIMES + 3;
 
 /** The costly calls, as the stages' own source names them. */
 function effects(): string[] {
@@ -19,13 +20,26 @@ function effects(): string[] {
   return [...new Set(names)].sort();
 }
 
-const POINTS = [
-  ...effects().flatMap((effect) => EFFECT_BOUNDARIES.map((boundary) => `${effect}:${boundary}`)),
-  ...["contract.pdf", "signed.pdf"].flatMap((file) => FILE_BOUNDARIES.map((boundary) => `${file}:${boundary}`)),
-];
+/** Calls that only a signer whom we identified ourselves needs. */
+const OF_EXTERNAL = ["evidences", "video"];
+const pointsOf = (calls: readonly string[]) =>
+  calls.flatMap((effect) => EFFECT_BOUNDARIES.map((boundary) => `${effect}:${boundary}`));
+/** The first of two calls of one stage, of which only the last leads on; and a correction, after which it waits as before. */
+const UNREACHED = ["evidences:recorded", "evidences:handed-on", "update:recorded", "update:handed-on"];
+const POINTS = {
+  videoid: [
+    ...pointsOf(effects().filter((effect) => !OF_EXTERNAL.includes(effect))).filter(
+      (point) => !UNREACHED.includes(point),
+    ),
+    ...["contract.pdf", "signed.pdf"].flatMap((file) => FILE_BOUNDARIES.map((boundary) => `${file}:${boundary}`)),
+  ],
+  "videoid-external": pointsOf(OF_EXTERNAL).filter((point) => !UNREACHED.includes(point)),
+  // Its creation approves, and cannot be told from others by what comes of it.
+  classic: pointsOf(["create"]),
+};
 
 test("every costly call is made under an intent", () => {
-  const mutating = /provider\s*\.(createVideoId|approve|refuse|upload|otp|sign|cancel|deleteDocuments?)\(/;
+  const mutating = /provider\s*\.(create\w+|update\w+|upload\w*|approve|refuse|otp|sign|cancel|deleteDocuments?)\(/;
   /** What is safe to repeat whenever it is not known to have worked: a deletion, a cancellation. */
   const exempt = ["orphans.ts cancel", "cleanup.ts deleteDocuments", "cleanup.ts cancel"];
   const loose = readdirSync(WORKERS_DIR).flatMap((name) => {
@@ -37,27 +51,51 @@ test("every costly call is made under an intent", () => {
     });
   });
   expect(loose.filter((one) => !exempt.includes(one))).toEqual([]);
-  expect(effects()).toEqual(["approve", "create", "delete", "otp", "refuse", "sign", "upload"]);
+  expect(effects()).toEqual([
+    "approve",
+    "cancel",
+    "create",
+    "delete",
+    "evidences",
+    "otp",
+    "refuse",
+    "sign",
+    "update",
+    "upload",
+    "video",
+  ]);
 });
 
-test(`a worker killed at any of ${POINTS.length} crash points, ${TIMES} times each, costs time only`, async () => {
-  const deployment = await startDeployment({ lockMs: 2_000 });
+test(`a worker killed at any of ${POINTS.videoid.length} crash points, ${TIMES} times each, costs time only`, () =>
+  killAtEach(POINTS.videoid));
+
+test.each(["videoid-external", "classic"] as const)("the same at those of a %s request", (workflow) =>
+  killAtEach(POINTS[workflow], workflow),
+);
+
+/** Kills workers at these points, and sees that every request ends as it should, with everything done once. */
+async function killAtEach(all: readonly string[], workflow: keyof typeof POINTS = "videoid"): Promise<void> {
+  const deployment = await startDeployment({ lockMs: 2_000, signer: workflow === "videoid" ? "auto" : "off" });
   const { dir, api, redis, simulator } = deployment;
   const at = (name: string) => join(dir, name);
   let isWell = false;
   try {
-    const points = POINTS.flatMap((point) => Array.from({ length: PLANNED }, () => point));
+    const points = all.flatMap((point) => Array.from({ length: PLANNED }, () => point));
     const wishes = makeWishes(points.length, randomFrom(11), { unusable: 0 }).map((wish, i): Wish => {
-      const isRefusal = points[i]?.startsWith("refuse:") === true;
+      const is = (effect: string) => points[i]?.startsWith(`${effect}:`) === true;
+      const isRefusal = is("refuse");
+      const order = is("cancel") ? "restart" : is("update") ? "correct" : undefined;
       return {
         ...wish,
         way: "api",
         copies: 1,
-        approval: isRefusal ? "manual" : i % 2 === 0 ? "auto" : "manual",
+        approval: isRefusal || order ? "manual" : i % 2 === 0 ? "auto" : "manual",
         decision: isRefusal ? "refuse" : "approve",
         authentication: "sms",
         wrongCodes: 0,
         cancelAt: undefined,
+        ...(workflow !== "videoid" && { identified: { workflow, files: filesOf(workflow, wish.name) } }),
+        order,
       };
     });
     await deployment.start([{ name: "front", parts: ["api"] }]);
@@ -90,11 +128,11 @@ test(`a worker killed at any of ${POINTS.length} crash points, ${TIMES} times ea
 
     const hits = readFileSync(at("hits"), "utf8").trim().split("\n");
     const times = Map.groupBy(hits, (line) => line.split(" ")[1] ?? "");
-    expect(POINTS.filter((point) => (times.get(point)?.length ?? 0) < TIMES)).toEqual([]);
+    expect(all.filter((point) => (times.get(point)?.length ?? 0) < TIMES)).toEqual([]);
     expect(fleet.exits.filter(({ signal }) => signal === "SIGKILL").length).toBeGreaterThanOrEqual(3);
     const announced = new Set(readFileSync(at("points"), "utf8").trim().split("\n"));
     const isAnnounced = (point: string) => [...announced].some((name) => name.endsWith(point));
-    expect(POINTS.filter((point) => !isAnnounced(point))).toEqual([]);
+    expect(all.filter((point) => !isAnnounced(point))).toEqual([]);
     await deployment.stop();
     expect((await deployment.check(wishes)).map(({ text }) => text)).toEqual([]);
 
@@ -115,11 +153,25 @@ test(`a worker killed at any of ${POINTS.length} crash points, ${TIMES} times ea
         .map(({ request_pk }) => request_pk);
       const count = (effect: string) =>
         simulator.ledger.filter((entry) => entry.effect === effect && pks.includes(entry.request_pk)).length;
-      const once = end === "done" ? ["approve", "otp", "sign"] : ["refuse"];
+      // A classic request that nobody heard of was approved as it was created.
+      const once = end === "done" ? ["otp", "sign", ...(workflow === "classic" ? [] : ["approve"])] : ["refuse"];
       return once.every((effect) => count(effect) === 1);
     }
   } finally {
     await deployment.close();
     if (isWell) deployment.remove();
   }
-});
+}
+
+/** What shows who the signer is, all of it different from all others. */
+function filesOf(workflow: "videoid-external" | "classic", name: string) {
+  const front = { role: "document_front", name: `front of ${name}.jpg`, bytes: jpeg(name) };
+  if (workflow === "classic") {
+    return [front, { role: "document_rear", name: `rear of ${name}.jpg`, bytes: jpeg(`rear ${name}`) }];
+  }
+  return [
+    front,
+    { role: "document_owner", name: `owner of ${name}.jpg`, bytes: jpeg(`owner ${name}`) },
+    { role: "video", name: `film of ${name}.mp4`, bytes: mp4(20_000) },
+  ];
+}

@@ -33,8 +33,11 @@ export type Deployment = Awaited<ReturnType<typeof startDeployment>>;
 export async function startDeployment({
   lockMs,
   settings: more = {},
+  signer = "auto",
 }: {
   lockMs: number;
+  /** Whether signers identify on video as soon as they can. */
+  signer?: "auto" | "off";
   /** In the place of those below. */
   settings?: Record<string, string>;
 }) {
@@ -44,7 +47,7 @@ export async function startDeployment({
   const redisServer = await startRedisServer(at("redis"));
   const simulator = await startSimulator({
     dataDir: at("simulator"),
-    humans: { signer: "auto", signerDelayMs: 300 },
+    humans: { signer, signerDelayMs: 300 },
     webhooks: { timeoutMs: 2_000 },
   });
   const apiPort = await freePort();
@@ -178,6 +181,12 @@ function canaries(wishes: readonly Wish[], codes: readonly string[]): { what: st
     ...wishes
       .filter(({ authentication }) => authentication === "external")
       .map(({ name }) => ({ what: "an external authentication", word: `op-${name}` })),
+    ...wishes.flatMap(({ identified }) =>
+      (identified?.files ?? []).map(({ name }) => ({ what: "the name of a picture", word: name })),
+    ),
+    ...wishes.flatMap(({ identified, name }) =>
+      identified ? [{ what: "the number of an identity document", word: `ID-${name}` }] : [],
+    ),
     ...codes.map((code) => ({ what: "a code", word: code })),
     ...Object.entries(SECRETS).map(([name, word]) => ({ what: `the ${name} secret`, word })),
     { what: "the billing secret", word: Buffer.from(SECRETS.billing).toString("base64") },

@@ -40,6 +40,7 @@ export interface LedgerEntry {
   document_uid?: string;
   sha256?: string;
   phone_sha256?: string;
+  reason?: string;
 }
 
 export interface JournalEntry {
@@ -51,7 +52,7 @@ export interface JournalEntry {
   event: string;
   stage: string;
   phase: string;
-  first?: { facts?: Record<string, unknown> };
+  first?: { workflow?: string; facts?: Record<string, unknown> };
   patch?: { facts?: Record<string, unknown>; intent?: { effect: string }; ending?: string | null };
   by?: string;
   note?: string;

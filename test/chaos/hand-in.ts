@@ -15,7 +15,19 @@ export interface Wish extends HandedIn {
   wrongCodes: number;
   /** Somebody cancels it when it is seen waiting for this. */
   cancelAt: "identification" | "approval" | "code" | undefined;
+  /** What somebody orders once, when it waits for the approval. */
+  order?: "restart" | "correct" | undefined;
   bytes: Buffer[];
+  /** Whom we identified ourselves, by these files; else the signer identifies on video. */
+  identified?: {
+    workflow: "videoid-external" | "classic";
+    files: { role: string; name: string; bytes: Buffer }[];
+  };
+}
+
+/** Without a look at `random`, so that everything else about a seed stays as it was. */
+function orderOf(n: number): Wish["order"] {
+  return n % 37 === 5 ? "restart" : n % 37 === 21 ? "correct" : undefined;
 }
 
 const sha256 = (data: Buffer | string) => createHash("sha256").update(data).digest("hex");
@@ -50,6 +62,7 @@ export function makeWishes(
       authentication: random.next() < 0.2 && n >= newOtp ? "external" : "sms",
       decision: approval === "manual" && random.next() < 0.06 && n >= newOtp ? "refuse" : "approve",
       wrongCodes: n < newOtp ? 3 : random.next() < 0.06 ? random.between(1, 2) : 0,
+      order: orderOf(n),
       cancelAt: roll < 0.04 && n >= newOtp ? random.pick(["identification", "approval", "code"] as const) : undefined,
     };
   });
@@ -78,14 +91,27 @@ export function makePdf(text: string): Buffer {
   return Buffer.from(pdf, "latin1");
 }
 
-function manifestOf({ name, email, phone, authentication, approval }: Wish): string {
+function manifestOf(wish: Wish): string {
+  const { name, email, phone, authentication, approval } = wish;
   return JSON.stringify({
     reference: name,
     signer: { email, mobile_phone_number: phone },
     authentication:
       authentication === "sms" ? { method: "sms" } : { method: "external", type: "bank", value: `op-${name}` },
     approval,
+    ...identityOf(wish),
   });
+}
+
+/** What else is said of a signer whom we identified ourselves. */
+function identityOf({ name, email, phone, identified }: Wish): object {
+  if (!identified) return {};
+  const { workflow, files } = identified;
+  const named = Object.fromEntries(files.map((file) => [file.role, file.name]));
+  const person = { given_name: "Ana", surname_1: "Chaos", serial_number: `ID-${name}` };
+  if (workflow === "videoid-external") return { workflow, identity: { ...named, ocr_data: person } };
+  const signer = { email, mobile_phone_number: phone, ...person, id_document_type: "IDC", id_document_country: "ES" };
+  return { workflow, signer, identity: named };
 }
 
 /** Drops a request into the inbox, as often as wished; the second time under another name. */
@@ -121,6 +147,9 @@ export async function post(
     form.set("manifest", manifestOf(wish));
     for (const [i, { name }] of wish.documents.entries()) {
       form.append("file", new Blob([new Uint8Array(wish.bytes[i] ?? [])], { type: "application/pdf" }), name);
+    }
+    for (const { name, bytes } of wish.identified?.files ?? []) {
+      form.append("enclosure", new Blob([new Uint8Array(bytes)]), name);
     }
     try {
       const answer = await fetch(`${api.url}/v1/requests`, {

@@ -230,6 +230,15 @@ const BROKEN: [invariant: string, what: string, spoil: (evidence: Evidence) => v
     },
     /bound to 9 and 7/,
   ],
+  [
+    "I2",
+    "a request at the provider that was replaced and lives on",
+    (e) => {
+      orphan(e);
+      (e.journal.lines[3] as JournalEntry).patch = { facts: { requestPk: 8 } };
+    },
+    /request_pk 8 .* has another one in its place, and was not cancelled/,
+  ],
   ["I3", "a request that was signed twice", (e) => again(e, "sign"), /request_pk 7 .* was signed 2 times/],
   ["I3", "a document that was signed in two requests", (e) => orphan(e, "upload", "sign"), /was signed/],
   ["I4", "a code that nobody asked for", (e) => again(e, "otp"), /sent 2 codes, and 1 were asked for/],

@@ -7,7 +7,12 @@ export interface Violation {
 }
 
 /** The stages as the documentation tells them, written here a second time on purpose. */
-const ORDER = ["create", "identify", "approve", "upload", "contract", "otp", "sign", "fetch", "cleanup"];
+const SIGNING = ["upload", "contract", "otp", "sign", "fetch", "cleanup"];
+const ORDERS: Record<string, readonly string[]> = {
+  videoid: ["create", "identify", "approve", ...SIGNING],
+  "videoid-external": ["create", "evidences", "identify", "approve", ...SIGNING],
+  classic: ["approve", "create", ...SIGNING],
+};
 const ENDS = ["done", "refused", "cancelled", "expired", "failed"];
 const FOR_GOOD = ["done", "refused", "cancelled"];
 /** Where each event may lead. "note" stays where it is. */
@@ -25,15 +30,23 @@ const LEADS_TO: Record<string, readonly string[]> = {
 /** Effects of the ledger, by the call that must have been written down before. */
 const INTENT_OF: Record<string, readonly string[]> = {
   create: ["create"],
+  evidences: ["evidences"],
+  video: ["video"],
   approve: ["approve"],
   refuse: ["refuse"],
+  update: ["update"],
   upload: ["upload"],
   otp: ["otp"],
   sign: ["sign"],
   "delete-document": ["delete"],
   "delete-all": ["delete", "upload"],
 };
-const EVERY_CALL = ["create", "approve", "refuse", "otp", "sign"];
+const EVERY_CALL = ["create", "approve", "refuse", "update", "otp", "sign"];
+/** What people begin anew with: by order while it waits, or after it had ended. */
+const AGAIN = /^(retry|restart|restarted: .*)$/;
+
+/** A classic request is approved by its creation: nobody calls for it. */
+const isWithinCreation = ({ effect, reason }: LedgerEntry) => effect === "approve" && reason === "inside-create";
 
 /** A request at the provider, with what is known of it here. */
 interface Case {
@@ -152,7 +165,9 @@ const CHECKS: Record<string, Check> = {
     );
     for (const one of cases.filter(({ isBound }) => !isBound)) {
       const { entries, record } = one;
-      const used = entries.filter(({ effect }) => ["approve", "upload", "otp", "sign"].includes(effect));
+      const used = entries.filter(
+        (entry) => ["approve", "upload", "otp", "sign"].includes(entry.effect) && !isWithinCreation(entry),
+      );
       if (used.length > 0) yield `${nameOf(one)} is bound to no request and had ${used[0]?.effect}`;
       const isMarked = record && (suspects.has(record.id) || record.facts["suspectedOrphan"] !== undefined);
       const isOpen = record?.intent?.effect === "create";
@@ -161,9 +176,15 @@ const CHECKS: Record<string, Check> = {
     }
     for (const record of records.values()) {
       const lines = linesOf.get(record.id) ?? [];
-      const again = lines.filter(({ note, event }) => event === "requeue" && note === "retry").length;
+      const again = lines.filter(({ note = "", event }) => event === "requeue" && AGAIN.test(note)).length;
       const pks = pksOf(record, lines);
       if (pks.length > 1 + again) yield `${record.id} was bound to ${pks.join(" and ")}`;
+    }
+    for (const one of cases.filter(({ isBound, record, pk }) => isBound && record?.facts["requestPk"] !== pk)) {
+      const isOver = count(one.entries, "cancel") + count(one.entries, "refuse") > 0;
+      if (!isOver) yield `${nameOf(one)} has another one in its place, and was not cancelled`;
+      const used = one.entries.find(({ effect }) => effect === "sign");
+      if (used) yield `${nameOf(one)} has another one in its place, and was signed`;
     }
     const owners = Map.groupBy(
       [...records.values()].filter(({ facts }) => facts["requestPk"] !== undefined),
@@ -283,7 +304,7 @@ const CHECKS: Record<string, Check> = {
           yield `${id} has two changes with version ${line.version} (${earlier.event}, ${line.event})`;
         }
         const isNext = earlier && line.before === earlier.mark && line.by !== "recovery";
-        const flaw = flawOfStep(isNext ? earlier : undefined, line);
+        const flaw = flawOfStep(isNext ? earlier : undefined, line, orderOf(lines));
         if (flaw) yield `${id} version ${line.version}: ${flaw}`;
       }
       const record = records.get(id);
@@ -341,7 +362,7 @@ const CHECKS: Record<string, Check> = {
       const intents = (linesOf.get(one.record?.id ?? "") ?? []).filter(({ event }) => event === "intend");
       const done = new Map<string, number>();
       for (const entry of one.entries) {
-        const names = INTENT_OF[entry.effect];
+        const names = isWithinCreation(entry) ? INTENT_OF["create"] : INTENT_OF[entry.effect];
         if (!names || (entry.effect === "create" && !one.handedIn)) continue;
         const before = intents.filter(({ note, atMs }) => names.includes(note ?? "") && atMs <= timeOf(entry)).length;
         const times = (done.get(entry.effect) ?? 0) + 1;
@@ -383,7 +404,12 @@ function compare(found: string[], wanted: string[]): string {
   return `${twice} twice, ${missing} missing, ${strange} strange`;
 }
 
-function flawOfStep(from: JournalEntry | undefined, to: JournalEntry): string | undefined {
+function orderOf(lines: readonly JournalEntry[]): readonly string[] {
+  const workflow = lines.find(({ first }) => first?.workflow !== undefined)?.first?.workflow ?? "videoid";
+  return ORDERS[workflow] ?? [];
+}
+
+function flawOfStep(from: JournalEntry | undefined, to: JournalEntry, order: readonly string[]): string | undefined {
   if (to.by === "recovery") return undefined;
   const leads = LEADS_TO[to.event];
   if (leads && !leads.includes(to.phase)) return `"${to.event}" led to ${to.phase}`;
@@ -393,15 +419,15 @@ function flawOfStep(from: JournalEntry | undefined, to: JournalEntry): string | 
   if (FOR_GOOD.includes(from.phase) && to.event !== "note") return `"${to.event}" after it was ${from.phase}`;
   if (ENDS.includes(from.phase) && !["requeue", "note"].includes(to.event))
     return `"${to.event}" after it was ${from.phase}`;
-  const [at, next] = [ORDER.indexOf(from.stage), ORDER.indexOf(to.stage)];
+  const [at, next] = [order.indexOf(from.stage), order.indexOf(to.stage)];
   if (next < 0) return `"${to.stage}" is no stage`;
   const isRight =
     to.event === "requeue"
       ? next <= at || ENDS.includes(from.phase)
       : to.event === "end"
-        ? to.stage === ORDER.at(-1)
+        ? to.stage === order.at(-1)
         : to.event === "succeed"
-          ? next === Math.min(at + 1, ORDER.length - 1)
+          ? next === Math.min(at + 1, order.length - 1)
           : next === at;
   return isRight ? undefined : `"${to.event}" led from ${from.stage} to ${to.stage}`;
 }
@@ -410,7 +436,7 @@ function flawOfStep(from: JournalEntry | undefined, to: JournalEntry): string | 
 function flawOfCleaning(from: JournalEntry, to: JournalEntry): string | undefined {
   const isOver = ENDS.includes(from.phase) && from.phase !== "done";
   if (!isOver) return `"clean" after it was ${from.phase}`;
-  if (to.stage !== ORDER.at(-1)) return `"clean" led to ${to.stage}`;
+  if (to.stage !== "cleanup") return `"clean" led to ${to.stage}`;
   if (to.by === undefined) return `"clean" was asked for by nobody`;
   return to.patch?.ending === from.phase ? undefined : `"clean" of what was ${from.phase} is to end otherwise`;
 }

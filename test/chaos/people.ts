@@ -27,7 +27,8 @@ export function startPeople({
   const byReference = new Map(wishes.map((wish) => [wish.name, wish]));
   const wrong = new Map<string, number>();
   const acted = new Map<string, number>();
-  const counts = { approved: 0, refused: 0, codes: 0, wrongCodes: 0, resends: 0, cancelled: 0 };
+  const ordered = new Set<string>();
+  const counts = { approved: 0, refused: 0, codes: 0, wrongCodes: 0, resends: 0, cancelled: 0, orders: 0 };
   let isOver = false;
 
   async function call(method: string, path: string, body?: object): Promise<{ status: number; body: unknown }> {
@@ -64,6 +65,12 @@ export function startPeople({
     if (wish.cancelAt === wait.for) {
       const { status } = await at("cancel");
       if (status < 300) counts.cancelled += 1;
+    } else if (wait.for === "approval" && wish.order && !ordered.has(id)) {
+      const body = wish.order === "correct" ? { email: `corrected.${wish.email}` } : undefined;
+      const { status } = await at(wish.order, body);
+      if (status >= 300) return;
+      counts.orders += 1;
+      ordered.add(id);
     } else if (wait.for === "approval") {
       const isRefused = wish.decision === "refuse";
       const { status } = await (isRefused ? at("refuse", { reason: "Face not visible" }) : at("approve"));

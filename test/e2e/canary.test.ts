@@ -42,6 +42,13 @@ const SECRETS = {
   raoUser: `rao-user-${unique()}`,
   raoPassword: `rao pass?&${unique()}`,
   raoPin: `pin-${unique()}`,
+  tenantBillingUser: `tenant-billing-${unique()}`,
+  tenantBillingPassword: `tenant+bill/${unique()}"=`,
+  tenantToken: `tenant-token-${unique()}`,
+  tenantUser: `tenant-user-${unique()}`,
+  tenantPassword: `tenant pass?&${unique()}`,
+  tenantPin: `tenant-pin-${unique()}`,
+  tenantKey: `tenant-key-${unique()}`,
   apiKey: `api-key-${unique()}`,
   otherKey: `other-key-${unique()}`,
   webhook: `webhook-${unique()}${unique()}`,
@@ -68,6 +75,24 @@ const CANARIES: Canary[] = [
   { what: "a document's name", value: NAME.slice(0, -".pdf".length), may: NAME_MAY },
 ].map((canary) => (["unlock", "callbackToken"].includes(canary.what) ? { ...canary, may: ["sidecar"] } : canary));
 
+const TENANTS = {
+  acme: {
+    registration_authority: 1000,
+    profile: "PFnubeQAFCiudadano",
+    billing_username: SECRETS.tenantBillingUser,
+    billing_password: SECRETS.tenantBillingPassword,
+    raos: {
+      maria: { rao: 1400, token: SECRETS.tenantToken },
+      jose: {
+        rao: 1401,
+        username: SECRETS.tenantUser,
+        password: SECRETS.tenantPassword,
+        pin: SECRETS.tenantPin,
+      },
+    },
+  },
+};
+
 /** What a provider says that repeats what it was sent, in every way it could. */
 const echo = (...values: string[]) => ({
   status: "error",
@@ -90,6 +115,8 @@ test(
     onTestFinished(() => simulator.close());
     const caller = await startDeafCaller();
     const dataDir = await temporary();
+    const tenantsFile = join(await temporary(), "tenants.json");
+    writeFileSync(tenantsFile, JSON.stringify(TENANTS), { mode: 0o600 });
     const canaries = [...CANARIES, { what: "Redis' password", value: new URL(redis.url).password, may: ["run.json"] }];
     const env = {
       DATA_DIR: dataDir,
@@ -104,7 +131,8 @@ test(
       ONESHOT_RAO_USERNAME: SECRETS.raoUser,
       ONESHOT_RAO_PASSWORD: SECRETS.raoPassword,
       ONESHOT_RAO_PIN: SECRETS.raoPin,
-      API_KEYS: `crm:${SECRETS.apiKey},ops:${SECRETS.otherKey}`,
+      TENANTS_FILE: tenantsFile,
+      API_KEYS: `crm:${SECRETS.apiKey},ops:${SECRETS.otherKey},shop@acme:${SECRETS.tenantKey}`,
       API_PORT: "0",
       WEBHOOK_SECRET: SECRETS.webhook,
       MASTER_KEY: SECRETS.masterKey,
@@ -238,6 +266,43 @@ test(
     await call("acting", "POST", `/v1/requests/${refused}/refuse`, { reason: SECRETS.reason });
     await ends(refused, "refused");
 
+    // On a tenant's account, whose provider repeats it: once for good, so that what stands still is told everywhere.
+    const ofTenant = { authorization: `Bearer ${SECRETS.tenantKey}` };
+    const forTenant = await submit({ tenant: "acme" }, ofTenant);
+    const tenantsPk = await identified(forTenant);
+    simulator.fault({
+      operation: "approveVideoId",
+      kind: "status-before",
+      status: 403,
+      body: { status: "error", message: `Invalid RAO credentials: ${SECRETS.tenantToken}` },
+    });
+    await call("acting", "POST", `/v1/requests/${forTenant}/approve`, undefined, ofTenant);
+    await waits(forTenant, "accepted RAO credentials");
+    await call("show", "GET", `/v1/requests/${forTenant}`, undefined, ofTenant);
+    await call("problem", "GET", `/v1/requests/${success}`, undefined, ofTenant);
+    await call("show", "GET", "/v1/lanes");
+    await call("health", "GET", "/health/ready");
+    await call("acting", "POST", "/v1/lanes/resume");
+    await coded(forTenant, tenantsPk);
+    simulator.fault({
+      operation: "createVideoId",
+      kind: "status-before",
+      status: 429,
+      body: echo(SECRETS.tenantBillingUser, SECRETS.tenantBillingPassword),
+      retryAfterS: 1,
+    });
+    const forOther = await submit({ tenant: "acme", rao: "jose" });
+    await identified(forOther);
+    simulator.fault({
+      operation: "approveVideoId",
+      kind: "status-before",
+      status: 503,
+      body: echo(SECRETS.tenantUser, SECRETS.tenantPassword, SECRETS.tenantPin),
+    });
+    await call("acting", "POST", `/v1/requests/${forOther}/approve`);
+    await waits(forOther, "code");
+    await call("problem", "POST", "/v1/requests", formOf({ signer: SIGNER, tenant: "beta" }));
+
     // Rejected for good, in the words of the input.
     simulator.fault({
       operation: "createVideoId",
@@ -337,7 +402,13 @@ test(
     await expect.poll(async () => (await call("health", "GET", "/health/ready")).status, { timeout: 20_000 }).toBe(200);
 
     // The command line, and everything that shows something.
-    for (const args of [["list"], ["show", success], ["show", rejected], ["doctor"]]) {
+    const onesOwn = [
+      ["doctor"],
+      ["doctor", "--tenant", "acme"],
+      ["token", "list"],
+      ["token", "create", "--configured", "--tenant", "acme", "--rao", "jose"],
+    ];
+    for (const args of [["list"], ["show", success], ["show", rejected], ...onesOwn]) {
       const cli = startSignpipe(args, { ...env, API_KEY: SECRETS.apiKey });
       await cli.ended;
       see("cli", args.join(" "), cli.stdout());
@@ -353,6 +424,21 @@ test(
     for (const path of ["/docs", "/openapi.json", "/health/live", "/health/ready"])
       await call("page", "GET", path, undefined, {});
     await seeBoard(call);
+    const unusable = join(await temporary(), "tenants.json");
+    const { raos, ...rest } = TENANTS.acme;
+    const wrong = {
+      ...rest,
+      env: SECRETS.tenantToken,
+      profile: 7,
+      raos: { jose: { ...raos.jose, rao: SECRETS.tenantPin } },
+    };
+    for (const text of [JSON.stringify({ acme: wrong }), `{"acme": ${SECRETS.tenantPassword}`]) {
+      writeFileSync(unusable, text);
+      const cli = startSignpipe(["work"], { ...env, TENANTS_FILE: unusable });
+      cli.ready.catch(() => {});
+      expect(await cli.ended).toBe(1);
+      see("stderr", "signpipe work with a wrong TENANTS_FILE", cli.stderr());
+    }
     await expect.poll(() => caller.calls(), { timeout: 10_000 }).toBeGreaterThan(3);
     await look();
     keepFiles();

@@ -35,6 +35,7 @@ async function runAsReader(
     SIGNPIPE: house.api,
     SIGNPIPE_KEY: house.keyRing.apiKeys[0]?.secret ?? "",
     SIMULATOR: `${house.simulator.origin}/_sim`,
+    ONESHOT: house.simulator.url,
   };
   const output = await new Promise<string>((resolve, reject) => {
     const options = { cwd: folder, env, timeout: MOST_MS, killSignal: "SIGKILL" as const };
@@ -66,3 +67,21 @@ test.skipIf(missing.length > 0)("the commands in README.md hand in a document", 
   const { output } = await runAsReader("README.md");
   expect(JSON.parse(output)).toMatchObject({ state: "queued" });
 });
+
+const missingHere = [...TOOLS, "openssl"].filter((tool) => spawnSync(tool, ["version"], { stdio: "ignore" }).error);
+
+test.skipIf(missingHere.length > 0)(
+  "the commands in docs/simulator.md sign a PDF and a hash, and make the simulator fail",
+  async () => {
+    const { output, blocks, folder } = await runAsReader("docs/simulator.md");
+    expect(blocks).toBeGreaterThanOrEqual(8);
+    for (const name of ["lease.signed.pdf", "contract.pdf"])
+      expect(readFileSync(join(folder, name), "latin1")).toMatch(/^%PDF-/);
+    expect(readFileSync(join(folder, "lease.signed.pdf"), "latin1")).toContain("/ByteRange");
+    expect(output).toContain("VIDEOREVIEW");
+    expect(output).toContain("Documents correctly signed");
+    expect(output).toMatch(/^fastapi$/m);
+    const effects = ["create", "identify", "approve", "upload", "contract", "otp", "sign"];
+    expect(output).toContain([...effects, "download-signed", "delete-document"].join("\n"));
+  },
+);

@@ -6,7 +6,7 @@ import { hashFile } from "../../src/files/content.ts";
 import { signedName } from "../../src/files/names.ts";
 import { EFFECT_BOUNDARIES, FILE_BOUNDARIES } from "../../src/core/crash-point.ts";
 import { findRedis } from "../../src/embedded/redis.ts";
-import { STAGE_NAMES } from "../../src/workers/index.ts";
+import { orderOf, STAGE_NAMES } from "../../src/workers/index.ts";
 import { type House, readJson, samplePdf, SIGNER, startHouse } from "../helpers/house.ts";
 import { startWorkProcess } from "../helpers/process.ts";
 import { mountSmallDisk, whyNoSmallDisk } from "../helpers/small-disk.ts";
@@ -85,9 +85,9 @@ async function expectIntentsFirst(house: House, ids: readonly string[]): Promise
 
 const EFFECTS = ["create", "approve", "upload", "otp", "sign", "delete"];
 const POINTS = [
-  ...STAGE_NAMES.map((stage) => `${stage}:taken`),
+  ...orderOf("videoid").map((stage) => `${stage}:taken`),
   ...EFFECTS.flatMap((effect) => EFFECT_BOUNDARIES.map((boundary) => `${effect}:${boundary}`)),
-  ...["contract.pdf", signedName("lease.pdf", new Set())].flatMap((file) =>
+  ...["contract.pdf", signedName("lease.pdf", new Set(), "pades")].flatMap((file) =>
     FILE_BOUNDARIES.map((boundary) => `${file}:${boundary}`),
   ),
 ];

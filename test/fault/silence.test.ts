@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { FaultInput } from "../../src/simulator/faults.ts";
 import { startHouse } from "../helpers/house.ts";
+import { classic, external, jpeg, mp4, png } from "../helpers/identity.ts";
 
 const AUTO = { settings: { APPROVAL: "auto" }, simulator: { humans: { signer: "auto" as const, signerDelayMs: 0 } } };
 const EFFECTS = ["approve", "upload", "otp", "sign"] as const;
@@ -30,6 +31,49 @@ describe.each(SILENCES)("when a call $name", ({ kind }) => {
     expect(EFFECTS.filter((effect) => effect !== "upload").map(house.effects)).toEqual([1, 1, 1]);
     expect(uploaded).toBeLessThanOrEqual(1); // what a doubtful upload left was deleted before the next one
     expect((await house.app.store.get(id)).intent).toBeUndefined();
+  });
+});
+
+describe.each(SILENCES)("when a call about a signer whom we identified $name", ({ kind }) => {
+  test.each([["uploadEvidences"], ["uploadVideo"]] as const)("%s gets there all the same", async (operation) => {
+    const house = await startHouse({ settings: { APPROVAL: "auto" } });
+    house.simulator.fault({ operation, kind, ...(kind.startsWith("status") && { status: 503 }) });
+    const files = { document_front: "f.jpg", document_owner: "o.jpg", video: "v.mp4" };
+    const id = await house.submit(external(files), undefined, [
+      { name: "f.jpg", bytes: jpeg() },
+      { name: "o.jpg", bytes: jpeg() },
+      { name: "v.mp4", bytes: mp4() },
+    ]);
+    await house.waits(id, "code", 30_000);
+    expect([house.effects("create"), house.effects("approve"), house.effects("otp")]).toEqual([1, 1, 1]);
+    expect((await house.app.store.get(id)).intent).toBeUndefined();
+  });
+});
+
+describe("a creation that approves at once, and is not answered", () => {
+  const SIDES = { document_front: "f.jpg", document_rear: "r.png" };
+  const files = () => [
+    { name: "f.jpg", bytes: jpeg() },
+    { name: "r.png", bytes: png() },
+  ];
+
+  test("and had worked is found by its webhook, and used: there is only one", async () => {
+    const house = await startHouse({ settings: { APPROVAL: "auto" } });
+    house.simulator.fault({ operation: "createRequest", kind: "reset-after" });
+    const id = await house.submit(classic(SIDES), undefined, files());
+    await house.waits(id, "code", 30_000);
+    await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
+    await house.reaches(id, "cleanup", "done", 30_000);
+    expect([house.effects("create"), house.effects("cancel"), house.effects("sign")]).toEqual([1, 0, 1]);
+  });
+
+  test("and had not worked is made once more after the grace", async () => {
+    const house = await startHouse({ settings: { APPROVAL: "auto", CREATE_GRACE_MS: "2000" } });
+    house.simulator.fault({ operation: "createRequest", kind: "reset-before" });
+    const id = await house.submit(classic(SIDES), undefined, files());
+    await house.waits(id, "word of the creation");
+    await house.waits(id, "code", 30_000);
+    expect(house.effects("create")).toBe(1);
   });
 });
 

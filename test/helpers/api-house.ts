@@ -8,6 +8,7 @@ import { pino } from "pino";
 import { onTestFinished } from "vitest";
 import { PermanentError } from "../../src/core/errors.ts";
 import { type RequestId, type SignRequest, toRequestId } from "../../src/core/request.ts";
+import { createAppearances } from "../../src/files/appearances.ts";
 import { createDocuments } from "../../src/files/documents.ts";
 import { createResults } from "../../src/files/results.ts";
 import { toApiDocuments } from "../../src/producers/api/document-store.ts";
@@ -113,6 +114,9 @@ export function fakePipeline() {
       const { createdMs } = must(id);
       return [{ atMs: createdMs, event: "note", stage: "create", phase: "queued", by: "api:crm", note: "submitted" }];
     },
+    remind: act("remind"),
+    correct: act("correct"),
+    restart: act("restart"),
     approve: act("approve"),
     refuse: act("refuse"),
     giveCode: act("giveCode"),
@@ -226,8 +230,13 @@ export async function startApiHouse(parts: Partial<ApiParts> = {}): Promise<ApiH
     documents: toApiDocuments(createDocuments({ dir: join(dir, ".work") }), {
       maxBytes: 1024 ** 3,
       room: async () => {},
+      appearances: createAppearances({ dir: join(dir, "appearance"), kept: join(dir, "images") }),
     }),
     results: createResults({ dir: join(dir, "signed") }),
+    shown: {
+      enclosure: createDocuments({ dir: join(dir, ".work") }).openToShow,
+      video: () => Promise.reject(new PermanentError("There is none", { code: "not-found" })),
+    },
     idempotency,
     keys: [{ name: "ops", secret: "canary-other-91f3" }, KEY],
     webhookSecret: WEBHOOK_SECRET,

@@ -15,7 +15,7 @@ export interface StubCall {
 }
 
 /** An answer of the stub; `destroy` breaks the connection instead. */
-export type StubAnswer = { status: number; body: unknown } | "destroy";
+export type StubAnswer = { status: number; body: unknown } | { status: number; bytes: Buffer } | "destroy";
 
 /** An API that answers as a test says, for the command line's half of the conversation. */
 export async function startStub(answer: (call: StubCall) => StubAnswer) {
@@ -29,6 +29,7 @@ export async function startStub(answer: (call: StubCall) => StubAnswer) {
     calls.push(call);
     const given = answer(call);
     if (given === "destroy") return void request.socket.destroy();
+    if ("bytes" in given) return void response.writeHead(given.status).end(given.bytes);
     response.writeHead(given.status, { "content-type": "application/json" }).end(JSON.stringify(given.body));
   };
   const server = createServer((request, response) => void respond(request, response));

@@ -48,6 +48,16 @@ function constantsIn(file: ts.SourceFile): Constants {
   return constants;
 }
 
+/** A finding of a schema has a code too, of the schema library's own. */
+function isOfSchema(node: ts.Node): boolean {
+  const call = node.parent.parent;
+  return (
+    ts.isCallExpression(call) &&
+    ts.isPropertyAccessExpression(call.expression) &&
+    call.expression.name.text === "addIssue"
+  );
+}
+
 const isCode = (name: ts.Node | undefined) => name !== undefined && ts.isIdentifier(name) && name.text === "code";
 
 /** Functions of a file, and classes by their constructor, that take a code, and at which place. */
@@ -85,7 +95,7 @@ export function codesIn(folder: string): Set<string> {
     };
     each(file, (node) => {
       if (ts.isPropertyAssignment(node) || ts.isPropertyDeclaration(node)) {
-        if (isCode(node.name)) add(node.initializer);
+        if (isCode(node.name) && !isOfSchema(node)) add(node.initializer);
       } else if (ts.isVariableDeclaration(node) && node.initializer) {
         if (isCode(node.name)) add(node.initializer);
         const isTable = ts.isIdentifier(node.name) && /(^|_)CODES$/.test(node.name.text);

@@ -11,6 +11,11 @@ import { type KeyRing, readKeys } from "../../src/keys.ts";
 import { createLog } from "../../src/log.ts";
 import { type Simulator, type SimulatorOptions, startSimulator } from "../../src/simulator/index.ts";
 
+interface Sent {
+  name: string;
+  bytes: Uint8Array;
+}
+
 export interface House {
   app: App;
   simulator: Simulator;
@@ -23,7 +28,9 @@ export interface House {
   /** All that was logged. */
   logged: () => string;
   call(method: string, path: string, body?: unknown): Promise<{ status: number; body: Record<string, unknown> }>;
-  submit(more?: object, documents?: { name: string; bytes: Uint8Array }[]): Promise<string>;
+  submit(more?: object, documents?: Sent[], enclosures?: Sent[]): Promise<string>;
+  /** What a call gives that is no JSON. */
+  download(path: string): Promise<{ status: number; type: string | null; bytes: Buffer }>;
   /** Waits until the request is there. When it gives up it tells the history, which is usually the answer. */
   reaches(id: string, stage: string, phase: string, withinMs?: number): Promise<void>;
   waits(id: string, what: string, withinMs?: number): Promise<void>;
@@ -142,12 +149,18 @@ export async function startHouse({
     oneshotUrl: providerUrl,
     logged: () => lines.join(""),
     call,
-    async submit(more = {}, documents) {
+    async download(path) {
+      const answer = await fetch(`${api}${path}`, { headers: bearer });
+      const bytes = Buffer.from(await answer.arrayBuffer());
+      return { status: answer.status, type: answer.headers.get("content-type"), bytes };
+    },
+    async submit(more = {}, documents, enclosures = []) {
       const form = new FormData();
       form.set("manifest", JSON.stringify({ signer: SIGNER, ...more }));
       for (const { name, bytes } of documents ?? [{ name: "lease.pdf", bytes: await samplePdf() }]) {
         form.append("file", new Blob([new Uint8Array(bytes)], { type: "application/pdf" }), name);
       }
+      for (const { name, bytes } of enclosures) form.append("enclosure", new Blob([new Uint8Array(bytes)]), name);
       const answer = await fetch(`${api}/v1/requests`, { method: "POST", headers: bearer, body: form });
       const body = (await answer.json()) as { id?: string };
       if (answer.status !== 202 || !body.id)

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { PDFDocument } from "@cantoo/pdf-lib";
 import { createHash } from "node:crypto";
 import { afterAll } from "vitest";
-import { startSimulator } from "../../src/simulator/index.ts";
+import { type SimulatorOptions, startSimulator } from "../../src/simulator/index.ts";
 
 /** A folder that goes with the test file that asked for it. */
 export function scratchFolder(name: string): string {
@@ -48,9 +48,9 @@ export function factsOf(bytes: Uint8Array): { sizeBytes: number; sha256: string 
   return { sizeBytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
 }
 
-/** Signs PDFs as the simulator does for everybody: through its calls. */
-export async function startSigner() {
-  const simulator = await startSimulator({ otpGuardMs: 0 });
+/** Signs PDFs as the simulator does for everybody: through its calls; `options` say how. */
+export async function startSigner(options: SimulatorOptions = {}) {
+  const simulator = await startSimulator({ otpGuardMs: 0, ...options });
   const post = async (path: string, body?: object) => {
     const headers = { "content-type": "application/json" };
     const answer = await fetch(simulator.url + path, { method: "POST", headers, body: JSON.stringify(body ?? {}) });

@@ -41,7 +41,7 @@ function open({ redis, plain, keys, stages, journal, masterKey, now }: Parts) {
   return {
     redis,
     keys,
-    store: createStore({ redis, keys, stages, journal: trail, now }),
+    store: createStore({ redis, keys, orderOf: () => stages, journal: trail, now }),
     queues: createQueues({ stages, connection: plain, keys }),
     vault: createVault({ redis, keys, masterKey, spare: memorySpare() }),
     codes: createCodes({ redis, keys, masterKey }),
@@ -123,6 +123,7 @@ export async function startToy(
     full: () => Promise.resolve(undefined),
     masterKey,
     stages,
+    orderOf: () => names,
     allowAuto: true,
     now,
   });
@@ -140,7 +141,7 @@ export async function startToy(
           tools: tools(own),
           log: silent,
           connection,
-          stages: names,
+          orderOf: () => names,
           heldMs,
           now,
           lockMs,

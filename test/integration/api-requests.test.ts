@@ -319,6 +319,19 @@ test("a signed document is handed out under its name, harmless to a browser", as
   expect(answer.headers["content-security-policy"]).toContain("sandbox");
 });
 
+test("a signature apart is handed out as one, named after its document", async () => {
+  const { house, id, signed, request, file, dir } = await houseWithResults();
+  const p7m = { ...file, name: "Ünder quotes.docx.p7m" };
+  house.records.set(id, { ...request, facts: { ...request.facts, format: "cms", signed: [p7m] } });
+  await writeFile(join(dir, p7m.name), signed);
+  const answer = await ask(house, `/v1/requests/${id}/documents/2/signed`);
+  expect([answer.statusCode, answer.body]).toEqual([200, signed]);
+  expect(answer.headers).toMatchObject({
+    "content-type": "application/pkcs7-mime; smime-type=signed-data",
+    "content-disposition": `attachment; filename="_nder quotes.docx.p7m"; filename*=UTF-8''%C3%9Cnder%20quotes.docx.p7m`,
+  });
+});
+
 test("a signed document that the client has is not sent again, and HEAD sends its size alone", async () => {
   const { house, id, signed, file } = await houseWithResults();
   const url = `/v1/requests/${id}/documents/2/signed`;

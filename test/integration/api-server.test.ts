@@ -274,10 +274,15 @@ test("the OpenAPI document describes every call, with every problem and an examp
     "/v1/requests/{id}/code",
     "/v1/requests/{id}/code/resend",
     "/v1/requests/{id}/contract",
+    "/v1/requests/{id}/correct",
     "/v1/requests/{id}/documents/{n}/signed",
+    "/v1/requests/{id}/enclosures/{name}",
     "/v1/requests/{id}/history",
     "/v1/requests/{id}/refuse",
+    "/v1/requests/{id}/remind",
+    "/v1/requests/{id}/restart",
     "/v1/requests/{id}/retry",
+    "/v1/requests/{id}/video",
     "/webhooks/oneshot/{secret}",
   ]);
   for (const [path, item] of Object.entries(document.paths)) {

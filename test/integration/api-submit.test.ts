@@ -3,6 +3,7 @@ import { connect } from "node:net";
 import { Readable } from "node:stream";
 import { expect, test } from "vitest";
 import { RetryableError } from "../../src/core/errors.ts";
+import { toHashFile } from "../../src/files/hash-file.ts";
 import {
   AUTHORIZED,
   filePart,
@@ -20,6 +21,7 @@ import {
 
 const LOCKED =
   "%PDF-1.7\nxref\n0 1\n0000000000 65535 f \ntrailer\n<< /Size 1 /Root 1 0 R /Encrypt 5 0 R >>\nstartxref\n9\n%%EOF\n";
+const CMS = { ...MANIFEST, signature: { format: "cms" } };
 const many = (n: number): Part[] => Array.from({ length: n }, (_, i) => filePart(PDF, `document ${i + 1}.pdf`));
 
 test("a submission is answered with the request's id, its state and where to go on", async () => {
@@ -55,6 +57,48 @@ test("the manifest may come after the files, and as a file of its own", async ()
   ]) {
     expect((await submit(house.app, parts)).statusCode).toBe(202);
   }
+});
+
+test("with the format cms files of any kind are taken, wherever the manifest stands, and hash files give their digest", async () => {
+  const house = await startApiHouse();
+  const value = "ab".repeat(32);
+  const files = [filePart("any\0thing", "photo.jpg"), filePart(toHashFile(value), "plan.dwg.hash.json"), filePart()];
+  for (const parts of [
+    [manifestPart(CMS), ...files],
+    [...files, manifestPart(CMS)],
+    [files[0] as Part, manifestPart(CMS), ...files.slice(1)],
+  ]) {
+    expect((await submit(house.app, parts)).statusCode).toBe(202);
+    expect(house.submissions.at(-1)?.documents.map(({ name, digest }) => [name, digest])).toEqual([
+      ["photo.jpg", undefined],
+      ["plan.dwg.hash.json", { algorithm: "sha256", value }],
+      ["agreement.pdf", undefined],
+    ]);
+  }
+});
+
+test.each([
+  ["an empty file", filePart("", "a.bin"), "unusable-pdf", /Document 2 .*is empty/],
+  ["a hash file without a digest", filePart("{}", "a.hash.json"), "hash-file-invalid", /messageDigest is missing/],
+])("with the format cms %s is refused with the reason, and nothing stays", async (_what, bad, code, detail) => {
+  const house = await startApiHouse();
+  for (const parts of [
+    [manifestPart(CMS), filePart("x", "x"), bad],
+    [filePart("x", "x"), bad, manifestPart(CMS)],
+  ]) {
+    const answer = await submit(house.app, parts);
+    expect(answer.json()).toMatchObject({ status: 422, code, errors: [{ field: "file[2]" }] });
+    expect(told(answer).detail).toMatch(detail);
+  }
+  expect(await house.stored()).toEqual([]);
+  expect(house.submissions).toEqual([]);
+});
+
+test("without the format cms a file of another kind is no PDF, also when it comes before the manifest", async () => {
+  const house = await startApiHouse();
+  const answer = await submit(house.app, [filePart("any", "photo.jpg"), manifestPart()]);
+  expect(answer.json()).toMatchObject({ status: 415, code: "not-a-pdf", errors: [{ field: "file[1]" }] });
+  expect(await house.stored()).toEqual([]);
 });
 
 test("ten documents are one request", async () => {
@@ -348,7 +392,10 @@ test("a full disk refuses the request and leaves nothing", async () => {
     documents: {
       room: async () => {},
       receive: () => Promise.reject(full),
-      probe: async () => {},
+      receiveEnclosure: () => Promise.reject(full),
+      toEnclosure: () => Promise.reject(full),
+      check: async (document) => document,
+      fit: async () => ({}),
       accept: async () => {},
       discard: async () => {},
     },

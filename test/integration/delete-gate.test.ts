@@ -61,7 +61,15 @@ async function signedRequest() {
     const text = readFileSync(at(stored), "utf8");
     return { id, uid, name: stored, sizeBytes: text.length, sha256: hash(text) };
   });
-  const facts = { requestPk: 7, documents: docs(), uploaded, signed, signedMs: 1_000, fetchedMs: 2_000 };
+  const facts = {
+    requestPk: 7,
+    documents: docs(),
+    uploaded,
+    signed,
+    signedMs: 1_000,
+    fetchedMs: 2_000,
+    enclosures: [],
+  };
   const did: string[] = [];
   let nowMs = 3_000;
   const run = {
@@ -91,6 +99,7 @@ async function signedRequest() {
       deleteDocuments: async () => void did.push("delete the rest"),
     },
     vault: { read: async () => undefined, erase: async () => void did.push("erase") },
+    documents: { erase: async (files: object[]) => void (files.length > 0 && did.push(`erase ${files.length} file`)) },
     historyOf: async () => [],
     effect: async (_name: string, call: () => Promise<unknown>) => await call(),
   };
@@ -112,6 +121,18 @@ test("when every signed file is safe, each document is deleted once", async () =
   const request = await signedRequest();
   expect(await request.clean()).toMatchObject({ removedMs: 3_000 });
   expect(request.did).toEqual(["delete uid-a", "delete uid-b", "delete the rest", "evidence", "erase"]);
+});
+
+test("what shows who signed goes with the signer's data, once the evidence names it", async () => {
+  const request = await signedRequest();
+  const file = { id: `${ID}/document_front`, name: "document_front", contentType: "image/jpeg" };
+  Object.assign(request.facts, { enclosures: [{ ...file, sizeBytes: 7, sha256: hash("front") }] });
+  await request.clean();
+  expect(request.did.slice(-3)).toEqual(["evidence", "erase", "erase 1 file"]);
+  const evidence = JSON.parse(readFileSync(request.at("evidence.json"), "utf8")) as { enclosures: object[] };
+  expect(evidence.enclosures).toEqual([
+    { name: "document_front", content_type: "image/jpeg", sha256: hash("front"), size_bytes: 7 },
+  ]);
 });
 
 const SPOILT: Record<string, (request: Case) => void> = {

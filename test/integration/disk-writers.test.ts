@@ -4,6 +4,7 @@ import { Readable } from "node:stream";
 import { expect, test } from "vitest";
 import { readSettings } from "../../src/config.ts";
 import { toRequestId } from "../../src/core/request.ts";
+import { createAppearances } from "../../src/files/appearances.ts";
 import { createDocuments } from "../../src/files/documents.ts";
 import { isDiskFailure } from "../../src/files/durable.ts";
 import { createInstance } from "../../src/files/instance.ts";
@@ -28,7 +29,11 @@ const WRITERS: Record<string, { file: string; write: (dir: string) => Promise<un
   "an upload": {
     file: `work/${ID}/1.pdf`,
     write: (dir) =>
-      toApiDocuments(createDocuments({ dir: join(dir, "work") }), { maxBytes: 1e6, room: async () => {} }) //
+      toApiDocuments(createDocuments({ dir: join(dir, "work") }), {
+        maxBytes: 1e6,
+        room: async () => {},
+        appearances: createAppearances({ dir, kept: join(dir, "images") }),
+      }) //
         .receive(ID, 1, "a.pdf", Readable.from([PDF])),
   },
   "a signed file": {

@@ -13,6 +13,7 @@ import { toDiskFailure } from "../../src/files/durable.ts";
 import { codesIn } from "../helpers/codes.ts";
 import { runCommand } from "../helpers/cli-house.ts";
 import { type House, startHouse } from "../helpers/house.ts";
+import { classic, jpeg, png } from "../helpers/identity.ts";
 import { forget, linesOf } from "../helpers/lose.ts";
 import { newId } from "../helpers/toy.ts";
 
@@ -239,6 +240,22 @@ test("a request that ended, and whose cleanup was given up, is told of until a r
   expect(await metric()).toBe("0");
   expect(house.effects("delete-all")).toBe(1);
   expect(await house.app.vault.read(id)).toBeUndefined();
+});
+
+test("what shows who signs is no stranger in its folder, and is told of when it is gone before it was sent", async () => {
+  const house = await startHouse({});
+  const files = { document_front: "front.jpg", document_rear: "rear.png" };
+  const id = await house.submit(classic(files), undefined, [
+    { name: "front.jpg", bytes: jpeg() },
+    { name: "rear.png", bytes: png() },
+  ]);
+  await house.waits(id, "approval");
+  expect(await trouble(house, "--provider")).toEqual([]);
+  const { enclosures } = (await house.app.store.get(id)).facts as { enclosures: { id: string }[] };
+  rmSync(join(house.dataDir, ".work", enclosures[1]?.id ?? ""));
+  expect((await trouble(house)).map(({ check, says }) => [check, says])).toEqual([
+    ["Documents", expect.stringContaining("or what shows who signs")],
+  ]);
 });
 
 test("a job whose record is gone is told of", async () => {

@@ -116,6 +116,7 @@ describe("a request that was to end otherwise and turns out to be signed", () =>
         readEvidence: () => Promise.resolve(undefined),
         writeEvidence: say("evidence"),
       },
+      documents: { erase: () => Promise.resolve() },
       policy: { deleteGraceMs: 0 },
     };
     const facts = { requestPk: 388_141, ...(known && { uploaded }) };

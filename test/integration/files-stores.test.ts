@@ -14,11 +14,13 @@ const base = scratchFolder("stores");
 let at: (...names: string[]) => string;
 let documents: ReturnType<typeof createDocuments>;
 let results: ReturnType<typeof createResults>;
+let toArchive: { archive: string; format: "pades" };
 
 beforeEach(() => {
   at = dataFolder(base);
   documents = createDocuments({ dir: at("work") });
   results = createResults({ dir: at("signed") });
+  toArchive = { archive: at("archive"), format: "pades" };
   writeFileSync(at("secret.pdf"), "not yours");
 });
 
@@ -90,7 +92,7 @@ describe("documents", () => {
     expect(await codeOf(() => documents.folder(id))).not.toBe("fine");
     expect(await codeOf(() => documents.remove(id))).not.toBe("fine");
     expect(await codeOf(() => documents.beginUpload(id))).not.toBe("fine");
-    expect(await codeOf(() => documents.archive(id, [], at("archive")))).not.toBe("fine");
+    expect(await codeOf(() => documents.archive(id, [], toArchive))).not.toBe("fine");
     expect(existsSync(at("secret.pdf"))).toBe(true);
   });
 
@@ -143,11 +145,22 @@ describe("the archive", () => {
       named("4.pdf", "lease"),
     ];
     await documents.beginUpload(id);
-    await documents.archive(id, stored, at("archive"));
+    await documents.archive(id, stored, toArchive);
     const names = readdirSync(at("archive", id)).sort();
     expect(names).toEqual(["__.._etc_passwd.pdf", "lease.2.pdf", "lease.3.pdf", "lease.pdf"].sort());
     expect(readFileSync(at("archive", id, "lease.2.pdf"), "utf8")).toBe("2.pdf");
     expect(existsSync(at("work", id))).toBe(false);
+  });
+
+  test("has files whose hash was signed under the endings that they came with", async () => {
+    const id = newId();
+    const names = ["photo.jpg", "photo.jpg", "no ending", "x.tar.gz", `${"\u20ac".repeat(200)}.xml`, "a.hash.json"];
+    const stored = names.map((name, i) => ({ ...put(id, `${i + 1}.pdf`, name), name }));
+    await documents.archive(id, stored, { ...toArchive, format: "cms" });
+    const long = `${"\u20ac".repeat(83)}.xml`;
+    expect(readdirSync(at("archive", id)).sort()).toEqual(
+      ["photo.jpg", "photo.2.jpg", "no ending", "x.tar.gz", long, "a.hash.json"].sort(),
+    );
   });
 
   test("takes the longest of names", async () => {
@@ -159,7 +172,7 @@ describe("the archive", () => {
         { ...put(id, "1.pdf", "1"), name },
         { ...put(id, "2.pdf", "2"), name },
       ],
-      at("archive"),
+      toArchive,
     );
     expect(readdirSync(at("archive", id))).toHaveLength(2);
   });
@@ -176,8 +189,8 @@ describe("the archive", () => {
       };
       if (crash !== "before") await move(1);
       if (crash === "all moved") await move(2);
-      await documents.archive(id, stored, at("archive"));
-      await documents.archive(id, stored, at("archive"));
+      await documents.archive(id, stored, toArchive);
+      await documents.archive(id, stored, toArchive);
       expect(readdirSync(at("archive", id)).sort(), crash).toEqual(["1.pdf", "2.pdf"]);
       expect(readFileSync(at("archive", id, "1.pdf"), "utf8")).toBe("one");
       expect(existsSync(at("work", id)), crash).toBe(false);

@@ -186,6 +186,35 @@ describe("a lane", () => {
     expect(await lanes.list()).toEqual([]);
   });
 
+  test("of another tenant stays closed when these are accepted, and its standstill says whose it is", async () => {
+    const acme = { credentials: { lane: "rao", secrets: ["7", "acme-pin"] } } as const;
+    const beta = { credentials: { lane: "rao", secrets: ["8", "beta-canary"] } } as const;
+    const owners = new Map([
+      ["3-1-8", "acme/maria"],
+      ["3-1-11", "beta/jose"],
+    ]);
+    const { one, two, lanes } = startGuards(2, { owners });
+    const rejectedOne = { ...beta };
+    await one.admit(rejectedOne);
+    await one.heard(rejectedOne, { kind: "answer", failure: rejected() });
+    const old = { ...RAO }; // nobody's any more: it was corrected, and is no longer in the configuration
+    await one.admit(old);
+    await one.heard(old, { kind: "answer", failure: rejected() });
+    expect((await lanes.list()).map(({ whose }) => whose)).toEqual(["beta/jose", undefined]);
+
+    const accepted = { ...acme };
+    await one.admit(accepted);
+    await one.heard(accepted, ANSWER);
+    const [standing, ...others] = await lanes.list();
+    expect(others).toEqual([]);
+    expect(standing).toMatchObject({ lane: "rao", whose: "beta/jose" });
+    expect(standing?.reason).toMatch(/of beta\/jose stand still: .* Correct them in TENANTS_FILE/);
+    await Promise.all([one.admit({ ...acme }), one.admit({ ...acme })]);
+    for (const guard of [one, two]) {
+      expect(await fails(guard.admit({ ...beta }))).toMatchObject({ code: "rao-rejected", message: standing?.reason });
+    }
+  });
+
   test("goes on when an operator says so, with one call first", async () => {
     const { one, lanes } = startGuards(1);
     const first = { ...RAO };
@@ -289,6 +318,84 @@ describe("credentials that go bad after they were accepted", () => {
     await new Promise((resolve) => setTimeout(resolve, 20)); // all of them have found the credentials good by now
     await one.heard(under, rejected);
     expect((await held).some(({ code }) => code === "rao-rejected")).toBe(true);
+  });
+});
+
+describe("a call with several credentials", () => {
+  const billing = { lane: "billing", secrets: ["billing-user", "billing-canary"] } as const;
+  const both = () => ({ credentials: [RAO.credentials, billing] });
+  const refused = (code: string) => ({ kind: "answer", failure: new PermanentError("no", { code }) }) as const;
+
+  test("tries all of them, alone, and has all of them accepted", async () => {
+    const { one, two, redis, keys } = startGuards(2);
+    const first = both();
+    await one.admit(first);
+    for (const guard of [one, two]) {
+      expect((await fails(guard.admit(both()))).pause).toEqual({});
+      expect((await fails(guard.admit({ ...RAO }))).pause).toEqual({});
+      expect((await fails(guard.admit({ credentials: billing }))).pause).toEqual({});
+    }
+    await one.heard(first, ANSWER);
+    await Promise.all([one.admit(both()), one.admit({ ...RAO }), one.admit({ credentials: billing })]);
+    expect(await redis.keys(`${keys.prefix.replaceAll(/[{}]/g, "[$&]")}*trial*`)).toEqual([]);
+  });
+
+  test.each([
+    ["rao-rejected", "accepted RAO credentials", billing, RAO.credentials],
+    ["billing-rejected", "an accepted billing account", RAO.credentials, billing],
+  ])(
+    "stands still when one of them is rejected, and calls with the other go on: %s",
+    async (code, until, other, bad) => {
+      const { one, two, lanes } = startGuards(2);
+      const first = both();
+      await one.admit(first);
+      expect(await one.heard(first, refused(code))).toMatchObject({ code, pause: { until } });
+      expect(await lanes.list()).toMatchObject([{ lane: bad.lane, code }]);
+      await expect
+        .poll(async () => (await two.admit(both()).catch((error: unknown) => error)) as RetryableError, {
+          timeout: 4_000,
+        })
+        .toMatchObject({ code, pause: { until } });
+      expect(await fails(one.admit(both()))).toMatchObject({ code, pause: { until } });
+      // What was not rejected was not tried once more by those that stood still: it is free for the next call.
+      const next = { credentials: other };
+      await one.admit(next);
+      await one.heard(next, ANSWER);
+      expect(await fails(one.admit({ credentials: bad }))).toMatchObject({ code });
+    },
+  );
+
+  test("leaves those alone that it cannot be made with: one that is being tried lets the other go", async () => {
+    const { one } = startGuards(1);
+    const trial = { ...RAO };
+    await one.admit(trial);
+    expect((await fails(one.admit(both()))).pause).toEqual({});
+    await one.admit({ credentials: billing }); // at once, and not after the trial of one that gave up
+    await one.heard(trial, ANSWER);
+  });
+
+  test("gives all of them back when its turn does not come", async () => {
+    const { one } = startGuards(1, { perSecond: 1 });
+    const outcomes = await Promise.all(
+      Array.from({ length: 6 }, () =>
+        one.admit({}).then(
+          () => "left",
+          () => "held",
+        ),
+      ),
+    );
+    expect(outcomes).toContain("held");
+    expect((await fails(one.admit(both()))).message).toContain("ONESHOT_RATE");
+    await expect
+      .poll(
+        () =>
+          one.admit(both()).then(
+            () => "left",
+            (error: Error) => error.message,
+          ),
+        { timeout: 20_000, interval: 1_000 },
+      )
+      .toBe("left");
   });
 });
 

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { createAppearances } from "../../src/files/appearances.ts";
 import { createDocuments } from "../../src/files/documents.ts";
 import type { InboxParts } from "../../src/producers/inbox/config.ts";
 import { createInbox } from "../../src/producers/inbox/inbox.ts";
@@ -31,6 +32,7 @@ const parts: InboxParts = {
     putBackChanged: call("putBackChanged"),
   },
   documents: createDocuments({ dir: join(dataDir, ".work") }),
+  appearances: createAppearances({ dir: join(dataDir, "appearance"), kept: join(dataDir, "images") }),
   config: { settleMs: 20, sweepMs: 50, followMs: 20 },
   log: { debug: silent, info: silent, warn: silent, error: silent },
 };

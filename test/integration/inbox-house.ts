@@ -7,6 +7,7 @@ import { onTestFinished } from "vitest";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
 import type { RequestId, SignRequest } from "../../src/core/request.ts";
 import { isEnd } from "../../src/core/status.ts";
+import { createAppearances } from "../../src/files/appearances.ts";
 import { createDocuments } from "../../src/files/documents.ts";
 import type { InboxConfig, InboxParts } from "../../src/producers/inbox/config.ts";
 import { createInbox } from "../../src/producers/inbox/inbox.ts";
@@ -136,6 +137,7 @@ export function startInboxHouse({
       dataDir,
       pipeline,
       documents: createDocuments({ dir: join(dataDir, ".work") }),
+      appearances: createAppearances({ dir: join(dataDir, "appearance"), kept: join(dataDir, "images") }),
       config: {
         settleMs: 1_000,
         folderSettleMs: 3_000,

@@ -3,18 +3,13 @@ import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { describe, expect, test } from "vitest";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
-import type { DocumentUid, RequestPk, VideoIdPk } from "../../src/core/signing.ts";
 import type { Provider } from "../../src/provider/client.ts";
 import { ANSWERS, ruleFor } from "../../src/provider/errors.ts";
 import { toBody } from "../../src/provider/wire.ts";
+import { CODE, MORE_CALLS, PK, SIGNER, TOKEN, UID, VIDEOID } from "./provider-samples.ts";
 import { ACCOUNT, PDF, type Reply, startServer } from "./provider-server.ts";
 
-const PK = 1012632 as RequestPk;
-const VIDEOID = 16673 as VideoIdPk;
-const UID = "604b889f-0000-4000-8000-000000000001" as DocumentUid;
-const EMAIL = "ana.canary@example.com";
-const PHONE = "+34699999999";
-const CODE = "052174";
+const { email: EMAIL, mobile_phone_number: PHONE } = SIGNER;
 const UPDATE = {
   scratchcard: "5039078",
   email: EMAIL,
@@ -41,6 +36,7 @@ const CALL = {
   originalDocument: async (p: Provider) => buffer((await p.originalDocument(PK, UID)).body),
   otp: (p: Provider) => p.otp(PK),
   sign: (p: Provider) => p.sign(PK, { secret: CODE, ext_unlock_type: "biometric", ext_unlock_value: "unlock-canary" }),
+  ...MORE_CALLS,
 } as const satisfies Record<string, (provider: Provider) => Promise<unknown>>;
 
 interface Example {
@@ -324,6 +320,115 @@ const EXAMPLES: Example[] = [
   { call: "sign", status: 599, is: "retryable provider-error unknown" },
   { call: "sign", status: 200, body: error("something broke"), is: "retryable provider-error unknown" },
   { call: "approve", status: 400, body: detail("nobody has documented this"), is: "permanent provider-refused none" },
+  {
+    call: "createRequest",
+    status: 400,
+    body: error("Missing parameter: mobile_phone_number required"),
+    is: "permanent invalid-input none",
+  },
+  {
+    call: "createRequest",
+    status: 400,
+    body: error("The id_document_type specified is not valid. Valid options are IDC, PAS, PNO, TIN, CI, CE"),
+    is: "permanent invalid-input none",
+  },
+  {
+    call: "createRequest",
+    status: 400,
+    body: error("The specified environment is not available"),
+    is: "permanent configuration-rejected none",
+  },
+  {
+    call: "createRequest",
+    status: 400,
+    body: error("Error occured during request approval: Missing required docs"),
+    is: "permanent invalid-input unknown",
+  },
+  {
+    call: "createRequest",
+    status: 412,
+    body: error("Error occured during request approval: Invalid request fields: mobile_phone_number"),
+    is: "permanent invalid-input unknown",
+  },
+  {
+    call: "createRequest",
+    status: 403,
+    body: error("Error occured during request approval: Invalid RAO credentials"),
+    is: "permanent rao-rejected unknown",
+  },
+  {
+    call: "createRequest",
+    status: 502,
+    body: error("Error occured during request approval: upstream is away"),
+    is: "retryable provider-error unknown",
+  },
+  { call: "createRequest", status: 403, body: error("Invalid RAO Credentials"), is: "permanent rao-rejected none" },
+  {
+    call: "createRequest",
+    status: 404,
+    body: error("Error getting RAO's id. Make sure the credentials are correct"),
+    is: "permanent rao-rejected none",
+  },
+  {
+    call: "createRequest",
+    status: 403,
+    body: error("You do not have permission to perform this action. Check your authentication certificates"),
+    is: "permanent not-permitted none",
+  },
+  {
+    call: "createRequest",
+    status: 500,
+    body: error("Cannot check the remaining credit for the billing user. Please check the credentials"),
+    is: "permanent billing-rejected none",
+  },
+  {
+    call: "createRequest",
+    status: 500,
+    body: old("500 Internal Server Error", { id_document_country: ["'ESX' is not a valid ISO 3166-1 country code"] }),
+    is: "permanent invalid-input none",
+  },
+  {
+    call: "uploadEvidences",
+    status: 400,
+    body: old("Invalid JSON", "Could not parse JSON body - Expecting ',' delimiter: line 5 column 11 (char 205)"),
+    is: "permanent invalid-input none",
+  },
+  { call: "uploadEvidences", status: 404, body: error("Request not found"), is: "permanent not-found none" },
+  { call: "uploadVideo", status: 404, body: error("Request not found"), is: "permanent not-found none" },
+  { call: "downloadVideo", status: 400, body: old("404 Not Found", "404 Not Found"), is: "permanent not-found none" },
+  {
+    call: "createToken",
+    status: 400,
+    body: error("A token with these credentials already exist!"),
+    is: "permanent token-exists none",
+  },
+  {
+    call: "createToken",
+    status: 400,
+    body: error("Missing required parameters: username, password, pin"),
+    is: "permanent invalid-input none",
+  },
+  {
+    call: "createToken",
+    status: 404,
+    body: error("Error getting RAO's id. Make sure the credentials are correct."),
+    is: "permanent rao-rejected none",
+  },
+  { call: "getToken", status: 404, body: error("Token X not found"), is: "permanent not-found none" },
+  { call: "deleteToken", status: 404, body: detail("Not Found"), is: "permanent path-unknown none" },
+  {
+    call: "uploadImage",
+    status: 415,
+    body: error("Image file type not supported: image/gif"),
+    is: "permanent unsupported-file none",
+  },
+  {
+    call: "uploadImage",
+    status: 400,
+    body: error("Missing required parameter: 'image'"),
+    is: "permanent invalid-input none",
+  },
+  { call: "getImage", status: 404, body: error("Image with uid x not found"), is: "permanent not-found none" },
 ];
 
 describe("each row of the table of answers", () => {
@@ -354,6 +459,13 @@ describe("each row of the table of answers", () => {
 });
 
 const CANARIES = [
+  "Lopezcanary",
+  "A9999999E-canary",
+  "203.0.113.7",
+  "callback-canary",
+  "9001800-canary",
+  "token-password-canary",
+  "token-pin-canary",
   EMAIL,
   PHONE,
   CODE,
@@ -366,6 +478,27 @@ const CANARIES = [
   "pin-canary-77",
   ACCOUNT.billingUsername,
 ];
+
+/** What each call sends that must not come back. */
+const OWN: Partial<Record<keyof typeof CALL, string[]>> = {
+  createVideoId: [EMAIL, PHONE, ACCOUNT.billingUsername, ACCOUNT.billingPassword],
+  updateRequest: [EMAIL, "Anacanary"],
+  approve: ["rao-password-canary", "pin-canary-77", "9001800"],
+  refuse: ["rao-password-canary", "pin-canary-77", "reason-canary"],
+  sign: [CODE, "unlock-canary"],
+  upload: ["Anacanary.pdf"],
+  createRequest: [
+    ...["Anacanary", "Lopezcanary", "A9999999E-canary", "callback-canary", "rao-password-canary", "pin-canary-77"],
+    ...[ACCOUNT.billingPassword, Buffer.from(ACCOUNT.billingPassword).toString("base64")],
+  ],
+  uploadEvidences: ["Anacanary", "Lopezcanary", "A9999999E-canary", "203.0.113.7"],
+  uploadVideo: ["Anacanary.mp4"],
+  uploadHashes: ["Anacanary.pdf", "Anacanary.json"],
+  uploadImage: ["Anacanary.png"],
+  createToken: ["9001800-canary", "token-password-canary", "token-pin-canary"],
+  getToken: [TOKEN],
+  deleteToken: [TOKEN],
+};
 
 test("a provider that repeats everything it was sent, in several guises, reveals nothing in the error", async () => {
   const echo: Reply = (response, request) => {
@@ -382,19 +515,25 @@ test("a provider that repeats everything it was sent, in several guises, reveals
     const failure = (await CALL[name](provider).catch((thrown: unknown) => thrown)) as Error;
     const said = `${failure.message}`;
     expect(said).toContain("answered 400");
-    const own: Partial<Record<keyof typeof CALL, string[]>> = {
-      createVideoId: [EMAIL, PHONE, ACCOUNT.billingUsername, ACCOUNT.billingPassword],
-      updateRequest: [EMAIL, "Anacanary"],
-      approve: ["rao-password-canary", "pin-canary-77", "9001800"],
-      refuse: ["rao-password-canary", "pin-canary-77", "reason-canary"],
-      sign: [CODE, "unlock-canary"],
-      upload: ["Anacanary.pdf"],
-    };
-    for (const canary of [...(own[name] ?? []), EMAIL, PHONE, "bob@example.org", "611 22 33 44"])
+    for (const canary of [...(OWN[name] ?? []), EMAIL, PHONE, "bob@example.org", "611 22 33 44"])
       expect(said).not.toContain(canary);
     expect(said.length).toBeLessThanOrEqual(200);
   }
 });
+
+test.each(Object.entries(OWN).flatMap(([name, canaries]) => canaries.map((canary) => [name, canary] as const)))(
+  "%s does not say %s again, when that is all that the provider says",
+  async (name, canary) => {
+    for (const body of [error(`no: ${canary}.`), { details: { [canary]: [`no: ${canary}.`], email: [canary] } }]) {
+      const { provider } = await startServer({ status: 422, body });
+      const failure = (await CALL[name as keyof typeof CALL](provider).catch(
+        (thrown: unknown) => thrown,
+      )) as PermanentError;
+      expect(failure.message).toContain("answered 422: ");
+      expect(`${failure.message} ${JSON.stringify(failure.fields ?? {})}`).not.toContain(canary);
+    }
+  },
+);
 
 const anyJson = fc.oneof(
   fc.jsonValue(),
@@ -468,8 +607,7 @@ test("whatever comes as an answer, a call gives a valid result or one of the two
           if (!(failure instanceof RetryableError || failure instanceof PermanentError)) throw failure;
           expect(failure.code).toMatch(/^[a-z]+(-[a-z]+)*$/);
           expect(failure.message.length).toBeLessThanOrEqual(200);
-          if (["contract", "getRequest", "signedDocument", "originalDocument"].includes(name))
-            expect(failure.effect).toBe("none");
+          if (READS.has(name)) expect(failure.effect).toBe("none");
         }
       },
     ),
@@ -477,13 +615,39 @@ test("whatever comes as an answer, a call gives a valid result or one of the two
   );
 });
 
+const READS: ReadonlySet<keyof typeof CALL> = new Set([
+  ...(["contract", "getRequest", "signedDocument", "originalDocument", "downloadVideo"] as const),
+  ...(["signedHash", "originalHash", "getToken", "listTokens", "getImage", "listImages"] as const),
+]);
+
+/** What each kind of file begins with. */
+const BEGINS: Partial<Record<keyof typeof CALL, RegExp>> = {
+  contract: /%PDF-/,
+  signedDocument: /%PDF-/,
+  originalDocument: /%PDF-/,
+  signedHash: /^0/,
+  originalHash: /^\s*\{[^]*"messageDigest"/,
+  getImage: /^.PNG/,
+  downloadVideo: /^[^{[<]/,
+};
+
 function check(name: keyof typeof CALL, result: unknown): void {
   const fields = result as Record<string, unknown>;
-  if (name === "createVideoId")
-    expect(Number.isSafeInteger(fields.requestPk) && Number.isSafeInteger(fields.videoidPk)).toBe(true);
+  const begins = BEGINS[name];
+  if (begins) expect((result as Buffer).toString("latin1", 0, 4_096)).toMatch(begins);
+  else if (name === "createVideoId" || name === "createRequest")
+    for (const pk of name === "createRequest" ? ["requestPk"] : ["requestPk", "videoidPk"])
+      expect(Number.isSafeInteger(fields[pk]) && Number(fields[pk]) > 0).toBe(true);
   else if (name === "getRequest") expect(typeof fields.status).toBe("string");
-  else if (name === "upload") expect(result).toEqual([expect.stringMatching(/^[\w-][\w.-]*$/)]);
+  else if (name === "upload" || name === "uploadHashes")
+    expect((result as string[]).filter((uid) => ONE_UID.test(uid))).toHaveLength(name === "upload" ? 1 : 2);
+  else if (name === "createToken" || name === "uploadImage") expect(result).toMatch(ONE_UID);
+  else if (name === "listTokens" || name === "listImages")
+    for (const one of result as { uid: string }[]) expect(one.uid).toMatch(ONE_UID);
+  else if (name === "getToken") expect(typeof fields.hasPin).toBe("boolean");
   else if (name === "sign") expect(["signed", "accepted"]).toContain(result);
   else if (name.startsWith("delete")) expect(["deleted", "absent"]).toContain(result);
-  else if (result !== undefined) expect((result as Buffer).subarray(0, 1_024).includes("%PDF-")).toBe(true);
+  else expect(result).toBeUndefined();
 }
+
+const ONE_UID = /^[\w-][\w.-]*$/;

@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { createProvider } from "../../src/provider/client.ts";
 import type { DocumentUid, RequestPk, VideoIdPk } from "../../src/core/signing.ts";
 import type { UploadFile } from "../../src/provider/multipart.ts";
-import { ACCOUNT, PDF, startServer } from "./provider-server.ts";
+import { ACCOUNT, partsOf, PDF, startServer } from "./provider-server.ts";
 
 const PK = 1012632 as RequestPk;
 const VIDEOID = 16673 as VideoIdPk;
@@ -27,23 +27,9 @@ function digest(bytes: Buffer): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
-/** The parts of a multipart body, split by hand: an independent reading of what was sent. */
-function partsOf(body: Buffer, contentType: string): { head: string; bytes: Buffer }[] {
-  const boundary = /boundary=(.+)$/.exec(contentType)?.[1] ?? "";
-  const text = body.toString("latin1");
-  const pieces = text.split(`--${boundary}`);
-  expect(pieces[0]).toBe("");
-  expect(pieces.at(-1)).toBe("--\r\n");
-  return pieces.slice(1, -1).map((piece) => {
-    const end = piece.indexOf("\r\n\r\n");
-    const head = Buffer.from(piece.slice(2, end), "latin1").toString("utf8");
-    return { head, bytes: Buffer.from(piece.slice(end + 4, -2), "latin1") };
-  });
-}
-
 test("creating a request sends the six documented fields and the environment, the billing password in Base64", async () => {
-  const { provider, calls } = await startServer({ body: CREATED }, { env: "sandbox" });
-  expect(await provider.createVideoId(SIGNER, ACCOUNT)).toEqual({
+  const { provider, calls } = await startServer({ body: CREATED });
+  expect(await provider.createVideoId(SIGNER, { ...ACCOUNT, env: "sandbox" })).toEqual({
     requestPk: PK,
     videoidPk: VIDEOID,
     videoidLink: "https://cms.example.com/lcmpl/videoid/abc",
@@ -188,13 +174,16 @@ test("update, cancel and otp use the documented calls", async () => {
   await provider.updateRequest(PK, update);
   await provider.cancel(PK);
   await provider.otp(PK);
+  await provider.otp(PK, { deliveryMethod: "whatsapp" });
   expect(calls.map(({ method, url }) => `${method} ${url.slice("/oneshot/api/v1".length)}`)).toEqual([
     "PUT /request/1012632",
     "DELETE /request/1012632",
     "POST /otp/1012632",
+    "POST /otp/1012632",
   ]);
   expect(JSON.parse(calls[0]?.body.toString() ?? "")).toEqual(update);
   expect(calls[2]?.headers["content-length"]).toBe("0");
+  expect(JSON.parse(calls[3]?.body.toString() ?? "")).toEqual({ delivery_method: "whatsapp" });
 });
 
 test.each([

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import { createProvider, type Account, type Provider, type ProviderOptions } from "../../src/provider/client.ts";
 
 export const ACCOUNT = {
@@ -74,3 +74,29 @@ export async function listen(listener: RequestListener): Promise<string> {
 }
 
 export const PDF = Buffer.from(`%PDF-1.7\n${"x".repeat(5_000)}\n%%EOF\n`);
+
+/** The parts of a multipart body, split by hand: an independent reading of what was sent. */
+export function partsOf(body: Buffer, contentType: string): { head: string; bytes: Buffer }[] {
+  const boundary = /boundary=(.+)$/.exec(contentType)?.[1] ?? "";
+  const text = body.toString("latin1");
+  const pieces = text.split(`--${boundary}`);
+  expect(pieces[0]).toBe("");
+  expect(pieces.at(-1)).toBe("--\r\n");
+  return pieces.slice(1, -1).map((piece) => {
+    const end = piece.indexOf("\r\n\r\n");
+    const head = Buffer.from(piece.slice(2, end), "latin1").toString("utf8");
+    return { head, bytes: Buffer.from(piece.slice(end + 4, -2), "latin1") };
+  });
+}
+
+/** What a form's parts hold, by their names; a file's head says what it is. */
+export function formOf({ body, headers }: Arrived): Record<string, { value: string; head: string; bytes: Buffer }> {
+  const parts = partsOf(body, headers["content-type"] ?? "");
+  expect(headers["content-length"]).toBe(String(body.length));
+  const named = parts.map(({ head, bytes }) => {
+    const name = /; name="([^"]*)"/.exec(head)?.[1] ?? "";
+    return [name, { value: bytes.toString("utf8"), head, bytes }] as const;
+  });
+  expect(new Set(named.map(([name]) => name)).size).toBe(parts.length);
+  return Object.fromEntries(named);
+}

@@ -5,13 +5,14 @@ import { PDFDocument } from "@cantoo/pdf-lib";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createProvider } from "../../src/provider/client.ts";
 import { type SimulatorOptions, startSimulator } from "../../src/simulator/index.ts";
-import { ACCOUNT } from "./provider-server.ts";
+import { ACCOUNT as WITHOUT_ENV } from "./provider-server.ts";
 
+const ACCOUNT = { ...WITHOUT_ENV, env: "sandbox" as const };
 const SIGNER = { email: "ana@example.com", mobile_phone_number: "+34699999999" };
 
 async function start(options: SimulatorOptions) {
   const simulator = await startSimulator(options);
-  const provider = createProvider({ url: simulator.url, env: "sandbox" });
+  const provider = createProvider({ url: simulator.url });
   onTestFinished(async () => {
     await provider.close();
     await simulator.close();

@@ -7,7 +7,7 @@ import { createCheckpointer } from "../../src/files/checkpoint.ts";
 import { deriveKey } from "../../src/keys.ts";
 import { createLog } from "../../src/log.ts";
 import { createStore } from "../../src/queues/store.ts";
-import { STAGE_NAMES } from "../../src/workers/index.ts";
+import { orderOf, STAGE_NAMES } from "../../src/workers/index.ts";
 import { type House, samplePdf, SIGNER, startHouse } from "../helpers/house.ts";
 import { forget, linesOf, mend } from "../helpers/lose.ts";
 
@@ -181,7 +181,7 @@ test("a Redis that knows more than the journal is left as it is", async () => {
   const unheard = createStore({
     redis: app.redis,
     keys: app.keys,
-    stages: STAGE_NAMES,
+    orderOf,
     journal: { append: () => Promise.resolve() },
   });
   const note = { event: "note" as const, by: "api:test", note: "unheard", patch: { facts: { approval: "auto" } } };
@@ -369,7 +369,7 @@ test("a request that could not be written down was not accepted, and is not take
   const broken = createStore({
     redis: app.redis,
     keys: app.keys,
-    stages: STAGE_NAMES,
+    orderOf,
     journal: { append: () => Promise.reject(new Error("the disk is full")) },
   });
   const id = `req-${"5".repeat(26)}`;

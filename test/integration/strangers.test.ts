@@ -1,6 +1,10 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
 import type { AnyStage } from "../../src/core/stage.ts";
+import { createLog } from "../../src/log.ts";
+import type { Provider } from "../../src/provider/client.ts";
+import type { Vault } from "../../src/queues/vault.ts";
+import { createOrphans } from "../../src/workers/orphans.ts";
 import { newId, startToy } from "../helpers/toy.ts";
 
 const HALF_AN_HOUR_MS = 30 * 60_000;
@@ -102,4 +106,30 @@ test("a webhook about nobody's request makes the ones with an unheard creation l
   clock.atMs += 1_000;
   expect(await pipeline.nudge(4711)).toBe(false); // known by now: nothing new to look for
   expect(await nudged(unheard)).toBe(clock.atMs - 1_000);
+});
+
+test("of many creations that were not heard of at once each finds its own, and each stranger is asked about once", async () => {
+  const { strangers } = await startStrangers();
+  const many = Array.from({ length: 12 }, (_, n) => ({ id: newId(), pk: 100 + n, email: `${n}@example.com` }));
+  for (const { pk } of many) await strangers.add(pk);
+  const asked: number[] = [];
+  const orphans = createOrphans({
+    provider: {
+      getRequest: async (pk: number) => {
+        asked.push(pk);
+        return { pk, requestPk: pk, status: "ENROLLREADY", email: many.find((one) => one.pk === pk)?.email };
+      },
+    } as unknown as Provider,
+    strangers,
+    vault: {
+      read: async (id: string) => ({ signer: { email: many.find((one) => one.id === id)?.email } }),
+    } as unknown as Vault,
+    print: (parts) => parts.join("/"),
+    whereabouts: async () => ({ requestPk: undefined, isBeingCreated: true }),
+    log: createLog("silent"),
+  });
+  const found = await Promise.all(many.map(({ id }) => orphans.find(id, 0, new AbortController().signal)));
+  expect(found.map((one) => one?.requestPk)).toEqual(many.map(({ pk }) => pk));
+  // Once more each when it is found, by whoever has it.
+  expect(asked.length).toBeLessThan(3 * many.length);
 });

@@ -54,7 +54,7 @@ const SAYS_NO =
 export function saysNothingWasDone(answer: Hostile): boolean {
   if (!isWhole(answer)) return false;
   const { status, body } = answer;
-  if (status >= 400 && status < 500) return status !== 408;
+  if (status >= 400 && status < 500 && status !== 408) return true;
   const text = body.toString("utf8");
   // The status inside the body counts as well: the first generation puts a 404 into a 400.
   const isTold = status < 300 || status === 500 || status === 501 || /"status":"\s*(4\d\d|500)\b/.test(text);
@@ -64,6 +64,9 @@ export function saysNothingWasDone(answer: Hostile): boolean {
 const PDF = `%PDF-1.7\n${"x".repeat(3_000)}\n%%EOF\n`;
 const HTML = "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502</h1></center></body></html>";
 const UID = "604b889f-0000-4000-8000-000000000001";
+const IMAGE = "\x89PNG\r\n\x1a\n" + "x".repeat(500);
+const FILM = `\0\0\0\x18ftypmp42${"x".repeat(3_000)}`;
+const CMS = `\x30\x82\x07\x64\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02\xa0${"x".repeat(1_880)}`;
 
 /** What the published pages show for a success, for the fuzz to spoil; by what is asked for. */
 const GOOD = {
@@ -81,12 +84,43 @@ const GOOD = {
     { status: "200 OK", details: UID },
   ],
   pdf: [PDF],
+  registration: [
+    { status: "success", message: "Request created with pk 388141", details: { pk: 388141, status: "ENROLLREADY" } },
+    { status: "201 Created", details: 29571 },
+    { status: "success", messsage: "Request created with pk 388141" },
+  ],
+  twoUids: [
+    {
+      detail: [
+        { name: "hashfile", uid: `${UID}0` },
+        { name: "file", uid: UID },
+      ],
+    },
+  ],
+  token: [{ status: "success", details: { username: "9001800", password: true, pin: false } }],
+  tokens: [{ status: "success", details: { [UID]: { username: "1125824", password: true, pin: true } } }],
+  images: [{ details: { [UID]: { upload_date: "2021-06-03", ext: ".png", size: [600, 600], mime: "image/png" } } }],
+  uid: [
+    { status: "success", message: "stored", details: { token_uid: UID, image_uid: UID } },
+    { status: "200 OK", details: "fd6a21e6fb7d43b9893a520d67d6ff60" },
+    { status: "success", message: `Image uploaded with uid '${UID}'` },
+  ],
+  png: [bytesIn(IMAGE)],
+  film: [bytesIn(FILM)],
+  cms: [bytesIn(CMS)],
+  hash: [{ messageDigest: "MC8GCSqGSIb3DQEJBDEiBCC6eBa/jwHP", digestAlgorithm: "sha256", addAuthAttribute: 1 }],
   nothing: [
     { status: "success", message: "The documents are going to be signed in a few seconds", asyncmode: true },
     { status: "success", message: "Done" },
     "",
   ],
 } satisfies Record<string, (object | string)[]>;
+
+/** A file whose bytes are these characters; a Buffer, so that it is not taken for text. */
+function bytesIn(text: string): Buffer {
+  return Buffer.from(text, "latin1");
+}
+
 export type Asked = keyof typeof GOOD;
 
 /** What the published pages show for an error. */
@@ -130,7 +164,11 @@ const wrong = fc.oneof(
   ),
 );
 
-const toText = (answer: object | string) => (typeof answer === "string" ? answer : JSON.stringify(answer));
+const toBytes = (answer: object | string) =>
+  Buffer.isBuffer(answer) ? answer : Buffer.from(typeof answer === "string" ? answer : JSON.stringify(answer));
+const toText = (answer: object | string) => toBytes(answer).toString();
+
+const readable = (answer: object | string) => (Buffer.isBuffer(answer) ? answer.toString() : answer);
 
 /** A good or bad answer with some of its values, at any depth, replaced or left out. */
 const spoilt = (answers: readonly (object | string)[]) =>
@@ -153,9 +191,9 @@ const spoilt = (answers: readonly (object | string)[]) =>
 /** Bodies: spoilt answers, lies, and things that are no answers at all. */
 const bodyFor = (good: readonly (object | string)[]): fc.Arbitrary<Buffer> =>
   fc.oneof(
-    { weight: 8, arbitrary: spoilt([...good, ...BAD]).map((text) => Buffer.from(text)) },
-    { weight: 12, arbitrary: fc.constantFrom(...good).map((answer) => Buffer.from(toText(answer))) },
-    { weight: 4, arbitrary: fc.constantFrom(...BAD).map((answer) => Buffer.from(toText(answer))) },
+    { weight: 8, arbitrary: spoilt([...good, ...BAD].map(readable)).map((text) => Buffer.from(text)) },
+    { weight: 12, arbitrary: fc.constantFrom(...good).map(toBytes) },
+    { weight: 4, arbitrary: fc.constantFrom(...BAD).map(toBytes) },
     { weight: 2, arbitrary: json.map((value) => Buffer.from(JSON.stringify(value) ?? "")) },
     { weight: 2, arbitrary: fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)) },
     {
@@ -238,6 +276,13 @@ export const hostile = (asked: Asked): fc.Arbitrary<Hostile> =>
     ),
     early: fc.oneof({ weight: 6, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
   });
+
+/** An answer as it should be. */
+export function plain(asked: Asked): Hostile {
+  const [answer] = GOOD[asked] as (object | string)[];
+  const body = toBytes(answer ?? "");
+  return { status: 200, type: "a", headers: {}, body, length: "right", pace: "at once", early: false };
+}
 
 function headOf({ status, type, headers, body, length }: Hostile): string {
   const bytes = body.length;

@@ -8,6 +8,7 @@ import {
   cancel,
   checkAll,
   comeToAnEnd,
+  correct,
   decide,
   effectsOf,
   giveCode,
@@ -15,6 +16,7 @@ import {
   pkOf,
   type Pipe,
   resend,
+  restart,
   submit,
 } from "./people.ts";
 import { createTurns } from "./turns.ts";
@@ -49,6 +51,33 @@ const MEETINGS: { name: string; at: string; parties: Party[]; then?: Party }[] =
     name: "two approvals and a webhook",
     at: "approval",
     parties: [(one, pipe) => decide(one, pipe, "approve"), (one, pipe) => decide(one, pipe, "approve"), webhook],
+  },
+  {
+    name: "a new beginning, an approval and a webhook",
+    at: "approval",
+    parties: [restart, (one, pipe) => decide(one, pipe, "approve"), webhook],
+    then: async (one, pipe) => {
+      // One of the two was taken, and is what happened.
+      const [approved, cancelled] = ["approve", "cancel"].map((effect) => effectsOf(pipe, one.id, effect).length);
+      expect([approved, cancelled]).toEqual(one.restarts > 0 ? [0, 1] : [1, 0]);
+    },
+  },
+  {
+    name: "a correction, a new beginning, the identification and its webhook",
+    at: "identification",
+    parties: [
+      correct,
+      restart,
+      async (one, pipe) => {
+        pipe.paper.identify((await pkOf(pipe, one.id)) ?? 0);
+        await webhook(one, pipe);
+      },
+    ],
+  },
+  {
+    name: "two corrections and an approval",
+    at: "approval",
+    parties: [correct, correct, (one, pipe) => decide(one, pipe, "approve")],
   },
   {
     name: "the code, a new code and a cancellation",
@@ -205,6 +234,23 @@ test("a decision that comes while an older look is under way is not lost when th
   release();
   // The next look of its own would come after half a minute.
   await expect.poll(() => effectsOf(pipe, one.id, "approve").length, { timeout: 10_000, interval: 10 }).toBe(1);
+});
+
+test("an order that comes while a look is under way which would go on without it is carried out all the same", async () => {
+  const pipe = await startPaperPipeline();
+  pipe.crew();
+  const one = await submit(pipe);
+  await bring(one, pipe, "approval");
+  pipe.paper.approve((await pkOf(pipe, one.id)) ?? 0);
+  const release = pipe.paper.hold("read", { isDone: true });
+  await webhook(one, pipe);
+  await expect.poll(pipe.paper.isHolding, { timeout: 5_000, interval: 5 }).toBe(true);
+  await restart(one, pipe);
+  expect(one.restarts).toBe(1);
+  release();
+  await expect.poll(() => effectsOf(pipe, one.id, "create").length, { timeout: 15_000, interval: 10 }).toBe(2);
+  expect(effectsOf(pipe, one.id, "cancel")).toHaveLength(1);
+  expect(effectsOf(pipe, one.id, "upload")).toHaveLength(0);
 });
 
 test("a worker that lost its job does not begin a call, even when nobody has taken the job over yet", async () => {

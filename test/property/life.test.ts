@@ -9,12 +9,14 @@ import {
   cancel,
   checkAll,
   comeToAnEnd,
+  correct,
   decide,
   giveCode,
   goOn,
   type Pipe,
   pkOf,
   resend,
+  restart,
   retry,
   submit,
 } from "./people.ts";
@@ -107,6 +109,8 @@ const commands: fc.Arbitrary<Command>[] = [
   which.map((i) => about("wrongCode", i, async (one, { pipe }) => void (await giveCode(one, pipe, false)))),
   which.map((i) => about("resend", i, (one, { pipe }) => resend(one, pipe))),
   which.map((i) => about("cancel", i, (one, { pipe }) => cancel(one, pipe))),
+  which.map((i) => about("restart", i, (one, { pipe }) => restart(one, pipe))),
+  which.map((i) => about("correct", i, (one, { pipe }) => correct(one, pipe))),
   which.map((i) => about("retry", i, (one, { pipe }) => retry(one, pipe))),
   fc.constant(world("settle", ({ pipe }) => pipe.settle(), true)),
   fc

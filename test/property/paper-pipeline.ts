@@ -34,9 +34,12 @@ const POLICY: Policy = {
   createGraceMs: CREATE_GRACE_MS,
   settleMs: 60_000,
   signSettleMs: 180_000,
+  asyncGraceMs: 1_800_000,
   longestPauseMs: () => 900_000,
   deleteGraceMs: 0,
   incremental: true,
+  asyncCallback: undefined,
+  compare: "text",
 };
 
 /** Stands for the fetching of PDFs, of which there are none here. */
@@ -75,7 +78,10 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
       ({
         provider: paper.provider,
         account: () => ({ rao: { rao: "1", token: "t" } }),
-        documents: { open: () => Readable.from([Buffer.from("x")]) } as unknown as Tools["documents"],
+        documents: {
+          open: () => Readable.from([Buffer.from("x")]),
+          erase: () => Promise.resolve(),
+        } as unknown as Tools["documents"],
         results: {
           rehash: () => Promise.resolve(true),
           readEvidence: () => Promise.resolve(undefined),
@@ -97,6 +103,8 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
           now,
         }),
         historyOf: store.historyOf,
+        // Nobody here asks for a visible signature.
+        pictures: {} as unknown as Tools["pictures"],
         space: {
           need: () => Promise.resolve(),
           book: () => Promise.resolve({ release() {} }),

@@ -7,7 +7,7 @@ import type { Provider } from "../../src/provider/client.ts";
 export const FAULTS = ["silent-before", "silent-after", "5xx-before", "5xx-after", "slow", "lock-lost"] as const;
 export type Fault = (typeof FAULTS)[number];
 
-export type Effect = "create" | "approve" | "refuse" | "upload" | "otp" | "sign" | "cancel" | "delete";
+export type Effect = "create" | "approve" | "refuse" | "update" | "upload" | "otp" | "sign" | "cancel" | "delete";
 
 export interface Entry {
   effect: Effect;
@@ -124,7 +124,18 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
           mobilePhoneNumber: phone,
           videoidPk: videoidPk as VideoIdPk,
           videoidLink: "https://example.com/1",
+          scratchcard: "1",
+          profile: "p",
+          registrationAuthority: "1",
+          countryName: "ES",
         };
+      }),
+    updateRequest: (pk, { mobile_phone_number: phone }) =>
+      call("update", () => {
+        const row = rowOf(pk);
+        need(row, "VIDEOPENDING", "VIDEOREVIEW");
+        row.phone = phone ?? row.phone;
+        note("update", row);
       }),
     approve: (videoidPk) =>
       call("approve", () => {
@@ -225,7 +236,13 @@ export function createPaperProvider({ now, loseLock }: { now: () => number; lose
     },
     pks: () => [...rows.keys()],
     statusOf: (pk: number) => rows.get(pk)?.status,
+    phoneOf: (pk: number) => rows.get(pk)?.phone,
     codeOf: (pk: number) => rows.get(pk)?.codes.at(-1)?.code,
+    /** Plays an officer of the provider's. */
+    approve(pk: number): void {
+      const row = rows.get(pk);
+      if (row?.status === "VIDEOREVIEW") row.status = "ENROLLREADY";
+    },
     /** Plays the signer. False when it is too early or too late for that. */
     identify(pk: number): boolean {
       const row = rows.get(pk);

@@ -18,6 +18,8 @@ export interface Asked {
   signedBefore: number;
   resends: number;
   retries: number;
+  restarts: number;
+  corrections: number;
   version: number;
 }
 /** Whether the pipeline took it. Anything but a plain no is a failure of the test. */
@@ -44,7 +46,17 @@ export async function submit(pipe: Pipe): Promise<Asked> {
   const id = newId();
   expect(await pipe.submitFor(id)).toMatchObject({ outcome: "accepted" });
   expect(await pipe.submitFor(id)).toMatchObject({ outcome: "known" });
-  return { id, decided: undefined, cancelled: false, signedBefore: 0, resends: 0, retries: 0, version: 0 };
+  return {
+    id,
+    decided: undefined,
+    cancelled: false,
+    signedBefore: 0,
+    resends: 0,
+    retries: 0,
+    restarts: 0,
+    corrections: 0,
+    version: 0,
+  };
 }
 
 /** What must hold for all that were submitted; see `check` of the pipeline. */
@@ -54,7 +66,24 @@ export async function checkAll(asked: readonly Asked[], pipe: Pipe, atRest: bool
     expect(version).toBeGreaterThanOrEqual(one.version);
     one.version = version;
     await checkEffects(pipe, one);
+    await checkOrders(pipe, one, atRest);
   }
+}
+
+/** What has another one in its place is over at the provider, and both sides mean the same phone. */
+async function checkOrders({ store, paper, vault, journal }: Pipe, { id }: Asked, atRest: boolean): Promise<void> {
+  const had = new Set<number>();
+  for (const { request, patch } of journal) {
+    const pk = (patch?.["facts"] as { requestPk?: number | null } | undefined)?.requestPk;
+    if (request === id && typeof pk === "number") had.add(pk);
+  }
+  const { facts, phase, intent } = await store.get(id);
+  const pk = facts["requestPk"];
+  for (const former of had)
+    if (typeof pk === "number" && former !== pk) expect(paper.statusOf(former)).toBe("CANCELLED");
+  const person = await vault.read(id);
+  if (!atRest || isEnd(phase) || intent || facts["order"] || typeof pk !== "number" || !person) return;
+  expect(paper.phoneOf(pk)).toBe(person.signer.mobile_phone_number);
 }
 
 /** What may have happened at the provider, given what was asked. */
@@ -73,7 +102,8 @@ async function checkEffects(pipe: Pipe, one: Asked): Promise<void> {
     expect(of("approve").filter((entry) => entry.pk === pk).length).toBeLessThanOrEqual(1);
   }
   expect(of("otp").length).toBeLessThanOrEqual(1 + one.resends + one.retries);
-  expect(of("create").length).toBeLessThanOrEqual(2 * (1 + one.retries));
+  expect(of("update").length === 0 || one.corrections > 0).toBe(true);
+  expect(of("create").length).toBeLessThanOrEqual(2 * (1 + one.retries + one.restarts));
   if (one.retries === 0) {
     // A creation that was not heard of is made once more after the grace, or when what it made was cancelled.
     for (const [i, again] of of("create").entries()) {
@@ -123,6 +153,22 @@ export async function retry(one: Asked, pipe: Pipe): Promise<void> {
   }
   const { facts } = await pipe.store.get(one.id);
   if (facts["decision"] === undefined) one.decided = undefined;
+}
+
+export async function restart(one: Asked, pipe: Pipe): Promise<void> {
+  one.restarts += 1;
+  if (!(await takes(pipe.pipeline.restart(one.id, "api:clerk")))) {
+    one.restarts -= 1;
+    return;
+  }
+  const { facts } = await pipe.store.get(one.id);
+  if (facts["decision"] === undefined) one.decided = undefined;
+}
+
+export async function correct(one: Asked, pipe: Pipe): Promise<void> {
+  one.corrections += 1;
+  const mobile_phone_number = `+346${String(10_000_000 + one.corrections)}`;
+  await takes(pipe.pipeline.correct(one.id, { mobile_phone_number }, "api:clerk"));
 }
 
 /** Does what an honest person would do next. */

@@ -7,7 +7,7 @@ import { request as send } from "undici";
 import { expect, onTestFinished, test } from "vitest";
 import { isEnd } from "../../src/core/status.ts";
 import type { Simulator } from "../../src/simulator/index.ts";
-import { BASE_PATH } from "../../src/simulator/simulator.ts";
+import { BASE_PATHS } from "../../src/simulator/operations.ts";
 import { startHouse } from "../helpers/house.ts";
 import { SEED } from "../helpers/property.ts";
 import { type Asked, hostile, type Hostile, saysNothingWasDone, sendHostile } from "./hostile-answers.ts";
@@ -51,7 +51,7 @@ async function startLiar(plans: ReadonlyMap<string, (Lie | undefined)[]>) {
   async function serve(call: IncomingMessage, response: ServerResponse): Promise<void> {
     const { method = "GET", url = "/" } = call;
     const body = await buffer(call);
-    const path = url.slice(BASE_PATH.length);
+    const path = url.slice(BASE_PATHS.newest.length);
     const operation = OPERATIONS.find((one) => one.method === method && one.path.test(path));
     const planned = plans.get(operation?.name ?? "")?.shift();
     const forward = async () => {
@@ -87,7 +87,7 @@ async function startLiar(plans: ReadonlyMap<string, (Lie | undefined)[]>) {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
   });
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}${BASE_PATH}`;
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}${BASE_PATHS.newest}`;
   return (before: Simulator): string => {
     simulator = before;
     return url;

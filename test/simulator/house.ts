@@ -13,9 +13,25 @@ export const SIGNER = {
 };
 export const RAO = { username: "1000001", password: "example-password", pin: "example-pin", rao: "1400" };
 
+/** What a classic creation says of its signer. */
+export const PERSON = {
+  given_name: "Ana",
+  surname_1: "López",
+  surname_2: "Ruiz",
+  id_document_type: "IDC",
+  id_document_country: "ES",
+  serial_number: "12345678Z",
+};
+
+/** Bytes that begin as such pictures do. */
+export const JPEG = Buffer.from("ffd8ffe000104a46494600010100000100010000ffd9", "hex");
+export const PNG = Buffer.from("89504e470d0a1a0a0000000d4948445200000004000000020802000000", "hex");
+export const MP4 = Buffer.concat([Buffer.from([0, 0, 0, 24]), Buffer.from("ftypmp42"), Buffer.alloc(64, 7)]);
+
 /** What a call answered; tests look into it freely. */
 export type Json = { [key: string]: unknown; details?: { [key: string]: unknown } };
-type Answer = { status: number; body: Json; headers: Headers };
+export type Answer = { status: number; body: Json; headers: Headers };
+type Part = { bytes: Uint8Array; type: string; name?: string };
 export type Uploaded = { name: string; uid: string };
 
 /** A running simulator and short ways to call it. */
@@ -24,7 +40,13 @@ export type House = {
   call: (method: string, path: string, body?: unknown) => Promise<Answer>;
   upload: (pk: number, files: Record<string, Uint8Array>) => Promise<Answer>;
   download: (path: string) => Promise<Buffer>;
+  /** Sends a form; files are bytes, everything else is text. */
+  form: (path: string, parts: Record<string, string | Uint8Array | Part>) => Promise<Answer>;
   create: () => Promise<{ request_pk: number; videoid_pk: number; videoid_link: string }>;
+  /** A classic request; `change` takes parts away with undefined. */
+  classic: (change?: Record<string, string | Uint8Array | undefined>) => Promise<Answer>;
+  /** The number of a classic request in ENROLLREADY. */
+  classicPk: (change?: Record<string, string>) => Promise<number>;
   /** A request in ENROLLREADY. */
   ready: () => Promise<{ pk: number; videoidPk: number }>;
   /** A request in ENROLLREADY with these documents, and its last code. */
@@ -37,7 +59,7 @@ export async function startHouse(options: SimulatorOptions = {}): Promise<House>
   const call: House["call"] = async (method, path, body) => {
     const sent =
       body === undefined ? {} : { body: JSON.stringify(body), headers: { "content-type": "application/json" } };
-    const answer = await fetch(path.startsWith("/_sim") ? simulator.origin + path : simulator.url + path, {
+    const answer = await fetch(addressOf(simulator, path), {
       method,
       ...sent,
     });
@@ -53,6 +75,25 @@ export async function startHouse(options: SimulatorOptions = {}): Promise<House>
     const answer = await fetch(`${simulator.url}/document/${pk}`, { method: "POST", body: form });
     return { status: answer.status, headers: answer.headers, body: (await answer.json()) as Json };
   };
+  const form: House["form"] = async (path, parts) => {
+    const body = new FormData();
+    for (const [name, part] of Object.entries(parts)) {
+      if (typeof part === "string") body.append(name, part);
+      else {
+        const { bytes, type, name: filename = name } = part instanceof Uint8Array ? { bytes: part, type: "" } : part;
+        body.append(name, new Blob([Buffer.from(bytes)], { type }), filename);
+      }
+    }
+    const answer = await fetch(addressOf(simulator, path), { method: "POST", body });
+    return { status: answer.status, headers: answer.headers, body: (await answer.json()) as Json };
+  };
+  const classic: House["classic"] = (change = {}) => {
+    const { rao: _rao, ...officer } = RAO;
+    const pictures = { document_front: JPEG, document_rear: PNG };
+    const parts: NonNullable<typeof change> = { ...SIGNER, ...PERSON, ...officer, ...pictures, ...change };
+    const there = Object.entries(parts).filter((part): part is [string, string | Uint8Array] => part[1] !== undefined);
+    return form("/create", Object.fromEntries(there));
+  };
   const create: House["create"] = async () => {
     const { body } = await call("POST", "/videoid", SIGNER);
     return (body as { detail: Awaited<ReturnType<House["create"]>> }).detail;
@@ -67,6 +108,13 @@ export async function startHouse(options: SimulatorOptions = {}): Promise<House>
     simulator,
     call,
     upload,
+    form,
+    classic,
+    async classicPk(change) {
+      const { body } = await classic(change);
+      const { pk } = body.details as { pk: number };
+      return pk;
+    },
     create,
     ready,
     async download(path) {
@@ -87,6 +135,11 @@ export async function startHouse(options: SimulatorOptions = {}): Promise<House>
     effects: (pk) =>
       simulator.ledger.filter((entry) => pk === undefined || entry.request_pk === pk).map((entry) => entry.effect),
   };
+}
+
+/** A path of the newest generation, of the first (`/api/v1/…`), or of the simulator itself. */
+function addressOf(simulator: Simulator, path: string): string {
+  return /^\/(_sim|control|api\/v1|oneshot)\b/.test(path) ? simulator.origin + path : simulator.url + path;
 }
 
 /** A PDF of one or more pages; object streams and a cross-reference stream, or the classic table. */

@@ -1,33 +1,24 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { deflateSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hasTool, run, samplePdf, startHouse } from "./house.ts";
 import type { House } from "./house.ts";
+import { callJudges, signaturesOf } from "./judges.ts";
+import type { Judges } from "./judges.ts";
 
 let house: House;
-const folder = mkdtempSync(join(tmpdir(), "simulator-signatures-"));
-const tools = {
-  pdfsig: hasTool("pdfsig"),
-  qpdf: hasTool("qpdf"),
-  openssl: hasTool("openssl"),
-  certutil: hasTool("certutil"),
-};
-const trust = join(folder, "nss");
+let judges: Judges;
+const tools = { qpdf: hasTool("qpdf") };
 
 beforeAll(async () => {
   house = await startHouse({ otpGuardMs: 0 });
-  writeFileSync(join(folder, "ca.pem"), house.simulator.caPem);
-  if (!tools.certutil) return;
-  mkdirSync(trust);
-  run("certutil", "-N", "-d", `sql:${trust}`, "--empty-password");
-  run("certutil", "-A", "-d", `sql:${trust}`, "-n", "simulator", "-t", ",C,", "-a", "-i", join(folder, "ca.pem"));
+  judges = callJudges(house.simulator.caPem);
 });
 afterAll(async () => {
   await house.simulator.close();
-  rmSync(folder, { recursive: true, force: true });
+  judges.close();
 });
 
 async function signed(original: Buffer, signature?: unknown): Promise<Buffer> {
@@ -37,70 +28,17 @@ async function signed(original: Buffer, signature?: unknown): Promise<Buffer> {
   return house.download(`/document/${pk}/signed/${uids[0]}`);
 }
 
-type Signature = { covered: Buffer; cms: Buffer; end: number };
-
-/** The signatures in the order of the file, cut out by their byte ranges. */
-function signaturesOf(pdf: Buffer): Signature[] {
-  const text = pdf.toString("latin1");
-  return [...text.matchAll(/\/ByteRange \[0 (\d+) (\d+) (\d+) *\]/g)].map((found) => {
-    const [first, second, length] = found.slice(1).map(Number) as [number, number, number];
-    const cms = Buffer.from(text.slice(first + 1, second - 1), "hex");
-    const size = 4 + cms.readUInt16BE(2);
-    return {
-      covered: Buffer.concat([pdf.subarray(0, first), pdf.subarray(second, second + length)]),
-      cms: cms.subarray(0, size),
-      end: second + length,
-    };
-  });
-}
-
 /** Foreign tools agree on every signature, and the original is a prefix. */
 function check(original: Buffer, result: Buffer, expected: number): void {
   expect(result.subarray(0, original.length).equals(original)).toBe(true);
-  const signatures = signaturesOf(result);
-  expect(signatures).toHaveLength(expected);
-  expect(signatures.at(-1)?.end).toBe(result.length);
-  const path = join(folder, "signed.pdf");
-  writeFileSync(path, result);
-  if (tools.pdfsig && tools.certutil) {
-    const { output } = run("pdfsig", "-nssdir", `sql:${trust}`, path);
-    expect(output.match(/Signature Validation: Signature is Valid\./g), output).toHaveLength(expected);
-    expect(output.match(/Certificate Validation: Certificate is Trusted\./g), output).toHaveLength(expected);
-    expect(output.match(/- Total document signed/g), output).toHaveLength(1);
-    expect(output).toContain("ETSI.CAdES.detached");
-  }
-  if (tools.qpdf) expect(run("qpdf", "--check", path)).toMatchObject({ status: 0 });
-  if (tools.openssl) for (const signature of signatures) verifyWithOpenssl(signature);
-}
-
-function verifyWithOpenssl({ covered, cms }: Signature): void {
-  writeFileSync(join(folder, "content"), covered);
-  writeFileSync(join(folder, "signature.der"), cms);
-  const args = [
-    "cms",
-    "-verify",
-    "-binary",
-    "-inform",
-    "DER",
-    "-in",
-    join(folder, "signature.der"),
-    "-content",
-    join(folder, "content"),
-  ];
-  const { status, output } = run("openssl", ...args, "-CAfile", join(folder, "ca.pem"), "-out", "/dev/null");
-  expect(status, output).toBe(0);
+  judges.agree(result, expected);
 }
 
 const latin1 = (pdf: Buffer, change: (text: string) => string): Buffer =>
   Buffer.from(change(pdf.toString("latin1")), "latin1");
 const withoutXref = (pdf: Buffer): Buffer => pdf.subarray(0, pdf.lastIndexOf("startxref"));
 
-function linearized(pdf: Buffer): Buffer | undefined {
-  if (!tools.qpdf) return undefined;
-  writeFileSync(join(folder, "plain.pdf"), pdf);
-  run("qpdf", "--linearize", join(folder, "plain.pdf"), join(folder, "linear.pdf"));
-  return readFileSync(join(folder, "linear.pdf"));
-}
+const linearized = (pdf: Buffer): Buffer | undefined => judges.linearized(pdf);
 
 describe.each([
   ["a classic cross-reference table", () => samplePdf()],
@@ -161,9 +99,18 @@ test("all documents of a request are signed with one certificate, and the contra
 
 test("an encrypted PDF is refused before a certificate is issued", async ({ skip }) => {
   if (!tools.qpdf) return skip("qpdf is not installed");
-  writeFileSync(join(folder, "plain.pdf"), await samplePdf());
-  run("qpdf", "--encrypt", "", "owner", "256", "--", join(folder, "plain.pdf"), join(folder, "locked.pdf"));
-  const { pk, uids, secret } = await house.armed(readFileSync(join(folder, "locked.pdf")));
+  writeFileSync(join(judges.folder, "plain.pdf"), await samplePdf());
+  run(
+    "qpdf",
+    "--encrypt",
+    "",
+    "owner",
+    "256",
+    "--",
+    join(judges.folder, "plain.pdf"),
+    join(judges.folder, "locked.pdf"),
+  );
+  const { pk, uids, secret } = await house.armed(readFileSync(join(judges.folder, "locked.pdf")));
   const answer = await house.call("POST", `/sign/${pk}`, { secret });
   expect(answer).toMatchObject({
     status: 500,
@@ -186,7 +133,7 @@ test("a visible signature shows its lines at its place on its page", async () =>
   check(original, result, 1);
   if (!hasTool("pdftotext")) return;
   const text = (page: number) =>
-    run("pdftotext", "-f", String(page), "-l", String(page), "-layout", join(folder, "signed.pdf"), "-").output;
+    run("pdftotext", "-f", String(page), "-l", String(page), "-layout", join(judges.folder, "signed.pdf"), "-").output;
   expect(text(2)).toMatch(/Signed by Simulated Signer \d+/);
   expect(text(2)).toMatch(/\d\d\/\d\d\/\d{4} \d\d:\d\d/);
   expect(text(2)).toContain("signer@example.com");

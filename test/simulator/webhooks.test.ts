@@ -67,6 +67,37 @@ test("the flat shape of the first generation can be chosen", async () => {
   });
 });
 
+test("the nested shape can say what was before, in either place, and have its certificate alone", async () => {
+  const { house, notices } = await start({ previousStatus: "beside", certificates: "object", concurrency: 1 });
+  const { pk, secret } = await house.armed(await samplePdf());
+  await house.call("POST", `/sign/${pk}`, { secret });
+  await until("four notices", () => notices.length === 4);
+  expect(notices[0]).not.toHaveProperty("previous_status");
+  expect(notices[3]).toMatchObject({
+    previous_status: "ENROLLREADY",
+    request: expect.not.objectContaining({ previous_status: expect.anything() }),
+    certificates: { status: "VALID", serial_number: expect.any(String) },
+  });
+  house.simulator.set({ webhooks: { previousStatus: "inside" } });
+  await house.call("POST", `/control/requests/${pk}/certificate`, { status: "SUSPENDED" });
+  await until("the certificate's notice", () => notices.length === 5);
+  expect(notices[4]).toMatchObject({
+    event_type: "CERTIFICATE_SUSPENDED",
+    request: { status: "ISSUED", previous_status: "ISSUED" },
+    certificates: { status: "SUSPENDED" },
+  });
+});
+
+test("the validation of 2-step mode is announced", async () => {
+  const { house, notices } = await start({ concurrency: 1 });
+  house.simulator.set({ videoidMode: 2 });
+  const { request_pk: pk } = await house.create();
+  house.simulator.identify(pk, "complete");
+  house.simulator.validate(pk);
+  await until("three notices", () => notices.length === 3);
+  expect(notices[2]).toMatchObject({ event_type: "VIDEOID_VALIDATED", request: { pk, status: "CREATED" } });
+});
+
 test("a slow receiver never delays an answer of the API", async () => {
   const { house, notices } = await start({}, 1_500);
   const startedAt = performance.now();

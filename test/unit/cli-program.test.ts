@@ -40,7 +40,7 @@ test("a setting that cannot be used is named before anything is done", async () 
 test("stages are worked on in the pipeline's order, all when none is named, and unknown ones are refused", () => {
   expect(toStages([])).toEqual(STAGE_NAMES);
   expect(toStages(["sign", "upload"])).toEqual(["upload", "sign"]);
-  expect(() => toStages(["upload", "stamp"])).toThrow(/no stage "stamp": there are create, identify/);
+  expect(() => toStages(["upload", "stamp"])).toThrow(/no stage "stamp": there are create, evidences, identify/);
 });
 
 test("the parts of a start are chosen by name, and an unknown one is refused", async () => {
@@ -71,15 +71,31 @@ const SIMULATE = {
 
 test("the people that the simulator plays are chosen by one word", () => {
   const playedBy = (humans: string) => {
-    const { signer, rao } = toSimulatorOptions({ ...SIMULATE, humans }).humans ?? {};
-    return [signer, rao];
+    const { signer, operator, rao } = toSimulatorOptions({ ...SIMULATE, humans }).humans ?? {};
+    return [signer, operator, rao];
   };
   expect(["none", "signer", "rao", "all"].map(playedBy)).toEqual([
-    ["off", "off"],
-    ["auto", "off"],
-    ["off", "auto"],
-    ["auto", "auto"],
+    ["off", "off", "off"],
+    ["auto", "off", "off"],
+    ["off", "auto", "auto"],
+    ["auto", "auto", "auto"],
   ]);
+});
+
+test("scenarios and switches are given by name, and what is not given is left to them", () => {
+  const where = { port: "0", host: "127.0.0.1" };
+  expect(toSimulatorOptions({ ...where, scenario: "two-step, lost-webhooks" })).toEqual({
+    port: 0,
+    host: "127.0.0.1",
+    scenarios: ["two-step", "lost-webhooks"],
+  });
+  const set = "errorStyle=fastapi,humans.signerOutcome=fail,webhooks.drop=2,webhooks.duplicate=true,otpAttempts=5";
+  expect(toSimulatorOptions({ ...where, set, humans: "signer" })).toMatchObject({
+    errorStyle: "fastapi",
+    otpAttempts: 5,
+    humans: { signer: "auto", rao: "off", signerOutcome: "fail" },
+    webhooks: { drop: 2, duplicate: true },
+  });
 });
 
 test("an option of the simulator that cannot be used is named", () => {
@@ -87,6 +103,9 @@ test("an option of the simulator that cannot be used is named", () => {
     [{ humans: "everybody" }, /--humans must be one of none, signer, rao, all/],
     [{ port: "70000" }, /--port must be a whole number from 0 to 65535/],
     [{ retrieval: "x" }, /--retrieval/],
+    [{ scenario: "rain" }, /--scenario must be one of .*two-step/],
+    [{ set: "errorStyle=loud" }, /--set: errorStyle must be one of status, fastapi/],
+    [{ set: "weather=rain" }, /--set: There is no switch "weather"/],
     [{ webhookUrl: "nowhere" }, /--webhook-url/],
     [{ origin: "nowhere" }, /--origin/],
   ] as const) {

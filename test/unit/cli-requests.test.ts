@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -228,4 +228,56 @@ test("refuse wants a reason, and sends it", async () => {
   expect((await runCommand(["refuse", ID], { env })).err).toContain("Give --reason");
   await runCommand(["refuse", ID, "--reason", "The photograph does not show the signer."], { env });
   expect(JSON.parse(stub.calls[0]?.body ?? "")).toEqual({ reason: "The photograph does not show the signer." });
+});
+
+test("what an officer looks at is saved for its owner alone, and nothing is overwritten", async () => {
+  const to = join(dir, "film.mp4");
+  answer = ({ path }) =>
+    path.endsWith("/video") ? { status: 200, bytes: Buffer.from("a film") } : { status: 200, body: aRequest() };
+  const { exitCode, err } = await runCommand(["video", ID, "--output", to], { env });
+  expect({ exitCode, err }).toMatchObject({ exitCode: 0 });
+  expect(err).toContain("Saved, 6 bytes");
+  expect(readFileSync(to, "utf8")).toBe("a film");
+  expect(statSync(to).mode & 0o777).toBe(0o600);
+  expect(stub.calls.at(-1)).toMatchObject({ method: "GET", path: `/v1/requests/${ID}/video` });
+  const again = await runCommand(["video", ID, "--output", to], { env });
+  expect(again).toMatchObject({ exitCode: 1 });
+  expect(again.err).toContain("is there already: it is not overwritten");
+});
+
+test("a file that was handed in is asked for by its name; what the API refuses leaves no file", async () => {
+  const to = join(dir, "front.jpg");
+  answer = ({ path }) =>
+    path.includes("/enclosures/")
+      ? problem(404, "no-such-enclosure", "The request was not handed in with such a file.")
+      : { status: 200, body: aRequest() };
+  const { exitCode, err } = await runCommand(["enclosure", ID, "document_front", "-o", to], { env });
+  expect(exitCode).toBe(1);
+  expect(err).toContain("was not handed in with such a file");
+  expect(stub.calls.at(-1)?.path).toBe(`/v1/requests/${ID}/enclosures/document_front`);
+  expect(existsSync(to)).toBe(false);
+  expect((await runCommand(["enclosure", ID, "document_front"], { env })).err).toContain("Give --output");
+});
+
+test("a signer whom we identified ourselves is sent to no page", async () => {
+  for (const [workflow, isShown] of [
+    ["videoid", true],
+    ["videoid-external", false],
+  ] as const) {
+    const waiting = { for: "identification", since: "2026-11-24T08:00:00.000Z", until: "2026-12-08T08:00:00.000Z" };
+    const request = aRequest({ workflow, waiting, videoid_link: "https://v.example/1" });
+    answer = ({ path }) => ({ status: 200, body: path.endsWith("/history") ? { items: [] } : request });
+    expect((await runCommand(["show", ID], { env })).out.includes("https://v.example/1"), workflow).toBe(isShown);
+  }
+});
+
+test("show tells which files there are to look at", async () => {
+  answer = ({ path }) => ({
+    status: 200,
+    body: path.endsWith("/history")
+      ? { items: [] }
+      : aRequest({ enclosures: [{ name: "document_front" }, { name: "video" }] }),
+  });
+  const { out } = await runCommand(["show", ID], { env });
+  expect(out).toMatch(/Handed in +document_front, video {2}\(signpipe enclosure\)/);
 });

@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { toManifest } from "../../src/cli/submit.ts";
+import { toManifest, toSubmission } from "../../src/cli/submit.ts";
 import { aRequest, runCommand, startStub, type StubAnswer, type StubCall } from "../helpers/cli-house.ts";
 
 let dir: string;
@@ -110,7 +110,9 @@ test("a file that cannot be sent is named before anything is sent", async () => 
     expect(err).toContain(word);
   }
   const many = Array.from({ length: 11 }, () => pdf);
-  expect((await runCommand(["submit", ...many, ...SIGNER], { env })).err).toContain("up to 10 PDFs, and these are 11");
+  expect((await runCommand(["submit", ...many, ...SIGNER], { env })).err).toContain(
+    "up to 10 documents, and these are 11",
+  );
   expect(stub.calls).toEqual([]);
 });
 
@@ -134,6 +136,25 @@ test("a manifest comes from a file, and options win over it", () => {
   });
 });
 
+test("a signature apart is asked for by an option, beside what the manifest says of signatures, and any file is sent", async () => {
+  const manifest = join(dir, "request.json");
+  writeFileSync(manifest, JSON.stringify({ signer: { email: "a@example.com" }, signature: { format: "pades" } }));
+  expect(toManifest({ manifest, format: "cms" })["signature"]).toEqual({ format: "cms" });
+  expect(toManifest({ manifest })["signature"]).toEqual({ format: "pades" });
+  expect(toManifest({ manifest, appearance: "letter" })["signature"]).toEqual({
+    format: "pades",
+    appearance: "letter",
+  });
+  const song = join(dir, "song.flac");
+  writeFileSync(song, "fLaC");
+  const { exitCode } = await runCommand(["submit", song, pdf, ...SIGNER, "--format", "cms"], { env });
+  expect(exitCode).toBe(0);
+  const body = stub.calls[0]?.body ?? "";
+  expect(body).toContain('"signature":{"format":"cms"}');
+  expect(body).toMatch(/filename="song.flac"\r\nContent-Type: application\/octet-stream\r\n/);
+  expect(body).toMatch(/filename="lease.pdf"\r\nContent-Type: application\/pdf\r\n/);
+});
+
 test("a manifest that is no JSON object, and an unknown way to authenticate, are named", () => {
   const manifest = join(dir, "request.json");
   writeFileSync(manifest, "[1]");
@@ -141,4 +162,67 @@ test("a manifest that is no JSON object, and an unknown way to authenticate, are
   expect(() => toManifest({ email: "a@example.com", phone: "+34600000000", auth: "external:x" })).toThrow(
     /--auth must be/,
   );
+});
+
+test("files that the manifest names are taken from beside it, and sent under the name of what they show", async () => {
+  mkdirSync(join(dir, "case"));
+  const manifest = join(dir, "case", "request.json");
+  const identity = { document_front: "DNI Ana.jpg", document_rear: "rear.png" };
+  writeFileSync(manifest, JSON.stringify({ workflow: "classic", signer: { email: "a@b.co" }, identity }));
+  writeFileSync(join(dir, "case", "DNI Ana.jpg"), "the front");
+  writeFileSync(join(dir, "case", "rear.png"), "the rear");
+  const { exitCode, err } = await runCommand(["submit", pdf, "-m", manifest], { env });
+  expect({ exitCode, err }).toMatchObject({ exitCode: 0 });
+  const { body = "", headers } = stub.calls[0] ?? {};
+  expect(Number(headers?.["content-length"])).toBe(body.length);
+  expect(body).toMatch(/name="enclosure"; filename="document_front"\r\nContent-Type: [^\r]*\r\n\r\nthe front\r\n/);
+  expect(body).toMatch(/name="enclosure"; filename="document_rear"\r\nContent-Type: [^\r]*\r\n\r\nthe rear\r\n/);
+  expect(body).toContain('"identity":{"document_front":"document_front","document_rear":"document_rear"}');
+  expect(body).not.toContain("Ana");
+});
+
+test("an option says where a file is instead, and what else the workflow needs", () => {
+  const manifest = join(dir, "request.json");
+  writeFileSync(
+    manifest,
+    JSON.stringify({ identity: { document_front: "front.jpg", ocr_data: { serial_number: "7" } } }),
+  );
+  const options = { manifest, workflow: "videoid-external", documentRear: "../rear.png", video: "/films/1.mp4" };
+  expect(toSubmission(options)).toMatchObject({
+    manifest: {
+      workflow: "videoid-external",
+      identity: {
+        document_front: "document_front",
+        document_rear: "document_rear",
+        video: "video",
+        ocr_data: { serial_number: "7" },
+      },
+    },
+    files: [
+      { role: "document_front", path: join(dir, "front.jpg") },
+      { role: "document_rear", path: "../rear.png" },
+      { role: "video", path: "/films/1.mp4" },
+    ],
+  });
+  expect(
+    toManifest({ email: "a@b.co", phone: "+34600000000", idDocumentType: "IDC", idDocumentCountry: "ES" }),
+  ).toMatchObject({
+    signer: { id_document_type: "IDC", id_document_country: "ES" },
+  });
+});
+
+test("a name that is a path is left to the API, which says what must be so", () => {
+  const manifest = join(dir, "request.json");
+  const identity = { document_front: "../front.jpg", document_rear: ".hidden", video: 7 };
+  writeFileSync(manifest, JSON.stringify({ identity }));
+  expect(toSubmission({ manifest })).toMatchObject({ manifest: { identity }, files: [] });
+});
+
+test("a file that is named and not there is told before anything is sent", async () => {
+  const manifest = join(dir, "request.json");
+  writeFileSync(manifest, JSON.stringify({ signer: {}, identity: { document_front: "front.jpg" } }));
+  const { exitCode, err } = await runCommand(["submit", pdf, "-m", manifest], { env });
+  expect(exitCode).toBe(1);
+  expect(err).toMatch(/front\.jpg cannot be read \(ENOENT\): check the name; it is to be sent as document_front\./);
+  expect(stub.calls).toEqual([]);
 });

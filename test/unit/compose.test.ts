@@ -77,7 +77,9 @@ describe("docker-compose.yml", () => {
     const forTheCommandLine = ["API_URL", "API_KEY"];
     const missing = SETTING_NAMES.filter((name) => !handed.has(name) && !forTheCommandLine.includes(name));
     expect(missing).toEqual([]);
-    const unknown = [...handed].filter((name) => !SETTING_NAMES.includes(name.replace(/_FILE$/, "")));
+    const isSetting = (name: string) =>
+      SETTING_NAMES.includes(name) || SETTING_NAMES.includes(name.replace(/_FILE$/, ""));
+    const unknown = [...handed].filter((name) => !isSetting(name));
     expect(unknown).toEqual(["NODE_OPTIONS"]);
   });
 

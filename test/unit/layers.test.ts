@@ -16,10 +16,14 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   simulator: [],
 };
 /** Files in src itself build and start the rest. */
-const TOP = ["app.ts", "cli.ts", "config.ts", "keeping.ts", "keys.ts", "log.ts", "parts.ts", "start.ts", "cli"];
+const TOP = [
+  ...["account.ts", "app.ts", "cli.ts", "config.ts", "keeping.ts", "keys.ts", "log.ts", "parts.ts", "start.ts"],
+  ...["tenants.ts", "cli"],
+];
 /** The only places that may import a package. */
 const ONLY_IN: Record<string, readonly string[]> = {
   bullmq: ["queues"],
+  "unpdf/pdfjs": ["files"],
   ioredis: ["queues", "app.ts", "cli", "embedded"],
 };
 /** Layers of which others see types only. */

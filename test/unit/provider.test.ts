@@ -1,5 +1,7 @@
 import fc from "fast-check";
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { CALLS } from "../../src/provider/calls.ts";
 import { ANSWERS, toRetryAfterMs } from "../../src/provider/errors.ts";
 import { quoteFilename } from "../../src/provider/multipart.ts";
 import { redact } from "../../src/provider/redact.ts";
@@ -58,6 +60,14 @@ describe("an error inside a body", () => {
 });
 
 describe("redaction", () => {
+  test("the bytes of a file that comes back in Base64 are removed, long words and paths are not", () => {
+    const picture = Buffer.from(Array.from({ length: 120 }, (_, i) => (i * 37) % 251)).toString("base64");
+    expect(redact(`input: "${picture}" is no picture`, [])).toBe('input: "[data]" is no picture');
+    const path = "/oneshot/api/v1/document/388141/604b889f-11c4-4b5e-9d8b-3a86f2c1d7e5/signed";
+    expect(redact(path, [])).toBe(path);
+    expect(redact("w".repeat(100), [])).toBe("w".repeat(100));
+  });
+
   test("keeps the provider's own numbers and uids, and drops addresses and phone numbers", () => {
     const uid = "604b889f-0000-4000-8000-123456789012";
     expect(redact(`Request 1012632 of ana@example.com +34 699 999 999 / 0034699999999 has ${uid}`, [])).toBe(
@@ -87,7 +97,7 @@ describe("redaction", () => {
   test("no secret of three characters or more survives, whatever surrounds it", () => {
     fc.assert(
       fc.property(fc.string({ minLength: 3, maxLength: 30 }), fc.string(), fc.string(), (secret, before, after) => {
-        fc.pre(!"[removed][e-mail][number]…".includes(secret.trim()) && secret.trim().length >= 3);
+        fc.pre(!"[removed][e-mail][number][data]…".includes(secret.trim()) && secret.trim().length >= 3);
         const rest = redact(before + after, []);
         fc.pre(!rest.includes(secret));
         expect(redact(`${before} ${secret} ${after}`, [secret], { atMost: 5000 })).not.toContain(secret);
@@ -133,4 +143,12 @@ test("each row of the table of answers names its source, and only retries that w
     if (kind === "permanent") expect(afterMs).toBeUndefined();
   }
   expect(ANSWERS.at(-1)?.status).toContain("any");
+});
+
+test("docs/provider.md has every call of the client, with what it is known from and what tests it, and no other", () => {
+  const text = readFileSync("docs/provider.md", "utf8");
+  const endpoints = text.slice(text.indexOf("\n## Endpoints"), text.indexOf("\n## Statuses"));
+  const rows = [...endpoints.matchAll(/^\| `((?:GET|POST|PUT|DELETE) [^`]+)` \| `\w+`.* \| .+ \| `test\/.+ \|$/gm)];
+  const made = Object.values(CALLS).map(({ method, path }) => `${method} ${path}`);
+  expect(rows.map(([, call]) => call).sort()).toEqual(made.sort());
 });

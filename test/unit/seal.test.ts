@@ -1,8 +1,8 @@
 import { Readable } from "node:stream";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
 import type { RequestPk } from "../../src/core/signing.ts";
-import type { Provider } from "../../src/provider/client.ts";
+import { toHashFile } from "../../src/files/hash-file.ts";
 import { createSeal } from "../../src/workers/seal.ts";
 import type { Uploaded } from "../../src/workers/upload.ts";
 
@@ -13,7 +13,13 @@ const uploaded = [{ id: "a", name: "a.pdf", sizeBytes: 3, sha256: ONE, uid: "u1"
 const { signal } = new AbortController();
 
 function sealOver(originalDocument: () => Promise<{ body: Readable }>) {
-  return createSeal({ provider: { originalDocument } as unknown as Provider, incremental: true });
+  return createSeal({
+    provider: { originalDocument },
+    documents: { path: () => "/nowhere/a.pdf" },
+    space: { book: () => Promise.reject(new Error("bytes are compared on their way")) },
+    incremental: true,
+    compare: "text",
+  });
 }
 
 test("documents that are there and the very ones are intact; other bytes are not", async () => {
@@ -44,4 +50,36 @@ test("a document that went missing where others were served breaks the seal", as
 test("an answer that says nothing about the document decides nothing", async () => {
   const seal = sealOver(() => Promise.reject(new RetryableError("no", { code: "no-answer" })));
   await expect(seal.check(PK, uploaded, signal)).rejects.toMatchObject({ code: "no-answer" });
+});
+
+describe("of a hash", () => {
+  const hashOf = (value: string) => JSON.stringify(JSON.parse(toHashFile(value).toString()), null, 2);
+  const seal = (...answers: (string | Error)[]) =>
+    sealOver(async () => {
+      const answer = answers.shift() ?? "";
+      if (answer instanceof Error) throw answer;
+      return { body: Readable.from([Buffer.from(answer)]) };
+    });
+  const check = (of: ReturnType<typeof seal>) => of.check(PK, uploaded, signal, "cms");
+  const gone = new PermanentError("no", { code: "not-found" });
+
+  test("the digest has to be the one that was sent, however the rest of it is written", async () => {
+    expect(await check(seal(hashOf(ONE)))).toBe("intact");
+    expect(await check(seal(hashOf("0".repeat(64))))).toBe("broken");
+    const uid = uploaded.map((one) => ({ ...one, digest: { algorithm: "sha256", value: "0".repeat(64) } as const }));
+    expect(await seal(hashOf("0".repeat(64))).check(PK, uid, signal, "cms")).toBe("intact");
+  });
+
+  test("what cannot be compared stops nobody, and what went missing does", async () => {
+    expect(await check(seal(gone))).toBe("unserved");
+    expect(await check(seal("{}"))).toBe("unserved");
+    expect(await check(seal(new RetryableError("no", { code: "unexpected-answer" })))).toBe("unserved");
+    expect(await check(seal("x".repeat(1_000_000)))).toBe("unserved");
+    const used = seal(hashOf(ONE), gone);
+    expect(await check(used)).toBe("intact");
+    expect(await check(used)).toBe("broken");
+    await expect(check(seal(new RetryableError("no", { code: "no-answer" })))).rejects.toMatchObject({
+      code: "no-answer",
+    });
+  });
 });

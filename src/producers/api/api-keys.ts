@@ -4,6 +4,8 @@ import { createHash, timingSafeEqual } from "node:crypto";
 export interface ApiKey {
   name: string;
   secret: string;
+  /** The one whose requests it is for; all when left out. */
+  tenant?: string;
 }
 
 /** True when the two are equal; takes as long whatever they hold, because digests of one length are compared. */

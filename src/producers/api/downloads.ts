@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { Readable } from "node:stream";
 import { z } from "zod";
 import type { RequestId, ResultFile } from "../../core/request.ts";
+import { FormatFact } from "../../core/signing.ts";
 import { toContentDisposition } from "./names.ts";
 import type { ApiParts, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
@@ -11,6 +12,8 @@ import { contractFile, signedFiles, toView } from "./view.ts";
 type Parts = Pick<ApiParts, "pipeline" | "results">;
 
 const PDF = "application/pdf";
+/** @source RFC 8551 §3.2.1 */
+const CMS = "application/pkcs7-mime; smime-type=signed-data";
 
 /** Adds the calls that hand out what the pipeline made. */
 export function addDownloads(app: Server, parts: Parts): void {
@@ -35,7 +38,7 @@ export function addDownloads(app: Server, parts: Parts): void {
       const file = contractFile(await pipeline.get(id));
       if (!file)
         throw new ApiError("not-signed-yet", "The contract is not there yet; it comes before the signer's code.");
-      return await send(request, reply, { ...parts, id, file, saveAs: file.name });
+      return await send(request, reply, { ...parts, id, file, saveAs: file.name, type: PDF });
     },
   );
 
@@ -45,10 +48,12 @@ export function addDownloads(app: Server, parts: Parts): void {
       schema: {
         operationId: "getSignedDocument",
         summary: "Download a signed document",
-        description: "The signed PDF of document n, counted from 1 in the order in which the documents were sent.",
+        description:
+          "The signed PDF of document n, counted from 1 in the order in which the documents were sent. With " +
+          "signature.format cms: the detached signature over it, in DER.",
         tags: ["Results"],
         params: IdParams.extend({ n: z.string().describe("Number of the document, from 1.") }),
-        "x-answers": { 200: { description: "The signed PDF.", contentType: PDF, headers } },
+        "x-answers": { 200: { description: "The signed PDF, or the signature.", contentType: [PDF, CMS], headers } },
         "x-problems": ["no-such-request", "no-such-document", "not-signed-yet", "result-damaged"],
       },
     },
@@ -63,8 +68,11 @@ export function addDownloads(app: Server, parts: Parts): void {
         throw new ApiError("no-such-document", `The request has ${range}.`);
       }
       const file = signedFiles(record)[n - 1];
-      if (!file) throw new ApiError("not-signed-yet", `Document ${n} has no signed PDF; the request is ${state}.`);
-      return await send(request, reply, { ...parts, id, file, saveAs: toSignedName(document.name) });
+      if (!file) throw new ApiError("not-signed-yet", `Document ${n} is not signed; the request is ${state}.`);
+      if (FormatFact.parse(record.facts["format"]) === "cms") {
+        return await send(request, reply, { ...parts, id, file, saveAs: file.name, type: CMS });
+      }
+      return await send(request, reply, { ...parts, id, file, saveAs: toSignedName(document.name), type: PDF });
     },
   );
 }
@@ -77,9 +85,10 @@ interface Sending extends Parts {
   id: RequestId;
   file: ResultFile;
   saveAs: string;
+  type: string;
 }
 
-async function send(request: FastifyRequest, reply: FastifyReply, { results, id, file, saveAs }: Sending) {
+async function send(request: FastifyRequest, reply: FastifyReply, { results, id, file, saveAs, type }: Sending) {
   const etag = `"${file.sha256}"`;
   void reply.header("etag", etag).header("cache-control", "private, no-cache");
   if (isFresh(request.headers["if-none-match"], etag)) return await reply.code(304).send();
@@ -94,7 +103,7 @@ async function send(request: FastifyRequest, reply: FastifyReply, { results, id,
   }
   void reply
     .code(200)
-    .type(PDF)
+    .type(type)
     .header("content-length", sizeBytes)
     .header("content-disposition", toContentDisposition(saveAs))
     .header("accept-ranges", "none");

@@ -5,6 +5,10 @@ import type { ApiParts, Server } from "./ports.ts";
 const StandstillView = z
   .object({
     lane: z.enum(["rao", "billing", "all"]).describe("Calls with the RAO's credentials, creations, or all calls."),
+    whose: z
+      .string()
+      .optional()
+      .describe("Whose credentials, by the names of the tenant and the RAO; ours when left out."),
     code: z.string(),
     reason: z.string().describe("What stands still, and what to do."),
     since: z.string().describe("ISO 8601, UTC, with milliseconds."),
@@ -17,8 +21,9 @@ const Standstills = z.object({ items: z.array(StandstillView).describe("Empty wh
 
 function toItems(found: readonly Standstill[]): z.infer<typeof Standstills> {
   return {
-    items: found.map(({ lane, code, reason, sinceMs }) => ({
+    items: found.map(({ lane, whose, code, reason, sinceMs }) => ({
       lane,
+      ...(whose !== undefined && { whose }),
       code,
       reason,
       since: new Date(sinceMs).toISOString(),

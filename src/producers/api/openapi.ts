@@ -1,5 +1,6 @@
 import swagger from "@fastify/swagger";
 import { jsonSchemaTransform, jsonSchemaTransformObject } from "fastify-type-provider-zod";
+import { ENCLOSURES } from "../../core/identity.ts";
 import { manifestJsonSchema } from "../manifest.ts";
 import { EXAMPLES, MANIFEST_EXAMPLE } from "./examples.ts";
 import type { AnswerNote, Limits, Server } from "./ports.ts";
@@ -51,7 +52,10 @@ export interface Media {
 
 const TAGS = [
   { name: "Requests", description: "Hand documents in, and follow them." },
-  { name: "Acting", description: "What people decide: approve, refuse, give the code, cancel, retry." },
+  {
+    name: "Acting",
+    description: "What people do: remind, correct, begin anew, approve, refuse, give the code, cancel, retry.",
+  },
   { name: "Results", description: "What comes out." },
   { name: "Provider", description: "The address that the signature provider calls." },
   { name: "Watching", description: "For monitoring." },
@@ -59,7 +63,7 @@ const TAGS = [
 ];
 
 /** Problems that a call with a key can always answer. */
-const ALWAYS = ["unauthorized", "internal", "redis-unavailable"] as const satisfies ProblemCode[];
+const ALWAYS = ["unauthorized", "not-for-this-key", "internal", "redis-unavailable"] as const satisfies ProblemCode[];
 
 /** Collects the routes that are added from now on into one OpenAPI 3.1 document. */
 export function addOpenApi(
@@ -117,7 +121,11 @@ function addUpload(operation: Operation, limits: Limits): void {
       schema: { type: "string", minLength: 1, maxLength: 255 },
     },
   ];
-  const file = { type: "string", contentMediaType: "application/pdf" };
+  const file = {
+    type: "string",
+    contentMediaType: "application/pdf",
+    description: "A PDF; with signature.format cms a file of any kind, or a hash file (NAME.hash.json).",
+  };
   operation.requestBody = {
     required: true,
     content: {
@@ -128,9 +136,20 @@ function addUpload(operation: Operation, limits: Limits): void {
           properties: {
             manifest: { $ref: "#/components/schemas/Manifest" },
             file: { type: "array", items: file, minItems: 1, maxItems: limits.documents },
+            enclosure: {
+              type: "array",
+              description:
+                'The files that the manifest names under "identity", each under the file name that stands there. Pictures are JPEG or PNG, by their bytes.',
+              items: { type: "string", contentMediaType: "application/octet-stream" },
+              maxItems: ENCLOSURES.length,
+            },
           },
         },
-        encoding: { manifest: { contentType: "application/json" }, file: { contentType: "application/pdf" } },
+        encoding: {
+          manifest: { contentType: "application/json" },
+          file: { contentType: "application/pdf, */*" },
+          enclosure: { contentType: "application/octet-stream" },
+        },
         example: { manifest: MANIFEST_EXAMPLE, file: ["(bytes of the PDF)"] },
       },
     },
@@ -145,7 +164,9 @@ function addAnswers(operation: Operation): void {
         Object.entries(note.headers).map(([name, description]) => [name, { description, schema: { type: "string" } }]),
       );
     }
-    if (note.contentType) answer.content = { [note.contentType]: { schema: { type: "string" } } };
+    const types = [note.contentType ?? []].flat();
+    if (types.length > 0)
+      answer.content = Object.fromEntries(types.map((type) => [type, { schema: { type: "string" } }]));
     for (const media of Object.values(answer.content ?? {})) {
       const example = note.example ?? EXAMPLES[schemaName(media) ?? ""];
       if (example !== undefined) media.example = example;

@@ -2,12 +2,18 @@ import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from "fasti
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Readable } from "node:stream";
+import type { Enclosure, EnclosureRole } from "../../core/identity.ts";
 import type { RequestId, StoredDocument } from "../../core/request.ts";
+import type { Format, VideoIdPk } from "../../core/signing.ts";
+import type { Fitted, Wanted } from "../../files/appearances.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { ApiKey } from "./api-keys.ts";
 import type { Idempotency } from "./idempotency-types.ts";
 import type { ProblemCode } from "./problem.ts";
 import type { Status } from "./status.ts";
+
+/** A file that has come, and of which nobody has said yet what it is. */
+export type Received = Omit<StoredDocument, "name">;
 
 /** What the API needs of the document store. */
 export interface DocumentStore {
@@ -15,8 +21,19 @@ export interface DocumentStore {
   room(bytes: number): Promise<void>;
   /** Streams a document to its place and hashes it on the way; it is durable when this resolves. */
   receive(id: RequestId, n: number, name: string, content: Readable): Promise<StoredDocument>;
-  /** Throws PermanentError when the stored document is not a PDF that can be signed; its message says why. */
-  probe(document: StoredDocument): Promise<void>;
+  /** The same for the `n`th file that shows who the signer is, whatever it is. */
+  receiveEnclosure(id: RequestId, n: number, content: Readable): Promise<Received>;
+  /** Throws PermanentError when what was received is not what the role asks for; its message says why. */
+  toEnclosure(received: Received, role: EnclosureRole): Promise<Enclosure>;
+  /**
+   * The stored document with what is signed of it. Throws PermanentError when it cannot be signed; its message says why.
+   */
+  check(document: StoredDocument, format: Format): Promise<StoredDocument>;
+  /**
+   * How the signature looks, held against the stored documents. Throws PermanentError "invalid-manifest" when it does not
+   * fit one of them, with the field in `fields`.
+   */
+  fit(signature: Wanted | undefined, documents: readonly StoredDocument[]): Promise<Fitted>;
   /** The request is there: its documents are no longer those of an upload that may have been given up. */
   accept(id: RequestId): Promise<void>;
   /** Removes everything that was received for the request. Nothing there is fine. */
@@ -29,12 +46,20 @@ export interface ResultStore {
   open(id: RequestId, name: string): Promise<{ content: Readable; sizeBytes: number }>;
 }
 
+/** What an officer may look at before deciding. Both throw PermanentError where there is nothing to be seen. */
+export interface Shown {
+  /** A file that was handed in. Throws "document-gone" once it is erased. */
+  enclosure(file: Enclosure): Promise<{ content: Readable; sizeBytes: number }>;
+  /** The film of an identification, as the provider has it. Throws what the provider's client throws: "not-found", … */
+  video(videoidPk: VideoIdPk, signal: AbortSignal): Promise<{ body: Readable; declaredBytes?: number }>;
+}
+
 /** Bounds on what is taken in. Sizes in bytes. */
 export interface Limits {
   /** Documents in one request. */
   documents: number;
   documentBytes: number;
-  /** All documents of a request together. */
+  /** All files of a request together. */
   totalBytes: number;
   /** How long one upload may take, in milliseconds. */
   uploadMs: number;
@@ -51,6 +76,7 @@ export interface ApiParts {
   pipeline: Pipeline;
   documents: DocumentStore;
   results: ResultStore;
+  shown: Shown;
   idempotency: Idempotency;
   keys: readonly ApiKey[];
   /** The path segment of the address that the provider is told. */
@@ -81,7 +107,7 @@ export type Server = FastifyInstance<
 export interface AnswerNote {
   description: string;
   example?: unknown;
-  contentType?: string;
+  contentType?: string | readonly string[];
   headers?: Record<string, string>;
 }
 
@@ -89,6 +115,8 @@ declare module "fastify" {
   interface FastifyRequest {
     /** Name of the key that the caller showed; empty on open routes. */
     keyName: string;
+    /** The tenant that the key is for; undefined when it is for all, and on open routes. */
+    keyTenant: string | undefined;
   }
   interface FastifySchema {
     /** Problems this call can answer, besides those that every call can. */

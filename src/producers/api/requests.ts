@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { Correction } from "../../core/correction.ts";
 import { PermanentError } from "../../core/errors.ts";
 import { RequestId, type SignRequest } from "../../core/request.ts";
 import type { ApiParts, Server } from "./ports.ts";
@@ -26,6 +27,7 @@ const ListQuery = z.object({
     .optional()
     .describe("Only requests in this state."),
   reference: z.string().max(200).optional().describe("Only requests with exactly this caller's id."),
+  tenant: z.string().max(40).optional().describe("Only requests of this tenant, default for those that name none."),
   limit: z
     .union([z.coerce.number().int().min(1, LIMIT_HINT).max(200, LIMIT_HINT), z.literal("")], LIMIT_HINT)
     .default(PAGE)
@@ -49,12 +51,14 @@ export function addReading(app: Server, { pipeline }: Pick<ApiParts, "pipeline">
         "x-problems": ["invalid-request", "bad-cursor"],
       },
     },
-    async ({ query }) => {
+    async ({ query, keyTenant }) => {
       const { state, reference, limit, cursor } = query;
+      const tenant = keyTenant ?? query.tenant;
       const page = await pipeline.list({
         limit: limit || PAGE,
         ...(state && { state }),
         ...(reference && { reference }),
+        ...(tenant && { tenant }),
         ...(cursor && { cursor }),
       });
       return { items: page.items.map(toView), next_cursor: page.next_cursor ?? null };
@@ -155,6 +159,60 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
       },
     );
   };
+
+  act(
+    "remind",
+    {
+      operationId: "remindOfRequest",
+      summary: "Have the signer reminded",
+      description:
+        "For requests that wait for the identification. The provider reminds nobody: the answer has the videoid_link " +
+        "once more, to be passed on, and whoever follows the request (callback_url, the status beside the inbox) is " +
+        "told. Counted, and noted in the history.",
+      problems: [],
+    },
+    (id, by) => pipeline.remind(id, by),
+  );
+
+  app.post(
+    "/v1/requests/:id/correct",
+    {
+      schema: {
+        operationId: "correctRequest",
+        summary: "Correct the signer's data",
+        description:
+          "While the identification is open, and before anybody has decided: it is corrected at the provider, and here " +
+          "once the provider has taken it; `order` tells. What the identification found out the provider does not let " +
+          "be changed. A request that failed or expired and is gone there, or a classic one that waits for its " +
+          "approval, is corrected here, for what comes next. Only what is named is changed.",
+        tags: ["Acting"],
+        params: IdParams,
+        body: Correction,
+        response: { 202: RequestView },
+        "x-answers": { 202: { description: "Recorded. What the provider says shows in `order` a moment later." } },
+        "x-body-example": { mobile_phone_number: "+34699999998" },
+        "x-problems": [...ACTING_PROBLEMS, "signer-erased"],
+      },
+    },
+    async (request, reply) => {
+      const corrected = await pipeline.correct(toId(request.params.id), request.body, `api:${request.keyName}`);
+      return await reply.code(202).send(toView(corrected));
+    },
+  );
+
+  act(
+    "restart",
+    {
+      operationId: "restartRequest",
+      summary: "Begin the identification anew",
+      description:
+        "For requests that wait for the identification or for the decision on it, and those that failed or expired and " +
+        "are gone at the provider. The request there is cancelled first; then another one is made, with a link of its " +
+        "own. That costs another identification.",
+      problems: [],
+    },
+    (id, by) => pipeline.restart(id, by),
+  );
 
   act(
     "approve",

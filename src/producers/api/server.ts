@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { readBearer } from "./api-keys.ts";
 import { addBoard } from "./board.ts";
 import { addDownloads } from "./downloads.ts";
+import { addShown } from "./shown.ts";
 import { addErrors, sendProblem } from "./errors.ts";
 import { addHealth, addMetrics } from "./health.ts";
 import { createHints } from "./hints.ts";
@@ -15,6 +16,7 @@ import { type ApiParts, DEFAULT_LIMITS, type Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
 import { addActing, addReading } from "./requests.ts";
 import { addSubmit } from "./submit.ts";
+import { addTenancy } from "./tenancy.ts";
 import { addWebhook } from "./webhook.ts";
 
 /** Of a JSON body. */
@@ -22,7 +24,7 @@ const BODY_BYTES = 64 * 1024;
 
 const INTRO =
   "Takes PDFs to qualified electronic signatures. Hand in documents and the signer, follow the request, give the code " +
-  "that the signer was sent, and fetch the signed PDFs.";
+  "that the signer was sent, and fetch what was signed.";
 
 /**
  * The HTTP API, ready to listen. It asks the pipeline and knows nothing of the steps. Every error is a problem document
@@ -50,6 +52,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.decorateRequest("keyName", "");
+  app.decorateRequest("keyTenant", undefined);
   addParsers(app);
   addErrors(app);
   addHeaders(app);
@@ -82,23 +85,28 @@ export function createApi(parts: ApiParts): FastifyInstance {
         const key = readBearer(keys, request.headers.authorization);
         if (key) {
           request.keyName = key.name;
+          request.keyTenant = key.tenant;
           return;
         }
         void reply.header("www-authenticate", 'Bearer realm="signpipe"');
         throw new ApiError("unauthorized", "Send one of the API keys as: Authorization: Bearer <secret>.");
       });
+      addTenancy(inside, parts);
       addSubmit(inside, { ...parts, limits });
       addReading(inside, parts);
       addActing(inside, parts);
       addLanes(inside, parts);
       addDownloads(inside, parts);
+      addShown(inside, parts);
       if (!parts.metricsOpen) addMetrics(inside, { metrics, open: false });
     });
     if (parts.metricsOpen) addMetrics(app, { metrics, open: true });
     addWebhook(app, { secret: parts.webhookSecret, hints, metrics });
     addHealth(app, { status, version });
     addPages(app, { stages });
-    if (parts.queues) addBoard(app, { queues: parts.queues, keys, now });
+    // The board shows everybody's jobs.
+    const forAll = keys.filter(({ tenant }) => tenant === undefined);
+    if (parts.queues) addBoard(app, { queues: parts.queues, keys: forAll, now });
   });
   return app;
 }

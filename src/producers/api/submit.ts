@@ -1,11 +1,15 @@
 import multipart from "@fastify/multipart";
 import type { FastifyRequest } from "fastify";
 import { randomBytes } from "node:crypto";
+import { PermanentError } from "../../core/errors.ts";
 import { type RequestId, toRequestId } from "../../core/request.ts";
+import type { Fitted } from "../../files/appearances.ts";
 import type { Taking } from "../../queues/pipeline-types.ts";
+import { toWishes } from "../manifest.ts";
 import { type Bound, CLAIM_MS, type Claim } from "./idempotency-types.ts";
 import type { ApiParts, Limits, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
+import { tenantFor } from "./tenancy.ts";
 import { readUpload, type Upload } from "./upload.ts";
 import { type Accepted, Accepted as AcceptedSchema, toAccepted } from "./view.ts";
 
@@ -22,7 +26,9 @@ export function addSubmit(app: Server, parts: Parts): void {
           operationId: "submitRequest",
           summary: "Hand in documents to be signed",
           description:
-            "Takes one manifest and one to ten PDFs as multipart/form-data, in any order. The documents are stored and " +
+            "Takes one manifest and one to ten PDFs, or files of any kind of which only the hash is to be signed, as " +
+            'multipart/form-data, in any order; and, each as a part "enclosure" under its file name, the files that the ' +
+            'manifest names under "identity". They are stored and ' +
             "checked, and the request is durable and queued, when this answers. Send an Idempotency-Key to be able to " +
             "repeat the call: the same key with the same body gives the same answer and makes nothing twice.",
           tags: ["Requests"],
@@ -51,8 +57,14 @@ export function addSubmit(app: Server, parts: Parts): void {
             "not-a-pdf",
             "invalid-manifest",
             "unusable-pdf",
+            "hash-file-invalid",
+            "enclosure-missing",
+            "enclosure-not-named",
+            "unusable-enclosure",
             "auto-approval-not-allowed",
             "callback-not-allowed",
+            "unknown-tenant",
+            "unknown-rao",
             "idempotency-mismatch",
             "disk-full",
             "redis-full",
@@ -122,6 +134,8 @@ async function accept(
 ): Promise<Outcome> {
   const { pipeline, documents } = parts;
   let upload: Upload;
+  let tenant: string | undefined;
+  let fitted: Fitted;
   try {
     await documents.room(Number(request.headers["content-length"] ?? 0));
   } catch (error) {
@@ -131,6 +145,8 @@ async function accept(
   try {
     await documents.discard(id);
     upload = await readUpload(request, { id, ...parts });
+    tenant = tenantFor(request.keyTenant, upload.manifest.tenant);
+    fitted = await documents.fit(upload.manifest.signature, upload.documents).catch(toManifestError);
     if (key) await bind(key, upload.bodyHash, id);
   } catch (error) {
     await discard();
@@ -139,9 +155,18 @@ async function accept(
   let mayBeWritten = false;
   try {
     const by = `api:${request.keyName}`;
-    const { manifest, bodyHash } = upload;
+    const { manifest, bodyHash, ...files } = upload;
     const idempotency = key && { name: key.name, bodyHash };
-    const submission = { ...manifest, id, source: "api" as const, documents: upload.documents, by, idempotency };
+    const submission = {
+      ...toWishes(manifest),
+      ...fitted,
+      tenant,
+      id,
+      source: "api" as const,
+      ...files,
+      by,
+      idempotency,
+    };
     await pipeline.submit(submission, { taking: parts.taking, writes: () => (mayBeWritten = true) });
   } catch (error) {
     if (!mayBeWritten) {
@@ -168,6 +193,16 @@ async function accept(
       .discard(id)
       .catch((error: unknown) => request.log.warn({ requestId: id, err: error }, "upload not removed"));
   }
+}
+
+/** An appearance that does not fit, told as what is wrong with the manifest. Everything else is passed through. */
+function toManifestError(error: unknown): never {
+  if (!(error instanceof PermanentError) || error.code !== "invalid-manifest") throw error;
+  const errors = Object.entries(error.fields ?? {}).map(([field, message]) => ({
+    field: `manifest.${field}`,
+    message,
+  }));
+  throw new ApiError("invalid-manifest", `The manifest cannot be used: ${error.message}.`, errors);
 }
 
 async function bind({ claim, earlier }: { claim: Claim; earlier: Bound | undefined }, bodyHash: string, id: RequestId) {

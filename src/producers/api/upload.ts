@@ -2,11 +2,13 @@ import type { MultipartFile } from "@fastify/multipart";
 import type { FastifyRequest } from "fastify";
 import { createHash } from "node:crypto";
 import { PermanentError } from "../../core/errors.ts";
+import { type Enclosure, ENCLOSURES } from "../../core/identity.ts";
 import type { RequestId, StoredDocument } from "../../core/request.ts";
-import { type Manifest, MANIFEST_BYTES, readManifest } from "../manifest.ts";
+import type { Format } from "../../core/signing.ts";
+import { fieldOf, type Manifest, MANIFEST_BYTES, type NamedFile, namedFiles, readManifest } from "../manifest.ts";
 import { toDisplayName } from "./names.ts";
-import type { DocumentStore, Limits } from "./ports.ts";
-import { ApiError, type FieldError } from "./problem.ts";
+import type { DocumentStore, Limits, Received } from "./ports.ts";
+import { ApiError, type FieldError, type ProblemCode } from "./problem.ts";
 
 const BLOCK_BYTES = 1 << 20;
 /** Room for boundaries and part headers beside the documents. */
@@ -15,8 +17,19 @@ const ENVELOPE_BYTES = MANIFEST_BYTES + 64 * 1024;
 export interface Upload {
   manifest: Manifest;
   documents: StoredDocument[];
-  /** Equal for two uploads exactly when the manifest, the documents, their names and their order are. */
+  /** The files that the manifest names. */
+  enclosures: Enclosure[];
+  /**
+   * Equal for two uploads exactly when the manifest, the documents with their names and order, and the files that the
+   * manifest names are.
+   */
   bodyHash: string;
+}
+
+/** A file that came with the documents, by the name under which it was sent. */
+interface Sent {
+  name: string;
+  received: Received;
 }
 
 /**
@@ -30,14 +43,21 @@ export async function readUpload(
   refuseBySize(Number(request.headers["content-length"] ?? 0), limits);
   let manifest: Manifest | undefined;
   const documents: StoredDocument[] = [];
+  let checked = 0;
+  const sent: Sent[] = [];
   let totalBytes = 0;
+  const count = ({ sizeBytes }: Received) => {
+    totalBytes += sizeBytes;
+    if (totalBytes > limits.totalBytes) throw tooLarge(limits);
+  };
+  const partsMost = limits.documents + ENCLOSURES.length + 4;
   try {
     for await (const part of request.parts({
       // Every part is a stream, also the manifest: one way to bound it, whether it is sent as a field or as a file.
       isPartAFile: () => true,
       // Room for what arrives while the disk is busy: documents then move in blocks of that size.
       fileHwm: BLOCK_BYTES,
-      limits: { files: limits.documents + 4, parts: limits.documents + 4, fileSize: limits.documentBytes },
+      limits: { files: partsMost, parts: partsMost, fileSize: limits.documentBytes },
     })) {
       if (part.type !== "file") continue;
       if (part.fieldname === "manifest") {
@@ -48,13 +68,22 @@ export async function readUpload(
       } else if (part.fieldname === "file") {
         const document = await receive(part, { id, n: documents.length + 1, store, limits });
         documents.push(document);
-        totalBytes += document.sizeBytes;
-        if (totalBytes > limits.totalBytes) throw tooLarge(limits);
+        if (manifest) checked += await checkFrom(checked, formatOf(manifest));
+        count(document);
+      } else if (part.fieldname === "enclosure") {
+        const one = await receiveEnclosure(part, { id, n: sent.length + 1, store, limits });
+        sent.push(one);
+        count(one.received);
       } else {
         const name = toDisplayName(part.fieldname, "?").slice(0, 60);
-        throw new ApiError("unknown-part", `Part "${name}" is not known: send one "manifest" and the PDFs as "file".`);
+        throw new ApiError(
+          "unknown-part",
+          `Part "${name}" is not known: send one "manifest", the documents as "file", and files that the manifest names as "enclosure".`,
+        );
       }
     }
+    // What came before the manifest, which says what a document may be.
+    if (manifest) await checkFrom(checked, formatOf(manifest));
   } catch (error) {
     throw sort(error);
   } finally {
@@ -66,9 +95,95 @@ export async function readUpload(
     throw new ApiError("manifest-missing", 'Send the manifest as JSON in a part named "manifest".');
   }
   if (documents.length === 0) {
-    throw new ApiError("no-documents", `Send 1 to ${limits.documents} PDFs, each in a part named "file".`);
+    throw new ApiError("no-documents", `Send 1 to ${limits.documents} documents, each in a part named "file".`);
   }
-  return { manifest, documents, bodyHash: toBodyHash(manifest, documents) };
+  const enclosures = await match(namedFiles(manifest.identity), sent, { store, limits });
+  return { manifest, documents, enclosures, bodyHash: toBodyHash(manifest, documents, enclosures) };
+
+  /** Checks the documents from this one on. How many they were. */
+  async function checkFrom(first: number, format: Format): Promise<number> {
+    for (const [i, document] of documents.entries()) {
+      if (i < first) continue;
+      documents[i] = await store.check(document, format).catch((error: unknown) => {
+        throw toDocumentError(error, i + 1, document.name, limits);
+      });
+    }
+    return documents.length - first;
+  }
+}
+
+function formatOf({ signature }: Manifest): Format {
+  return signature?.format ?? "pades";
+}
+
+async function receiveEnclosure(
+  part: MultipartFile,
+  { id, n, store, limits }: { id: RequestId; n: number; store: DocumentStore; limits: Limits },
+): Promise<Sent> {
+  const name = toDisplayName(part.filename, `enclosure-${n}`);
+  if (n > ENCLOSURES.length) throw notNamed(name);
+  try {
+    const received = await store.receiveEnclosure(id, n, part.file);
+    if (part.file.truncated) throw new PermanentError("It is too large.", { code: "file-too-large" });
+    return { name, received };
+  } catch (error) {
+    throw toEnclosureError(error, `enclosure[${n}]`, name, limits);
+  }
+}
+
+/** Gives each file that the manifest names the one that was sent under this name, and looks whether it is what it should be. */
+async function match(
+  files: readonly NamedFile[],
+  sent: readonly Sent[],
+  { store, limits }: { store: DocumentStore; limits: Limits },
+): Promise<Enclosure[]> {
+  const left = new Set(sent);
+  const found = files.map((file) => {
+    const shown = toDisplayName(file.name, file.role);
+    const one = [...left].find(({ name }) => name === shown);
+    if (one) left.delete(one);
+    return { ...file, shown, one };
+  });
+  const missing = found.filter(({ one }) => !one);
+  if (missing.length > 0) throw notSent(missing);
+  for (const { name } of left) throw notNamed(name);
+  const enclosures: Enclosure[] = [];
+  for (const { role, shown, one } of found) {
+    try {
+      if (one) enclosures.push(await store.toEnclosure(one.received, role));
+    } catch (error) {
+      throw toEnclosureError(error, `manifest.${fieldOf(role)}`, shown, limits);
+    }
+  }
+  return enclosures;
+}
+
+function notSent(missing: readonly (NamedFile & { shown: string })[]): ApiError {
+  const [first] = missing;
+  const errors = missing.map(({ role, shown }): FieldError => {
+    return { field: `manifest.${fieldOf(role)}`, message: `names "${shown}", which was not sent` };
+  });
+  const detail = `${errors[0]?.field} names "${first?.shown}", and no part "enclosure" with this file name was sent.`;
+  return new ApiError("enclosure-missing", detail, errors);
+}
+
+function notNamed(name: string): ApiError {
+  return new ApiError(
+    "enclosure-not-named",
+    `The part "enclosure" with the file name "${name}" is not one that the manifest names under "identity", or is sent twice.`,
+  );
+}
+
+/** A refusal of a file that shows who the signer is, told with its field. Everything else is passed through. */
+function toEnclosureError(error: unknown, field: string, name: string, { documentBytes }: Limits): unknown {
+  if (!(error instanceof PermanentError)) return error;
+  if (error.code === "file-too-large") {
+    const most = toSize(documentBytes);
+    const errors = [{ field, message: `must not be larger than ${most}` }];
+    return new ApiError("too-large", `${field} ("${name}") is larger than ${most}.`, errors);
+  }
+  const errors = [{ field, message: error.message }];
+  return new ApiError("unusable-enclosure", `${field} ("${name}") cannot be used: ${error.message}`, errors);
 }
 
 async function receive(
@@ -86,14 +201,16 @@ async function receive(
     const document = await store.receive(id, n, name, part.file);
     // The parser stops at the limit and says so afterwards.
     if (part.file.truncated) throw new PermanentError("It is too large.", { code: "file-too-large" });
-    await store.probe(document);
     return document;
   } catch (error) {
     throw toDocumentError(error, n, name, limits);
   }
 }
 
-/** A refusal by the store or the probe, told about the part it is about. Everything else is passed through. */
+/** What a document is refused with, by what its check says of it. */
+const REFUSALS: Record<string, ProblemCode> = { "not-a-pdf": "not-a-pdf", "hash-file-invalid": "hash-file-invalid" };
+
+/** A refusal by the store or the check, told about the part it is about. Everything else is passed through. */
 function toDocumentError(error: unknown, n: number, name: string, { documentBytes }: Limits): unknown {
   if (!(error instanceof PermanentError)) return error;
   const field = `file[${n}]`;
@@ -102,7 +219,7 @@ function toDocumentError(error: unknown, n: number, name: string, { documentByte
     const errors = [{ field, message: `must not be larger than ${most}` }];
     return new ApiError("too-large", `Document ${n} ("${name}") is larger than ${most}.`, errors);
   }
-  const code = error.code === "not-a-pdf" ? "not-a-pdf" : "unusable-pdf";
+  const code = REFUSALS[error.code] ?? "unusable-pdf";
   const errors = [{ field, message: error.message }];
   return new ApiError(code, `Document ${n} ("${name}") cannot be signed: ${error.message}`, errors);
 }
@@ -140,7 +257,7 @@ function refuseBySize(announcedBytes: number, limits: Limits): void {
 }
 
 function tooLarge({ totalBytes }: Limits): ApiError {
-  return new ApiError("too-large", `All documents together must not be larger than ${toSize(totalBytes)}.`);
+  return new ApiError("too-large", `All files together must not be larger than ${toSize(totalBytes)}.`);
 }
 
 /** The parser's own errors; they have no code of ours. */
@@ -158,8 +275,14 @@ function sort(error: unknown): unknown {
   return error;
 }
 
-function toBodyHash(manifest: Manifest, documents: readonly StoredDocument[]): string {
+function toBodyHash(
+  manifest: Manifest,
+  documents: readonly StoredDocument[],
+  enclosures: readonly Enclosure[],
+): string {
   const content = [sorted(manifest), documents.map(({ name, sha256 }) => [name, sha256])];
+  // Their names are in the manifest.
+  if (enclosures.length > 0) content.push(enclosures.map(({ name, sha256 }) => [name, sha256]));
   return createHash("sha256").update(JSON.stringify(content)).digest("hex");
 }
 

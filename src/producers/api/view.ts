@@ -1,8 +1,10 @@
 import { z } from "zod";
+import { Former, Order, Ordered, Reminded } from "../../core/correction.ts";
 import type { HistoryLine } from "../../core/history.ts";
 import { noticeOf } from "../../core/notice.ts";
+import { Enclosure, ENCLOSURES } from "../../core/identity.ts";
 import { ResultFile, Sha256, type SignRequest, StoredDocument } from "../../core/request.ts";
-import { PHASES } from "../../core/status.ts";
+import { isEnd, PHASES } from "../../core/status.ts";
 
 const Time = z.string().describe("ISO 8601, UTC, with milliseconds.");
 
@@ -12,7 +14,15 @@ export const State = z.enum(PHASES);
 export const DocumentView = z.object({
   name: z.string().describe("The file name it came with, for people."),
   sha256: Sha256.describe("Of the bytes that were handed in."),
-  signed_sha256: Sha256.optional().describe("Of the signed PDF, once it is stored and verified."),
+  signed_sha256: Sha256.optional().describe(
+    "Of the signed PDF, or of the signature apart, once it is stored and verified.",
+  ),
+});
+
+export const EnclosureView = z.object({
+  name: z.enum(ENCLOSURES).describe("What it shows. What its file was called is not kept."),
+  content_type: z.string(),
+  size_bytes: z.int(),
 });
 
 /** A request as everybody with a key may see it: named fields only, no data about the signer. */
@@ -24,6 +34,7 @@ export const RequestView = z
     phase: State.describe("What is happening at that step."),
     state: State.describe("The same in one word for people."),
     reference: z.string().optional().describe("The caller's own id."),
+    tenant: z.string().optional().describe("On whose account, when it is not the default one."),
     waiting: z
       .object({
         for: z.string(),
@@ -44,8 +55,30 @@ export const RequestView = z
         "What the state does not say: that it was signed although it was to end otherwise, or that cleaning up after it was given up.",
       ),
     documents: z.array(DocumentView),
+    enclosures: z
+      .array(EnclosureView)
+      .optional()
+      .describe("The files with which it was shown who the signer is. They are erased with the end of the request."),
     request_pk: z.int().optional().describe("The provider's number for it."),
+    former_request_pks: z
+      .array(z.int())
+      .optional()
+      .describe("The provider's numbers for it before it was begun anew, oldest first; cancelled there."),
     videoid_link: z.string().optional().describe("Where the signer identifies himself or herself."),
+    reminders: z
+      .object({ count: z.int(), last_at: Time })
+      .optional()
+      .describe("How often somebody asked to remind the signer of the identification."),
+    order: z
+      .object({
+        kind: z.enum(["correction", "restart"]),
+        outcome: z.enum(["pending", "taken", "refused"]),
+        code: z.string().optional().describe("Why it was refused."),
+        fields: z.array(z.string()).optional().describe("What was to be corrected."),
+        at: Time,
+      })
+      .optional()
+      .describe("The last correction or new beginning that was asked for, and what came of it."),
     created_at: Time,
     updated_at: Time,
   })
@@ -55,6 +88,9 @@ export type RequestView = z.infer<typeof RequestView>;
 export const Links = z.object({
   self: z.string(),
   history: z.string(),
+  remind: z.string(),
+  correct: z.string(),
+  restart: z.string(),
   approve: z.string(),
   refuse: z.string(),
   code: z.string(),
@@ -102,9 +138,15 @@ export const HistoryView = z
 /** What the view reads of the facts. Anything that is missing or of another form is left out, never an error. */
 const Documents = z.array(StoredDocument).catch([]);
 const Signed = z.array(ResultFile.extend({ id: z.string() })).catch([]);
+const Enclosures = z.array(Enclosure).catch([]);
 const Pk = z.int().optional().catch(undefined);
 const Link = z.string().optional().catch(undefined);
+const Tenant = z.string().optional().catch(undefined);
 const Contract = ResultFile.optional().catch(undefined);
+const Reminders = Reminded.optional().catch(undefined);
+const Pending = Order.optional().catch(undefined);
+const Settled = Ordered.optional().catch(undefined);
+const Formers = z.array(Former).catch([]);
 
 /** The signed file of each document, in the documents' order; undefined where there is none yet. */
 export function signedFiles({ facts }: SignRequest): (ResultFile | undefined)[] {
@@ -116,6 +158,24 @@ export function contractFile({ facts }: SignRequest): ResultFile | undefined {
   return Contract.parse(facts["contract"]);
 }
 
+/** The files that were handed in to show who the signer is. */
+export function enclosuresOf({ facts }: SignRequest): Enclosure[] {
+  return Enclosures.parse(facts["enclosures"]);
+}
+
+/** What was asked for last: what still stands in the record, else what came of the one before. */
+function toOrder({ phase, facts }: SignRequest): RequestView["order"] {
+  const pending = isEnd(phase) ? undefined : Pending.parse(facts["order"]);
+  if (pending) {
+    const { kind, atMs } = pending;
+    return { kind, outcome: "pending", ...("fields" in pending && { fields: pending.fields }), at: toTime(atMs) };
+  }
+  const settled = Settled.parse(facts["ordered"]);
+  if (!settled) return undefined;
+  const { kind, outcome, code, fields, atMs } = settled;
+  return { kind, outcome, ...(code && { code }), ...(fields && { fields }), at: toTime(atMs) };
+}
+
 export function toView(request: SignRequest): RequestView {
   const { id, workflow, stage, phase, reference, waiting, failure, facts } = request;
   const documents = Documents.parse(facts["documents"]);
@@ -123,6 +183,11 @@ export function toView(request: SignRequest): RequestView {
   const requestPk = Pk.parse(facts["requestPk"]);
   const link = Link.parse(facts["videoidLink"]);
   const notice = noticeOf(request);
+  const enclosures = enclosuresOf(request);
+  const former = Formers.parse(facts["former"]);
+  const reminded = Reminders.parse(facts["reminded"]);
+  const order = toOrder(request);
+  const tenant = Tenant.parse(facts["tenant"]);
   return {
     id,
     workflow,
@@ -130,6 +195,7 @@ export function toView(request: SignRequest): RequestView {
     phase,
     state: phase,
     ...(reference !== undefined && { reference }),
+    ...(tenant !== undefined && { tenant }),
     ...(waiting && {
       waiting: {
         for: waiting.for,
@@ -144,8 +210,18 @@ export function toView(request: SignRequest): RequestView {
       const file = signed[i];
       return { name, sha256, ...(file && { signed_sha256: file.sha256 }) };
     }),
+    ...(enclosures.length > 0 && {
+      enclosures: enclosures.map(({ name, contentType, sizeBytes }) => ({
+        name,
+        content_type: contentType,
+        size_bytes: sizeBytes,
+      })),
+    }),
     ...(requestPk !== undefined && { request_pk: requestPk }),
+    ...(former.length > 0 && { former_request_pks: former.map((one) => one.requestPk) }),
     ...(link !== undefined && { videoid_link: link }),
+    ...(reminded && { reminders: { count: reminded.count, last_at: toTime(reminded.atMs) } }),
+    ...(order && { order }),
     created_at: toTime(request.createdMs),
     updated_at: toTime(request.updatedMs),
   };
@@ -160,6 +236,9 @@ export function toAccepted(id: string, documents: number): Accepted {
     links: {
       self,
       history: `${self}/history`,
+      remind: `${self}/remind`,
+      correct: `${self}/correct`,
+      restart: `${self}/restart`,
       approve: `${self}/approve`,
       refuse: `${self}/refuse`,
       code: `${self}/code`,

@@ -2,6 +2,7 @@ import { createHmac } from "node:crypto";
 import { lookup as lookupHost } from "node:dns";
 import { BlockList, isIP, isIPv4 } from "node:net";
 import { Agent } from "undici";
+import { Reminded } from "../../core/correction.ts";
 import { PermanentError, RetryableError } from "../../core/errors.ts";
 import { noticeOf } from "../../core/notice.ts";
 import type { SignRequest } from "../../core/request.ts";
@@ -159,12 +160,16 @@ function notAllowed(): PermanentError {
   return new PermanentError("callback_url is not a public https address", { code: "callback-not-allowed" });
 }
 
-/** What a caller is told: where the request is, and nothing about people. */
+/**
+ * What a caller is told: where the request is, and nothing about people. That the signer is to be reminded has a type of
+ * its own as long as nothing else has happened since; the number of reminders is told in any case.
+ */
 export function toMessage(request: SignRequest): object {
-  const { id, reference, stage, phase, waiting, failure, updatedMs } = request;
+  const { id, reference, stage, phase, waiting, failure, facts, updatedMs } = request;
+  const reminded = Reminded.safeParse(facts["reminded"]).data;
   const notice = noticeOf(request);
   return {
-    type: `request.${phase}`,
+    type: `request.${reminded?.atMs === updatedMs ? "reminded" : phase}`,
     timestamp: new Date(updatedMs).toISOString(),
     data: {
       id,
@@ -174,6 +179,9 @@ export function toMessage(request: SignRequest): object {
       ...(waiting && { waiting: { for: waiting.for, until: new Date(waiting.untilMs).toISOString() } }),
       ...(failure && { failure: { code: failure.code } }),
       ...(notice && { notice: { code: notice.code } }),
+      ...(reminded && {
+        reminders: { count: reminded.count, last_at: new Date(reminded.atMs).toISOString() },
+      }),
     },
   };
 }

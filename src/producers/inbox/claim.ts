@@ -3,6 +3,7 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync,
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { ENCLOSURES } from "../../core/identity.ts";
 import { RequestId, toRequestId } from "../../core/request.ts";
 import { replaceDurably } from "../../files/durable.ts";
 import { errnoOf, type Mark } from "./look.ts";
@@ -12,7 +13,7 @@ import { type RawName, toPath } from "./names.ts";
 export const PLACES = { claim: "claim.json", sidecar: "sidecar.json", folder: "folder", special: "special" } as const;
 
 /** What a crash in the middle of a write leaves behind; the whole is elsewhere. */
-const HALF_WRITTEN = /^\..*\.part$|^\d+\.pdf\.copy$/;
+const HALF_WRITTEN = /^\..*\.part$|^(?:\d+\.pdf|[a-z_]+)\.copy$/;
 
 const Mark = z.object({ sizeBytes: z.number(), modifiedMs: z.number(), inode: z.number() });
 
@@ -42,8 +43,12 @@ export const Claim = z.object({
   sidecar: z.string().optional(),
   claimedMs: z.number(),
   mark: Mark.optional(),
-  /** The PDFs in order: their own names, and the names they have here. */
-  parts: z.array(z.object({ raw: z.string(), as: z.string() })),
+  /**
+   * The documents in order, then what the manifest names: their own names, and the names they have here, which end in
+   * .pdf whatever they are, since that is not known yet when they are taken. `role` is set for what is not to be signed,
+   * but shows who the signer is.
+   */
+  parts: z.array(z.object({ raw: z.string(), as: z.string(), role: z.enum(ENCLOSURES).optional() })),
   /** Where it is set aside, or was, while it can still be retried. */
   aside: z
     .object({ where: z.enum(["failed", "duplicates"]), raw: z.string(), keep: z.boolean(), note: Note })
@@ -261,7 +266,8 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
     },
 
     /** Removes what was given along with the PDFs, and the claim itself. The PDFs must be elsewhere by now. */
-    finish({ id }: Claim): void {
+    finish({ id, parts }: Claim): void {
+      for (const { as, role } of parts) if (role !== undefined) rmSync(at(id, as), { force: true });
       rmSync(at(id, PLACES.sidecar), { force: true });
       rmSync(at(id, PLACES.folder), { recursive: true, force: true });
       drop(id);

@@ -1,3 +1,4 @@
+import type { Appearances } from "../../files/appearances.ts";
 import type { Log } from "../../core/stage.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { Check } from "../api/status.ts";
@@ -9,7 +10,7 @@ import type { Mode } from "./watch.ts";
 export interface InboxConfig {
   /** A file is taken once it has not changed for this long (default 5 s). */
   settleMs?: number;
-  /** The same for folders (default 30 s). */
+  /** The same for folders, and for files that are no PDFs (default 30 s). */
   folderSettleMs?: number;
   /** The inbox is listed this often, whatever the watcher says (default 15 s). */
   sweepMs?: number;
@@ -35,6 +36,7 @@ export interface InboxParts {
   dataDir: string;
   pipeline: Pick<Pipeline, "submit" | "find" | "isReplaced" | "takeChanged" | "putBackChanged">;
   documents: InboxDocuments;
+  appearances: Pick<Appearances, "fit">;
   /** Throws RetryableError "disk-full" while nothing may be taken in. */
   room?: () => Promise<void>;
   config?: InboxConfig;

@@ -31,7 +31,7 @@ export function createDefaults({ inbox }: { inbox: string }) {
   function read(): Reason | undefined {
     try {
       const bytes = readSmall(path);
-      if (bytes) toManifest(bytes, DEFAULTS);
+      if (bytes) toManifest(bytes, DEFAULTS, "file");
       return undefined;
     } catch (error) {
       if (error instanceof Unusable) return brokenDefaults(error.reason);

@@ -1,6 +1,7 @@
 import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { noticeOf } from "../../core/notice.ts";
+import { Enclosure } from "../../core/identity.ts";
 import type { SignRequest } from "../../core/request.ts";
 import { hashFile } from "../../files/content.ts";
 import { syncFolder } from "../../files/durable.ts";
@@ -37,12 +38,15 @@ export function createEnds({
   notes: Notes;
   setAside: SetAside;
 }) {
-  /** Archives the originals; what told of earlier failures, and the sidecar, go: the file was delivered. */
-  async function archive(claim: Claim): Promise<void> {
+  /**
+   * Archives the originals; what told of earlier failures, the sidecar, and what showed who the signer is, go: the file
+   * was delivered.
+   */
+  async function archive(claim: Claim, request: SignRequest): Promise<void> {
     const folder = join(folders.archive, claim.id);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const kept: Path[] = [];
-    for (const { raw, as } of claim.parts) {
+    for (const { raw, as } of documentsOf(claim)) {
       for (let n = 1; ; n++) {
         const target = toPath(folder, withCounter(raw, n));
         if ((await moveTo(claims.at(claim.id, as), target)) === "taken") continue;
@@ -52,7 +56,7 @@ export function createEnds({
     }
     await syncFolder(folder);
     await syncFolder(folders.archive);
-    if (claim.aside) await takeBack(claim, claim.aside.raw, kept);
+    if (claim.aside) await takeBack(claim, { raw: claim.aside.raw, kept, request });
     else await forgetFailure(claim);
     if (claim.form === "folder") await archiveRest(claim, folder);
     claims.finish(claim);
@@ -69,10 +73,18 @@ export function createEnds({
   }
 
   /** Removes the copies that an attempt before had given back, where they are still what was signed. */
-  async function takeBack(claim: Claim, raw: string, kept: Path[]): Promise<void> {
+  async function takeBack(
+    claim: Claim,
+    { raw, kept, request }: { raw: string; kept: Path[]; request: SignRequest },
+  ): Promise<void> {
     const target = toPath(folders.failed, raw);
     if (claim.form === "folder") {
-      for (const [i, part] of claim.parts.entries()) await removeCopy(within(target, part.raw), kept[i]);
+      for (const [i, part] of documentsOf(claim).entries()) await removeCopy(within(target, part.raw), kept[i]);
+      const sent = Enclosure.array().catch([]).parse(request.facts["enclosures"]);
+      for (const part of claim.parts) {
+        const same = sent.find(({ name }) => name === part.role);
+        if (same) await removeSame(within(target, part.raw), same);
+      }
       for (const name of await namesIn(claims.at(claim.id, PLACES.folder)))
         await rm(within(target, name), { force: true });
       await rmdir(target).catch(() => {});
@@ -125,6 +137,21 @@ function toNote(request: SignRequest, retriable: boolean): Note {
 
 function asClause(sentence: string | undefined): string {
   return (sentence ?? "").replace(/[.\s]*$/, "");
+}
+
+/** The PDFs of a claim: what is to be signed. */
+function documentsOf({ parts }: Claim): Claim["parts"] {
+  return parts.filter(({ role }) => role === undefined);
+}
+
+/** Removes a file that has these bytes. The one that it is a copy of was erased when the request was over. */
+async function removeSame(path: Path, { sizeBytes, sha256 }: Pick<Enclosure, "sizeBytes" | "sha256">): Promise<void> {
+  const there = await find(path);
+  if (!there?.isFile() || there.size !== sizeBytes) return;
+  const text = Buffer.from(path).toString("utf8");
+  // A name that is no UTF-8 leads nowhere as text: then the copy stays, with the person whose it is.
+  if (!Buffer.from(text).equals(Buffer.from(path))) return;
+  if ((await hashFile(text)).sha256 === sha256) await rm(path, { force: true });
 }
 
 async function removeCopy(copy: Path, original: Path | undefined): Promise<void> {

@@ -60,7 +60,7 @@ export function createFollow({
     if (!isEnd(request.phase)) return;
     if (request.phase === "done") {
       await releaseEarlier(request);
-      return await ends.archive(claim);
+      return await ends.archive(claim, request);
     }
     if (wasGivenBack(claim.aside?.note.at, request)) return;
     await ends.giveBack(claim, request);

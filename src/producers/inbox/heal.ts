@@ -1,12 +1,17 @@
 import { readdir, rmdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { ENCLOSURES } from "../../core/identity.ts";
 import { RequestId, type SignRequest, StoredDocument } from "../../core/request.ts";
 import { isEnd } from "../../core/status.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
+import { namedFiles, readManifest } from "../manifest.ts";
 import { type Claim, type Claims, PLACES } from "./claim.ts";
 import type { Follow } from "./follow.ts";
+import { REQUEST } from "./ignore.ts";
 import { errnoOf } from "./look.ts";
-import { fromText } from "./names.ts";
+import { fromText, type RawName } from "./names.ts";
 import { find } from "./place.ts";
+import { readSmall } from "./read-request.ts";
 import type { StatusFiles } from "./status-file.ts";
 
 /** An empty folder in .work may be an upload that is just beginning; after this it is a remainder. */
@@ -77,10 +82,14 @@ export function createHeal({
       return undefined;
     }
     const documents = StoredDocument.array().catch([]).parse(request?.facts["documents"]);
-    const parts = pdfs.map((as) => {
+    const own = namesGiven(id);
+    const parts: Claim["parts"] = pdfs.map((as) => {
       const known = documents.find((one) => one.id === `${id}/${as}`);
       return { as, raw: fromText((known?.name ?? `recovered-${id}-${as}`).replaceAll(/[/\0]/g, "_")) };
     });
+    for (const role of ENCLOSURES) {
+      if (names.includes(role)) parts.push({ as: role, raw: own.get(role) ?? role, role });
+    }
     const claim: Claim = {
       format: 1,
       id,
@@ -94,6 +103,13 @@ export function createHeal({
     return claim;
   }
 
+  /** What the files were called that a folder's manifest names: it stays in the folder, and says so. */
+  function namesGiven(id: RequestId): Map<string, RawName> {
+    const read = readManifest(readQuietly(join(claims.at(id, PLACES.folder), REQUEST)) ?? "");
+    const files = read.ok ? namedFiles(read.manifest.identity) : [];
+    return new Map(files.map(({ role, name }) => [role, fromText(name)]));
+  }
+
   async function removeRemainder(id: RequestId): Promise<void> {
     try {
       const { mtimeMs } = await stat(claims.folderOf(id));
@@ -101,5 +117,14 @@ export function createHeal({
     } catch (error) {
       if (!["ENOENT", "ENOTEMPTY", "ENOTDIR"].includes(errnoOf(error))) throw error;
     }
+  }
+}
+
+/** A file that cannot be read tells no names; whoever takes the claim in says what is the matter with it. */
+function readQuietly(path: string): Buffer | undefined {
+  try {
+    return readSmall(path);
+  } catch {
+    return undefined;
   }
 }

@@ -44,6 +44,7 @@ export function createInbox({
   dataDir,
   pipeline,
   documents,
+  appearances,
   room: mayTake = () => Promise.resolve(),
   config = {},
   log,
@@ -68,7 +69,15 @@ export function createInbox({
   const setAside = createSetAside({ folders, claims, notes });
   const ends = createEnds({ folders, claims, notes, setAside });
   const follow = createFollow({ pipeline, claims, statusFiles, ends, log, now });
-  const intake = createIntake({ claims, notes, pipeline, documents, defaultsPath: tracker.defaultsPath, maxBytes });
+  const intake = createIntake({
+    claims,
+    notes,
+    pipeline,
+    documents,
+    appearances,
+    defaultsPath: tracker.defaultsPath,
+    maxBytes,
+  });
   const counts = { claimed: 0, failed: 0, duplicates: 0 };
   const taking = createTaking({
     inbox: folders.inbox,

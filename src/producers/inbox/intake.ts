@@ -1,23 +1,38 @@
-import { closeSync, constants, fsync, lstatSync, openSync } from "node:fs";
-import { copyFile, rename, rm } from "node:fs/promises";
+import { closeSync, constants, fchmodSync, fsync, lstatSync, openSync } from "node:fs";
+import { chmod, copyFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { isFailure, PermanentError, toFailure } from "../../core/errors.ts";
+import type { Enclosure } from "../../core/identity.ts";
 import type { StoredDocument } from "../../core/request.ts";
+import type { Format } from "../../core/signing.ts";
 import { isEnd } from "../../core/status.ts";
+import type { Appearances, Fitted } from "../../files/appearances.ts";
 import { syncFolder } from "../../files/durable.ts";
-import { probePdf } from "../../files/probe.ts";
+import { probeEnclosure } from "../../files/enclosure.ts";
+import { checkSignable } from "../../files/signable.ts";
 import type { Pipeline, Submitted } from "../../queues/pipeline-types.ts";
 import { toDisplayName } from "../api/names.ts";
-import type { Manifest } from "../manifest.ts";
+import { isSameName, type Manifest, type NamedFile, namedFiles, toWishes } from "../manifest.ts";
 import { type Claim, type Claims, PLACES } from "./claim.ts";
 import { DEFAULTS, REQUEST } from "./ignore.ts";
 import { errnoOf, isSame, lookAtFolder, toMark } from "./look.ts";
-import { type RawName, toPath, toText } from "./names.ts";
+import { fromText, isJsonName, isPdfName, type RawName, toDocumentName, toPath, toText } from "./names.ts";
 import type { Notes } from "./notes.ts";
 import { Held } from "./pending.ts";
 import { readSmall, toManifest, Unusable } from "./read-request.ts";
-import { both, noRequest, type Reason, refused, sidecarGone, special, wrongFolder } from "./unusable.ts";
+import {
+  badRequest,
+  both,
+  noRequest,
+  notAskedFor,
+  type Reason,
+  refused,
+  refusedEnclosure,
+  sidecarGone,
+  special,
+  wrongFolder,
+} from "./unusable.ts";
 
 /** The provider takes this many documents in one request. @source docs/provider.md §Upload */
 const MOST_DOCUMENTS = 10;
@@ -29,6 +44,14 @@ const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 export interface InboxDocuments {
   /** The reference of a file that is in the request's folder, hashed. */
   inspect(id: string, file: string, name: string): Promise<StoredDocument>;
+}
+
+type Part = Claim["parts"][number];
+
+/** What a claim brings, checked and hashed. */
+interface Found {
+  documents: StoredDocument[];
+  enclosures: Enclosure[];
 }
 
 /** What became of a claim. "changed": somebody was still writing; it goes back into the inbox. */
@@ -45,6 +68,7 @@ export function createIntake({
   notes,
   pipeline,
   documents,
+  appearances,
   defaultsPath,
   maxBytes,
 }: {
@@ -52,6 +76,7 @@ export function createIntake({
   notes: Notes;
   pipeline: Pick<Pipeline, "submit" | "find">;
   documents: InboxDocuments;
+  appearances: Pick<Appearances, "fit">;
   defaultsPath: string;
   maxBytes: number;
 }) {
@@ -59,12 +84,15 @@ export function createIntake({
     try {
       if (claim.form === "special") return unusable(special());
       if (claim.form === "folder") await arrange(claim);
-      const found = await checkAll(claim);
+      else if (!isPdfName(claim.raw)) mustBeAskedFor(claim);
+      const found = await checkAll(claim, formatOf(ifUsable(() => readRequest(claim))));
       if (!found) return { outcome: "changed" };
       const manifest = readRequest(claim);
+      const fitted = await fit(claim, manifest, found);
       await putOnDisk(claim);
-      return { outcome: "submitted", submitted: await submit(claim, manifest, found) };
+      return { outcome: "submitted", submitted: await submit(claim, manifest, { ...found, ...fitted }) };
     } catch (error) {
+      if (isFailure(error, "file-changed")) return { outcome: "changed" };
       if (error instanceof Unusable) return unusable(error.reason);
       if (error instanceof PermanentError) return unusable(refused(error));
       if (error instanceof Held) throw error;
@@ -76,15 +104,37 @@ export function createIntake({
     return { outcome: "unusable", reason };
   }
 
-  /** Gives the PDFs of a folder the names they have in the store, in the order of their own names. */
+  /** A file of another kind than PDF is here because of its sidecar, which must ask for the one thing that can be done. */
+  function mustBeAskedFor(claim: Claim): void {
+    if (formatOf(readRequest(claim)) !== "cms") throw new Unusable(notAskedFor(claim.sidecar ?? ""));
+  }
+
+  /**
+   * Gives the PDFs of a folder, or with the format cms its files of any kind, the names they have in the store, in the order of their own names, and the files that
+   * its manifest names those of what they show: their own may be personal.
+   */
   async function arrange(claim: Claim): Promise<void> {
     const folder = claims.at(claim.id, PLACES.folder);
     if (claim.parts.length === 0) {
       const look = lookAtFolder(folder);
-      const { pdfs = [], strangers = [], isUnfinished = false } = look ?? {};
-      const reason = wrongFolder({ pdfs, strangers, isUnfinished }, MOST_DOCUMENTS);
+      const { pdfs = [], others = [], strangers = [], isUnfinished = false, hasRequest = false } = look ?? {};
+      const manifest = ifUsable(() => readRequest(claim));
+      const { found, missing } = findNamed(namedFiles(manifest?.identity), [...pdfs, ...others, ...strangers]);
+      const isNamed = (raw: RawName) => found.some((part) => part.raw === raw);
+      const format = formatOf(manifest);
+      const loose = format === "cms" ? sidecarsAmong([...pdfs, ...others]) : others;
+      const files = format === "cms" ? [...pdfs, ...others.filter((raw) => !loose.includes(raw))] : pdfs;
+      const documents = files.filter((raw) => !isNamed(raw));
+      // What a manifest names that cannot be read is not known.
+      const unknown = hasRequest && !manifest ? strangers : [...loose, ...strangers];
+      // Whether files of other kinds were meant to be signed is not known either: what has to be corrected comes first.
+      if (hasRequest && !manifest && pdfs.length === 0 && others.length > 0) readRequest(claim);
+      const reason = wrongFolder(
+        { documents, strangers: unknown.filter((raw) => !isNamed(raw)), missing, isUnfinished, format },
+        MOST_DOCUMENTS,
+      );
       if (reason) throw withOther(claim, new Unusable(reason));
-      claim.parts = pdfs.sort(byName).map((raw, i) => ({ raw, as: `${i + 1}.pdf` }));
+      claim.parts = [...documents.sort(byName).map((raw, i) => ({ raw, as: `${i + 1}.pdf` })), ...found];
       await claims.save(claim);
     }
     for (const { raw, as } of claim.parts) {
@@ -94,15 +144,11 @@ export function createIntake({
     }
   }
 
-  /** The documents in order; undefined when one of them changed. The first that cannot be used speaks for all. */
-  async function checkAll(claim: Claim): Promise<StoredDocument[] | undefined> {
-    const found: StoredDocument[] = [];
+  /** What the claim brings, in order; undefined when one of it changed. The first that cannot be used speaks for all. */
+  async function checkAll(claim: Claim, format: Format): Promise<Found | undefined> {
+    const found: Found = { documents: [], enclosures: [] };
     try {
-      for (const part of claim.parts) {
-        const document = await check(claim, part, found);
-        if (!document) return undefined;
-        found.push(document);
-      }
+      for (const part of claim.parts) if (!(await check(claim, part, { found, format }))) return undefined;
       return found;
     } catch (error) {
       throw error instanceof Unusable ? withOther(claim, error) : error;
@@ -136,27 +182,37 @@ export function createIntake({
       name = DEFAULTS;
     }
     if (!bytes) throw new Unusable(noRequest(raw, form === "folder" ? "folder" : "file"));
-    return toManifest(bytes, name);
+    return toManifest(bytes, name, form === "folder" ? "folder" : "file");
   }
 
-  /** Checks and hashes a document. Undefined when it changed since it was found settled. */
+  /** Checks and hashes a file, and adds it to what was found. False when it changed since it was found settled. */
   async function check(
     claim: Claim,
-    { raw, as }: Claim["parts"][number],
-    before: readonly StoredDocument[],
-  ): Promise<StoredDocument | undefined> {
+    { raw, as, role }: Part,
+    { found, format }: { found: Found; format: Format },
+  ): Promise<boolean> {
     const path = claims.at(claim.id, as);
     const isDetached = await detach(path);
     const named = claim.parts.length > 1 ? raw : undefined;
     try {
-      await probePdf(path, { maxBytes });
-      const document = await documents.inspect(claim.id, as, nameFor(raw, before));
+      if (role !== undefined) {
+        const contentType = await probeEnclosure(path, role, { maxBytes });
+        await makePrivate(path);
+        const file = await documents.inspect(claim.id, as, role);
+        found.enclosures.push({ ...file, name: role, contentType });
+        return lstatSync(path).size === file.sizeBytes;
+      }
+      const signable = await checkSignable(path, { name: toText(raw), format, maxBytes });
+      const document = await documents.inspect(claim.id, as, nameFor(raw, found.documents));
+      found.documents.push({ ...document, ...signable });
       const stats = lstatSync(path);
       const isStill = !claim.mark || isDetached || isSame(claim.mark, toMark(stats));
-      return isStill && stats.size === document.sizeBytes ? document : undefined;
+      return isStill && stats.size === document.sizeBytes;
     } catch (error) {
-      if (isFailure(error, "file-changed")) return undefined;
-      if (error instanceof PermanentError) throw new Unusable(refused(error, named));
+      if (isFailure(error, "file-changed")) return false;
+      if (error instanceof PermanentError) {
+        throw new Unusable(role === undefined ? refused(error, named) : refusedEnclosure(error, role, raw));
+      }
       if (errnoOf(error) === "ELOOP") throw new Unusable(special());
       // A bad place on the disk is this file's own: it keeps nobody else out.
       if (errnoOf(error) === "EIO") throw new Held("a file cannot be read", { cause: error });
@@ -168,11 +224,29 @@ export function createIntake({
   async function detach(path: string): Promise<boolean> {
     const found = lstatSync(path);
     if (!found.isFile() || found.nlink < 2) return false;
+    await replaceByCopy(path);
+    return true;
+  }
+
+  /** Nobody but us reads what shows who somebody is. A file of somebody else's cannot be shut: ours becomes a copy. */
+  async function makePrivate(path: string): Promise<void> {
+    const file = openSync(path, READ);
+    try {
+      fchmodSync(file, 0o600);
+    } catch (error) {
+      if (errnoOf(error) !== "EPERM") throw error;
+      await replaceByCopy(path, 0o600);
+    } finally {
+      closeSync(file);
+    }
+  }
+
+  async function replaceByCopy(path: string, mode?: number): Promise<void> {
     const copy = `${path}.copy`;
     await rm(copy, { force: true });
     await copyFile(path, copy, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    if (mode !== undefined) await chmod(copy, mode);
     await rename(copy, path);
-    return true;
   }
 
   /** Everything of the claim is on disk when this resolves: from here on the record may rely on it. */
@@ -190,14 +264,28 @@ export function createIntake({
     await syncFolder(claims.folderOf(id));
   }
 
-  async function submit(claim: Claim, manifest: Manifest, found: StoredDocument[]): Promise<Submitted> {
-    const retryOf = await earlierAttempt(claim, found);
+  /** How the signature looks, held against the documents. */
+  async function fit(claim: Claim, { signature }: Manifest, { documents: found }: Found): Promise<Fitted> {
+    const parts = claim.parts.filter(({ role }) => role === undefined);
+    const shown = parts.map(({ as }, i) => ({ path: claims.at(claim.id, as), name: found[i]?.name ?? as }));
+    try {
+      return await appearances.fit(signature, shown);
+    } catch (error) {
+      if (!isFailure(error, "invalid-manifest") || !(error instanceof PermanentError)) throw error;
+      const problems = Object.entries(error.fields ?? {}).map(([field, message]) => ({ field, message }));
+      const name = claim.form === "folder" ? REQUEST : (claim.sidecar ?? DEFAULTS);
+      throw new Unusable(badRequest(name, problems));
+    }
+  }
+
+  async function submit(claim: Claim, manifest: Manifest, found: Found & Fitted): Promise<Submitted> {
+    const retryOf = await earlierAttempt(claim, found.documents);
     return await pipeline.submit({
-      ...manifest,
+      ...toWishes(manifest),
       id: claim.id,
       source: "inbox",
       by: "inbox",
-      documents: found,
+      ...found,
       refuseDuplicate: true,
       ...(retryOf !== undefined && { retryOf }),
     });
@@ -213,6 +301,37 @@ export function createIntake({
     const before = (earlier.facts["documents"] ?? []) as { sha256: string }[];
     return before.some(({ sha256 }) => hashes.has(sha256)) ? earlier.id : undefined;
   }
+}
+
+function formatOf(manifest: Manifest | undefined): Format {
+  return manifest?.signature?.format ?? "pades";
+}
+
+/** The JSON files that are named after another one of these, as if they said who signs it. */
+function sidecarsAmong(files: readonly RawName[]): RawName[] {
+  return files.filter((raw) => isJsonName(raw) && files.includes(toDocumentName(raw)));
+}
+
+function ifUsable<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof Unusable) return undefined;
+    throw error;
+  }
+}
+
+/** The files of a folder that its manifest names, and what it names besides. The name as it is comes first. */
+function findNamed(files: readonly NamedFile[], there: readonly RawName[]): { found: Part[]; missing: NamedFile[] } {
+  const found: Part[] = [];
+  const missing: NamedFile[] = [];
+  for (const file of files) {
+    const { role, name } = file;
+    const raw = there.find((one) => one === fromText(name)) ?? there.find((one) => isSameName(toText(one), name));
+    if (raw === undefined) missing.push(file);
+    else found.push({ raw, as: role, role });
+  }
+  return { found, missing };
 }
 
 const collator = new Intl.Collator("en", { numeric: true });

@@ -79,7 +79,9 @@ export interface FolderLook {
   /** Equal for two looks exactly when nothing in the folder changed between them. */
   key: string;
   pdfs: RawName[];
-  /** Names that do not belong into a request. */
+  /** Files of other kinds, which belong into a request only when it names them. */
+  others: RawName[];
+  /** Names that do not belong into a request in any case: folders, links, pipes. */
   strangers: RawName[];
   hasRequest: boolean;
   /** Somebody said that it is complete. */
@@ -90,7 +92,15 @@ export interface FolderLook {
 
 /** Looks at a folder and everything in it, one level deep. Undefined when it is gone, or changes at this moment. */
 export function lookAtFolder(path: string | Buffer): FolderLook | undefined {
-  const look: FolderLook = { key: "", pdfs: [], strangers: [], hasRequest: false, isReady: false, isUnfinished: false };
+  const look: FolderLook = {
+    key: "",
+    pdfs: [],
+    others: [],
+    strangers: [],
+    hasRequest: false,
+    isReady: false,
+    isUnfinished: false,
+  };
   try {
     const entries = readdirSync(path, { withFileTypes: true, encoding: "latin1" });
     const keys: string[] = [`${entries.length}`];
@@ -104,7 +114,7 @@ export function lookAtFolder(path: string | Buffer): FolderLook | undefined {
       else if (!stats.isFile()) look.strangers.push(name);
       else if (name === REQUEST) look.hasRequest = true;
       else if (isPdfName(name)) look.pdfs.push(name);
-      else look.strangers.push(name);
+      else look.others.push(name);
     }
     look.key = keys.sort().join("/");
     return look;
@@ -114,13 +124,16 @@ export function lookAtFolder(path: string | Buffer): FolderLook | undefined {
   }
 }
 
-/** The first PDF of a folder that is not there as a whole, and how much of it is; undefined when all are. */
+/**
+ * The first file of a folder that is not there as a whole, and how much of it is; undefined when all are. Of anything
+ * but a PDF it can only be told whether it has begun.
+ */
 export function findPart(
   folder: string | Buffer,
-  pdfs: readonly RawName[],
+  files: readonly RawName[],
 ): { raw: RawName; extent: "cut" | "empty" } | undefined {
   let cut: RawName | undefined;
-  for (const raw of pdfs) {
+  for (const raw of files) {
     const extent = peek(Buffer.concat([Buffer.from(folder), Buffer.from(`/${raw}`, "latin1")]));
     // What has not begun is given more time than what has.
     if (extent === "empty") return { raw, extent };

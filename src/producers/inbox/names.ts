@@ -68,8 +68,12 @@ export function isSidecarName(raw: RawName): boolean {
   return /\.pdf\.json$/i.test(raw);
 }
 
-/** The PDF's name of a sidecar's. */
-export function toPdfName(sidecar: RawName): RawName {
+export function isJsonName(raw: RawName): boolean {
+  return /\.json$/i.test(raw);
+}
+
+/** The name of the file that a JSON file is the sidecar of. */
+export function toDocumentName(sidecar: RawName): RawName {
   return sidecar.slice(0, -".json".length);
 }
 

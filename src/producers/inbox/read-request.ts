@@ -1,8 +1,8 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { type Manifest, MANIFEST_BYTES, readManifest } from "../manifest.ts";
+import { type Manifest, MANIFEST_BYTES, namedFiles, readManifest } from "../manifest.ts";
 import { errnoOf } from "./look.ts";
 import type { RawName } from "./names.ts";
-import { badRequest, type Reason, requestSpecial } from "./unusable.ts";
+import { badRequest, filesWithoutFolder, type Reason, requestSpecial } from "./unusable.ts";
 
 /** Carries a reason out of a step. */
 export class Unusable extends Error {
@@ -17,7 +17,7 @@ export class Unusable extends Error {
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** The file's bytes, when it is there; cut off behind the limit, which the reader of manifests notices. */
-export function readSmall(path: string): Buffer | undefined {
+export function readSmall(path: string | Buffer): Buffer | undefined {
   let file: number;
   try {
     file = openSync(path, READ);
@@ -35,9 +35,14 @@ export function readSmall(path: string): Buffer | undefined {
   }
 }
 
-/** The manifest in a file that is called `name`. Throws Unusable, with each field that is wrong. */
-export function toManifest(bytes: Buffer, name: RawName): Manifest {
+/**
+ * The manifest in a file that is called `name`, of a folder or of a PDF that came without one. Throws Unusable, with
+ * each field that is wrong.
+ */
+export function toManifest(bytes: Buffer, name: RawName, form: "folder" | "file"): Manifest {
   const read = readManifest(bytes);
   if (!read.ok) throw new Unusable(badRequest(name, read.problems));
+  const files = namedFiles(read.manifest.identity);
+  if (form === "file" && files.length > 0) throw new Unusable(filesWithoutFolder(name, files));
   return read.manifest;
 }

@@ -1,6 +1,7 @@
 import { readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { Reminded } from "../../core/correction.ts";
 import { noticeOf } from "../../core/notice.ts";
 import { ResultFile, type SignRequest } from "../../core/request.ts";
 import { isEnd } from "../../core/status.ts";
@@ -24,6 +25,8 @@ export interface StatusFile {
   /** What the state does not say, such as that it was signed although somebody had cancelled it. */
   notice?: { code: string; message: string };
   videoid_link?: string;
+  /** How often somebody asked to remind the signer, with the link above. */
+  reminders?: { count: number; last_at: string };
   /** Where the results are, from DATA_DIR. */
   signed?: string[];
   duplicate_of?: { request_id: string; state: string };
@@ -136,6 +139,7 @@ function toStatus({ raw, claimedMs, aside }: Claim, request: SignRequest): Statu
   const isDone = phase === "done";
   const notice = noticeOf(request);
   const link = isEnd(phase) ? undefined : Link.parse(facts["videoidLink"]);
+  const reminded = link === undefined ? undefined : Reminded.safeParse(facts["reminded"]).data;
   return {
     file: toText(raw),
     request_id: id,
@@ -153,6 +157,7 @@ function toStatus({ raw, claimedMs, aside }: Claim, request: SignRequest): Statu
     ...(failure && !isDone && { failure: { code: failure.code, message: failure.message } }),
     ...(notice && { notice }),
     ...(link !== undefined && { videoid_link: link }),
+    ...(reminded && { reminders: { count: reminded.count, last_at: toTime(reminded.atMs) } }),
     ...(isDone && { signed: results.map(({ name }) => `signed/${id}/${name}`), now_at: `archive/${id}` }),
     ...(isEnd(phase) && !isDone && aside && { now_at: `${aside.where}/${toText(aside.raw)}` }),
     claimed_at: toTime(claimedMs),

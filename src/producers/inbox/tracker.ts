@@ -1,16 +1,18 @@
 import { type Dir, opendirSync } from "node:fs";
+import { readManifest } from "../manifest.ts";
 import { createDefaults } from "./defaults.ts";
-import { DEFAULTS, type Kind, toKind } from "./ignore.ts";
+import { DEFAULTS, type Kind, REQUEST, toKind } from "./ignore.ts";
 import { errnoOf, type Extent, findPart, lookAt, lookAtFolder, type Mark, peek } from "./look.ts";
-import { type RawName, toPath } from "./names.ts";
+import { isJsonName, type RawName, toPath } from "./names.ts";
 import { createPairs } from "./pairs.ts";
+import { readSmall, Unusable } from "./read-request.ts";
 import { busy, notWhole, type Reason, unfinished, unsupported } from "./unusable.ts";
 
 /** Lengths of time in milliseconds. */
 export interface Patience {
   /** A file counts as settled when two looks at least this far apart find it the same. */
   settleMs: number;
-  /** The same for a dropped folder, into which people go on copying. */
+  /** The same for a dropped folder, into which people go on copying, and for a file whose end cannot be told. */
   folderSettleMs: number;
   /** How long a PDF that has begun, and does not change any more, may be without its end. */
   incompleteMs: number;
@@ -112,7 +114,24 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
       listing,
     };
     items.set(raw, fresh);
-    if (kind === "sidecar") pairs.see(raw);
+    if (isJsonName(raw)) pairs.see(raw);
+  }
+
+  /** The sidecar of a file. A JSON file that has one of its own is to be signed itself, and says nothing of others. */
+  function sidecarOf({ kind, raw }: Tracked): RawName | undefined {
+    const sidecar = pairs.sidecarOf(raw);
+    if (kind === "pdf" || sidecar === undefined) return sidecar;
+    return pairs.sidecarOf(sidecar) === undefined ? sidecar : undefined;
+  }
+
+  /** Whether it may be signed, to go by its name and what lies beside it: of other kinds, what has a sidecar. */
+  function isDocument(item: Tracked): boolean {
+    return item.kind === "pdf" || (item.kind === "other" && sidecarOf(item) !== undefined);
+  }
+
+  /** Whether it says, or may say, who signs another file. */
+  function isSidecar(item: Tracked): boolean {
+    return item.kind === "sidecar" || (item.kind === "other" && isJsonName(item.raw) && !isDocument(item));
   }
 
   /** Looks at what is due. What may be taken now, the oldest first, at most `room`. */
@@ -138,14 +157,13 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
     return ready;
   }
 
-  const isSidecar = ({ kind }: Tracked) => kind === "sidecar";
   const age = ({ mark, sinceMs }: Tracked) => mark?.modifiedMs ?? sinceMs;
 
   function look(item: Tracked, at: number): Ready | undefined {
-    if (item.kind === "other") {
-      // What it holds makes no difference, so it is not looked at again.
+    if (item.kind === "other" && !isDocument(item) && !isSidecar(item)) {
+      // What it holds makes no difference: only whether somebody puts a sidecar beside it.
       item.trouble = unsupported(item.raw, item.kind);
-      item.dueMs = Number.POSITIVE_INFINITY;
+      item.dueMs = at + Math.max(reportMs, settleMs);
       return undefined;
     }
     return item.kind === "folder" ? lookIntoFolder(item, at) : lookAtFile(item, at);
@@ -159,16 +177,18 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
       return undefined;
     }
     item.mark = seen.mark;
-    if (!isSettled(item, seen.key, settleMs, at)) return undefined;
+    // Nothing in a file of another kind tells whether its end is there: it is given the time that a folder is given.
+    const quietMs = item.kind === "other" && isDocument(item) ? folderSettleMs : settleMs;
+    if (!isSettled(item, seen.key, quietMs, at)) return undefined;
     if (item.kind === "special") return { item };
-    if (item.kind === "sidecar") return settleSidecar(item, at);
+    if (isSidecar(item)) return settleSidecar(item, at);
     const extent = seen.mark.sizeBytes === 0 ? "empty" : peek(path);
     const untilMs = item.sinceMs + patienceWith(extent, 2 * settleMs);
     if (at < untilMs) {
       if (extent === "cut" || extent === "empty") item.trouble = notWhole(extent, untilMs);
       return later(item, at, { firstMs: settleMs, untilMs });
     }
-    const sidecar = items.get(pairs.sidecarOf(item.raw) ?? "");
+    const sidecar = items.get(sidecarOf(item) ?? "");
     if (sidecar) {
       const isStill = lookAt(toPath(inbox, sidecar.raw))?.key === sidecar.key;
       if (isStill && at - sidecar.sinceMs >= settleMs) return { item, sidecar: sidecar.raw };
@@ -188,10 +208,10 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
     return extent === "cut" ? Math.max(incompleteMs, leastMs) : 0;
   }
 
-  /** A settled sidecar calls its PDF; one without a PDF is reported after a while. */
+  /** A settled sidecar calls its file; one without a file is reported after a while. */
   function settleSidecar(item: Tracked, at: number): undefined {
-    const pdf = items.get(pairs.pdfOf(item.raw));
-    if (pdf) pdf.dueMs = Math.min(pdf.dueMs, at);
+    const file = items.get(pairs.documentOf(item.raw));
+    if (file && isDocument(file)) file.dueMs = Math.min(file.dueMs, at);
     else item.trouble = unsupported(item.raw, item.kind);
     waitUntil(item, at + Math.max(reportMs, settleMs));
   }
@@ -207,12 +227,12 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
     const quietMs = at - item.sinceMs;
     if (quietMs >= settleMaxMs) return { item };
     const untilMs = item.sinceMs + settleMaxMs;
-    if (seen.pdfs.length === 0 || seen.isUnfinished) {
+    if (seen.isUnfinished || (seen.pdfs.length === 0 && !(seen.others.length > 0 && asksForHashes(path)))) {
       item.trouble = unfinished(seen.isUnfinished, untilMs);
       return later(item, at, { firstMs: folderSettleMs, untilMs });
     }
     if (!seen.hasRequest && quietMs < sidecarWaitMs) return waitUntil(item, item.sinceMs + sidecarWaitMs);
-    const part = findPart(path, seen.pdfs);
+    const part = findPart(path, [...seen.pdfs, ...seen.others]);
     const partMs = part ? item.sinceMs + patienceWith(part.extent, folderSettleMs) : 0;
     if (!part || at >= partMs) return { item };
     item.trouble = notWhole(part.extent, partMs, part.raw);
@@ -283,4 +303,15 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
     },
     defaultsPath: defaults.path,
   };
+}
+
+/** Whether the manifest of a folder asks for signatures apart, for which files of any kind will do. */
+function asksForHashes(folder: string | Buffer): boolean {
+  try {
+    const read = readManifest(readSmall(Buffer.concat([Buffer.from(folder), Buffer.from(`/${REQUEST}`)])) ?? "");
+    return read.ok && read.manifest.signature?.format === "cms";
+  } catch (error) {
+    if (error instanceof Unusable) return false;
+    throw error;
+  }
 }

@@ -1,7 +1,10 @@
 import type { Failure } from "../../core/errors.ts";
-import type { ManifestProblem } from "../manifest.ts";
+import type { EnclosureRole } from "../../core/identity.ts";
+import type { Format } from "../../core/signing.ts";
+import { isHashFileName } from "../../files/hash-file.ts";
+import { fieldOf, type ManifestProblem, type NamedFile } from "../manifest.ts";
 import { DEFAULTS, REQUEST } from "./ignore.ts";
-import { isPossible, type RawName, toPdfName, toVisible } from "./names.ts";
+import { fromText, isJsonName, isPossible, type RawName, toDocumentName, toVisible } from "./names.ts";
 
 /** Why a file cannot be used: a code, and one sentence that says what to do. */
 export interface Reason {
@@ -11,6 +14,8 @@ export interface Reason {
 
 const AGAIN = "then drop it into the inbox again";
 const MOST_NAMED = 5;
+/** What a manifest says to have files of any kind signed by their hash. */
+const ASKS = '"signature": {"format": "cms"}';
 const STILL_WRITTEN = "A file in the folder has a name that says it is still being written (.part, .tmp, …)";
 
 /** What to do about a document that cannot be signed, by the code with which it was refused. */
@@ -21,6 +26,8 @@ const REMEDIES: Record<string, string> = {
   "pdf-encrypted": `The PDF is encrypted or protected by a password; save it without protection, ${AGAIN}.`,
   "file-too-large":
     "The file is larger than MAX_DOCUMENT_BYTES; make it smaller, or have the operator raise that limit.",
+  "not-a-picture": `It is not a JPEG or PNG picture, whatever it is called; save it as one, ${AGAIN}.`,
+  "not-a-video": `It is not a video in a form that is known here, whatever it is called; convert it to MP4, MOV or WebM, ${AGAIN}.`,
   "not-a-regular-file": `It is a link, a pipe or a device and was not opened; put the file itself into the inbox.`,
 };
 
@@ -28,6 +35,12 @@ const REMEDIES: Record<string, string> = {
 export function refused(failure: Failure, name?: RawName): Reason {
   const message = REMEDIES[failure.code] ?? endSentence(failure.message);
   return { code: failure.code, message: name === undefined ? message : `${quote(name)}: ${message}` };
+}
+
+/** The same for a file that the manifest names. */
+export function refusedEnclosure(failure: Failure, role: EnclosureRole, raw: RawName): Reason {
+  const { code, message } = refused(failure);
+  return { code, message: `${fieldOf(role)}, ${quote(raw)}: ${message}` };
 }
 
 export function special(): Reason {
@@ -73,7 +86,7 @@ export function brokenDefaults({ code, message }: Reason): Reason {
 
 /** Two things that are the matter with the same file, so that nobody has to come twice. */
 export function both(first: Reason, second: Reason): Reason {
-  const besides = second.message.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
+  const besides = second.message.replace(/^[A-Z](?=[a-z ])/, (letter) => letter.toLowerCase());
   return { code: first.code, message: `${first.message.replace(`, ${AGAIN}`, "")} Besides, ${besides}` };
 }
 
@@ -107,33 +120,70 @@ export function busy(errno: string): Reason {
   return { code: "file-busy", message };
 }
 
+/** What of a folder is the matter, besides its manifest. `missing` are files that the manifest names. */
 export function wrongFolder(
-  { pdfs, strangers, isUnfinished }: { pdfs: readonly RawName[]; strangers: readonly RawName[]; isUnfinished: boolean },
+  {
+    documents,
+    strangers,
+    missing,
+    isUnfinished,
+    format,
+  }: {
+    documents: readonly RawName[];
+    strangers: readonly RawName[];
+    missing: readonly NamedFile[];
+    isUnfinished: boolean;
+    format: Format;
+  },
   most: number,
 ): Reason | undefined {
-  if (strangers.length > 0) {
-    const named = strangers.slice(0, MOST_NAMED).map(quote).join(", ");
-    const more = strangers.length > MOST_NAMED ? ` and ${strangers.length - MOST_NAMED} more` : "";
-    return {
-      code: "folder-with-other-files",
-      message: `A folder takes PDFs and ${REQUEST} only; take ${named}${more} out of it, ${AGAIN}.`,
-    };
-  }
+  const stranger = strangers.length > 0 ? withStrangers(strangers, format) : undefined;
+  // A name that is misspelt is a file that is missing and one that nobody named.
+  if (missing.length > 0) return stranger ? both(notThere(missing), stranger) : notThere(missing);
+  if (stranger) return stranger;
   if (isUnfinished) {
     // Signed without it, the request would lack a document that somebody meant to be in it.
     const message = `${STILL_WRITTEN}; finish it or take it out, ${AGAIN}.`;
     return { code: "pdf-incomplete", message };
   }
-  if (pdfs.length === 0)
-    return { code: "no-documents", message: `The folder has no PDF; put 1 to ${most} into it, ${AGAIN}.` };
-  if (pdfs.length <= most) return undefined;
-  const message = `The folder has ${pdfs.length} PDFs and one request takes ${most}; split it, ${AGAIN}.`;
+  const [one, many] = format === "cms" ? ["file to be signed", "files"] : ["PDF", "PDFs"];
+  if (documents.length === 0)
+    return { code: "no-documents", message: `The folder has no ${one}; put 1 to ${most} into it, ${AGAIN}.` };
+  if (documents.length <= most) return undefined;
+  const message = `The folder has ${documents.length} ${many} and one request takes ${most}; split it, ${AGAIN}.`;
   return { code: "too-many-documents", message };
+}
+
+function withStrangers(strangers: readonly RawName[], format: Format): Reason {
+  const named = strangers.slice(0, MOST_NAMED).map(quote).join(", ");
+  const more = strangers.length > MOST_NAMED ? ` and ${strangers.length - MOST_NAMED} more` : "";
+  const takes =
+    format === "cms"
+      ? `In a folder ${REQUEST} speaks for all files, which lie in it side by side`
+      : `A folder takes PDFs, ${REQUEST} and the files that it names under "identity"`;
+  return {
+    code: "folder-with-other-files",
+    message: `${takes}; take ${named}${more} out of it, ${AGAIN}.`,
+  };
+}
+
+function notThere(missing: readonly NamedFile[]): Reason {
+  const named = missing.map(({ role, name }) => `${fieldOf(role)} names ${quote(fromText(name))}`).join(", ");
+  const what =
+    missing.length === 1 ? "which is not in the folder; put it there" : "which are not there; put them there";
+  return { code: "enclosure-missing", message: `In ${quote(REQUEST)}, ${named}, ${what}, ${AGAIN}.` };
+}
+
+/** The manifest of a PDF that came alone names files, and nothing can come with it. */
+export function filesWithoutFolder(file: RawName, files: readonly NamedFile[]): Reason {
+  const fields = files.map(({ role }) => fieldOf(role)).join(", ");
+  const message = `${quote(file)} names files (${fields}), and only a folder can bring them: put the PDF, the files and a ${REQUEST} into one, ${AGAIN}.`;
+  return { code: "invalid-manifest", message };
 }
 
 export function unsupported(raw: RawName, kind: string): Reason {
   if (kind === "sidecar") {
-    const pdf = quote(toPdfName(raw));
+    const pdf = quote(toDocumentName(raw));
     return {
       code: "pdf-missing",
       message: `It waits for ${pdf}: put that PDF beside it, or take it out of the inbox.`,
@@ -143,16 +193,31 @@ export function unsupported(raw: RawName, kind: string): Reason {
     const message = `${REQUEST} belongs into a folder together with its PDFs; for single PDFs rename it to ${DEFAULTS}.`;
     return { code: "unsupported-file", message };
   }
-  if (/\.json$/i.test(raw)) {
-    const pdf = quote(raw.replace(/\.json$/i, ".pdf.json"));
-    const message = `A JSON file belongs to the PDF that it is named after: if it says who signs, rename it, for instance to ${pdf}.`;
+  if (isHashFileName(raw)) {
+    const message = `A hash file is signed when ${sidecarThatAsks(raw)}; it stays here until then.`;
     return { code: "unsupported-file", message };
   }
-  return {
-    code: "unsupported-file",
-    message:
-      "Only PDFs, their .pdf.json files and folders are taken; it stays here until you convert it or take it away.",
-  };
+  if (isJsonName(raw)) {
+    const pdf = quote(raw.replace(/\.json$/i, ".pdf.json"));
+    const message = `A JSON file belongs to the file that it is named after: if it says who signs, rename it, for instance to ${pdf}.`;
+    return { code: "unsupported-file", message };
+  }
+  const message = `Only PDFs, their .pdf.json files and folders are taken; it stays here until you convert it or take it away. To have a signature apart from it (.p7m) made, see that ${sidecarThatAsks(raw)}.`;
+  return { code: "unsupported-file", message };
+}
+
+/** A file of another kind than PDF whose sidecar does not say that its hash is to be signed. */
+export function notAskedFor(sidecar: RawName): Reason {
+  const message = `It is not named .pdf, so only a signature apart from it can be made: if that is wanted, add ${ASKS} to ${quote(sidecar)}; else convert the file to PDF, ${AGAIN}.`;
+  return { code: "not-a-pdf", message };
+}
+
+function sidecarThatAsks(raw: RawName): string {
+  const sidecar = `${raw}.json`;
+  const file = isPossible(sidecar)
+    ? quote(sidecar)
+    : "a .json file named after it, for which its name is too long yet,";
+  return `${file} beside it says who signs, and ${ASKS}`;
 }
 
 function quote(raw: RawName): string {

@@ -3,10 +3,11 @@ import type { Message } from "../outbox.ts";
 import type { Status } from "../states.ts";
 import type { Request } from "../store.ts";
 import { html, page } from "./html.ts";
+import { awaitsOfficer } from "./turns.ts";
 import type { Html } from "./html.ts";
 
 const SHOWN_ROWS = 200;
-const REFRESH_S = 2;
+export const REFRESH_S = 2;
 
 const TONE: Record<Status, "wait" | "good" | "bad" | ""> = {
   VIDEOPENDING: "wait",
@@ -23,8 +24,9 @@ const TONE: Record<Status, "wait" | "good" | "bad" | ""> = {
 export const chip = (status: Status, count?: number): Html =>
   html`<span class="chip ${TONE[status]}">${status}${count !== undefined && ` ${count}`}</span>`;
 
-const nav = html`<nav class="nav">
-  <a href="/_sim/">Requests</a><a href="/_sim/sms">Text messages</a><a href="/_sim/ca.pem">CA certificate</a>
+export const nav = html`<nav class="nav">
+  <a href="/_sim/">Requests</a><a href="/_sim/sms">Text messages</a><a href="/_sim/officer">Officer</a
+  ><a href="/_sim/ca.pem">CA certificate</a>
 </nav>`;
 const clockTime = (at: number): string => new Date(at).toISOString().slice(11, 19);
 
@@ -32,12 +34,19 @@ function row(context: Context, request: Request): Html {
   const signed = [...request.documents.values()].filter((document) => document.tailBytes !== undefined).length;
   return html`<tr>
     <td class="number">${request.pk}</td>
-    <td class="number">${request.videoidPk}</td>
+    <td class="number">${request.videoidPk ?? "–"}</td>
     <td>${chip(request.status)}</td>
     <td class="number">${request.documents.size}${signed > 0 && ` (${signed} signed)`}</td>
     <td class="number">${clockTime(request.createdAt)}</td>
-    <td><a href="/identify/${context.store.linkOf(request)}">signer's page</a></td>
+    <td>${leadsTo(context, request)}</td>
   </tr>`;
+}
+
+/** Whose turn it is, where somebody can take it here. */
+function leadsTo(context: Context, request: Request): Html | string {
+  if (request.videoidPk === undefined) return "classic";
+  if (awaitsOfficer(request)) return html`<a href="/_sim/officer">officer</a>`;
+  return html`<a href="/identify/${context.store.linkOf(request)}">signer's page</a>`;
 }
 
 /** The requests by state, newest first. */
@@ -69,8 +78,8 @@ export function indexPage(context: Context): string {
   const body = html`${nav}
     <h1>Local provider</h1>
     <p class="faint">
-      Stands in for the One-Shot service at <code>${context.origin()}/oneshot/api/v1</code>. Its certificates come from
-      a CA of its own and have no legal value.
+      Stands in for the One-Shot service at <code>${context.origin()}/oneshot/api/v1</code>, and in its first generation
+      at <code>/api/v1</code>. Its certificates come from a CA of its own and have no legal value.
     </p>
     <ul class="counts">
       ${[...counts].map(([status, count]) => html`<li>${chip(status, count)}</li>`)}
@@ -83,7 +92,10 @@ export function indexPage(context: Context): string {
 function bubble(message: Message): Html {
   return html`<li>
     <div class="meta">
-      <span>to the number ending in ${message.phone.slice(-3)}</span><time>${message.at.slice(11, 19)} UTC</time>
+      <span
+        >${message.delivery_method === "whatsapp" && "WhatsApp "}to the number ending in
+        ${message.phone.slice(-3)}</span
+      ><time>${message.at.slice(11, 19)} UTC</time>
     </div>
     <p class="small">Your code to sign request ${message.request_pk}:</p>
     <p class="code">${message.code}</p>

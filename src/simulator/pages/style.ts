@@ -72,6 +72,13 @@ input { display: block; width: 100%; margin-top: .25rem; padding: .65rem .75rem;
 details { margin: 0 0 1.1rem; }
 summary { cursor: pointer; color: var(--faint); font-size: .925rem; padding: .3rem 0; }
 details[open] summary { margin-bottom: .7rem; }
+.card h2 { display: flex; flex-wrap: wrap; gap: .3rem .7rem; align-items: center; margin: 0 0 .9rem; }
+.card form:not(:first-child) { margin-top: 1.1rem; }
+.card form details { margin: 0; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .7rem; margin: 1.1rem 0 0; }
+figure { margin: 0; }
+figure img { display: block; width: 100%; aspect-ratio: 3 / 2; object-fit: contain; background: var(--ground); border: 1px solid var(--line); border-radius: 10px; }
+figcaption { margin-top: .25rem; font-size: .8rem; color: var(--faint); }
 .counts { display: flex; flex-wrap: wrap; gap: .5rem; padding: 0; margin: 0; list-style: none; }
 .scroll { overflow-x: auto; }
 table { width: 100%; border-collapse: collapse; font-size: .925rem; }

@@ -48,14 +48,24 @@ export function objectAt(source: Source, offset: number): PdfObject {
   });
 }
 
-/** The decoded bytes of a stream object. `lookUp` finds an indirect Length. */
-export function streamData(source: Source, object: PdfObject, lookUp: (ref: PdfRef) => PdfValue): Buffer {
-  if (!isDict(object.value) || object.streamAt === undefined) throw new BadSyntax(`object ${object.num} is no stream`);
-  const stated = object.value.get("Length");
+/** Where the bytes of a stream object are, as they stand in the file. `lookUp` finds an indirect Length. */
+export function streamPlace(
+  source: Source,
+  object: PdfObject,
+  lookUp: (ref: PdfRef) => PdfValue,
+): { dict: PdfDict; at: number; length: number } {
+  const { value: dict, streamAt: at } = object;
+  if (!isDict(dict) || at === undefined) throw new BadSyntax(`object ${object.num} is no stream`);
+  const stated = dict.get("Length");
   let length = isRef(stated) ? lookUp(stated) : stated;
-  if (typeof length !== "number" || !endsHere(source, object.streamAt + length))
-    length = searchEnd(source, object.streamAt);
-  return decode(source.read(object.streamAt, length), object.value);
+  if (typeof length !== "number" || !endsHere(source, at + length)) length = searchEnd(source, at);
+  return { dict, at, length };
+}
+
+/** The decoded bytes of a stream object. */
+export function streamData(source: Source, object: PdfObject, lookUp: (ref: PdfRef) => PdfValue): Buffer {
+  const { dict, at, length } = streamPlace(source, object, lookUp);
+  return decode(source.read(at, length), dict);
 }
 
 const endsHere = (source: Source, offset: number): boolean =>

@@ -33,3 +33,15 @@ export function fileSource(path: string): Source {
     closeSync(fd);
   }
 }
+
+/** The bytes of a source, and behind them others. Closing it closes the source. */
+export function joinedSource(first: Source, second: Buffer): Source {
+  const size = first.size + second.length;
+  const read = (offset: number, length: number): Buffer => {
+    const end = Math.min(offset + length, size);
+    if (end <= first.size) return first.read(offset, end - offset);
+    const rest = second.subarray(Math.max(offset - first.size, 0), end - first.size);
+    return offset >= first.size ? rest : Buffer.concat([first.read(offset, first.size - offset), rest]);
+  };
+  return { size, read, close: first.close };
+}

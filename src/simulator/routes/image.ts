@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyRequest } from "fastify";
 import { pathText } from "../bodies.ts";
 import type { Context } from "../context.ts";
-import { Refusal, success, successWith } from "../envelopes.ts";
+import { gave, Refusal, said } from "../envelopes.ts";
 import { removeFiles, writeSmall } from "../files.ts";
+import type { Handlers } from "../operations.ts";
 import { isPng, pngSize, readPng } from "../pdf/png.ts";
 import type { Image } from "../store.ts";
 import { newUid } from "../uploads.ts";
@@ -31,45 +32,51 @@ async function receive(context: Context, call: FastifyRequest): Promise<Image> {
 const pathOf = (context: Context, uid: string): string => `${context.imagesFolder}/${uid}.png`;
 
 /** @source docs/provider.md §Images */
-export function imageRoutes(app: FastifyInstance, context: Context): void {
+export const imageHandlers = (context: Context) => {
   const { images } = context.store;
-
-  app.post("/image", { config: { operation: "uploadImage" } }, async (call, reply) => {
-    const image = await receive(context, call);
-    images.set(image.uid, image);
-    context.ledger.add("image", { document_uid: image.uid, bytes: image.bytes });
-    return reply.send(successWith({ image_uid: image.uid }, `Image uploaded with uid '${image.uid}'`));
-  });
-
-  app.get("/image/:image_uid", { config: { operation: "getImage" } }, (call, reply) => {
-    const uid = pathText(call.params, "image_uid");
-    if (!images.has(uid)) throw new Refusal(404, `Image with uid ${uid} not found`);
-    return reply.header("content-type", "image/png").send(readFileSync(pathOf(context, uid)));
-  });
-
-  app.delete("/image/:image_uid", { config: { operation: "deleteImage" } }, (call, reply) => {
-    const uid = pathText(call.params, "image_uid");
-    if (!images.delete(uid)) throw new Refusal(404, `Image with uid ${uid} not found on disk`);
-    context.ledger.add("delete-image", { document_uid: uid });
+  const remove = (uid: string): void => {
+    images.delete(uid);
+    context.kept.save("image", uid, undefined);
     removeFiles([pathOf(context, uid)]);
-    return reply.send(success("Image deleted"));
+    context.ledger.add("delete-image", { document_uid: uid });
+  };
+  const row = (image: Image): Record<string, unknown> => ({
+    upload_date: `${new Date(image.uploadedAt).toISOString().slice(0, 23).replace("T", " ")}000`,
+    ext: ".png",
+    size: image.size,
+    mime: "image/png",
+    filename: image.filename,
   });
+  return {
+    async uploadImage(call) {
+      const image = await receive(context, call);
+      if (context.settings.loseImages) removeFiles([pathOf(context, image.uid)]);
+      else {
+        images.set(image.uid, image);
+        context.kept.save("image", image.uid, image);
+      }
+      context.ledger.add("image", { document_uid: image.uid, bytes: image.bytes });
+      return gave({ image_uid: image.uid }, { message: `Image uploaded with uid '${image.uid}'`, first: image.uid });
+    },
 
-  app.get("/images", { config: { operation: "listImages" } }, (_call, reply) => {
-    const row = (image: Image): Record<string, unknown> => ({
-      upload_date: `${new Date(image.uploadedAt).toISOString().slice(0, 23).replace("T", " ")}000`,
-      ext: ".png",
-      size: image.size,
-      mime: "image/png",
-      filename: image.filename,
-    });
-    return reply.send(successWith(Object.fromEntries([...images].map(([uid, image]) => [uid, row(image)]))));
-  });
+    getImage(call, reply) {
+      const uid = pathText(call.params, "image_uid");
+      if (!images.has(uid)) throw new Refusal(404, `Image with uid ${uid} not found`);
+      return reply.header("content-type", "image/png").send(readFileSync(pathOf(context, uid)));
+    },
 
-  app.delete("/images", { config: { operation: "deleteAllImages" } }, (_call, reply) => {
-    const uids = [...images.keys()];
-    images.clear();
-    removeFiles(uids.map((uid) => pathOf(context, uid)));
-    return reply.send(success("Images deleted successfully"));
-  });
-}
+    deleteImage(call) {
+      const uid = pathText(call.params, "image_uid");
+      if (!images.has(uid)) throw new Refusal(404, `Image with uid ${uid} not found on disk`);
+      remove(uid);
+      return said("Image deleted");
+    },
+
+    listImages: () => gave(Object.fromEntries([...images].map(([uid, image]) => [uid, row(image)]))),
+
+    deleteAllImages() {
+      for (const uid of [...images.keys()]) remove(uid);
+      return said("Images deleted successfully");
+    },
+  } satisfies Handlers;
+};

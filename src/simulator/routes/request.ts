@@ -1,84 +1,95 @@
-import type { FastifyInstance } from "fastify";
 import { numberOrText, objectBody, pathInteger, required, textOf } from "../bodies.ts";
-import { contractTailPath, filesOf, guard, hashOfPhone, move, requestOr } from "../context.ts";
+import { guard, hashOfPhone, note, requestOr } from "../context.ts";
 import type { Context } from "../context.ts";
-import { Refusal, success, successWith } from "../envelopes.ts";
-import { removeFiles } from "../files.ts";
-import { mayMove } from "../states.ts";
+import { gave, Refusal, said } from "../envelopes.ts";
+import { cancel } from "../humans.ts";
+import type { Handlers } from "../operations.ts";
 import type { Request } from "../store.ts";
 
 const UNKNOWN = "Request not found. Make sure the upload directory is correct.";
 /** Come from the video identification and stay as they are afterwards. */
 const IDENTIFIED_FIELDS = ["given_name", "surname_1", "surname_2", "serial_number"] as const;
 
+const numberIfItIs = (text: string): number | string => (Number.isNaN(Number(text)) ? text : Number(text));
+
+/** What the registration authority's system knows of the identification. @source docs/provider.md §Read a request */
+function videoidData(request: Request): Record<string, unknown> {
+  const { videoidPk, status, refusalReason, evidence } = request;
+  const decided = ["CREATED", "ENROLLREADY", "ISSUED"].includes(status) ? "VALIDATED" : undefined;
+  return {
+    pk: videoidPk,
+    status: refusalReason === undefined ? (decided ?? status) : "REFUSED",
+    refusal_reason: refusalReason ?? null,
+    ...(evidence?.similarity !== undefined && { data: { similarity_level: evidence.similarity } }),
+  };
+}
+
 /** The record as `GET /request` shows it. @source docs/provider.md §Read a request */
-export function detailsOf(request: Request): Record<string, unknown> {
-  const authority = Number(request.registrationAuthority);
+function detailsOf(request: Request): Record<string, unknown> {
+  const { person, videoidPk } = request;
+  const known = request.identified || videoidPk === undefined;
   return {
     pk: request.pk,
     status: request.status,
     profile: request.profile,
-    registration_authority: Number.isNaN(authority) ? request.registrationAuthority : authority,
+    registration_authority: numberIfItIs(request.registrationAuthority),
     scratchcard: request.scratchcard,
-    given_name: request.person.given_name ?? null,
-    surname_1: request.person.surname_1 ?? null,
-    surname_2: request.person.surname_2 ?? null,
+    given_name: person.given_name ?? null,
+    surname_1: person.surname_1 ?? null,
+    surname_2: person.surname_2 ?? null,
     email: request.email,
     mobile_phone_number: request.phone,
-    serial_number: request.person.serial_number ?? null,
-    id_document_type: request.identified ? "IDC" : null,
-    id_document_country: request.identified ? request.country : null,
+    serial_number: person.serial_number ?? null,
+    id_document_type: known ? (person.id_document_type ?? "IDC") : null,
+    id_document_country: known ? (person.id_document_country ?? request.country) : null,
     country_name: request.country,
     paperless_mode: true,
-    videoid_mode: true,
+    videoid_mode: videoidPk !== undefined,
     validity_time: "1",
     secure_element: 2,
-    communication_language: "ES",
+    communication_language: request.language,
     certificate_set: request.certificate ? [request.certificate] : [],
+    ...(videoidPk !== undefined && { videoid_data: videoidData(request) }),
   };
 }
 
-export function requestRoutes(app: FastifyInstance, context: Context): void {
-  app.get("/request/:request_pk", { config: { operation: "getRequest" } }, (call, reply) => {
-    const request = requestOr(context, pathInteger(call.params, "request_pk"), UNKNOWN, true);
-    return reply.send(successWith(detailsOf(request)));
-  });
+export const requestHandlers = (context: Context) =>
+  ({
+    getRequest: (call) => gave(detailsOf(requestOr(context, pathInteger(call.params, "request_pk"), UNKNOWN, true))),
 
-  app.put("/request/:request_pk", { config: { operation: "updateRequest" } }, (call, reply) => {
-    const body = objectBody(call.body);
-    const facts = {
-      scratchcard: required(numberOrText(body, "scratchcard"), "scratchcard"),
-      email: required(textOf(body, "email"), "email"),
-      profile: required(textOf(body, "profile"), "profile"),
-      registrationAuthority: required(numberOrText(body, "registration_authority"), "registration_authority"),
-      country: required(textOf(body, "country_name"), "country_name"),
-      phone: textOf(body, "mobile_phone_number"),
-    };
-    const request = requestOr(context, pathInteger(call.params, "request_pk"), "Request not found");
-    guard(request, "update");
-    if (facts.scratchcard !== request.scratchcard) throw new Refusal(412, "Invalid request fields: scratchcard");
-    const changes: Request["person"] = {};
-    for (const key of IDENTIFIED_FIELDS) {
-      const value = textOf(body, key);
-      if (value === undefined || value === request.person[key]) continue;
-      if (request.identified) throw new Refusal(412, `Invalid request fields: ${key}`);
-      changes[key] = value;
-    }
-    Object.assign(request.person, changes);
-    Object.assign(request, { ...facts, phone: facts.phone ?? request.phone });
-    context.ledger.add("update", { request_pk: request.pk, phone_sha256: hashOfPhone(request.phone) });
-    return reply.send(success("Request updated"));
-  });
+    listRequests: () => gave([...context.store.requests.values()].map(({ pk, status }) => ({ pk, status }))),
 
-  app.delete("/request/:request_pk", { config: { operation: "cancelRequest" } }, async (call, reply) => {
-    const pk = pathInteger(call.params, "request_pk");
-    const request = requestOr(context, pk, `Request ${pk} not found`);
-    await request.signing?.catch(() => undefined);
-    if (!mayMove(request.status, "cancel")) throw new Refusal(412, "Invalid request status");
-    move(context, request, "cancel");
-    removeFiles([...filesOf(context, [...request.documents.keys()]), contractTailPath(context, pk)]);
-    request.documents.clear();
-    context.ledger.add("cancel", { request_pk: request.pk, status: request.status });
-    return reply.send(success("Request directory removed successfully"));
-  });
-}
+    updateRequest(call) {
+      const body = objectBody(call.body);
+      const facts = {
+        scratchcard: required(numberOrText(body, "scratchcard"), "scratchcard"),
+        email: required(textOf(body, "email"), "email"),
+        profile: required(textOf(body, "profile"), "profile"),
+        registrationAuthority: required(numberOrText(body, "registration_authority"), "registration_authority"),
+        country: required(textOf(body, "country_name"), "country_name"),
+        phone: textOf(body, "mobile_phone_number"),
+      };
+      const request = requestOr(context, pathInteger(call.params, "request_pk"), "Request not found");
+      guard(request, "update");
+      if (facts.scratchcard !== request.scratchcard) throw new Refusal(412, "Invalid request fields: scratchcard");
+      const changes: Request["person"] = {};
+      for (const key of IDENTIFIED_FIELDS) {
+        const value = textOf(body, key);
+        if (value === undefined || value === request.person[key]) continue;
+        if (request.identified) throw new Refusal(412, `Invalid request fields: ${key}`);
+        changes[key] = value;
+      }
+      Object.assign(request.person, changes);
+      Object.assign(request, { ...facts, phone: facts.phone ?? request.phone });
+      note(context, "update", request, { phone_sha256: hashOfPhone(request.phone) });
+      return said("Request updated");
+    },
+
+    async cancelRequest(call) {
+      const pk = pathInteger(call.params, "request_pk");
+      const request = requestOr(context, pk, `Request ${pk} not found`);
+      await request.signing?.catch(() => undefined);
+      if (cancel(context, request) === "wrong-state") throw new Refusal(412, "Invalid request status");
+      return said("Request directory removed successfully");
+    },
+  }) satisfies Handlers;

@@ -1,14 +1,23 @@
 import { shown, widthOf } from "../pdf/text.ts";
 
 /** What the contract names. The same facts give the same bytes, so it need not be kept. */
-export type ContractFacts = { requestPk: number; profile: string; signerName: string; approvedAt: Date };
+export type ContractFacts = {
+  requestPk: number;
+  profile: string;
+  signerName: string;
+  /** How the signer was identified: by video, or by an officer who saw the document. */
+  byVideo: boolean;
+  approvedAt: Date;
+};
 
 const PAGE = { width: 595, height: 842, margin: 64 };
 
-const CONSENT = wrap(
-  "The signer has been identified by video, has seen the documents to be signed, and agrees that the certificate " +
-    "is used once, for all documents of this request and for this contract, and destroyed afterwards.",
-);
+const consent = (byVideo: boolean): string[] =>
+  wrap(
+    `The signer has been identified ${byVideo ? "by video" : "by an identity document"}, has seen the documents to be ` +
+      "signed, and agrees that the certificate is used once, for all documents of this request and for this contract, " +
+      "and destroyed afterwards.",
+  );
 const NO_LEGAL_VALUE = wrap(
   "Simulator: nothing is legally signed. This page was made by a local test provider; its certificates have no legal value.",
 );
@@ -23,7 +32,7 @@ export function contractPdf(facts: ContractFacts): Buffer {
     wrap(`Certificate profile: ${facts.profile}`),
     wrap(`Signer: ${facts.signerName}`),
     [`Approved by the registration authority on ${approved} UTC.`],
-    CONSENT,
+    consent(facts.byVideo),
     NO_LEGAL_VALUE,
   ];
   let y = PAGE.height - 150;

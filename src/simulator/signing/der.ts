@@ -38,18 +38,20 @@ export function integer(value: number | Uint8Array): Buffer {
 /** An OBJECT IDENTIFIER from its dotted form. */
 export function oid(dotted: string): Buffer {
   const [first = 0, second = 0, ...rest] = dotted.split(".").map(Number);
-  const body: number[] = [first * 40 + second];
-  for (const arc of rest) {
+  const body = [first * 40 + second, ...rest].flatMap((arc) => {
     const groups = [arc & 0x7f];
     for (let left = Math.floor(arc / 128); left > 0; left = Math.floor(left / 128))
       groups.unshift((left & 0x7f) | 0x80);
-    body.push(...groups);
-  }
+    return groups;
+  });
   return tlv(0x06, Buffer.from(body));
 }
 
+const digits = (at: Date): string => `${at.toISOString().replace(/[-:T]/g, "").slice(0, 14)}Z`;
+
 /** UTCTime until 2049, GeneralizedTime from then on. @source RFC 5280 §4.1.2.5 */
-export function time(at: Date): Buffer {
-  const text = at.toISOString().replace(/[-:T]/g, "").slice(0, 14) + "Z";
-  return at.getUTCFullYear() < 2050 ? tlv(0x17, Buffer.from(text.slice(2))) : tlv(0x18, Buffer.from(text));
-}
+export const time = (at: Date): Buffer =>
+  at.getUTCFullYear() < 2050 ? tlv(0x17, Buffer.from(digits(at).slice(2))) : generalTime(at);
+
+/** GeneralizedTime, to the second. */
+export const generalTime = (at: Date): Buffer => tlv(0x18, Buffer.from(digits(at)));
