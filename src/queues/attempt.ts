@@ -10,6 +10,7 @@ import type { AnyStage, Log, Run } from "../core/stage.ts";
 import { isEnd } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import type { Gate } from "./gate.ts";
+import { type Groups, isHalfMade } from "./groups.ts";
 import type { Handed } from "./handed.ts";
 import { hold, Superseded } from "./holding.ts";
 import type { Keys } from "./keys.ts";
@@ -50,6 +51,7 @@ export interface AttemptDeps<Tools> {
   gate: Pick<Gate, "epoch" | "isOpen" | "whenOpen">;
   /** For how many milliseconds no call may leave (guard.ts). */
   heldMs?: () => Promise<number>;
+  groups: Groups;
   orderOf: OrderOf;
   now?: () => number;
   random?: () => number;
@@ -66,6 +68,9 @@ class Unsettled {
 
 /** Somebody asked to end the request in the last moment before its call: the call was not made. */
 class AskedToEnd extends Error {}
+
+/** Somebody asked to end the request, and what was written has taken it on to its end: nothing is left to do here. */
+class GoneOn extends Error {}
 
 /** One attempt of one stage for one request. The only place where a stage meets the queue. */
 export async function runAttempt<Tools extends object>({
@@ -85,7 +90,7 @@ export async function runAttempt<Tools extends object>({
   lease: Lease;
   deps: AttemptDeps<Tools>;
 }): Promise<void> {
-  const { store, queues, keys, tools, log, orderOf, handed, gate, crashPoint } = deps;
+  const { store, queues, keys, tools, log, groups, orderOf, handed, gate, crashPoint } = deps;
   const { now = Date.now, random = Math.random } = deps;
   const { requestId } = StageJob.parse(job.data);
   const timeoutMs = toMs(stage.timeout);
@@ -152,6 +157,7 @@ export async function runAttempt<Tools extends object>({
     if (outcome instanceof Ended) return await end(outcome);
     if (outcome instanceof SentBack) return await sendBack(outcome);
     if (outcome instanceof AskedToEnd) return await endAsAsked();
+    if (outcome instanceof GoneOn) return await handOn();
     if (outcome instanceof Error) return await failed(toFailure(outcome));
     return await succeed(outcome as Record<string, unknown>);
   }
@@ -177,6 +183,7 @@ export async function runAttempt<Tools extends object>({
   }
 
   async function attempt(): Promise<Unsettled | Waiting | Ended | SentBack | Record<string, unknown>> {
+    if (isHalfMade(request())) await completeGroup();
     const needs = stage.needs.safeParse(request().facts);
     if (!needs.success) {
       const missing = needs.error.issues.map((issue) => issue.path.join(".")).join(", ");
@@ -210,6 +217,15 @@ export async function runAttempt<Tools extends object>({
     const result = await stage.run(run);
     if (result instanceof Waiting || result instanceof Ended || result instanceof SentBack) return result;
     return stage.gives.parse(result);
+  }
+
+  /** No request of a group goes on, and be it to its end, before all are there: they are made from the first. */
+  async function completeGroup(): Promise<void> {
+    const first = request();
+    await groups.complete(first);
+    await write({ event: "note", patch: { facts: { rest: null } }, note: "group is whole" });
+    await groups.tidy(first).catch(() => {}); // what stays goes with the folder
+    if (request().stage !== stage.name) throw new GoneOn();
   }
 
   function isOurs(): boolean {
