@@ -109,12 +109,15 @@ describe("a group", () => {
     });
     await toy.submit(whole);
     const before = await toy.store.get(second);
+    // Corrected meanwhile: it must not become again what it was when it was handed in.
+    await toy.vault.replaceSigner(second, { ...whole.signer, email: "corrected@example.com" });
     expect(await toy.store.read(third)).toBeUndefined();
 
     vi.mocked(toy.vault.keep).mockRestore();
     await Promise.all([toy.pipeline.completeGroup(whole.id), toy.pipeline.completeGroup(whole.id)]);
     expect(numbersOf(await toy.store.get(third))).toEqual(documentsOf("", 17, 23).map(({ name }) => name));
     expect(await toy.store.get(second)).toEqual(before);
+    expect((await toy.vault.read(second))?.signer.email).toBe("corrected@example.com");
     await toy.pipeline.completeGroup(second);
   });
 
