@@ -222,7 +222,9 @@ export async function runAttempt<Tools extends object>({
   /** No request of a group goes on, and be it to its end, before all are there: they are made from the first. */
   async function completeGroup(): Promise<void> {
     const first = request();
-    await groups.complete(first);
+    await groups.complete(first, () => {
+      if (!gate.isOpen() || gate.epoch() !== epoch) throw lostRedis();
+    });
     await write({ event: "note", patch: { facts: { rest: null } }, note: "group is whole" });
     await groups.tidy(first).catch(() => {}); // what stays goes with the folder
     if (request().stage !== stage.name) throw new GoneOn();
@@ -251,7 +253,7 @@ export async function runAttempt<Tools extends object>({
     if (request().ending && !isLast) throw new AskedToEnd();
     if (gate.epoch() !== epoch || !gate.isOpen()) {
       // The Redis that took the intent may be another one than the one that was asked before.
-      throw new RetryableError("The connection to Redis was lost before the call", { code: "redis-away" });
+      throw lostRedis();
     }
     if (performance.now() - before > SLOW_INTENT_MS) {
       throw new RetryableError("Redis took too long to record that the call is about to be made", {
@@ -417,6 +419,10 @@ export async function runAttempt<Tools extends object>({
     if (nudgedMs > seenNudgeMs) await queues.promote(stage.name, requestId);
     throw new DelayedError();
   }
+}
+
+function lostRedis(): RetryableError {
+  return new RetryableError("The connection to Redis was lost before the call", { code: "redis-away" });
 }
 
 function isKnown(news: Record<string, unknown> = {}, known: Record<string, unknown>): boolean {

@@ -70,7 +70,11 @@ export function createGroups({
 }) {
   const seen = createSeen({ redis, keys, store });
 
-  async function make(first: SignRequest, n: number, unmade: z.infer<typeof Unmade>, person: Private): Promise<void> {
+  async function make(
+    first: SignRequest,
+    n: number,
+    { unmade, person, mustKnow }: { unmade: z.infer<typeof Unmade>; person: Private; mustKnow: () => void },
+  ): Promise<void> {
     const id = memberId(first.id, n);
     const { group, rest, enclosures = [], callbackUrl } = unmade;
     const files = rest.documents[n - 2] ?? [];
@@ -95,6 +99,7 @@ export function createGroups({
       },
       createdMs: now(),
     };
+    mustKnow();
     await vault.keep(id, person);
     if (first.reference) await redis.sadd(keys.reference(first.reference), id);
     await seen.mark(id, printsOfRequest(masterKey, { ...first, ...made }, person.signer));
@@ -110,9 +115,10 @@ export function createGroups({
     /**
      * Makes the requests of the group that are not there yet. Safe to repeat, and for several at once. Throws
      * PermanentError "signer-erased" or "document-gone" when they cannot be made any more, and what Redis, the journal
-     * and the disk say.
+     * and the disk say. `mustKnow` throws when Redis may have forgotten since what it was asked: a request that is not
+     * there then may be one that was signed.
      */
-    async complete(first: SignRequest): Promise<void> {
+    async complete(first: SignRequest, mustKnow: () => void): Promise<void> {
       if (!isHalfMade(first)) return;
       const unmade = Unmade.parse(first.facts);
       let person: Private | undefined;
@@ -121,7 +127,7 @@ export function createGroups({
         person ??= await vault.read(first.id);
         if (!person) throw new PermanentError("The signer's data was erased", { code: "signer-erased" });
         if (crashPoint) await crashPoint("group:next", memberId(first.id, n + 2));
-        await make(first, n + 2, unmade, person);
+        await make(first, n + 2, { unmade, person, mustKnow });
       }
     },
 

@@ -75,7 +75,10 @@ export interface Pipeline {
   submit(submission: Submission, options?: { taking?: Taking; writes?: () => void }): Promise<Submitted>;
   get(id: RequestId): Promise<SignRequest>;
   find(id: RequestId): Promise<SignRequest | undefined>;
-  /** Makes what is missing of the group that this request is the first of. Nothing to do is fine; safe to repeat. */
+  /**
+   * Makes what is missing of the group that this request is the first of. Nothing to do is fine; safe to repeat. Throws
+   * PermanentError "signer-erased" or "document-gone" when that cannot be done any more.
+   */
   completeGroup(id: RequestId): Promise<void>;
   /** With `group` those of one group, by the id of its first request. */
   list(options: {

@@ -105,6 +105,11 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     return gate.epoch();
   }
 
+  /** Throws when Redis has gone away since, and may have forgotten what it was asked. */
+  function mustStillKnow(epoch: Taking): void {
+    if (!gate.isOpen() || gate.epoch() !== epoch) throw notCompared();
+  }
+
   async function mayTake(): Promise<Taking> {
     const taking = await opened();
     const why = await full();
@@ -275,19 +280,22 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);
       if (earlier) return { outcome: "duplicate", of: earlier };
 
-      if (!gate.isOpen() || gate.epoch() !== epoch) throw notCompared();
+      mustStillKnow(epoch);
       writes?.();
       const added = await keepAll({ ...submission, tenant });
       const request = added?.request ?? (await store.get(id));
       // Accepted with its record: what of its group cannot be made now, the worker makes that takes it up.
-      await groups.complete(request).catch(() => {});
+      await groups.complete(request, () => mustStillKnow(epoch)).catch(() => {});
       const addedMs = now();
       if (added) handed.keep(added, addedMs);
       await queues.add(request.stage, id, addedMs);
       return { outcome: "accepted", request };
     },
 
-    completeGroup: async (id) => groups.complete(await store.get(id)),
+    async completeGroup(id) {
+      const epoch = await opened();
+      await groups.complete(await store.get(id), () => mustStillKnow(epoch));
+    },
 
     get: store.get,
     find: async (id) => (await store.read(id))?.request,

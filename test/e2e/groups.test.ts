@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { memberIds } from "../../src/core/group.ts";
+import { forget } from "../helpers/lose.ts";
 import { pdfsig } from "../helpers/pdfsig.ts";
 import { type House, readJson, samplePdf, SIGNER, startHouse } from "../helpers/house.ts";
 
@@ -150,6 +151,23 @@ test("a group that broke off between its records is finished by the repetition, 
   expect(house.effects("create")).toBe(3);
   const other = await handIn(house, documents.slice(0, 22), { key: "estate-6" });
   expect([other.status, other.body.code]).toEqual([422, "idempotency-mismatch"]);
+});
+
+test("a group whose records Redis has lost comes back from the journal, and what was missing of it is made", async () => {
+  let made = 0;
+  const crashPoint = (name: string) => {
+    if (name === "group:next" && ++made === 2) throw new Error("the process is gone");
+  };
+  const house = await startHouse({ work: false, doubles: { crashPoint } });
+  const ids = (await handIn(house, await pdfs(23))).body.group?.requests ?? [];
+  for (const id of ids.slice(0, 2)) await forget(house, id, 0);
+  expect(await house.app.store.readMany(ids)).toEqual([]);
+  expect(await house.app.recovery.mend(house.app.readJournalLines, 0)).toBe(2);
+  house.app.startWorkers();
+  for (const id of ids) await house.waits(id, "identification");
+  const numbers = (await house.app.store.readMany(ids)).map(({ facts }) => (facts["group"] as { n: number }).n);
+  expect(numbers).toEqual([1, 2, 3]);
+  expect(house.effects("create")).toBe(3);
 });
 
 test("ten documents are one request, and more than MAX_DOCUMENTS are refused with nothing left behind", async () => {

@@ -121,6 +121,24 @@ describe("a group", () => {
     await toy.pipeline.completeGroup(second);
   });
 
+  test("is not made from a Redis that has gone away meanwhile: what it does not know may be signed", async () => {
+    let epoch = 0;
+    const toy = await startToy([toyStage("create"), toyStage("cleanup")], { gate: { epoch: () => epoch } });
+    const whole = handedIn();
+    const [, second = "", third = ""] = memberIds({ id: whole.id, of: 3 });
+    const keep = toy.vault.keep.bind(toy.vault);
+    vi.spyOn(toy.vault, "keep").mockImplementation(async (id, person) => {
+      await keep(id, person);
+      if (id === second) epoch += 1;
+    });
+    await toy.submit(whole);
+    const there = async () => (await toy.store.readMany([second, third])).map(({ id }) => id);
+    expect(await there()).toEqual([second]);
+    expect(await toy.vault.read(third)).toBeUndefined();
+    await toy.pipeline.completeGroup(whole.id);
+    expect(await there()).toEqual([second, third]);
+  });
+
   test("is made whole before its first request ends, and cancelling that one asks nothing of the others", async () => {
     const toy = await startToy([toyStage("create"), toyStage("cleanup")]);
     const whole = handedIn();
