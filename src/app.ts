@@ -27,6 +27,7 @@ import { createAround } from "./queues/around.ts";
 import { connect } from "./queues/connect.ts";
 import { createCodes } from "./queues/codes.ts";
 import { createGate } from "./queues/gate.ts";
+import { createGroups } from "./queues/groups.ts";
 import { createGuard } from "./queues/guard.ts";
 import { createHanded } from "./queues/handed.ts";
 import { createCrowd } from "./queues/crowd.ts";
@@ -250,6 +251,7 @@ export function createApp({
     unfit: redisWatch.unfit,
     log,
   });
+  const groups = createGroups({ ...inside, redis: patient, keys, masterKey, documents, crashPoint });
   const lanes = createLanes({ redis: prompt, keys });
   const pipeline = createPipeline({
     ...outside,
@@ -258,6 +260,7 @@ export function createApp({
     strangers: createStrangers({ redis: prompt, keys }),
     handed,
     gate,
+    groups: createGroups({ ...outside, redis: prompt, keys, masterKey, documents, crashPoint }),
     lanes,
     full: redisWatch.full,
     masterKey,
@@ -367,6 +370,7 @@ export function createApp({
             queues: inside.queues,
             handed,
             gate,
+            groups,
             heldMs: guard.heldMs,
             ...(giveUp && { giveUp }),
             keys,
@@ -438,7 +442,7 @@ export function createApp({
         status,
         queues: outside.queues.all(),
         stages: stages.map(({ name, title }) => ({ name, title })),
-        limits: { documentBytes: settings.MAX_DOCUMENT_BYTES },
+        limits: { documents: settings.MAX_DOCUMENTS, documentBytes: settings.MAX_DOCUMENT_BYTES },
         metricsOpen: settings.METRICS_OPEN,
         log,
         version,

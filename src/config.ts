@@ -113,6 +113,13 @@ export const SETTINGS = z.object({
     .min(1024)
     .default(1_073_741_824)
     .describe("Largest document that is accepted, in bytes."),
+  MAX_DOCUMENTS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1000)
+    .default(100)
+    .describe("Most documents that the API takes at once; more than 10 become several requests that stay together."),
   DISK_RESERVE_BYTES: ms(268_435_456).describe(
     "Room that stays free on the disk of DATA_DIR: below it nothing new is taken in and nothing is signed.",
   ),

@@ -13,6 +13,7 @@ const Request = z.looseObject({
   state: z.string(),
   reference: z.string().optional(),
   tenant: z.string().optional(),
+  group: z.object({ id: z.string(), n: z.number(), of: z.number() }).optional(),
   waiting: z
     .object({ for: z.string(), since: z.string(), until: z.string(), detail: z.string().optional() })
     .optional(),
@@ -48,7 +49,11 @@ const HistoryLine = z.looseObject({
 });
 export type HistoryLine = z.infer<typeof HistoryLine>;
 const History = z.looseObject({ items: z.array(HistoryLine) });
-const Accepted = z.looseObject({ id: z.string(), state: z.string() });
+const Accepted = z.looseObject({
+  id: z.string(),
+  state: z.string(),
+  group: z.looseObject({ id: z.string(), requests: z.array(z.string()) }).optional(),
+});
 export type Accepted = z.infer<typeof Accepted>;
 
 const Standstills = z.looseObject({

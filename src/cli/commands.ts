@@ -3,7 +3,7 @@ import { ENCLOSURES } from "../core/identity.ts";
 import { STAGE_NAMES, type StageName } from "../workers/index.ts";
 import { type Client, createClient } from "./client.ts";
 import { readSecret } from "./read-secret.ts";
-import { act, list, resume, save, show, wholeNumber } from "./requests.ts";
+import { act, cancelGroup, list, resume, save, show, wholeNumber } from "./requests.ts";
 import { type Part, PARTS } from "../parts.ts";
 import { findTarget } from "./target.ts";
 import { CliError, type Terminal } from "./terminal.ts";
@@ -81,7 +81,7 @@ export const COMMANDS: Command[] = [
   {
     name: "submit",
     args: ["<file...>"],
-    summary: "hand in one to ten documents that one person signs: PDFs, or any with --format cms",
+    summary: "hand in documents that one person signs: PDFs, or any with --format cms",
     options: [
       ["-m, --manifest <file>", "JSON file that says who signs, and how (docs/api.md); - reads standard input"],
       ["--email <address>", "the signer's e-mail address"],
@@ -111,6 +111,7 @@ export const COMMANDS: Command[] = [
       JSON_OPTION,
     ],
     after:
+      "More than ten documents become several requests, each identified, approved and signed by itself.\n" +
       "Files that the manifest names under identity are taken from beside it, or from where an option says.\n" +
       "Exit code: 0 accepted, or done with --wait; 2 ended otherwise than done; 1 a mistake or no answer.",
     async run(context, [paths], options) {
@@ -127,14 +128,16 @@ export const COMMANDS: Command[] = [
       ["--state <state>", "only those in this state: queued, running, waiting, retrying, done, refused, …"],
       ["--reference <text>", "only those with this id of yours"],
       ["--tenant <name>", "only those of this tenant"],
+      ["--group <id>", "only those that were handed in together with this one"],
       ["--limit <n>", "how many at the most", "20"],
       JSON_OPTION,
     ],
-    run: (context, _args, { state, reference, tenant, limit, json }) =>
+    run: (context, _args, { state, reference, tenant, group, limit, json }) =>
       list(client(context), context.terminal, {
         ...(typeof state === "string" && { state }),
         ...(typeof reference === "string" && { reference }),
         ...(typeof tenant === "string" && { tenant }),
+        ...(typeof group === "string" && { group }),
         limit: wholeNumber("--limit", String(limit), { least: 1, most: 100_000 }),
         json: json === true,
       }),
@@ -244,7 +247,21 @@ export const COMMANDS: Command[] = [
     },
   },
   acting("resend", "have a new code sent", { path: "code/resend", said: "A new code is on its way:" }),
-  acting("cancel", "cancel a request", { said: "Cancelling:" }),
+  {
+    name: "cancel",
+    args: ["[id]"],
+    summary: "cancel a request; others of its group go on",
+    options: [["--group <id>", "cancel all that were handed in together with this one"], JSON_OPTION],
+    async run(context, [id], { group, json }) {
+      if ((id === undefined) === (group === undefined)) {
+        throw new CliError("Which one? Give its id, or --group with the id of one of those that came together.");
+      }
+      const api = client(context);
+      const how = { json: json === true };
+      if (typeof group === "string") return await cancelGroup(api, context.terminal, group, how);
+      return await act(api, context.terminal, text(id), { path: "cancel", said: "Cancelling:" }, how);
+    },
+  },
   acting("retry", "take a failed or expired request up again, or have one that is over cleaned up again", {
     said: "Taken up again:",
   }),

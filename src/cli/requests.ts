@@ -1,5 +1,5 @@
 import { type FileHandle, open, rm } from "node:fs/promises";
-import { type Client, type HistoryLine, isOver, type Request } from "./client.ts";
+import { type Client, type HistoryLine, isOver, Refused, type Request } from "./client.ts";
 import { findRequest } from "./find-request.ts";
 import { ageOf, whatFor, whatToDo } from "./progress.ts";
 import { renderTable } from "./table.ts";
@@ -32,15 +32,17 @@ export async function list(
     state,
     reference,
     tenant,
+    group,
     limit,
     json,
-  }: { state?: string; reference?: string; tenant?: string; limit: number; json?: boolean },
+  }: { state?: string; reference?: string; tenant?: string; group?: string; limit: number; json?: boolean },
 ): Promise<number> {
+  const whole = group === undefined ? undefined : await findGroup(client, group);
   const items: Request[] = [];
   let cursor: string | undefined;
   do {
     const size = String(Math.min(limit - items.length, PAGE_MOST));
-    const page = await client.page({ state, reference, tenant, limit: size, cursor });
+    const page = await client.page({ state, reference, tenant, group: whole, limit: size, cursor });
     items.push(...page.items);
     cursor = page.next_cursor ?? undefined;
   } while (cursor !== undefined && items.length < limit);
@@ -53,7 +55,7 @@ export async function list(
     err.line(err.paint("red", `Stands still: ${visible(reason)}`));
   }
   if (items.length === 0) {
-    err.line(state || reference || tenant ? "No request fits." : "There are no requests yet.");
+    err.line(state || reference || tenant || group ? "No request fits." : "There are no requests yet.");
     return EXIT.done;
   }
   const columns = [
@@ -110,7 +112,8 @@ export async function show(
 }
 
 function describeRequest(request: Request, out: Writer): string[] {
-  const { id, workflow, reference, tenant, waiting, failure, notice, documents, enclosures, request_pk } = request;
+  const { id, workflow, reference, tenant, group, waiting, failure, notice, documents, enclosures, request_pk } =
+    request;
   const { videoid_link, created_at, updated_at } = request;
   const { former_request_pks: former = [], reminders, order } = request;
   const fields: [string, string | undefined][] = [
@@ -122,6 +125,7 @@ function describeRequest(request: Request, out: Writer): string[] {
     ["Next", whatToDo(request)],
     ["Reference", reference && visible(reference)],
     ["Tenant", tenant && visible(tenant)],
+    ["Group", group && `${group.n} of ${group.of}  (signpipe list --group ${visible(group.id).slice(0, SHORT_ID)})`],
     ["Handed in", enclosures && `${enclosures.map(({ name }) => visible(name)).join(", ")}  (signpipe enclosure)`],
     ["request_pk", [request_pk, ...former.map((pk) => `(before: ${pk})`)].join(" ").trim()],
     // A signer whom we identified has nothing to do there.
@@ -193,6 +197,45 @@ export async function act(
     if (given !== undefined) out.line(visible(given));
   }
   return EXIT.done;
+}
+
+/** The group that a person means by its id, by that of any of its requests, or by the beginning of one. */
+async function findGroup(client: Client, typed: string): Promise<string> {
+  const id = await findRequest(client, typed);
+  const { group } = await client.get(id);
+  if (group) return group.id;
+  throw new CliError(`Request ${id} is not one of a group: it was handed in alone.`);
+}
+
+/**
+ * `signpipe cancel --group`: cancels what is open of a group, one request after the other. One that cannot be cancelled
+ * any more holds nobody up; it is told, and the exit code says that not all were.
+ */
+export async function cancelGroup(
+  client: Client,
+  { out, err }: Terminal,
+  typed: string,
+  { json }: { json?: boolean },
+): Promise<number> {
+  const { items } = await client.page({ group: await findGroup(client, typed), limit: String(PAGE_MOST) });
+  const cancelled: Request[] = [];
+  let isWhole = true;
+  for (const { id, state } of items.reverse()) {
+    if (isOver(state)) {
+      err.line(`Is ${state} already: ${id}`);
+      continue;
+    }
+    try {
+      cancelled.push(await client.act(id, "cancel"));
+      err.line(`Cancelling: ${id}`);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      isWhole = false;
+      err.line(err.paint("red", visible(error.message)));
+    }
+  }
+  if (json) out.line(JSON.stringify({ items: cancelled }, null, 2));
+  return isWhole ? EXIT.done : EXIT.error;
 }
 
 /**

@@ -174,24 +174,28 @@ export async function submit(
         throw error instanceof NoAnswer ? notCertain(error, key) : error;
       });
     progress.stop();
+    const ids = accepted.group?.requests ?? [accepted.id];
     if (!options.wait) {
       if (options.json) out.line(JSON.stringify(accepted, null, 2));
       else {
-        out.line(accepted.id);
-        err.line(`Accepted. Follow it with: signpipe show ${accepted.id}`);
+        for (const id of ids) out.line(id);
+        err.line(`Accepted. Follow it with: signpipe ${ids.length > 1 ? "list --group" : "show"} ${accepted.id}`);
       }
       return EXIT.done;
     }
-    progress.say(`Accepted as ${accepted.id}.`);
-    const request = await follow(client, accepted.id, { progress, stages, signal });
+    progress.say(`Accepted as ${ids.join(", ")}.`);
+    const requests: Request[] = [];
+    for (const id of ids) requests.push(await follow(client, id, { progress, stages, signal }));
     progress.stop();
-    if (options.json) out.line(JSON.stringify(request, null, 2));
+    if (options.json) out.line(JSON.stringify(accepted.group ? { items: requests } : requests[0], null, 2));
     else {
-      out.line(accepted.id);
-      err.line(`${request.state === "done" ? "Signed" : describe(request)}, after ${ageOf(request)}.`);
-      if (request.notice) err.line(visible(request.notice.message));
+      for (const request of requests) {
+        out.line(request.id);
+        err.line(`${request.state === "done" ? "Signed" : describe(request)}, after ${ageOf(request)}.`);
+        if (request.notice) err.line(visible(request.notice.message));
+      }
     }
-    return request.state === "done" ? EXIT.done : EXIT.endedOtherwise;
+    return requests.every(({ state }) => state === "done") ? EXIT.done : EXIT.endedOtherwise;
   } finally {
     progress.stop();
   }

@@ -6,7 +6,6 @@ import type { Sending } from "./client.ts";
 import type { NamedFile } from "./submit.ts";
 import { CliError, visible } from "./terminal.ts";
 
-const MOST_DOCUMENTS = 10;
 const BLOCK_BYTES = 256 * 1024;
 
 /** The body of a submission, and how long it is. */
@@ -25,16 +24,11 @@ export function toUploadBody(
   { paths, files: named = [] }: { paths: string[]; files?: NamedFile[] },
   sent: (bytes: number) => void,
 ): UploadBody {
-  if (paths.length > MOST_DOCUMENTS) {
-    throw new CliError(
-      `One request takes up to ${MOST_DOCUMENTS} documents, and these are ${paths.length}: submit the rest apart.`,
-    );
-  }
   const boundary = `signpipe-${randomUUID()}`;
   const files = [
     ...paths.map((path) => ({
       path,
-      bytes: sizeOf(path, `name documents, up to ${MOST_DOCUMENTS} of them`),
+      bytes: sizeOf(path, "name documents"),
       part: `name="file"; filename=${quoteFilename(basename(path))}`,
       type: typeOf(path),
     })),

@@ -52,6 +52,7 @@ interface Facts {
   signed?: (ResultFile & { id: string })[];
   contract?: ResultFile;
   enclosures?: Enclosure[];
+  group?: unknown;
   requestPk?: unknown;
 }
 
@@ -124,6 +125,7 @@ function compare(evidence: Evidence, request: SignRequest, lines: readonly Journ
     if (JSON.stringify(one) !== JSON.stringify(other)) wrong.push(what);
   };
   same("reference", evidence.reference, request.reference);
+  same("group", evidence.group, facts.group);
   same("provider.request_pk", evidence.provider.request_pk, facts.requestPk);
   same(
     "documents",

@@ -1,6 +1,7 @@
 /**
  * Told at every boundary of a costly call and of a durable write, right before the next step. Nothing gives one but
- * tests, which end the process there; left out, it costs nothing.
+ * tests, which end the process there; left out, it costs nothing. "group:next" is told before each further request of a
+ * group is made, with that one's id.
  */
 export type CrashPoint = (name: string, requestId: string) => void | Promise<void>;
 

@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs";
 import { type FileHandle, link, mkdir, rm, stat, unlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Readable } from "node:stream";
 import { PermanentError, RetryableError } from "../core/errors.ts";
 import { RequestId, type StoredDocument } from "../core/request.ts";
@@ -115,6 +115,26 @@ export function createDocuments({ dir }: { dir: string }) {
       await rm(from, { recursive: true, force: true });
     },
 
+    /**
+     * The same files in the folder of another request too, as 1.pdf and so on, and what is called otherwise under its own
+     * name; each is a file of its own when the other one goes. On disk when this resolves; safe to repeat. References to
+     * them, in order. Throws PermanentError "document-gone", and what the disk says.
+     */
+    async share<T extends Pick<StoredDocument, "id">>(files: readonly T[], to: RequestId): Promise<T[]> {
+      const folder = join(dir, RequestId.parse(to));
+      await makeFolder(folder);
+      let n = 0;
+      const shared: T[] = [];
+      for (const file of files) {
+        const own = basename(path(file));
+        const name = /^\d+\.pdf$/.test(own) ? `${++n}.pdf` : own;
+        await withDisk(() => linkAnew(path(file), join(folder, name)));
+        shared.push({ ...file, id: `${to}/${name}` });
+      }
+      await syncFolder(folder);
+      return shared;
+    },
+
     /** Removes these files, when they are there. Throws what the disk says. */
     async erase(files: readonly Pick<StoredDocument, "id">[]): Promise<void> {
       for (const file of files) await withDisk(() => rm(path(file), { force: true }));
@@ -173,6 +193,22 @@ async function moveOnce(from: string, place: (n: number) => string): Promise<voi
       if (code !== "EEXIST") throw error;
       if (await isSameFile(from, to)) return await unlink(from);
     }
+  }
+}
+
+/** Gives a file a second name, in the place of what an earlier try may have left there. */
+async function linkAnew(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") {
+      throw new PermanentError("A document is not in the store any more", { code: "document-gone", cause: error });
+    }
+    if (code !== "EEXIST") throw error;
+    if (await isSameFile(from, to)) return;
+    await unlink(to);
+    await link(from, to);
   }
 }
 

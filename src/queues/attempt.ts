@@ -10,6 +10,7 @@ import type { AnyStage, Log, Run } from "../core/stage.ts";
 import { isEnd } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import type { Gate } from "./gate.ts";
+import { type Groups, isHalfMade } from "./groups.ts";
 import type { Handed } from "./handed.ts";
 import { hold, Superseded } from "./holding.ts";
 import type { Keys } from "./keys.ts";
@@ -50,6 +51,7 @@ export interface AttemptDeps<Tools> {
   gate: Pick<Gate, "epoch" | "isOpen" | "whenOpen">;
   /** For how many milliseconds no call may leave (guard.ts). */
   heldMs?: () => Promise<number>;
+  groups: Groups;
   orderOf: OrderOf;
   now?: () => number;
   random?: () => number;
@@ -66,6 +68,9 @@ class Unsettled {
 
 /** Somebody asked to end the request in the last moment before its call: the call was not made. */
 class AskedToEnd extends Error {}
+
+/** Somebody asked to end the request, and what was written has taken it on to its end: nothing is left to do here. */
+class GoneOn extends Error {}
 
 /** One attempt of one stage for one request. The only place where a stage meets the queue. */
 export async function runAttempt<Tools extends object>({
@@ -85,7 +90,7 @@ export async function runAttempt<Tools extends object>({
   lease: Lease;
   deps: AttemptDeps<Tools>;
 }): Promise<void> {
-  const { store, queues, keys, tools, log, orderOf, handed, gate, crashPoint } = deps;
+  const { store, queues, keys, tools, log, groups, orderOf, handed, gate, crashPoint } = deps;
   const { now = Date.now, random = Math.random } = deps;
   const { requestId } = StageJob.parse(job.data);
   const timeoutMs = toMs(stage.timeout);
@@ -152,6 +157,7 @@ export async function runAttempt<Tools extends object>({
     if (outcome instanceof Ended) return await end(outcome);
     if (outcome instanceof SentBack) return await sendBack(outcome);
     if (outcome instanceof AskedToEnd) return await endAsAsked();
+    if (outcome instanceof GoneOn) return await handOn();
     if (outcome instanceof Error) return await failed(toFailure(outcome));
     return await succeed(outcome as Record<string, unknown>);
   }
@@ -177,6 +183,7 @@ export async function runAttempt<Tools extends object>({
   }
 
   async function attempt(): Promise<Unsettled | Waiting | Ended | SentBack | Record<string, unknown>> {
+    if (isHalfMade(request())) await completeGroup();
     const needs = stage.needs.safeParse(request().facts);
     if (!needs.success) {
       const missing = needs.error.issues.map((issue) => issue.path.join(".")).join(", ");
@@ -212,6 +219,17 @@ export async function runAttempt<Tools extends object>({
     return stage.gives.parse(result);
   }
 
+  /** No request of a group goes on, and be it to its end, before all are there: they are made from the first. */
+  async function completeGroup(): Promise<void> {
+    const first = request();
+    await groups.complete(first, () => {
+      if (!gate.isOpen() || gate.epoch() !== epoch) throw lostRedis();
+    });
+    await write({ event: "note", patch: { facts: { rest: null } }, note: "group is whole" });
+    await groups.tidy(first).catch(() => {}); // what stays goes with the folder
+    if (request().stage !== stage.name) throw new GoneOn();
+  }
+
   function isOurs(): boolean {
     return !lease.isOver() && !lost?.aborted;
   }
@@ -235,7 +253,7 @@ export async function runAttempt<Tools extends object>({
     if (request().ending && !isLast) throw new AskedToEnd();
     if (gate.epoch() !== epoch || !gate.isOpen()) {
       // The Redis that took the intent may be another one than the one that was asked before.
-      throw new RetryableError("The connection to Redis was lost before the call", { code: "redis-away" });
+      throw lostRedis();
     }
     if (performance.now() - before > SLOW_INTENT_MS) {
       throw new RetryableError("Redis took too long to record that the call is about to be made", {
@@ -401,6 +419,10 @@ export async function runAttempt<Tools extends object>({
     if (nudgedMs > seenNudgeMs) await queues.promote(stage.name, requestId);
     throw new DelayedError();
   }
+}
+
+function lostRedis(): RetryableError {
+  return new RetryableError("The connection to Redis was lost before the call", { code: "redis-away" });
 }
 
 function isKnown(news: Record<string, unknown> = {}, known: Record<string, unknown>): boolean {

@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import { PermanentError } from "../core/errors.ts";
+import { GroupPlace, memberIds } from "../core/group.ts";
 import type { RequestId, SignRequest } from "../core/request.ts";
 import { PHASES } from "../core/status.ts";
 import { DEFAULT_TENANT } from "../core/tenant.ts";
@@ -17,6 +18,7 @@ interface Wanted {
   state?: string;
   reference?: string;
   tenant?: string;
+  group?: RequestId;
 }
 
 /** Records looked at for one page at the most: a rare state in a huge backlog gives short pages, not slow ones. */
@@ -28,7 +30,7 @@ const LOOK_AT_MOST = 2_000;
  */
 export async function listRequests(
   { redis, keys, store }: Parts & { now?: () => number },
-  { state, reference, tenant, limit, cursor }: Wanted & { limit: number; cursor?: string },
+  { state, reference, tenant, group, limit, cursor }: Wanted & { limit: number; cursor?: string },
 ): Promise<Page> {
   if (state !== undefined && !(PHASES as readonly string[]).includes(state)) {
     throw new PermanentError(`There is no state "${state.slice(0, 20)}"; there are ${PHASES.join(", ")}`, {
@@ -39,7 +41,15 @@ export async function listRequests(
   const isWanted = ({ phase, facts }: SignRequest) =>
     (state === undefined || phase === state) &&
     (tenant === undefined || (facts["tenant"] ?? DEFAULT_TENANT) === tenant);
-  if (reference !== undefined) return await listByReference({ redis, keys, store }, reference, isWanted, limit, after);
+  if (group !== undefined) {
+    const fits = (record: SignRequest) =>
+      (reference === undefined || record.reference === reference) && isWanted(record);
+    return pageOf(await membersOf(store, group), fits, limit, after);
+  }
+  if (reference !== undefined) {
+    const records = await store.readMany(await redis.smembers(keys.reference(reference)));
+    return pageOf(records, (record) => record.reference === reference && isWanted(record), limit, after);
+  }
 
   const groups = state === undefined ? GROUPS : [groupOf(state as SignRequest["phase"])];
   const items: SignRequest[] = [];
@@ -89,17 +99,22 @@ async function newestOf(
     .slice(0, limit);
 }
 
-async function listByReference(
-  { redis, keys, store }: Parts,
-  reference: string,
+/** The requests of a group, by the id of its first; none when it is the id of something else. */
+async function membersOf(store: Store, group: RequestId): Promise<SignRequest[]> {
+  const [first] = await store.readMany([group]);
+  const place = GroupPlace.safeParse(first?.facts["group"]);
+  return place.success && place.data.id === group ? await store.readMany(memberIds(place.data)) : [];
+}
+
+/** A page of records that are all at hand. */
+function pageOf(
+  records: SignRequest[],
   isWanted: (record: SignRequest) => boolean,
   limit: number,
   after: Entry | undefined,
-): Promise<Page> {
-  const records = await store.readMany(await redis.smembers(keys.reference(reference)));
+): Page {
   const fitting = records
-    .filter((record) => record.reference === reference && isWanted(record))
-    .filter((record) => !after || isAfter(record, after))
+    .filter((record) => isWanted(record) && (!after || isAfter(record, after)))
     .sort((a, b) => (isAfter(a, b) ? 1 : -1));
   const items = fitting.slice(0, limit);
   const last = items.at(-1);

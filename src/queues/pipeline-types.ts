@@ -13,6 +13,8 @@ export interface Submission {
   source: Source;
   reference?: string | undefined;
   documents: StoredDocument[];
+  /** More documents for the same signer, in the same folder: those of each further request of its group. */
+  rest?: StoredDocument[][] | undefined;
   signer: Signer;
   /** How the caller identified the signer, and the files that show it. */
   identification?: Identification | undefined;
@@ -70,13 +72,27 @@ export interface Pipeline {
    */
   mayTake(): Promise<Taking>;
   /**
-   * Accepts a request: the record is durable and the first job is queued when this resolves. Before anything of it is
+   * Accepts a request: the record is durable and the first job is queued when this resolves. With `rest` the whole group
+   * is accepted with it: what of the others cannot be made now is made before the first one begins. Before anything of it is
    * written down `writes` is called: a failure after that says nothing about whether it was accepted.
    */
   submit(submission: Submission, options?: { taking?: Taking; writes?: () => void }): Promise<Submitted>;
   get(id: RequestId): Promise<SignRequest>;
   find(id: RequestId): Promise<SignRequest | undefined>;
-  list(options: { state?: string; reference?: string; tenant?: string; limit: number; cursor?: string }): Promise<Page>;
+  /**
+   * Makes what is missing of the group that this request is the first of. Nothing to do is fine; safe to repeat. Throws
+   * PermanentError "signer-erased" or "document-gone" when that cannot be done any more.
+   */
+  completeGroup(id: RequestId): Promise<void>;
+  /** With `group` those of one group, by the id of its first request. */
+  list(options: {
+    state?: string;
+    reference?: string;
+    tenant?: string;
+    group?: RequestId;
+    limit: number;
+    cursor?: string;
+  }): Promise<Page>;
   history(id: RequestId): Promise<HistoryLine[]>;
   /** Decides an identification that waits for a RAO. The first decision holds; the other one is refused. */
   approve(id: RequestId, by: string): Promise<SignRequest>;

@@ -9,6 +9,7 @@ import type { OrderOf } from "../core/workflow.ts";
 import type { Codes } from "./codes.ts";
 import { forgetFrom } from "./forget.ts";
 import type { Gate } from "./gate.ts";
+import type { Groups } from "./groups.ts";
 import type { Handed } from "./handed.ts";
 import { createIdentification, withFormer } from "./identification.ts";
 import { sealBinding } from "./idempotency.ts";
@@ -46,6 +47,7 @@ export interface PipelineParts {
   strangers: Strangers;
   handed: Handed;
   gate: Pick<Gate, "trouble" | "epoch" | "isOpen" | "whenOpen">;
+  groups: Pick<Groups, "complete">;
   lanes: Pick<Lanes, "list" | "resume">;
   /** Why nothing new may be taken in; undefined when there is room. */
   full: () => Promise<string | undefined>;
@@ -72,6 +74,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     strangers,
     handed,
     gate,
+    groups,
     lanes,
     full,
     masterKey,
@@ -100,6 +103,11 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     if (trouble) throw new RetryableError(trouble.message, { code: trouble.code, cause: trouble });
     if (!gate.isOpen()) throw notCompared();
     return gate.epoch();
+  }
+
+  /** Throws when Redis has gone away since, and may have forgotten what it was asked. */
+  function mustStillKnow(epoch: Taking): void {
+    if (!gate.isOpen() || gate.epoch() !== epoch) throw notCompared();
   }
 
   async function mayTake(): Promise<Taking> {
@@ -172,10 +180,23 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   /** Writes a request down: who signs first, then the record. What was kept of one that is not accepted goes again. */
   async function keepAll(submission: Submission): Promise<Held | undefined> {
     const { id, by, source, documents, signer, authentication, reference } = submission;
-    const { identification: identified, enclosures = [], useasync } = submission;
+    const { identification: identified, enclosures = [], rest = [], useasync } = submission;
     const { method } = authentication;
     const external = authentication.method === "external" ? authentication : undefined;
     const delivery = authentication.method === "sms" ? authentication.delivery_method : undefined;
+    /** What is said of every request of a group. A fact that names a file, or is encrypted for one request, is no such. */
+    const alike = {
+      authentication: { method, ...(external && { type: external.type }), ...(delivery && { delivery }) },
+      ...(submission.tenant && { tenant: submission.tenant }),
+      ...(submission.rao && { rao: submission.rao }),
+      ...(submission.profile && { profile: submission.profile }),
+      ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
+      ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
+      ...(submission.picture && { picture: submission.picture }),
+      ...(submission.signature?.format === "cms" && { format: "cms" }),
+      ...(useasync && { useasync }),
+      ...(submission.approval && { approval: submission.approval }),
+    };
     let mayBeWritten = false;
     try {
       await vault.keep(id, {
@@ -194,19 +215,14 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           ...(reference && { reference }),
           facts: {
             documents,
-            authentication: { method, ...(external && { type: external.type }), ...(delivery && { delivery }) },
-            ...(submission.tenant && { tenant: submission.tenant }),
-            ...(submission.rao && { rao: submission.rao }),
-            ...(submission.profile && { profile: submission.profile }),
-            ...(submission.registration_authority && { registrationAuthority: submission.registration_authority }),
-            ...(submission.signature?.appearance && { appearance: submission.signature.appearance }),
-            ...(submission.picture && { picture: submission.picture }),
-            ...(submission.signature?.format === "cms" && { format: "cms" }),
+            ...alike,
             ...(enclosures.length > 0 && { enclosures }),
-            ...(useasync && { useasync }),
-            ...(submission.approval && { approval: submission.approval }),
             ...(submission.callback_url && { callbackUrl: sealCallback(masterKey, id, submission.callback_url) }),
             ...(submission.retryOf && { retryOf: submission.retryOf }),
+            ...(rest.length > 0 && {
+              group: { id, n: 1, of: rest.length + 1 },
+              rest: { documents: rest, alike: Object.keys(alike), by },
+            }),
           },
           createdMs: now(),
         },
@@ -268,14 +284,21 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);
       if (earlier) return { outcome: "duplicate", of: earlier };
 
-      if (!gate.isOpen() || gate.epoch() !== epoch) throw notCompared();
+      mustStillKnow(epoch);
       writes?.();
       const added = await keepAll({ ...submission, tenant });
       const request = added?.request ?? (await store.get(id));
+      // Accepted with its record: what of its group cannot be made now, the worker makes that takes it up.
+      await groups.complete(request, () => mustStillKnow(epoch)).catch(() => {});
       const addedMs = now();
       if (added) handed.keep(added, addedMs);
       await queues.add(request.stage, id, addedMs);
       return { outcome: "accepted", request };
+    },
+
+    async completeGroup(id) {
+      const epoch = await opened();
+      await groups.complete(await store.get(id), () => mustStillKnow(epoch));
     },
 
     get: store.get,

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { HistoryLine } from "../core/history.ts";
+import { GroupPlace } from "../core/group.ts";
 import { type Enclosure, ENCLOSURES } from "../core/identity.ts";
 import { Digest, RequestId, Sha256, type SignRequest } from "../core/request.ts";
 import { Signer } from "../core/signing.ts";
@@ -15,6 +16,8 @@ export const Evidence = z.strictObject({
   workflow: z.string(),
   reference: z.string().optional(),
   tenant: z.string().optional(),
+  /** Where it stands among the requests that were handed in together. */
+  group: GroupPlace.optional(),
   written_at: Time,
   provider: z.strictObject({ request_pk: z.unknown(), videoid_pk: z.unknown().optional() }),
   signer: Signer.optional(),
@@ -74,6 +77,7 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
     uploaded?: { id: string; uid: string }[];
     signed?: { id: string; uid: string; name: string; sha256: string; sizeBytes: number; recognisedBy?: string }[];
     contract?: { name: string; sha256: string };
+    group?: GroupPlace;
     enclosures?: Enclosure[];
     [name: string]: unknown;
   };
@@ -90,6 +94,7 @@ export function toEvidence(request: SignRequest, history: HistoryLine[], signer:
     workflow: request.workflow,
     ...(request.reference && { reference: request.reference }),
     ...(typeof facts["tenant"] === "string" && { tenant: facts["tenant"] }),
+    ...(facts.group && { group: facts.group }),
     written_at: new Date(request.updatedMs).toISOString(),
     provider: { request_pk: facts["requestPk"], videoid_pk: facts["videoidPk"] },
     ...(signer && { signer }),

@@ -91,6 +91,9 @@ export function fakePipeline() {
       records.set(submission.id, request);
       return { outcome: "accepted", request };
     },
+    async completeGroup(id) {
+      called("completeGroup", id);
+    },
     get,
     async find(id) {
       called("find", id);

@@ -8,6 +8,7 @@ import type { JournalLine } from "../../src/core/journal.ts";
 import type { AnyStage, Log } from "../../src/core/stage.ts";
 import { createCodes } from "../../src/queues/codes.ts";
 import { createHanded } from "../../src/queues/handed.ts";
+import { createGroups, type GroupDocuments } from "../../src/queues/groups.ts";
 import { createKeys, type Keys } from "../../src/queues/keys.ts";
 import { createLanes } from "../../src/queues/lanes.ts";
 import { createPipeline, type PipelineParts } from "../../src/queues/pipeline.ts";
@@ -31,6 +32,12 @@ export function newId(): string {
   return toRequestId(randomBytes(16));
 }
 
+/** There are no files here: references are all that groups share. */
+const NO_DOCUMENTS: GroupDocuments = {
+  share: (files, to) => Promise.resolve(files.map((file, i) => ({ ...file, id: `${to}/${i + 1}.pdf` }))),
+  erase: () => Promise.resolve(),
+};
+
 /** What the queues are made of, over one connection to Redis. */
 type Inside = ReturnType<typeof open>;
 
@@ -38,15 +45,19 @@ function open({ redis, plain, keys, stages, journal, masterKey, now }: Parts) {
   const trail = createTrail({
     append: async (line, { durable }) => void journal.push({ ...line, isDurable: durable }),
   });
-  return {
-    redis,
-    keys,
+  const made = {
     store: createStore({ redis, keys, orderOf: () => stages, journal: trail, now }),
     queues: createQueues({ stages, connection: plain, keys }),
     vault: createVault({ redis, keys, masterKey, spare: memorySpare() }),
+  };
+  return {
+    ...made,
+    redis,
+    keys,
     codes: createCodes({ redis, keys, masterKey }),
     strangers: createStrangers({ redis, keys, now }),
     handed: createHanded(),
+    groups: createGroups({ ...made, redis, keys, masterKey, documents: NO_DOCUMENTS, now }),
   };
 }
 

@@ -108,7 +108,7 @@ test("ten documents are one request", async () => {
 });
 
 test.each<[string, Part[], number, string, string]>([
-  ["eleven documents", [manifestPart(), ...many(11)], 400, "too-many-documents", "10"],
+  ["a hundred and one documents", [manifestPart(), ...many(101)], 400, "too-many-documents", "100"],
   ["no document", [manifestPart()], 400, "no-documents", '"file"'],
   ["no manifest", [filePart()], 400, "manifest-missing", '"manifest"'],
   ["nothing at all", [], 400, "manifest-missing", '"manifest"'],

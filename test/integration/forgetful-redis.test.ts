@@ -35,6 +35,7 @@ test("while Redis may have forgotten something nothing is decided a second time"
     () => pipeline.resendCode(id, "ana"),
     () => pipeline.cancel(id, "ana"),
     () => pipeline.retry(id, "ana"),
+    () => pipeline.completeGroup(id),
   ];
   for (const act of doings) expect(await codeOf(act())).toBe("redis-away");
   expect(await pipeline.history(id)).toEqual(before);

@@ -112,7 +112,7 @@ test.each([
     "more than ten PDFs",
     Object.fromEntries(Array.from({ length: 11 }, (_, n) => [`${n}.pdf`, makePdf(`${n}`)])),
     "too-many-documents",
-    /11 PDFs/,
+    /11 PDFs and one request takes 10; split it.* or use signpipe submit/,
   ],
   ["no PDF", {}, "no-documents", /has no PDF/],
   ["other files", { "a.pdf": makePdf("a"), "b.docx": "x" }, "folder-with-other-files", /"b.docx"/],

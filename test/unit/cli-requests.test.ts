@@ -281,3 +281,55 @@ test("show tells which files there are to look at", async () => {
   const { out } = await runCommand(["show", ID], { env });
   expect(out).toMatch(/Handed in +document_front, video {2}\(signpipe enclosure\)/);
 });
+
+const PARTNER = `req-${"b".repeat(26)}`;
+const GROUPED = [
+  aRequest({ id: PARTNER, group: { id: ID, n: 2, of: 2 } }),
+  aRequest({ id: ID, group: { id: ID, n: 1, of: 2 } }),
+];
+const asGroup = ({ method, path, query }: StubCall): StubAnswer => {
+  if (method === "POST") return { status: 202, body: aRequest() };
+  const one = GROUPED.find(({ id }) => path.endsWith(String(id)));
+  if (one) return { status: 200, body: one };
+  return { status: 200, body: { items: query.get("group") === ID ? GROUPED : [], next_cursor: null } };
+};
+
+test("those that were handed in together are listed by the id of any of them", async () => {
+  answer = asGroup;
+  for (const id of [ID, PARTNER]) {
+    const { out } = await runCommand(["list", "--group", id, "--json"], { env });
+    expect((JSON.parse(out) as { items: { id: string }[] }).items.map((one) => one.id)).toEqual([PARTNER, ID]);
+  }
+  answer = () => ({ status: 200, body: aRequest() });
+  const alone = await runCommand(["list", "--group", ID], { env });
+  expect([alone.exitCode, alone.err]).toEqual([1, expect.stringContaining("it was handed in alone")]);
+});
+
+test("cancel --group cancels each of them in turn; one that is too late holds nobody up, and is told", async () => {
+  answer = asGroup;
+  const acted = () => stub.calls.filter(({ method }) => method === "POST").map(({ path }) => path);
+  const both = [`/v1/requests/${ID}/cancel`, `/v1/requests/${PARTNER}/cancel`];
+  expect((await runCommand(["cancel", "--group", PARTNER], { env })).exitCode).toBe(0);
+  expect(acted()).toEqual(both);
+
+  answer = (call) => (call.path === both[0] ? problem(409, "too-late", "It may already be signed.") : asGroup(call));
+  const { exitCode, err } = await runCommand(["cancel", "--group", ID], { env });
+  expect(exitCode).toBe(1);
+  expect(err).toContain("It may already be signed.");
+  expect(acted()).toEqual([...both, ...both]);
+});
+
+test("cancel wants one request or one group, and not both", async () => {
+  for (const args of [["cancel"], ["cancel", ID, "--group", ID]]) {
+    const { exitCode, err } = await runCommand(args, { env });
+    expect([exitCode, err]).toEqual([1, expect.stringContaining("Which one?")]);
+  }
+  expect(stub.calls).toEqual([]);
+});
+
+test("show says where a request stands among those that came together", async () => {
+  answer = ({ path }) => ({ status: 200, body: path.endsWith("/history") ? { items: [] } : GROUPED[0] });
+  expect((await runCommand(["show", PARTNER], { env })).out).toMatch(
+    /Group +2 of 2 {2}\(signpipe list --group req-aaaaaaaa\)/,
+  );
+});

@@ -109,10 +109,6 @@ test("a file that cannot be sent is named before anything is sent", async () => 
     expect(exitCode).toBe(1);
     expect(err).toContain(word);
   }
-  const many = Array.from({ length: 11 }, () => pdf);
-  expect((await runCommand(["submit", ...many, ...SIGNER], { env })).err).toContain(
-    "up to 10 documents, and these are 11",
-  );
   expect(stub.calls).toEqual([]);
 });
 
@@ -225,4 +221,23 @@ test("a file that is named and not there is told before anything is sent", async
   expect(exitCode).toBe(1);
   expect(err).toMatch(/front\.jpg cannot be read \(ENOENT\): check the name; it is to be sent as document_front\./);
   expect(stub.calls).toEqual([]);
+});
+
+test("of documents that became several requests every id is printed, and --wait stays until all are over", async () => {
+  const other = `req-${"b".repeat(26)}`;
+  const group = { id: ID, requests: [ID, other] };
+  const ends: Record<string, string> = { [ID]: "done", [other]: "refused" };
+  answer = ({ method, path }) => {
+    if (method === "POST") return { status: 202, body: { id: ID, state: "queued", group } };
+    const id = path.split("/").at(-1) ?? "";
+    return { status: 200, body: aRequest({ id, state: ends[id], stage: "cleanup", waiting: undefined }) };
+  };
+  const many = Array.from({ length: 11 }, () => pdf);
+  const at = await runCommand(["submit", ...many, ...SIGNER], { env });
+  expect([at.exitCode, at.out]).toEqual([0, `${ID}\n${other}\n`]);
+  expect(at.err).toContain(`signpipe list --group ${ID}`);
+  const waited = await runCommand(["submit", ...many, ...SIGNER, "--wait"], { env });
+  expect([waited.exitCode, waited.out]).toEqual([2, `${ID}\n${other}\n`]);
+  const told = await runCommand(["submit", ...many, ...SIGNER, "--wait", "--json"], { env });
+  expect((JSON.parse(told.out) as { items: { id: string }[] }).items.map(({ id }) => id)).toEqual([ID, other]);
 });

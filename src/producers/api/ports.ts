@@ -56,7 +56,7 @@ export interface Shown {
 
 /** Bounds on what is taken in. Sizes in bytes. */
 export interface Limits {
-  /** Documents in one request. */
+  /** Documents in one submission. More than the provider takes in one request become several. */
   documents: number;
   documentBytes: number;
   /** All files of a request together. */
@@ -66,7 +66,7 @@ export interface Limits {
 }
 
 export const DEFAULT_LIMITS: Limits = {
-  documents: 10,
+  documents: 100,
   documentBytes: 1024 ** 3,
   totalBytes: 4 * 1024 ** 3,
   uploadMs: 30 * 60_000,

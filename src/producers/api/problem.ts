@@ -14,7 +14,7 @@ export const PROBLEMS = {
   "manifest-missing": { status: 400, title: "There is no part named manifest" },
   "manifest-repeated": { status: 400, title: "There is more than one part named manifest" },
   "no-documents": { status: 400, title: "There is no part named file" },
-  "too-many-documents": { status: 400, title: "There are more documents than one request takes" },
+  "too-many-documents": { status: 400, title: "There are more documents than one submission takes" },
   "invalid-idempotency-key": { status: 400, title: "The Idempotency-Key cannot be used" },
   "webhook-unreadable": { status: 400, title: "The notification names no request" },
   unauthorized: { status: 401, title: "The API key is missing or wrong" },

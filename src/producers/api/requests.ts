@@ -28,6 +28,10 @@ const ListQuery = z.object({
     .describe("Only requests in this state."),
   reference: z.string().max(200).optional().describe("Only requests with exactly this caller's id."),
   tenant: z.string().max(40).optional().describe("Only requests of this tenant, default for those that name none."),
+  group: z
+    .union([RequestId, z.literal("")], "must be the id of a group, which is that of its first request")
+    .optional()
+    .describe("Only requests of this group."),
   limit: z
     .union([z.coerce.number().int().min(1, LIMIT_HINT).max(200, LIMIT_HINT), z.literal("")], LIMIT_HINT)
     .default(PAGE)
@@ -52,12 +56,13 @@ export function addReading(app: Server, { pipeline }: Pick<ApiParts, "pipeline">
       },
     },
     async ({ query, keyTenant }) => {
-      const { state, reference, limit, cursor } = query;
+      const { state, reference, group, limit, cursor } = query;
       const tenant = keyTenant ?? query.tenant;
       const page = await pipeline.list({
         limit: limit || PAGE,
         ...(state && { state }),
         ...(reference && { reference }),
+        ...(group && { group }),
         ...(tenant && { tenant }),
         ...(cursor && { cursor }),
       });
@@ -293,7 +298,7 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
       operationId: "cancelRequest",
       summary: "Cancel a request",
       description:
-        "It ends as cancelled, and its documents leave the provider. Not once the signature may have been made. Should it " +
+        "It ends as cancelled, and its documents leave the provider; others of its group go on. Not once the signature may have been made. Should it " +
         "turn out to be signed all the same, it is done, with a notice that says so.",
       problems: ["too-late"],
     },

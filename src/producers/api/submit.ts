@@ -2,6 +2,7 @@ import multipart from "@fastify/multipart";
 import type { FastifyRequest } from "fastify";
 import { randomBytes } from "node:crypto";
 import { PermanentError } from "../../core/errors.ts";
+import { splitDocuments } from "../../core/group.ts";
 import { type RequestId, toRequestId } from "../../core/request.ts";
 import type { Fitted } from "../../files/appearances.ts";
 import type { Taking } from "../../queues/pipeline-types.ts";
@@ -26,10 +27,12 @@ export function addSubmit(app: Server, parts: Parts): void {
           operationId: "submitRequest",
           summary: "Hand in documents to be signed",
           description:
-            "Takes one manifest and one to ten PDFs, or files of any kind of which only the hash is to be signed, as " +
+            "Takes one manifest and one or more PDFs, or files of any kind of which only the hash is to be signed, as " +
             'multipart/form-data, in any order; and, each as a part "enclosure" under its file name, the files that the ' +
             'manifest names under "identity". They are stored and ' +
-            "checked, and the request is durable and queued, when this answers. Send an Idempotency-Key to be able to " +
+            "checked, and the request is durable and queued, when this answers. More than ten documents become several " +
+            "requests, each of which is identified, approved and signed by itself; the answer names them all under " +
+            '"group". Send an Idempotency-Key to be able to ' +
             "repeat the call: the same key with the same body gives the same answer and makes nothing twice.",
           tags: ["Requests"],
           response: { 202: AcceptedSchema },
@@ -77,7 +80,7 @@ export function addSubmit(app: Server, parts: Parts): void {
         if (!request.isMultipart()) {
           throw new ApiError(
             "unsupported-media-type",
-            'Send multipart/form-data with one part "manifest" and one to ten parts "file".',
+            'Send multipart/form-data with one part "manifest" and one or more parts "file".',
           );
         }
         // Before the key is looked up, which Redis may have forgotten, and before an upload is read for nothing.
@@ -155,7 +158,9 @@ async function accept(
   let mayBeWritten = false;
   try {
     const by = `api:${request.keyName}`;
-    const { manifest, bodyHash, ...files } = upload;
+    const { manifest, bodyHash, documents: all, enclosures } = upload;
+    const [first = [], ...rest] = splitDocuments(all);
+    const files = { documents: first, rest, enclosures };
     const idempotency = key && { name: key.name, bodyHash };
     const submission = {
       ...toWishes(manifest),
@@ -220,7 +225,14 @@ async function replay(request: FastifyRequest, parts: Parts, bound: Bound): Prom
   try {
     const { bodyHash, documents } = await readUpload(request, { id, ...parts });
     if (bodyHash !== bound.bodyHash) throw otherBody();
-    return { accepted: toAccepted(bound.requestId, documents.length), replayed: true };
+    // A crash may have come between its requests: those that are missing are made now, or by whoever takes up the first.
+    const accepted = toAccepted(bound.requestId, documents.length);
+    if (accepted.group) {
+      await parts.pipeline
+        .completeGroup(bound.requestId)
+        .catch((error: unknown) => request.log.warn({ requestId: bound.requestId, err: error }, "group not completed"));
+    }
+    return { accepted, replayed: true };
   } finally {
     await parts.documents.discard(id);
   }

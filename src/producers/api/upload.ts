@@ -193,7 +193,7 @@ async function receive(
   if (n > limits.documents) {
     throw new ApiError(
       "too-many-documents",
-      `One request takes up to ${limits.documents} documents; send the rest apart.`,
+      `One submission takes up to ${limits.documents} documents; send the rest apart.`,
     );
   }
   const name = toDisplayName(part.filename, `document-${n}.pdf`);
@@ -265,7 +265,7 @@ function sort(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = "code" in error ? error.code : undefined;
   if (code === "FST_PARTS_LIMIT" || code === "FST_FILES_LIMIT") {
-    return new ApiError("too-many-documents", "The upload has more parts than one request takes.");
+    return new ApiError("too-many-documents", "The upload has more parts than one submission takes.");
   }
   const broken = /multipart|boundary|terminated early|premature close|aborted|malformed/i.test(error.message);
   if (code === "FST_MP_PREMATURE_CLOSE" || code === "ECONNRESET" || code === "ERR_STREAM_PREMATURE_CLOSE" || broken) {

@@ -3,7 +3,8 @@ import { Former, Order, Ordered, Reminded } from "../../core/correction.ts";
 import type { HistoryLine } from "../../core/history.ts";
 import { noticeOf } from "../../core/notice.ts";
 import { Enclosure, ENCLOSURES } from "../../core/identity.ts";
-import { ResultFile, Sha256, type SignRequest, StoredDocument } from "../../core/request.ts";
+import { GroupPlace, memberIds, splitDocuments } from "../../core/group.ts";
+import { type RequestId, ResultFile, Sha256, type SignRequest, StoredDocument } from "../../core/request.ts";
 import { isEnd, PHASES } from "../../core/status.ts";
 
 const Time = z.string().describe("ISO 8601, UTC, with milliseconds.");
@@ -25,6 +26,12 @@ export const EnclosureView = z.object({
   size_bytes: z.int(),
 });
 
+const GroupView = z.object({
+  id: z.string().describe("The id of the first of them."),
+  n: z.int().describe("The nth."),
+  of: z.int().describe("Of so many."),
+});
+
 /** A request as everybody with a key may see it: named fields only, no data about the signer. */
 export const RequestView = z
   .object({
@@ -35,6 +42,7 @@ export const RequestView = z
     state: State.describe("The same in one word for people."),
     reference: z.string().optional().describe("The caller's own id."),
     tenant: z.string().optional().describe("On whose account, when it is not the default one."),
+    group: GroupView.optional().describe("Where it stands among the requests that were handed in together."),
     waiting: z
       .object({
         for: z.string(),
@@ -106,6 +114,10 @@ export const Accepted = z
     id: z.string(),
     state: State.describe("The state in which it was accepted."),
     links: Links,
+    group: z
+      .object({ id: z.string(), requests: z.array(z.string()).describe("All of its requests, the first one first.") })
+      .optional()
+      .describe("When there were more documents than one request takes; id and links are those of the first."),
   })
   .meta({ id: "Accepted" });
 export type Accepted = z.infer<typeof Accepted>;
@@ -141,6 +153,7 @@ const Signed = z.array(ResultFile.extend({ id: z.string() })).catch([]);
 const Enclosures = z.array(Enclosure).catch([]);
 const Pk = z.int().optional().catch(undefined);
 const Link = z.string().optional().catch(undefined);
+const Group = GroupPlace.optional().catch(undefined);
 const Tenant = z.string().optional().catch(undefined);
 const Contract = ResultFile.optional().catch(undefined);
 const Reminders = Reminded.optional().catch(undefined);
@@ -188,6 +201,7 @@ export function toView(request: SignRequest): RequestView {
   const reminded = Reminders.parse(facts["reminded"]);
   const order = toOrder(request);
   const tenant = Tenant.parse(facts["tenant"]);
+  const group = Group.parse(facts["group"]);
   return {
     id,
     workflow,
@@ -196,6 +210,7 @@ export function toView(request: SignRequest): RequestView {
     state: phase,
     ...(reference !== undefined && { reference }),
     ...(tenant !== undefined && { tenant }),
+    ...(group && { group }),
     ...(waiting && {
       waiting: {
         for: waiting.for,
@@ -228,7 +243,8 @@ export function toView(request: SignRequest): RequestView {
 }
 
 /** The answer to a submission. It is the same whenever it is asked for again: every request is accepted as queued. */
-export function toAccepted(id: string, documents: number): Accepted {
+export function toAccepted(id: RequestId, documents: number): Accepted {
+  const split = splitDocuments(Array.from({ length: documents }, (_, i) => i));
   const self = `/v1/requests/${id}`;
   return {
     id,
@@ -246,8 +262,9 @@ export function toAccepted(id: string, documents: number): Accepted {
       cancel: `${self}/cancel`,
       retry: `${self}/retry`,
       contract: `${self}/contract`,
-      signed_documents: Array.from({ length: documents }, (_, i) => `${self}/documents/${i + 1}/signed`),
+      signed_documents: (split[0] ?? []).map((_, i) => `${self}/documents/${i + 1}/signed`),
     },
+    ...(split.length > 1 && { group: { id, requests: memberIds({ id, of: split.length }) } }),
   };
 }
 
