@@ -200,7 +200,7 @@ describe("a lane", () => {
     const old = { ...RAO }; // nobody's any more: it was corrected, and is no longer in the configuration
     await one.admit(old);
     await one.heard(old, { kind: "answer", failure: rejected() });
-    expect((await lanes.list()).map(({ whose }) => whose)).toEqual(["beta/jose", undefined]);
+    expect((await lanes.list()).map(({ whose }) => whose).toSorted()).toEqual(["beta/jose", undefined]);
 
     const accepted = { ...acme };
     await one.admit(accepted);
