@@ -176,7 +176,10 @@ const CHECKS: Record<string, Check> = {
     }
     for (const record of records.values()) {
       const lines = linesOf.get(record.id) ?? [];
-      const again = lines.filter(({ note = "", event }) => event === "requeue" && AGAIN.test(note)).length;
+      const begun = lines.filter(({ note = "", event }) => event === "requeue" && AGAIN.test(note)).length;
+      // That it was begun anew may have died with its process; that somebody asked for it was on disk before.
+      const asked = lines.filter(({ note = "", by }) => by !== undefined && AGAIN.test(note)).length;
+      const again = Math.max(begun, asked);
       const pks = pksOf(record, lines);
       if (pks.length > 1 + again) yield `${record.id} was bound to ${pks.join(" and ")}`;
     }
