@@ -58,7 +58,10 @@ export const SETTINGS = z.object({
     .default("auto")
     .describe("Form of the call for signed documents; auto finds out."),
   ONESHOT_CALLBACK_URL: z
-    .url({ protocol: /^https?$/, error: "must be the address of the webhook, like https://sign.example/webhooks/oneshot/…" })
+    .url({
+      protocol: /^https?$/,
+      error: "must be the address of the webhook, like https://sign.example/webhooks/oneshot/…",
+    })
     .optional()
     .describe("Address of this program's webhook, for asynchronous signing. Without it the provider is asked."),
   ONESHOT_CONNECTIONS: z.coerce.number().int().min(1).max(1000).default(200).describe("Calls in flight at the most."),
