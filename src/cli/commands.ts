@@ -31,6 +31,14 @@ export interface Command {
 }
 
 const JSON_OPTION: [string, string] = ["--json", "print JSON on standard output"];
+const SIGNER_OPTIONS: [string, string][] = [
+  ["--email <address>", "the signer's e-mail address"],
+  ["--phone <number>", "the signer's mobile phone, like +34699999999"],
+  ["--given-name <name>", "the signer's given name"],
+  ["--surname-1 <name>", "the signer's surname"],
+  ["--surname-2 <name>", "the signer's second surname"],
+  ["--serial-number <text>", "number of the signer's identity document"],
+];
 const ID = "<id>";
 
 function client({ settings, signal }: Context): Client {
@@ -84,12 +92,7 @@ export const COMMANDS: Command[] = [
     summary: "hand in documents that one person signs: PDFs, or any with --format cms",
     options: [
       ["-m, --manifest <file>", "JSON file that says who signs, and how (docs/api.md); - reads standard input"],
-      ["--email <address>", "the signer's e-mail address"],
-      ["--phone <number>", "the signer's mobile phone, like +34699999999"],
-      ["--given-name <name>", "the signer's given name"],
-      ["--surname-1 <name>", "the signer's surname"],
-      ["--surname-2 <name>", "the signer's second surname"],
-      ["--serial-number <text>", "number of the signer's identity document"],
+      ...SIGNER_OPTIONS,
       ["--id-document-type <type>", "its kind: IDC, PAS, PNO, TIN, CI, CE"],
       ["--id-document-country <code>", "its country, like ES"],
       ["--workflow <name>", "how the signer is identified: videoid, videoid-external, classic"],
@@ -191,12 +194,7 @@ export const COMMANDS: Command[] = [
     summary: "correct the signer's data while the identification is open",
     options: [
       ["--data <file>", "JSON object with what is to be corrected (docs/api.md); - reads standard input"],
-      ["--email <address>", "the signer's e-mail address"],
-      ["--phone <number>", "the signer's mobile phone, like +34699999999"],
-      ["--given-name <name>", "the signer's given name"],
-      ["--surname-1 <name>", "the signer's surname"],
-      ["--surname-2 <name>", "the signer's second surname"],
-      ["--serial-number <text>", "number of the signer's identity document"],
+      ...SIGNER_OPTIONS,
       ["--birth-date <date>", "the signer's date of birth, like 1990-12-31; kept by the provider alone"],
       ["--country-name <code>", "the signer's country, like ES; kept by the provider alone"],
       JSON_OPTION,

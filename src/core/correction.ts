@@ -75,3 +75,10 @@ export type Reminded = z.infer<typeof Reminded>;
 /** A request at the provider that this one had before; it was cancelled there. */
 export const Former = z.object({ requestPk: z.number(), videoidPk: z.number().optional(), untilMs: z.number() });
 export type Former = z.infer<typeof Former>;
+const Formers = z.array(Former).catch([]);
+
+/** With the request that is at the provider now among those that were there before. */
+export function withFormer(facts: Record<string, unknown>, untilMs: number): { former?: Former[] } {
+  const now = Former.omit({ untilMs: true }).safeParse(facts).data;
+  return now ? { former: [...Formers.parse(facts["former"]), { ...now, untilMs }] } : {};
+}

@@ -106,7 +106,8 @@ function notRegular(cause?: unknown): PermanentError {
   return new PermanentError("It is not a regular file", { code: "not-a-regular-file", cause });
 }
 
-function becameShorter(): PermanentError {
+/** What is thrown of a file that others write to. */
+export function becameShorter(): PermanentError {
   return new PermanentError("The file became shorter while it was read", { code: "file-changed" });
 }
 

@@ -74,9 +74,7 @@ export function createDocuments({ dir }: { dir: string }) {
      */
     async *open(document: StoredDocument): AsyncGenerator<Buffer, void, undefined> {
       const { file, sizeBytes } = await openRegular(path(document)).catch((cause: unknown) => {
-        throw isGone(cause)
-          ? new PermanentError("A document is not in the store any more", { code: "document-gone", cause })
-          : unreadable(cause);
+        throw isGone(cause) ? documentGone(cause) : unreadable(cause);
       });
       try {
         yield* blocksOf(file, sizeBytes);
@@ -147,6 +145,11 @@ export function createDocuments({ dir }: { dir: string }) {
   };
 }
 
+/** What is thrown of a document that somebody has taken away. */
+export function documentGone(cause: unknown): PermanentError {
+  return new PermanentError("A document is not in the store any more", { code: "document-gone", cause });
+}
+
 /** Nothing is there, or something that was never put there. */
 function isGone(error: unknown): boolean {
   return error instanceof PermanentError || isMissing(error);
@@ -202,9 +205,7 @@ async function linkAnew(from: string, to: string): Promise<void> {
     await link(from, to);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") {
-      throw new PermanentError("A document is not in the store any more", { code: "document-gone", cause: error });
-    }
+    if (code === "ENOENT") throw documentGone(error);
     if (code !== "EEXIST") throw error;
     if (await isSameFile(from, to)) return;
     await unlink(to);

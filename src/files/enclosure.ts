@@ -1,6 +1,7 @@
 import { PermanentError } from "../core/errors.ts";
 import type { EnclosureRole } from "../core/identity.ts";
 import { type Content, withContent } from "./content.ts";
+import { checkSize } from "./probe.ts";
 
 /** Signatures that are looked for are within these bytes. */
 const HEAD_BYTES = 1_024;
@@ -59,11 +60,7 @@ export async function probeEnclosure(
   { maxBytes = Number.POSITIVE_INFINITY } = {},
 ): Promise<string> {
   return await withContent(path, async (content) => {
-    if (content.sizeBytes > maxBytes) {
-      throw new PermanentError(`The file has more than ${maxBytes} bytes, which is the most.`, {
-        code: "file-too-large",
-      });
-    }
+    checkSize(content, maxBytes);
     return await contentTypeOf(content, role);
   });
 }
@@ -75,7 +72,6 @@ export function typeOfHead(head: Buffer): string {
 }
 
 async function contentTypeOf(content: Content, role: EnclosureRole): Promise<string> {
-  if (content.sizeBytes === 0) throw new PermanentError("The file is empty.", { code: "file-empty" });
   const contentType = typeOfHead(await content.read(0, HEAD_BYTES));
   const wanted = WANTED[role];
   if (wanted && !wanted.prefix.some((prefix) => contentType.startsWith(prefix))) {

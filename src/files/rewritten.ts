@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { isFailure, PermanentError } from "../core/errors.ts";
-import { type Content, hashContent, withContent } from "./content.ts";
+import { becameShorter, type Content, hashContent, withContent } from "./content.ts";
+import { documentGone } from "./documents.ts";
 import { isMissing } from "./durable.ts";
 
 /** How documents are recognised that were rewritten: by the text of their pages, or by the number of these alone. */
@@ -82,7 +83,7 @@ export async function compareRewritten(
     });
   } catch (cause) {
     if (!isMissing(cause) && !isFailure(cause, "not-a-regular-file")) throw cause;
-    throw new PermanentError("A document is not in the store any more", { code: "document-gone", cause });
+    throw documentGone(cause);
   }
 }
 
@@ -146,9 +147,7 @@ async function readPart(
     readBytes += length;
     if (readBytes > READ_MOST_BYTES) return giveUp();
     const bytes = new Uint8Array(await pair[of].read(at, length)); // a copy, which the reader may keep
-    if (bytes.length < length) {
-      throw new PermanentError("The file became shorter while it was read", { code: "file-changed" });
-    }
+    if (bytes.length < length) throw becameShorter();
     // What it asked for and did not wait for must not reach it with the next pair.
     if (!isThrough) reader.postMessage({ of, at, bytes } satisfies Asked, [bytes.buffer]);
   }

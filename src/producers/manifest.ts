@@ -134,6 +134,11 @@ const Fields = z.strictObject({
 export const Manifest = Fields.superRefine(fitsItsWorkflow).meta({ title: "signpipe request manifest" });
 export type Manifest = z.infer<typeof Manifest>;
 
+/** What is to come back. As long as it is not known what a request asks for, it is a signed PDF. */
+export function formatOf(manifest: Manifest | undefined): Format {
+  return manifest?.signature?.format ?? "pades";
+}
+
 /** What is wrong with one field. Never repeats the value, which may be personal data. */
 export interface ManifestProblem {
   /** Where it is, such as "signer.email"; "manifest" for the whole of it. */

@@ -1,7 +1,6 @@
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import type { CrashPoint } from "../core/crash-point.ts";
-import { PermanentError } from "../core/errors.ts";
 import { GroupPlace, memberId } from "../core/group.ts";
 import { Enclosure } from "../core/identity.ts";
 import { type RequestId, type SignRequest, StoredDocument } from "../core/request.ts";
@@ -11,7 +10,7 @@ import type { Queues } from "./queues.ts";
 import { sealCallback, unsealCallback } from "./seal.ts";
 import { createSeen, printsOfRequest } from "./seen.ts";
 import type { Store } from "./store.ts";
-import type { Private, Vault } from "./vault.ts";
+import { personOf, type Private, type Vault } from "./vault.ts";
 
 /**
  * What the first request of a group has until the others are there: their documents, in its own folder, and the names of
@@ -124,8 +123,7 @@ export function createGroups({
       let person: Private | undefined;
       for (const n of unmade.rest.documents.keys()) {
         if (await store.read(memberId(first.id, n + 2))) continue;
-        person ??= await vault.read(first.id);
-        if (!person) throw new PermanentError("The signer's data was erased", { code: "signer-erased" });
+        person ??= await personOf(vault, first.id);
         if (crashPoint) await crashPoint("group:next", memberId(first.id, n + 2));
         await make(first, n + 2, { unmade, person, mustKnow });
       }

@@ -1,14 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { z } from "zod";
 import {
   AT_PROVIDER_ONLY,
   type Correction,
   corrected,
   fieldsOf,
-  Former,
   type Order,
   type Ordered,
   Reminded,
+  withFormer,
 } from "../core/correction.ts";
 import { PermanentError } from "../core/errors.ts";
 import type { RequestId, SignRequest } from "../core/request.ts";
@@ -18,17 +17,10 @@ import { forgetFrom } from "./forget.ts";
 import type { Queues } from "./queues.ts";
 import { type createSeen, printsOfRequest } from "./seen.ts";
 import type { Change, Store } from "./store.ts";
-import type { Vault } from "./vault.ts";
+import { personOf, type Vault } from "./vault.ts";
 
 /** Where an identification is awaited or decided about. */
 const IDENTIFYING: readonly string[] = ["identify", "approve"];
-const Formers = z.array(Former).catch([]);
-
-/** With the request that is at the provider now among those that were there before. */
-export function withFormer(facts: Record<string, unknown>, untilMs: number): { former?: Former[] } {
-  const now = Former.omit({ untilMs: true }).safeParse(facts).data;
-  return now ? { former: [...Formers.parse(facts["former"]), { ...now, untilMs }] } : {};
-}
 
 /**
  * What people can do about an identification that does not come about: have the signer reminded, have data corrected,
@@ -85,8 +77,7 @@ export function createIdentification({
 
   /** The documents count as the corrected signer's as well, so that they are not signed as another request. */
   async function claim(request: SignRequest, correction: Correction): Promise<void> {
-    const person = await vault.read(request.id);
-    if (!person) throw new PermanentError("The signer's data was erased", { code: "signer-erased" });
+    const person = await personOf(vault, request.id);
     const prints = printsOfRequest(masterKey, request, corrected(person.signer, correction));
     if (request.source !== "inbox") return await seen.mark(request.id, prints);
     const other = await seen.claim(request.id, prints);

@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import type { WaitName } from "../core/ages.ts";
+import { withFormer } from "../core/correction.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { randomText } from "../core/random.ts";
 import type { RequestId, SignRequest, Source } from "../core/request.ts";
@@ -11,7 +12,7 @@ import { forgetFrom } from "./forget.ts";
 import type { Gate } from "./gate.ts";
 import type { Groups } from "./groups.ts";
 import type { Handed } from "./handed.ts";
-import { createIdentification, withFormer } from "./identification.ts";
+import { createIdentification } from "./identification.ts";
 import { sealBinding } from "./idempotency.ts";
 import type { Keys } from "./keys.ts";
 import type { Lanes } from "./lanes.ts";

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Redis } from "ioredis";
+import { PermanentError } from "../core/errors.ts";
 import type { RequestId } from "../core/request.ts";
 import { Identification } from "../core/identity.ts";
 import { Signer } from "../core/signing.ts";
@@ -27,6 +28,13 @@ export interface Spare {
 }
 
 export type Vault = ReturnType<typeof createVault>;
+
+/** Who signs, where nothing can be done without. Throws PermanentError "signer-erased", and what `read` throws. */
+export async function personOf(vault: Pick<Vault, "read">, id: RequestId): Promise<Private> {
+  const person = await vault.read(id);
+  if (!person) throw new PermanentError("The signer's data was erased", { code: "signer-erased" });
+  return person;
+}
 
 function without(fields: Record<string, string>, name: string | undefined): Record<string, string> {
   return Object.fromEntries(Object.entries(fields).filter(([one]) => one !== name));

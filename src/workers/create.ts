@@ -7,6 +7,7 @@ import type { Run } from "../core/stage.ts";
 import { RequestPk, type Signer, VideoIdPk } from "../core/signing.ts";
 import { AccountWishes } from "../core/tenant.ts";
 import type { RequestSigner } from "../provider/provider.ts";
+import { personOf } from "../queues/vault.ts";
 import { toFiles, toPictures } from "./enclosures.ts";
 import { mustBeOurs } from "./ours.ts";
 import { defineStage, type Tools } from "./stage.ts";
@@ -70,11 +71,10 @@ export const create = defineStage({
 
   async run(run) {
     const { requestId, request, facts, provider, account, vault, effect, signal } = run;
-    const person = await vault.read(requestId);
-    if (!person) throw new PermanentError("The signer's data was erased", { code: "signer-erased" });
-    if (request.workflow === "classic") return await createClassic(run, person.signer);
+    const { signer } = await personOf(vault, requestId);
+    if (request.workflow === "classic") return await createClassic(run, signer);
     const forAccount = account(facts);
-    const { email, mobile_phone_number } = person.signer;
+    const { email, mobile_phone_number } = signer;
     return await effect("create", () => provider.createVideoId({ email, mobile_phone_number }, forAccount, { signal }));
   },
 });

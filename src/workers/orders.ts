@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { Correction, corrected, Former, Order, type Ordered } from "../core/correction.ts";
+import { Correction, corrected, Former, Order, type Ordered, withFormer } from "../core/correction.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { backTo, type SentBack, type Waiting } from "../core/outcome.ts";
 import { RequestPk, type Signer, VideoIdPk } from "../core/signing.ts";
@@ -8,7 +8,7 @@ import { AccountWishes } from "../core/tenant.ts";
 import type { ProviderRequest } from "../provider/client.ts";
 import type { RequestUpdate } from "../provider/provider.ts";
 import { forgetFrom } from "../queues/forget.ts";
-import type { NoteName } from "../queues/vault.ts";
+import { type NoteName, personOf } from "../queues/vault.ts";
 import { whileAtWork } from "./at-work.ts";
 import type { Tools } from "./stage.ts";
 
@@ -70,7 +70,7 @@ function isOver(found: ProviderRequest | undefined): boolean {
 
 async function startOver(run: Running, found: ProviderRequest | undefined, again: Again): Promise<Waiting | SentBack> {
   const { facts, provider, effect, signal, now } = run;
-  const { requestPk, videoidPk, former } = facts;
+  const { requestPk } = facts;
   if (!isOver(found)) {
     try {
       await effect("cancel", () => provider.cancel(requestPk, { signal }));
@@ -80,12 +80,11 @@ async function startOver(run: Running, found: ProviderRequest | undefined, again
       if (!isOver(await lookUp(run))) return again(outcome({ kind: "restart", code: error.code, atMs: now() }));
     }
   }
-  const gone = { requestPk, ...(videoidPk !== undefined && { videoidPk }), untilMs: now() };
   const ordered: Ordered = { kind: "restart", outcome: "taken", atMs: now() };
   return backTo("create", {
     code: "restarted",
     message: "The identification is begun anew; the one before was cancelled at the provider",
-    facts: { ...forgetFrom("create"), former: [...former, gone], ordered },
+    facts: { ...forgetFrom("create"), ...withFormer(facts, now()), ordered },
     note: `restarted: request_pk ${requestPk} is cancelled`,
   });
 }
@@ -98,8 +97,8 @@ async function correct(
 ): Promise<Waiting | undefined> {
   const { requestId, facts, account, provider, vault, effect, signal, now } = run;
   const note = name as NoteName;
-  const [text, person] = [await vault.readNote(requestId, note), await vault.read(requestId)];
-  if (!person) throw new PermanentError("The signer's data was erased", { code: "signer-erased" });
+  const text = await vault.readNote(requestId, note);
+  const person = await personOf(vault, requestId);
   const settle = (code?: string) => again(outcome({ kind: "correction", code, fields, atMs: now() }));
   // It was taken, and its process died before it could say so.
   if (text === undefined) return settle();

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
-import { isFailure, PermanentError } from "../core/errors.ts";
+import { isFailure } from "../core/errors.ts";
 import type { Format, RequestPk } from "../core/signing.ts";
-import type { Documents } from "../files/documents.ts";
+import { documentGone, type Documents } from "../files/documents.ts";
 import { isMissing, withPassing } from "../files/durable.ts";
 import { passedOn } from "../files/garbage.ts";
 import { digestOf, HASH_FILE_BYTES, readHashFile } from "../files/hash-file.ts";
@@ -71,7 +71,7 @@ export function createSeal({ provider, documents, space, incremental, compare }:
       });
     } catch (cause) {
       if (!isMissing(cause)) throw cause;
-      throw new PermanentError("A document is not in the store any more", { code: "document-gone", cause });
+      throw documentGone(cause);
     } finally {
       booking.release();
     }

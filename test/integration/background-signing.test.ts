@@ -55,12 +55,18 @@ async function startSigning(submission: Partial<Submission> = {}) {
   };
 }
 
+/** The same, with a code that the provider has taken, and has yet to sign with. */
+async function startAccepted() {
+  const signing = await startSigning();
+  await signing.reaches("code");
+  await signing.toy.pipeline.giveCode(signing.id, "123456", "api:test");
+  await signing.reaches("certificate");
+  return signing;
+}
+
 describe("a signing in the background", () => {
   test("is over when the provider says so, and until then the request waits for its certificate", async () => {
-    const { toy, id, provider, reaches, pass } = await startSigning();
-    await reaches("code");
-    await toy.pipeline.giveCode(id, "123456", "api:test");
-    await reaches("certificate");
+    const { toy, id, provider, reaches, pass } = await startAccepted();
     await expect(toy.pipeline.cancel(id, "api:test")).rejects.toMatchObject({ code: "too-late" });
     provider.status = "ISSUED";
     await pass(1_000);
@@ -69,10 +75,7 @@ describe("a signing in the background", () => {
   });
 
   test("of which nothing is heard is asked after, and only past its grace a new code is asked for", async () => {
-    const { toy, id, provider, reaches, pass } = await startSigning();
-    await reaches("code");
-    await toy.pipeline.giveCode(id, "123456", "api:test");
-    await reaches("certificate");
+    const { toy, id, provider, reaches, pass } = await startAccepted();
     const looks = provider.getRequest.mock.calls.length;
     await pass(GRACE_MS - 60_000);
     await expect.poll(() => provider.getRequest.mock.calls.length, patience).toBeGreaterThan(looks);
@@ -95,10 +98,7 @@ describe("a signing in the background", () => {
   });
 
   test("that worked after all, when a new code was asked for already, is not made a second time", async () => {
-    const { toy, id, provider, reaches, pass } = await startSigning();
-    await reaches("code");
-    await toy.pipeline.giveCode(id, "123456", "api:test");
-    await reaches("certificate");
+    const { toy, id, provider, reaches, pass } = await startAccepted();
     await pass(GRACE_MS + 60_000);
     await reaches("a new OTP");
     await toy.pipeline.resendCode(id, "api:test");
@@ -110,10 +110,7 @@ describe("a signing in the background", () => {
   });
 
   test("that worked after all, while nobody has asked for a new code, is found", async () => {
-    const { toy, id, provider, reaches, pass } = await startSigning();
-    await reaches("code");
-    await toy.pipeline.giveCode(id, "123456", "api:test");
-    await reaches("certificate");
+    const { provider, reaches, pass } = await startAccepted();
     await pass(GRACE_MS + 60_000);
     await reaches("a new OTP");
     provider.status = "ISSUED";
@@ -139,10 +136,7 @@ describe("a signing in the background", () => {
   });
 
   test("that the provider ends by cancelling is a failure that says so", async () => {
-    const { toy, id, provider, reaches, pass } = await startSigning();
-    await reaches("code");
-    await toy.pipeline.giveCode(id, "123456", "api:test");
-    await reaches("certificate");
+    const { toy, id, provider, reaches, pass } = await startAccepted();
     provider.status = "CANCELLED";
     await pass(1_000);
     await reaches("async-signing-failed");

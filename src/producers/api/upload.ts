@@ -5,7 +5,15 @@ import { PermanentError } from "../../core/errors.ts";
 import { type Enclosure, ENCLOSURES } from "../../core/identity.ts";
 import type { RequestId, StoredDocument } from "../../core/request.ts";
 import type { Format } from "../../core/signing.ts";
-import { fieldOf, type Manifest, MANIFEST_BYTES, type NamedFile, namedFiles, readManifest } from "../manifest.ts";
+import {
+  fieldOf,
+  formatOf,
+  type Manifest,
+  MANIFEST_BYTES,
+  type NamedFile,
+  namedFiles,
+  readManifest,
+} from "../manifest.ts";
 import { toDisplayName } from "./names.ts";
 import type { DocumentStore, Limits, Received } from "./ports.ts";
 import { ApiError, type FieldError, type ProblemCode } from "./problem.ts";
@@ -112,10 +120,6 @@ export async function readUpload(
   }
 }
 
-function formatOf({ signature }: Manifest): Format {
-  return signature?.format ?? "pades";
-}
-
 async function receiveEnclosure(
   part: MultipartFile,
   { id, n, store, limits }: { id: RequestId; n: number; store: DocumentStore; limits: Limits },
@@ -175,15 +179,25 @@ function notNamed(name: string): ApiError {
 }
 
 /** A refusal of a file that shows who the signer is, told with its field. Everything else is passed through. */
-function toEnclosureError(error: unknown, field: string, name: string, { documentBytes }: Limits): unknown {
+function toEnclosureError(error: unknown, field: string, name: string, limits: Limits): unknown {
+  const about = { field, what: `${field} ("${name}")`, goal: "used", code: "unusable-enclosure" } as const;
+  return toPartError(error, about, limits);
+}
+
+/** A refusal by the store or a check, told about the part it is about. Everything else is passed through. */
+function toPartError(
+  error: unknown,
+  { field, what, goal, code }: { field: string; what: string; goal: string; code: ProblemCode },
+  { documentBytes }: Limits,
+): unknown {
   if (!(error instanceof PermanentError)) return error;
   if (error.code === "file-too-large") {
     const most = toSize(documentBytes);
     const errors = [{ field, message: `must not be larger than ${most}` }];
-    return new ApiError("too-large", `${field} ("${name}") is larger than ${most}.`, errors);
+    return new ApiError("too-large", `${what} is larger than ${most}.`, errors);
   }
   const errors = [{ field, message: error.message }];
-  return new ApiError("unusable-enclosure", `${field} ("${name}") cannot be used: ${error.message}`, errors);
+  return new ApiError(code, `${what} cannot be ${goal}: ${error.message}`, errors);
 }
 
 async function receive(
@@ -210,18 +224,10 @@ async function receive(
 /** What a document is refused with, by what its check says of it. */
 const REFUSALS: Record<string, ProblemCode> = { "not-a-pdf": "not-a-pdf", "hash-file-invalid": "hash-file-invalid" };
 
-/** A refusal by the store or the check, told about the part it is about. Everything else is passed through. */
-function toDocumentError(error: unknown, n: number, name: string, { documentBytes }: Limits): unknown {
-  if (!(error instanceof PermanentError)) return error;
-  const field = `file[${n}]`;
-  if (error.code === "file-too-large") {
-    const most = toSize(documentBytes);
-    const errors = [{ field, message: `must not be larger than ${most}` }];
-    return new ApiError("too-large", `Document ${n} ("${name}") is larger than ${most}.`, errors);
-  }
-  const code = REFUSALS[error.code] ?? "unusable-pdf";
-  const errors = [{ field, message: error.message }];
-  return new ApiError(code, `Document ${n} ("${name}") cannot be signed: ${error.message}`, errors);
+function toDocumentError(error: unknown, n: number, name: string, limits: Limits): unknown {
+  const known = error instanceof PermanentError ? REFUSALS[error.code] : undefined;
+  const code = known ?? "unusable-pdf";
+  return toPartError(error, { field: `file[${n}]`, what: `Document ${n} ("${name}")`, goal: "signed", code }, limits);
 }
 
 async function readBytes(part: MultipartFile): Promise<Buffer> {

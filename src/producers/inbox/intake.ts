@@ -13,7 +13,7 @@ import { probeEnclosure } from "../../files/enclosure.ts";
 import { checkSignable } from "../../files/signable.ts";
 import type { Pipeline, Submitted } from "../../queues/pipeline-types.ts";
 import { toDisplayName } from "../api/names.ts";
-import { isSameName, type Manifest, type NamedFile, namedFiles, toWishes } from "../manifest.ts";
+import { formatOf, isSameName, type Manifest, type NamedFile, namedFiles, toWishes } from "../manifest.ts";
 import { type Claim, type Claims, PLACES } from "./claim.ts";
 import { DEFAULTS, REQUEST } from "./ignore.ts";
 import { errnoOf, isSame, lookAtFolder, toMark } from "./look.ts";
@@ -85,9 +85,10 @@ export function createIntake({
       if (claim.form === "special") return unusable(special());
       if (claim.form === "folder") await arrange(claim);
       else if (!isPdfName(claim.raw)) mustBeAskedFor(claim);
-      const found = await checkAll(claim, formatOf(ifUsable(() => readRequest(claim))));
+      const read = ifUsable(() => readRequest(claim));
+      const found = await checkAll(claim, formatOf(read));
       if (!found) return { outcome: "changed" };
-      const manifest = readRequest(claim);
+      const manifest = read ?? readRequest(claim);
       const fitted = await fit(claim, manifest, found);
       await putOnDisk(claim);
       return { outcome: "submitted", submitted: await submit(claim, manifest, { ...found, ...fitted }) };
@@ -301,10 +302,6 @@ export function createIntake({
     const before = (earlier.facts["documents"] ?? []) as { sha256: string }[];
     return before.some(({ sha256 }) => hashes.has(sha256)) ? earlier.id : undefined;
   }
-}
-
-function formatOf(manifest: Manifest | undefined): Format {
-  return manifest?.signature?.format ?? "pades";
 }
 
 /** The JSON files that are named after another one of these, as if they said who signs it. */

@@ -15,7 +15,7 @@ import type { Context } from "../context.ts";
 import { gave, Refusal, said } from "../envelopes.ts";
 import type { Answer } from "../envelopes.ts";
 import { approve, refuse, validate } from "../humans.ts";
-import type { Generation, Handlers } from "../operations.ts";
+import type { Generation, Handler, Handlers } from "../operations.ts";
 import { checkRao, raoFrom } from "../rao.ts";
 import type { NewRequest, Request } from "../store.ts";
 
@@ -85,6 +85,17 @@ function created(context: Context, request: Request): Answer {
   });
 }
 
+/** What a RAO decides: who it is is asked before the request is looked for, and whether that may decide after it. */
+function decided(context: Context, decide: typeof approve, text: string): Handler {
+  return (call, _reply, generation) => {
+    const rao = raoFrom(context, objectBody(call.body));
+    const request = videoidOf(context, call, generation);
+    checkRao(context, rao);
+    if (decide(context, request) === "wrong-state") throw new Refusal(412, "Invalid request status");
+    return said(text);
+  };
+}
+
 export const videoidHandlers = (context: Context) =>
   ({
     createVideoId(call, _reply, generation) {
@@ -96,21 +107,9 @@ export const videoidHandlers = (context: Context) =>
       return created(context, request);
     },
 
-    approveVideoId(call, _reply, generation) {
-      const rao = raoFrom(context, objectBody(call.body));
-      const request = videoidOf(context, call, generation);
-      checkRao(context, rao);
-      if (approve(context, request) === "wrong-state") throw new Refusal(412, "Invalid request status");
-      return said("Request approved successfully");
-    },
+    approveVideoId: decided(context, approve, "Request approved successfully"),
 
-    validateVideoId(call, _reply, generation) {
-      const rao = raoFrom(context, objectBody(call.body));
-      const request = videoidOf(context, call, generation);
-      checkRao(context, rao);
-      if (validate(context, request) === "wrong-state") throw new Refusal(412, "Invalid request status");
-      return said("Videoid validated");
-    },
+    validateVideoId: decided(context, validate, "Videoid validated"),
 
     refuseVideoId(call, _reply, generation) {
       const body = objectBody(call.body);
