@@ -177,8 +177,7 @@ export function createIdentification({
         await queues.promote(restarted.stage, id);
         return restarted;
       }
-      await queues.clear(id);
-      await queues.add(restarted.stage, id);
+      await queues.moveTo(restarted.stage, id);
       return restarted;
     },
   };

@@ -362,8 +362,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         };
       });
       await codes.forget(id);
-      await queues.clear(id);
-      await queues.add(request.stage, id);
+      await queues.moveTo(request.stage, id);
       return request;
     },
 
@@ -383,8 +382,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         return { event: "end", patch: { ...patch, waiting: null }, by, note: "cancel" };
       });
       if (request.stage === lastStage) {
-        await queues.clear(id);
-        await queues.add(request.stage, id);
+        await queues.moveTo(request.stage, id);
       } else {
         await queues.promote(request.stage, id);
       }
@@ -411,8 +409,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           note: "retry",
         };
       });
-      await queues.clear(id);
-      await queues.add(request.stage, id);
+      await queues.moveTo(request.stage, id);
       return request;
     },
 
@@ -428,7 +425,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const id = await redis.hget(keys.pks, String(requestPk));
       if (id) {
         const at = await store.nudge(id);
-        if (at) await queues.promote(at.stage, id);
+        if (at && !isEnd(at.phase)) await queues.promote(at.stage, id);
         return true;
       }
       if (!(await strangers.add(requestPk))) return false;

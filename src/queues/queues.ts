@@ -62,21 +62,69 @@ export function createQueues({
     return queue;
   }
 
-  /** Moves a parked job to the front. False when it is not parked: it runs, waits its turn, or is gone. */
-  async function promote(stage: string, id: RequestId): Promise<boolean> {
-    const job = new Job<StageJob>(queueOf(stage), stage, { requestId: id }, {}, id);
+  /** Whether a step was carried out. BullMQ refuses it when the job is not, or no longer, where it was seen. */
+  async function ifThere(step: Promise<void>): Promise<boolean> {
     try {
-      await job.promote();
+      await step;
       return true;
     } catch (error) {
-      if (error instanceof Error && /not in the delayed state|Missing key/i.test(error.message)) return false;
+      if (error instanceof Error && /not in the \w+ state|Missing key/i.test(error.message)) return false;
       throw error;
     }
+  }
+
+  function jobOf(stage: string, id: RequestId): Job<StageJob> {
+    return new Job<StageJob>(queueOf(stage), stage, { requestId: id }, {}, id);
+  }
+
+  /**
+   * Has a request looked at now: its parked job runs at once; one that is lost is made anew. A job that has nothing to
+   * do at its stage any more hands the request on and is over, so that one too many does no harm. Whether anything
+   * was done: nothing needs to be for a job that runs or waits its turn.
+   */
+  async function promote(stage: string, id: RequestId): Promise<boolean> {
+    if (await ifThere(jobOf(stage, id).promote())) return true;
+    if ((await queueOf(stage).getJobState(id)) !== "unknown") return false;
+    await add(stage, id);
+    return true;
   }
 
   /** `addedMs` becomes the job's timestamp; now, when left out. Adding a job that is there already does nothing. */
   async function add(stage: string, id: RequestId, addedMs = Date.now()): Promise<void> {
     await queueOf(stage).add(stage, { requestId: id }, { jobId: id, timestamp: addedMs });
+  }
+
+  /** Runs what a stage has left of a request, parked or failed, so that it is not in the way of a new job there. */
+  async function wakeLeft(stage: string, id: RequestId): Promise<void> {
+    const state = await queueOf(stage).getJobState(id);
+    if (state === "delayed") await ifThere(jobOf(stage, id).promote());
+    else if (state === "failed" || state === "completed") await ifThere(retry(stage, id, state));
+  }
+
+  function retry(stage: string, id: RequestId, state: "failed" | "completed"): Promise<void> {
+    return jobOf(stage, id).retry(state, { resetAttemptsMade: true });
+  }
+
+  /**
+   * Makes sure that a job for the request will run, whatever is there: nothing, an old failed one, a parked one.
+   * Returns "missing" when there was none.
+   */
+  async function revive(stage: string, id: RequestId, { now }: { now: boolean }): Promise<"missing" | "there"> {
+    const state = await queueOf(stage).getJobState(id);
+    switch (state) {
+      case "unknown":
+        await add(stage, id);
+        return "missing";
+      case "completed":
+      case "failed":
+        if (!(await ifThere(retry(stage, id, state)))) await add(stage, id);
+        return "missing";
+      case "delayed":
+        if (now) await promote(stage, id);
+        return "there";
+      default:
+        return "there";
+    }
   }
 
   return {
@@ -85,28 +133,16 @@ export function createQueues({
     add,
     promote,
 
+    revive,
+
     /**
-     * Makes sure that a job for the request will run, whatever is there: nothing, an old failed one, a parked one.
-     * Returns "missing" when there was none.
+     * Puts a request's job at a stage that it was taken back to. Jobs of before that stand in the way at other stages
+     * run and are over. None is removed: when this comes late, it may be the one that the request has by now.
      */
-    async revive(stage: string, id: RequestId, { now }: { now: boolean }): Promise<"missing" | "there"> {
-      const job = await queueOf(stage).getJob(id);
-      const state = job ? await job.getState() : "unknown";
-      switch (state) {
-        case "unknown":
-          await add(stage, id);
-          return "missing";
-        case "completed":
-        case "failed":
-          await job?.remove();
-          await add(stage, id);
-          return "missing";
-        case "delayed":
-          if (now) await promote(stage, id);
-          return "there";
-        default:
-          return "there";
-      }
+    async moveTo(stage: string, id: RequestId): Promise<void> {
+      const others = [...queues.keys()].filter((one) => one !== stage);
+      await Promise.all(others.map((one) => wakeLeft(one, id)));
+      await revive(stage, id, { now: true });
     },
 
     /** BullMQ's word for the request's job at a stage: "waiting", "delayed", …; "unknown" when there is none. */
@@ -122,11 +158,6 @@ export function createQueues({
       } catch {
         return undefined;
       }
-    },
-
-    /** Removes the request's jobs from every queue but the ones that are running. */
-    async clear(id: RequestId): Promise<void> {
-      await Promise.all([...queues.values()].map((queue) => queue.remove(id).catch(() => 0)));
     },
 
     /** Jobs per queue and BullMQ state. */

@@ -6,7 +6,7 @@ import { decodeLine, encodeLine, type HistoryLine } from "../core/history.ts";
 import { changed, type Patch, RESTORER } from "../core/journal.ts";
 import { type RequestId, SignRequest } from "../core/request.ts";
 import { randomText } from "../core/random.ts";
-import { type Event, isEnd, move, phasesFor } from "../core/status.ts";
+import { type Event, isEnd, move, phasesFor, type Phase } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import { pack, packedMark, unpack } from "./packed.ts";
 import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
@@ -370,9 +370,9 @@ export function createStore({
     },
 
     /** Asks for a look. The request's position, or undefined when there is none. */
-    async nudge(id: RequestId): Promise<{ stage: string; phase: string } | undefined> {
+    async nudge(id: RequestId): Promise<{ stage: string; phase: Phase } | undefined> {
       const answer = await scripts.signpipeNudge(keys.request(id), now());
-      return answer ? { stage: answer[0], phase: answer[1] } : undefined;
+      return answer ? { stage: answer[0], phase: answer[1] as Phase } : undefined;
     },
 
     /** Notes that a wait goes on until `lookMs`, and tells when the request was last nudged. */

@@ -14,6 +14,7 @@ import { codesIn } from "../helpers/codes.ts";
 import { runCommand } from "../helpers/cli-house.ts";
 import { type House, startHouse } from "../helpers/house.ts";
 import { classic, jpeg, png } from "../helpers/identity.ts";
+import { loseJobs } from "../helpers/jobs.ts";
 import { forget, linesOf } from "../helpers/lose.ts";
 import { newId } from "../helpers/toy.ts";
 
@@ -107,7 +108,7 @@ test("each thing that does not fit is found, with what to do about it", { timeou
 
   // A request without a job; it is not new.
   await withUpdated(HOUR_MS);
-  await queues.clear(waiting);
+  await loseJobs(queues, waiting);
   await one("Next step", /1 request have no job.*such as req-/);
   expect(await queues.revive("sign", waiting, { now: false })).toBe("missing");
   await expect.poll(() => queues.stateOf("sign", waiting)).toBe("delayed");

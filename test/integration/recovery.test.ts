@@ -9,6 +9,7 @@ import { createLog } from "../../src/log.ts";
 import { createStore } from "../../src/queues/store.ts";
 import { orderOf, STAGE_NAMES } from "../../src/workers/index.ts";
 import { type House, samplePdf, SIGNER, startHouse } from "../helpers/house.ts";
+import { loseJobs } from "../helpers/jobs.ts";
 import { forget, linesOf, mend } from "../helpers/lose.ts";
 
 const AUTO = { settings: { APPROVAL: "auto" }, simulator: { humans: { signer: "auto" as const, signerDelayMs: 0 } } };
@@ -22,7 +23,7 @@ async function giveCode(house: House, id: string): Promise<void> {
 async function atRest({ app }: House, id: string): Promise<void> {
   const active = async () => Object.values(await app.queues.counts()).map((counts) => counts["active"]);
   await expect.poll(active, { timeout: 10_000, interval: 5 }).toEqual(STAGE_NAMES.map(() => 0));
-  await app.queues.clear(id);
+  await loseJobs(app.queues, id);
 }
 
 /** A costly call that was made and is never answered; or one that is answered when Redis was mended already. */

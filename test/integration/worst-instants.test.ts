@@ -14,6 +14,7 @@ import { createOrphans } from "../../src/workers/orphans.ts";
 import { contract } from "../../src/workers/contract.ts";
 import { create } from "../../src/workers/create.ts";
 import { upload } from "../../src/workers/upload.ts";
+import { loseJobs } from "../helpers/jobs.ts";
 import { plainPdf } from "../helpers/pdfs.ts";
 import { newId, silent, startToy, submission, toyStage, waitFor } from "../helpers/toy.ts";
 
@@ -73,6 +74,59 @@ describe("while nobody knows whether a signing has worked", () => {
     await expect.poll(waitsFor, patience).toBe("certificate");
     await expect(toy.pipeline.resendCode(id, "api:test")).rejects.toMatchObject({ code: "not-possible-now" });
   });
+});
+
+test("a resend that is slow, and overtaken by what it has asked for, leaves the request its job", async () => {
+  const { toy, id, provider, otps, waitsFor } = await startSigning(() => Promise.resolve("accepted"));
+  const forget = toy.codes.forget.bind(toy.codes);
+  toy.codes.forget = async (...code) => {
+    toy.codes.forget = forget;
+    await toy.queues.promote("sign", id); // it finds that there is a new code to be sent, and hands on
+    await expect.poll(() => otps.mock.calls.length, patience).toBe(2);
+    await expect.poll(waitsFor, patience).toBe("code");
+    await expect.poll(() => toy.queues.stateOf("sign", id), patience).toBe("delayed");
+    await forget(...code);
+  };
+  await toy.pipeline.resendCode(id, "api:test");
+  await expect.poll(() => toy.queues.stateOf("otp", id), patience).toBe("unknown");
+  await expect.poll(() => toy.queues.stateOf("sign", id), patience).toBe("delayed");
+  expect([otps, provider.sign].map(({ mock }) => mock.calls.length)).toEqual([2, 0]);
+});
+
+test("a person's word, or the provider's, makes anew a job that is lost", async () => {
+  const { toy, id, waitsFor } = await startSigning(() => Promise.resolve("accepted"));
+  const state = () => toy.queues.stateOf("sign", id);
+  const lose = async () => {
+    await expect.poll(state, patience).toBe("delayed");
+    await loseJobs(toy.queues, id);
+    expect(await state()).toBe("unknown");
+  };
+  await lose();
+  await toy.pipeline.giveCode(id, "123456", "api:test");
+  await expect.poll(waitsFor, patience).toBe("certificate");
+  await lose();
+  await toy.pipeline.nudge(388_141);
+  await expect.poll(state, patience).toBe("delayed");
+});
+
+test("a job that failed long ago is not in the way of a request that comes by again", async () => {
+  const runs: string[] = [];
+  const two = stage(
+    "two",
+    () => {
+      runs.push("two");
+      return runs.length === 1 ? Promise.reject(new PermanentError("no", { code: "no" })) : Promise.resolve({});
+    },
+    { retryFrom: "one" },
+  );
+  const toy = await startToy([stage("one", nothing), two, stage("last", nothing)]);
+  toy.work();
+  const id = await toy.submit();
+  await toy.reaches(id, "last", "failed");
+  expect(await toy.queues.stateOf("two", id)).toBe("failed");
+  await toy.pipeline.retry(id, "api:test");
+  await toy.reaches(id, "last", "done");
+  expect(runs).toEqual(["two", "two"]);
 });
 
 test("a code that was not accepted, because a new one was asked for meanwhile, is not tried in its place", async () => {
@@ -257,8 +311,8 @@ test("a call that surely failed does not undo that the one before it may have wo
 test("a record that is damaged keeps no other request from its next step", async () => {
   const toy = await startToy([stage("one", nothing), stage("last", nothing)]);
   const [damaged, other] = [await toy.submit(), await toy.submit()];
-  await toy.queues.clear(damaged);
-  await toy.queues.clear(other);
+  await loseJobs(toy.queues, damaged);
+  await loseJobs(toy.queues, other);
   await toy.redis.set(toy.keys.request(damaged), "what somebody typed");
   await toy.redis.zadd(toy.keys.due, 1, damaged, 2, other);
   expect(await toy.reconciler.sweep()).toBe(1);
