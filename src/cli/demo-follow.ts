@@ -16,11 +16,18 @@ export interface Followed {
   tookMs: number;
 }
 
+/** Whom it asks, who acts, and until when. */
+interface Following {
+  client: Client;
+  people: People;
+  stopping: AbortSignal;
+}
+
 /** Reads a request until it is over, and has people act when it waits for them. */
 export async function followRequest(
   reference: string,
   line: LiveLine,
-  { client, people, stopping }: { client: Client; people: People; stopping: AbortSignal },
+  { client, people, stopping }: Following,
 ): Promise<Followed> {
   const beganMs = Date.now();
   const took = () => Date.now() - beganMs;
@@ -44,6 +51,35 @@ export async function followRequest(
     await pause(LOOK_MS, undefined, { signal: stopping }).catch(() => {});
   }
   return { ...(request && { request }), tookMs: took() };
+}
+
+/** Follows several requests on one line, which counts those that are signed. In the order of `references`. */
+export async function followMany(references: string[], line: LiveLine, context: Following): Promise<Followed[]> {
+  const beganMs = Date.now();
+  const doneOf = references.map(() => 0);
+  let signed = 0;
+  const total = references.length * (STAGE_NAMES.length + 1);
+  const show = () => {
+    const done = doneOf.reduce((sum, one) => sum + one, 0);
+    const isAll = signed === references.length;
+    const says = isAll
+      ? `all signed, after ${spell(Date.now() - beganMs)}`
+      : `${signed} of ${references.length} signed`;
+    line.set(done, total, says);
+  };
+  show();
+  return await Promise.all(
+    references.map(async (reference, i) => {
+      const step = (done: number) => {
+        doneOf[i] = done;
+        show();
+      };
+      const followed = await followRequest(reference, { set: step }, context);
+      if (followed.request?.state === "done") signed += 1;
+      show();
+      return followed;
+    }),
+  );
 }
 
 /** Waits for the note that a file which cannot be signed gets. */

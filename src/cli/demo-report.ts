@@ -46,7 +46,7 @@ export function report(outcomes: Outcome[], out: Writer): void {
     { title: "DOCUMENT", shrink: "middle" as const },
     { title: "STATE" },
     { title: "TIME", align: "right" as const },
-    { title: "FOUND GOOD BY", shrink: "end" as const },
+    { title: "VERIFIED BY", shrink: "end" as const },
   ];
   const [head = "", ...lines] = renderTable(columns, rows, {
     width: out.width,
@@ -57,6 +57,37 @@ export function report(outcomes: Outcome[], out: Writer): void {
   for (const [i, line] of lines.entries()) {
     out.line(line);
     if (places[i]) out.line(`  ${out.paint("dim", `→ ${places[i]}`)}`);
+  }
+  out.line();
+}
+
+/** A request that went another way, and what became of it. */
+export interface WorkflowOutcome extends Outcome {
+  wentIn: string;
+  comesOut: string;
+}
+
+/** One row for each other workflow: what went in, what came out, who found it good; under it, where that lies. */
+export function reportWorkflows(outcomes: WorkflowOutcome[], out: Writer): void {
+  const columns = [
+    { title: "WORKFLOW" },
+    { title: "WENT IN", shrink: "end" as const },
+    { title: "CAME OUT", shrink: "end" as const },
+    { title: "VERIFIED BY", shrink: "end" as const },
+  ];
+  const rows = outcomes.map(({ label, request, checked: [signed], wentIn, comesOut, problems }) => {
+    if (signed && problems.length === 0) return [label, wentIn, comesOut, signed.by.join(", ")];
+    return [label, wentIn, request ? paintState(out, request.state) : out.paint("red", "lost"), ""];
+  });
+  const [head = "", ...lines] = renderTable(columns, rows, {
+    width: out.width,
+    title: (text) => out.paint("bold", text),
+  });
+  out.line(head);
+  for (const [i, line] of lines.entries()) {
+    out.line(line);
+    const path = outcomes[i]?.checked[0]?.path;
+    if (path) out.line(`  ${out.paint("dim", `→ ${shorter(path)}`)}`);
   }
   out.line();
 }
@@ -84,7 +115,10 @@ export function conclude(
   const signed = outcomes.flatMap(({ checked }) => checked).length;
   out.line();
   out.line(
-    out.paint("green", `All as it should be: ${signed} PDFs signed and checked, 1 set aside, in ${spell(tookMs)}.`),
+    out.paint(
+      "green",
+      `All as it should be: ${signed} documents signed and checked, 1 set aside, in ${spell(tookMs)}.`,
+    ),
   );
   out.line(
     wrap("Nothing was legally signed: the simulator made up its own certificate authority, which nobody trusts.", out),
@@ -95,7 +129,7 @@ export function conclude(
     ["  npm start", "stays up; drop your own PDFs into data/inbox"],
     ["  npm run -s signpipe -- doctor", "checks this machine and the settings"],
     ["  npm run -s signpipe -- --help", "submit, list, show, approve, code, …"],
-    [`  ${shorter(settings.DATA_DIR)}/signed`, "the signed PDFs and their evidence.json"],
+    [`  ${shorter(settings.DATA_DIR)}/signed`, "what was signed, and evidence.json of it"],
   ];
   const columns = [{ title: "" }, { title: "", shrink: "end" as const }];
   for (const line of renderTable(columns, rows, { width: out.width }).slice(1)) out.line(line);

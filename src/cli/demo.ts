@@ -5,12 +5,13 @@ import { createLog } from "../log.ts";
 import { type Running, start } from "../start.ts";
 import { type Client, createClient, type Request } from "./client.ts";
 import { checkSigned, findJudges } from "./demo-check.ts";
-import { followBroken, type Followed, followRequest } from "./demo-follow.ts";
+import { followBroken, type Followed, followMany, followRequest } from "./demo-follow.ts";
 import { createPeople } from "./demo-people.ts";
-import { conclude, type Outcome, report, shorter, wrap } from "./demo-report.ts";
+import { conclude, type Outcome, report, reportWorkflows, shorter, type WorkflowOutcome, wrap } from "./demo-report.ts";
 import { createLive, type LiveLine } from "./live.ts";
 import { describe } from "./progress.ts";
 import { makeSamples, type Sample, type Samples } from "./samples.ts";
+import { makeWorkflowSamples, type WorkflowSample } from "./samples-workflows.ts";
 import { renderTable } from "./table.ts";
 import { CliError, EXIT, spell, type Terminal, type Writer } from "./terminal.ts";
 
@@ -40,16 +41,19 @@ export async function demo(given: Settings, { out }: Terminal, signal: AbortSign
   const simulatorArgs = ["--humans", "signer", "--human-delay", String(SIGNER_TAKES_MS)];
   const running = await start(settings, { log: createLog("info", logFile), say, simulatorArgs, signal });
   try {
-    const samples = await makeSamples(new Date());
-    drop(samples, running.app.folders.inbox);
-    tellDropped(samples, out, running.app.folders.inbox);
-    const outcomes = await watch(samples, { running, settings, out, stopping });
+    const at = new Date();
+    const dropped = { samples: await makeSamples(at), others: await makeWorkflowSamples(at) };
+    drop(dropped, running.app.folders.inbox);
+    tellDropped(dropped, out, running.app.folders.inbox);
+    const { plain, others } = await watch(dropped, { running, settings, out, stopping });
+    const outcomes = [...plain, ...others];
     if (signal.aborted)
       throw new CliError("Interrupted; everything that the demo started is stopped.", EXIT.interrupted);
     if (stopping.aborted)
       throw new CliError(`Not everything was over within ${spell(MOST_MS)}; see ${shorter(logPath)}.`);
     const isGood = outcomes.every(({ problems }) => problems.length === 0);
-    report(outcomes, out);
+    report(plain, out);
+    reportWorkflows(others, out);
     conclude(outcomes, { out, isGood, tookMs: Date.now() - beganMs, logPath, settings });
     return isGood ? EXIT.done : EXIT.error;
   } finally {
@@ -79,22 +83,29 @@ function toDemoSettings(given: Settings): Settings {
   };
 }
 
+/** What is put into the inbox: that which is shown at length, and one request for each other workflow. */
+interface Dropped {
+  samples: Samples;
+  others: WorkflowSample[];
+}
+
 /** Files are put into the inbox as people do it: not all at once, and a folder with its files inside. */
-function drop({ alone, folder, broken }: Samples, inbox: string): void {
-  const files: Sample[] = [...alone.files, ...folder.files, ...broken.files];
+function drop({ samples: { alone, folder, broken }, others }: Dropped, inbox: string): void {
+  const files = [...alone.files, ...folder.files, ...broken.files, ...others.flatMap((one) => one.files)];
   for (const { path, bytes } of files) {
     mkdirSync(dirname(join(inbox, path)), { recursive: true });
     writeFileSync(join(inbox, path), bytes);
   }
 }
 
-function tellDropped({ alone, folder, broken }: Samples, out: Writer, inbox: string): void {
+function tellDropped({ samples: { alone, folder, broken }, others }: Dropped, out: Writer, inbox: string): void {
   out.line();
   out.line(`Dropped into ${shorter(inbox)}:`);
   const rows = [
     [`  ${alone.documents[0] ?? ""}`, "one document, with who signs in a file beside it"],
     [`  ${dirname(folder.files[0]?.path ?? "")}/`, `${folder.documents.length} documents that are one request`],
     [`  ${broken.name}`, "a PDF that was cut off while it was copied"],
+    ...others.map((one) => [`  ${one.folder}/`, one.says]),
   ];
   const columns = [{ title: "" }, { title: "", shrink: "end" as const }];
   for (const line of renderTable(columns, rows, { width: out.width }).slice(1)) out.line(line);
@@ -108,21 +119,38 @@ interface Watching {
   stopping: AbortSignal;
 }
 
+interface Outcomes {
+  plain: Outcome[];
+  others: WorkflowOutcome[];
+}
+
 /** Follows everything that was dropped to its end, and checks what came of it. */
-async function watch({ alone, folder, broken }: Samples, watching: Watching): Promise<Outcome[]> {
+async function watch({ samples: { alone, folder, broken }, others }: Dropped, watching: Watching): Promise<Outcomes> {
   const { running, settings, out, stopping } = watching;
   const { folders } = running.app;
   const client = ownClient(running, settings, stopping);
   const people = createPeople({ client, simulator: new URL(running.ready.simulator ?? "").origin });
-  const labels = ["1 document", `${folder.documents.length} documents`, "1 broken PDF"] as const;
+  const following = { client, people, stopping };
+  const labels = [
+    "1 document",
+    `${folder.documents.length} documents`,
+    "1 broken PDF",
+    `${others.length} other workflows`,
+  ] as const;
   const live = createLive(out, Math.max(...labels.map((label) => label.length)));
-  const [oneLine, threeLine, badLine] = labels.map((label) => live.add(label)) as [LiveLine, LiveLine, LiveLine];
-  const [one, three, bad] = await Promise.all([
-    followRequest(alone.reference, oneLine, { client, people, stopping }),
-    followRequest(folder.reference, threeLine, { client, people, stopping }),
+  const lines = labels.map((label) => live.add(label));
+  const [oneLine, threeLine, badLine, moreLine] = lines as [LiveLine, LiveLine, LiveLine, LiveLine];
+  const [one, three, bad, more] = await Promise.all([
+    followRequest(alone.reference, oneLine, following),
+    followRequest(folder.reference, threeLine, following),
     followBroken(broken.name, badLine, { failed: folders.failed, stopping }),
+    followMany(
+      others.map(({ reference }) => reference),
+      moreLine,
+      following,
+    ),
   ]).finally(live.stop);
-  if (stopping.aborted) return [];
+  if (stopping.aborted) return { plain: [], others: [] };
 
   const judges = await findJudges();
   const judge = async (label: string, { request, tookMs }: Followed, files: Sample[]): Promise<Outcome> => {
@@ -139,11 +167,18 @@ async function watch({ alone, folder, broken }: Samples, watching: Watching): Pr
     ...(bad.note ? [] : ["The broken PDF has no note in failed/."]),
     ...(taken ? ["The broken PDF was taken for a request."] : []),
   ];
-  return [
-    await judge(labels[0], one, alone.files),
-    await judge(labels[1], three, folder.files),
-    { label: broken.name, checked: [], tookMs: bad.tookMs, ...(bad.note && { note: bad.note }), problems },
-  ];
+  const ways: WorkflowOutcome[] = [];
+  for (const [i, { name, wentIn, comesOut, files }] of others.entries()) {
+    ways.push({ ...(await judge(name, more[i] ?? { tookMs: 0 }, files)), wentIn, comesOut });
+  }
+  return {
+    plain: [
+      await judge(labels[0], one, alone.files),
+      await judge(labels[1], three, folder.files),
+      { label: broken.name, checked: [], tookMs: bad.tookMs, ...(bad.note && { note: bad.note }), problems },
+    ],
+    others: ways,
+  };
 }
 
 function ownClient({ ready, keyRing }: Running, { DATA_DIR: dataDir }: Settings, signal: AbortSignal): Client {

@@ -16,7 +16,7 @@ export interface Samples {
   broken: { name: string; reference: string; files: Sample[] };
 }
 
-const SIGNER = {
+export const SIGNER = {
   email: "ana.demo@example.com",
   mobile_phone_number: "+34600000000",
   given_name: "Ana",
@@ -26,34 +26,40 @@ const SIGNER = {
 /** Lower left and upper right corner of the signature, in points: the box that every sample draws. */
 const BOX = [330, 96, 540, 166] as const;
 
+/** The signature as it is drawn into that box. */
+export const SIGNATURE = {
+  appearance: {
+    page: 0,
+    position: BOX.join(", "),
+    text: ["Signed by %(CN)s", "%(DATE)s", "NOT LEGALLY BINDING"],
+  },
+};
+
 const request = (reference: string): Uint8Array =>
-  Buffer.from(
-    `${JSON.stringify(
-      {
-        workflow: "videoid",
-        reference,
-        signer: SIGNER,
-        authentication: { method: "sms" },
-        signature: {
-          appearance: {
-            page: 0,
-            position: BOX.join(", "),
-            text: ["Signed by %(CN)s", "%(DATE)s", "NOT LEGALLY BINDING"],
-          },
-        },
-      },
-      null,
-      2,
-    )}\n`,
-  );
+  toManifest({
+    workflow: "videoid",
+    reference,
+    signer: SIGNER,
+    authentication: { method: "sms" },
+    signature: SIGNATURE,
+  });
+
+/** A manifest as people write it. */
+export function toManifest(manifest: object): Uint8Array {
+  return Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
+}
+
+/** What tells a run's names from those of another: seconds in base 36, short because people read it in paths. */
+export function stampOf(at: Date): string {
+  return Math.floor(at.getTime() / 1000).toString(36);
+}
 
 /**
  * Sample documents for one run. `at` is on every page, so that each run's documents are new ones: the same again would
  * be set aside as duplicates.
  */
 export async function makeSamples(at: Date): Promise<Samples> {
-  // Seconds in base 36: short, because it stands in paths that people read, and another one for each run.
-  const stamp = Math.floor(at.getTime() / 1000).toString(36);
+  const stamp = stampOf(at);
   const names = { alone: `lease-${stamp}.pdf`, folder: `loan-${stamp}`, broken: `cut-off-${stamp}.pdf` };
   const references = { alone: `demo-lease-${stamp}`, folder: `demo-loan-${stamp}`, broken: `demo-cut-off-${stamp}` };
   const loan = ["1-agreement.pdf", "2-terms.pdf", "3-mandate.pdf"];
@@ -88,7 +94,8 @@ export async function makeSamples(at: Date): Promise<Samples> {
   };
 }
 
-interface Text {
+/** What stands on a sample. */
+export interface Text {
   title: string;
   subtitle: string;
   colour: [number, number, number];
@@ -171,7 +178,7 @@ interface Fonts {
 }
 
 /** One page: a coloured head, a small table, numbered clauses, a box for the signature, and what this paper is not. */
-async function draw({ title, subtitle, colour, facts, clauses }: Text, at: Date): Promise<Uint8Array> {
+export async function draw({ title, subtitle, colour, facts, clauses }: Text, at: Date): Promise<Uint8Array> {
   const pdf = await PDFDocument.create();
   pdf.setTitle(title);
   pdf.setProducer("signpipe demo");

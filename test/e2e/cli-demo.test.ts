@@ -31,16 +31,19 @@ async function runDemo(prefix: string): Promise<{ exitCode: number | null; out: 
   return { exitCode, out };
 }
 
-test("the demo signs four documents, sets the broken one aside, names every file, and ends with 0, twice", async () => {
+test("the demo signs documents in every workflow, sets the broken one aside, names every file, and ends with 0, twice", async () => {
   const prefix = `{test-${randomUUID().slice(0, 8)}}`;
   for (let run = 1; run <= 2; run++) {
     const { exitCode, out } = await runDemo(prefix);
     expect(exitCode, out).toBe(0);
-    expect(out).toContain("4 PDFs signed and checked, 1 set aside");
+    expect(out).toContain("8 documents signed and checked, 1 set aside");
     expect(out).toContain("Nothing was legally signed");
     expect(out).toContain("approved by the demo, as registration officer");
     const places = [...out.matchAll(/→ (.+)$/gm)].map(([, path = ""]) => path);
-    expect(places.filter((path) => path.endsWith(".signed.pdf"))).toHaveLength(4);
+    expect(places.filter((path) => path.endsWith(".signed.pdf"))).toHaveLength(7);
+    expect(places.filter((path) => path.endsWith(".p7m"))).toHaveLength(1);
+    const rows = out.slice(out.indexOf("WORKFLOW")).matchAll(/^(\S+) .*(signed PDF|\.p7m) +signpipe(, \w+)*$/gm);
+    expect([...rows].map(([, name]) => name)).toEqual(["classic", "asynchronous", "videoid-external", "hash"]);
     expect(places.filter((path) => path.endsWith(".error.txt"))).toHaveLength(1);
     for (const path of places) expect(existsSync(path)).toBe(true);
     expect(out).not.toContain("\u001b");
