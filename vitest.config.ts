@@ -21,6 +21,8 @@ export default defineConfig({
   test: {
     pool: "forks",
     maxWorkers: 2,
+    // Of tests that run side by side, in one file: each may have processes of its own, and there may be two cores.
+    maxConcurrency: 4,
     teardownTimeout: 30_000,
     reporters: ["default", closingLine],
     projects: PROJECTS.map(({ name, testTimeout, globalSetup }) => ({

@@ -354,27 +354,31 @@ describe("an identification can be begun anew", () => {
   });
 });
 
-test.each([
+// Side by side: most of the time a lock is waited for.
+test.concurrent.for([
   ["restart", "cancelRequest", "hang"],
   ["restart", "cancelRequest", "hang-after"],
   ["correct", "updateRequest", "hang"],
   ["correct", "updateRequest", "hang-after"],
-] as const)("a worker killed in the middle of %s (%s, %s) costs time only", async (act, operation, kind) => {
-  const house = await startHouse({ work: false });
-  house.simulator.fault({ operation, kind });
-  const first = startWorkProcess(house);
-  const id = await house.submit();
-  await house.waits(id, "identification", 60_000);
-  const pk = await pkOf(house, id);
-  await house.call("POST", `/v1/requests/${id}/${act}`, act === "correct" ? { mobile_phone_number: NEW_PHONE } : {});
-  await expect.poll(() => house.simulator.calls.get(operation) ?? 0, { timeout: 30_000 }).toBeGreaterThan(0);
-  await killHard(first);
-  startWorkProcess(house);
-  await expect.poll(async () => (await orderOf(house, id))?.["outcome"], { timeout: 60_000 }).toBe("taken");
-  await house.waits(id, "identification", 60_000);
-  expect(house.effects("cancel")).toBe(act === "restart" ? 1 : 0);
-  expect(house.effects("create")).toBe(act === "restart" ? 2 : 1);
-  expect((await pkOf(house, id)) === pk).toBe(act === "correct");
-  const { signer } = (await house.app.vault.read(id)) ?? {};
-  expect(signer?.mobile_phone_number).toBe(act === "correct" ? NEW_PHONE : SIGNER.mobile_phone_number);
-});
+] as const)(
+  "a worker killed in the middle of %s (%s, %s) costs time only",
+  async ([act, operation, kind], { expect, onTestFinished: atEnd }) => {
+    const house = await startHouse({ work: false, atEnd });
+    house.simulator.fault({ operation, kind });
+    const first = startWorkProcess(house);
+    const id = await house.submit();
+    await house.waits(id, "identification", 60_000);
+    const pk = await pkOf(house, id);
+    await house.call("POST", `/v1/requests/${id}/${act}`, act === "correct" ? { mobile_phone_number: NEW_PHONE } : {});
+    await expect.poll(() => house.simulator.calls.get(operation) ?? 0, { timeout: 30_000 }).toBeGreaterThan(0);
+    await killHard(first);
+    startWorkProcess(house);
+    await expect.poll(async () => (await orderOf(house, id))?.["outcome"], { timeout: 60_000 }).toBe("taken");
+    await house.waits(id, "identification", 60_000);
+    expect(house.effects("cancel")).toBe(act === "restart" ? 1 : 0);
+    expect(house.effects("create")).toBe(act === "restart" ? 2 : 1);
+    expect((await pkOf(house, id)) === pk).toBe(act === "correct");
+    const { signer } = (await house.app.vault.read(id)) ?? {};
+    expect(signer?.mobile_phone_number).toBe(act === "correct" ? NEW_PHONE : SIGNER.mobile_phone_number);
+  },
+);

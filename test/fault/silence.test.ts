@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, test } from "vitest";
 import type { FaultInput } from "../../src/simulator/faults.ts";
 import { startHouse } from "../helpers/house.ts";
 import { classic, external, jpeg, mp4, png } from "../helpers/identity.ts";
@@ -14,14 +14,32 @@ const SILENCES: { name: string; kind: FaultInput["kind"] }[] = [
   { name: "works, and the answer is no JSON", kind: "malformed-json" },
 ];
 
-describe.each(SILENCES)("when a call $name", ({ kind }) => {
-  test.each([
+// Side by side, all of it: most of the time a pause passes before another attempt. The longest begins first.
+test.concurrent(
+  "a signed PDF that arrives truncated or spoilt is fetched again, and nothing is deleted before it is whole",
+  async ({ expect, onTestFinished: atEnd }) => {
+    const house = await startHouse({ ...AUTO, atEnd });
+    for (const kind of ["truncate", "truncate-close", "corrupt", "html"] as const) {
+      house.simulator.fault({ operation: "getSignedDocument", kind });
+    }
+    const id = await house.submit();
+    await house.waits(id, "code");
+    await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
+    await house.reaches(id, "cleanup", "done", 60_000);
+    const order = house.simulator.ledger.map(({ effect }) => effect);
+    expect(order.indexOf("delete-document")).toBeGreaterThan(order.lastIndexOf("download-signed"));
+    expect(house.effects("sign")).toBe(1);
+  },
+);
+
+describe.concurrent.each(SILENCES)("when a call $name", ({ kind }) => {
+  test.for([
     ["approve", "approveVideoId"],
     ["upload", "uploadDocument"],
     ["otp", "generateOtp"],
     ["sign", "sign"],
-  ] as const)("%s happens once all the same", async (_effect, operation) => {
-    const house = await startHouse(AUTO);
+  ] as const)("%s happens once all the same", async ([, operation], { expect, onTestFinished: atEnd }) => {
+    const house = await startHouse({ ...AUTO, atEnd });
     house.simulator.fault({ operation, kind, ...(kind.startsWith("status") && { status: 503 }) });
     const id = await house.submit();
     await house.waits(id, "code", 30_000);
@@ -34,31 +52,37 @@ describe.each(SILENCES)("when a call $name", ({ kind }) => {
   });
 });
 
-describe.each(SILENCES)("when a call about a signer whom we identified $name", ({ kind }) => {
-  test.each([["uploadEvidences"], ["uploadVideo"]] as const)("%s gets there all the same", async (operation) => {
-    const house = await startHouse({ settings: { APPROVAL: "auto" } });
-    house.simulator.fault({ operation, kind, ...(kind.startsWith("status") && { status: 503 }) });
-    const files = { document_front: "f.jpg", document_owner: "o.jpg", video: "v.mp4" };
-    const id = await house.submit(external(files), undefined, [
-      { name: "f.jpg", bytes: jpeg() },
-      { name: "o.jpg", bytes: jpeg() },
-      { name: "v.mp4", bytes: mp4() },
-    ]);
-    await house.waits(id, "code", 30_000);
-    expect([house.effects("create"), house.effects("approve"), house.effects("otp")]).toEqual([1, 1, 1]);
-    expect((await house.app.store.get(id)).intent).toBeUndefined();
-  });
+describe.concurrent.each(SILENCES)("when a call about a signer whom we identified $name", ({ kind }) => {
+  test.for([["uploadEvidences"], ["uploadVideo"]] as const)(
+    "%s gets there all the same",
+    async ([operation], { expect, onTestFinished: atEnd }) => {
+      const house = await startHouse({ settings: { APPROVAL: "auto" }, atEnd });
+      house.simulator.fault({ operation, kind, ...(kind.startsWith("status") && { status: 503 }) });
+      const files = { document_front: "f.jpg", document_owner: "o.jpg", video: "v.mp4" };
+      const id = await house.submit(external(files), undefined, [
+        { name: "f.jpg", bytes: jpeg() },
+        { name: "o.jpg", bytes: jpeg() },
+        { name: "v.mp4", bytes: mp4() },
+      ]);
+      await house.waits(id, "code", 30_000);
+      expect([house.effects("create"), house.effects("approve"), house.effects("otp")]).toEqual([1, 1, 1]);
+      expect((await house.app.store.get(id)).intent).toBeUndefined();
+    },
+  );
 });
 
-describe("a creation that approves at once, and is not answered", () => {
+describe.concurrent("a creation that approves at once, and is not answered", () => {
   const SIDES = { document_front: "f.jpg", document_rear: "r.png" };
   const files = () => [
     { name: "f.jpg", bytes: jpeg() },
     { name: "r.png", bytes: png() },
   ];
 
-  test("and had worked is found by its webhook, and used: there is only one", async () => {
-    const house = await startHouse({ settings: { APPROVAL: "auto" } });
+  test("and had worked is found by its webhook, and used: there is only one", async ({
+    expect,
+    onTestFinished: atEnd,
+  }) => {
+    const house = await startHouse({ settings: { APPROVAL: "auto" }, atEnd });
     house.simulator.fault({ operation: "createRequest", kind: "reset-after" });
     const id = await house.submit(classic(SIDES), undefined, files());
     await house.waits(id, "code", 30_000);
@@ -67,8 +91,8 @@ describe("a creation that approves at once, and is not answered", () => {
     expect([house.effects("create"), house.effects("cancel"), house.effects("sign")]).toEqual([1, 0, 1]);
   });
 
-  test("and had not worked is made once more after the grace", async () => {
-    const house = await startHouse({ settings: { APPROVAL: "auto", CREATE_GRACE_MS: "2000" } });
+  test("and had not worked is made once more after the grace", async ({ expect, onTestFinished: atEnd }) => {
+    const house = await startHouse({ settings: { APPROVAL: "auto", CREATE_GRACE_MS: "2000" }, atEnd });
     house.simulator.fault({ operation: "createRequest", kind: "reset-before" });
     const id = await house.submit(classic(SIDES), undefined, files());
     await house.waits(id, "word of the creation");
@@ -77,9 +101,12 @@ describe("a creation that approves at once, and is not answered", () => {
   });
 });
 
-describe("a creation that is not answered", () => {
-  test("and had worked is found by its webhook and cancelled before a new one is made", async () => {
-    const house = await startHouse();
+describe.concurrent("a creation that is not answered", () => {
+  test("and had worked is found by its webhook and cancelled before a new one is made", async ({
+    expect,
+    onTestFinished: atEnd,
+  }) => {
+    const house = await startHouse({ atEnd });
     house.simulator.fault({ operation: "createVideoId", kind: "reset-after" });
     const id = await house.submit();
     await house.waits(id, "identification", 30_000);
@@ -91,8 +118,8 @@ describe("a creation that is not answered", () => {
     expect(cancelled?.request_pk).not.toBe(pk);
   });
 
-  test("and had not worked is made once more after the grace", async () => {
-    const house = await startHouse({ settings: { CREATE_GRACE_MS: "4000" } });
+  test("and had not worked is made once more after the grace", async ({ expect, onTestFinished: atEnd }) => {
+    const house = await startHouse({ settings: { CREATE_GRACE_MS: "4000" }, atEnd });
     house.simulator.fault({ operation: "createVideoId", kind: "reset-before" });
     const id = await house.submit();
     await house.waits(id, "word of the creation");
@@ -100,8 +127,11 @@ describe("a creation that is not answered", () => {
     expect(house.effects("create")).toBe(1);
   });
 
-  test("and whose webhook is lost is made once more after the grace, and a third time only when a person says so", async () => {
-    const house = await startHouse({ settings: { CREATE_GRACE_MS: "500" } });
+  test("and whose webhook is lost is made once more after the grace, and a third time only when a person says so", async ({
+    expect,
+    onTestFinished: atEnd,
+  }) => {
+    const house = await startHouse({ settings: { CREATE_GRACE_MS: "500" }, atEnd });
     house.simulator.set({ webhooks: { drop: true } });
     house.simulator.fault({ operation: "createVideoId", kind: "reset-after", times: 2 });
     const id = await house.submit();
@@ -115,8 +145,8 @@ describe("a creation that is not answered", () => {
     expect(house.effects("create")).toBe(3);
   });
 
-  test("can be cancelled while its outcome is open", async () => {
-    const house = await startHouse({ settings: { CREATE_GRACE_MS: "60000" } });
+  test("can be cancelled while its outcome is open", async ({ expect, onTestFinished: atEnd }) => {
+    const house = await startHouse({ settings: { CREATE_GRACE_MS: "60000" }, atEnd });
     house.simulator.set({ webhooks: { drop: true } });
     house.simulator.fault({ operation: "createVideoId", kind: "reset-after" });
     const id = await house.submit();
@@ -127,45 +157,34 @@ describe("a creation that is not answered", () => {
   });
 });
 
-test("a code that nobody knows to have been sent is not sent again", async () => {
-  const house = await startHouse(AUTO);
-  // The guard of the provider is over before we ask again: a second call would send a second message.
-  house.simulator.set({ otpGuardMs: 0 });
-  house.simulator.fault({ operation: "generateOtp", kind: "reset-after" });
-  const id = await house.submit();
-  await expect.poll(() => house.effects("otp"), { timeout: 20_000 }).toBe(1);
-  await house.app.store.change(id, (request) => ({
-    event: "note",
-    patch: { intent: request.intent && { ...request.intent, firstMs: Date.now() - 50_000 } },
-  }));
-  await house.waits(id, "code", 30_000);
-  expect(house.effects("otp")).toBe(1);
-  expect((await house.app.store.get(id)).facts["otp"]).toMatchObject({ unknown: true });
-  // Whoever looks is told so, and a code that is asked for is sent.
-  const { body } = await house.call("GET", `/v1/requests/${id}`);
-  expect((body["waiting"] as { detail: string }).detail).toMatch(/not known whether the code was sent.*resend/);
-  expect((await house.call("POST", `/v1/requests/${id}/code/resend`)).status).toBe(429); // within the minute
-  await house.app.store.change(id, ({ facts }) => ({
-    event: "note",
-    patch: { facts: { otp: { ...(facts["otp"] as object), sentMs: Date.now() - 61_000 } } },
-  }));
-  expect((await house.call("POST", `/v1/requests/${id}/code/resend`)).status).toBe(202);
-  await expect.poll(() => house.effects("otp"), { timeout: 20_000 }).toBe(2);
-  await house.waits(id, "code", 30_000);
-  const later = (await house.call("GET", `/v1/requests/${id}`)).body["waiting"];
-  expect(later).not.toHaveProperty("detail");
-});
-
-test("a signed PDF that arrives truncated or spoilt is fetched again, and nothing is deleted before it is whole", async () => {
-  const house = await startHouse(AUTO);
-  for (const kind of ["truncate", "truncate-close", "corrupt", "html"] as const) {
-    house.simulator.fault({ operation: "getSignedDocument", kind });
-  }
-  const id = await house.submit();
-  await house.waits(id, "code");
-  await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
-  await house.reaches(id, "cleanup", "done", 60_000);
-  const order = house.simulator.ledger.map(({ effect }) => effect);
-  expect(order.indexOf("delete-document")).toBeGreaterThan(order.lastIndexOf("download-signed"));
-  expect(house.effects("sign")).toBe(1);
-});
+test.concurrent(
+  "a code that nobody knows to have been sent is not sent again",
+  async ({ expect, onTestFinished: atEnd }) => {
+    const house = await startHouse({ ...AUTO, atEnd });
+    // The guard of the provider is over before we ask again: a second call would send a second message.
+    house.simulator.set({ otpGuardMs: 0 });
+    house.simulator.fault({ operation: "generateOtp", kind: "reset-after" });
+    const id = await house.submit();
+    await expect.poll(() => house.effects("otp"), { timeout: 20_000 }).toBe(1);
+    await house.app.store.change(id, (request) => ({
+      event: "note",
+      patch: { intent: request.intent && { ...request.intent, firstMs: Date.now() - 50_000 } },
+    }));
+    await house.waits(id, "code", 30_000);
+    expect(house.effects("otp")).toBe(1);
+    expect((await house.app.store.get(id)).facts["otp"]).toMatchObject({ unknown: true });
+    // Whoever looks is told so, and a code that is asked for is sent.
+    const { body } = await house.call("GET", `/v1/requests/${id}`);
+    expect((body["waiting"] as { detail: string }).detail).toMatch(/not known whether the code was sent.*resend/);
+    expect((await house.call("POST", `/v1/requests/${id}/code/resend`)).status).toBe(429); // within the minute
+    await house.app.store.change(id, ({ facts }) => ({
+      event: "note",
+      patch: { facts: { otp: { ...(facts["otp"] as object), sentMs: Date.now() - 61_000 } } },
+    }));
+    expect((await house.call("POST", `/v1/requests/${id}/code/resend`)).status).toBe(202);
+    await expect.poll(() => house.effects("otp"), { timeout: 20_000 }).toBe(2);
+    await house.waits(id, "code", 30_000);
+    const later = (await house.call("GET", `/v1/requests/${id}`)).body["waiting"];
+    expect(later).not.toHaveProperty("detail");
+  },
+);

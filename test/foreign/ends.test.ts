@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { handIn, pdf, type Plan, type Seen, setUp } from "./house.ts";
 import { faultsIn } from "./ledger.ts";
 import { type Readings } from "./readings.ts";
@@ -59,7 +59,7 @@ const CLEAR_ENDS: ClearEnd[] = [
 for (const { because, readings = {}, settings = {}, code, waits, effects } of CLEAR_ENDS) {
   const how = waits ? "waits for the operator" : "ends with the reason";
   test(`a request that a provider cannot take ${how}: ${because}`, async () => {
-    const { house, provider } = await setUp(authority, readings, settings);
+    const { house, provider } = await setUp(authority, readings, { settings, atEnd: onTestFinished });
     const plan: Plan = {
       signer: "folder@example.com",
       documents: [await pdf(), await pdf(), await pdf()],

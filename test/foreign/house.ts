@@ -1,8 +1,7 @@
 /** The whole program with a provider of somebody else's making, for tests. */
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { onTestFinished } from "vitest";
-import { type House, samplePdf, startHouse } from "../helpers/house.ts";
+import { type AtEnd, type House, samplePdf, startHouse } from "../helpers/house.ts";
 import { createWitness } from "./ledger.ts";
 import { type Readings } from "./readings.ts";
 import { type Provider, startProvider } from "./server.ts";
@@ -75,12 +74,13 @@ interface Setup {
 export async function setUp(
   authority: Authority,
   readings: Partial<Readings>,
-  settings: Record<string, string> = {},
+  { settings = {}, atEnd }: { settings?: Record<string, string>; atEnd: AtEnd },
 ): Promise<Setup> {
   let dataDir = "";
   const witness = createWitness(() => join(dataDir, "signed"));
   const provider = await startProvider({ authority, readings, rao: RAO, billing: BILLING, onEffect: witness.onEffect });
   const house = await startHouse({
+    atEnd,
     oneshotUrl: () => provider.url,
     settings: {
       ONESHOT_ENV: "sandbox",
@@ -92,7 +92,7 @@ export async function setUp(
     },
   });
   dataDir = house.dataDir;
-  onTestFinished(() => provider.close());
+  atEnd(() => provider.close());
   provider.notify(`${house.api}/webhooks/oneshot/${house.keyRing.webhookSecret}`);
   await house.app.startInbox();
   return { house, provider, witness };

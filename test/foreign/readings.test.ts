@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, test } from "vitest";
 import { type House } from "../helpers/house.ts";
 import { BILLING, handIn, pdf, type Plan, RAO, type Seen, setUp } from "./house.ts";
 import { judgesAreThere, signatureFault, structure } from "./judges.ts";
@@ -105,37 +105,41 @@ function expectedOf(plan: Plan, requestPk: number, { operatorApproves, deleteRem
 }
 
 for (const [name, readings] of Object.entries(PROVIDERS)) {
-  test(`a provider that somebody else wrote is understood: ${name}`, async () => {
-    const { house, provider, witness } = await setUp(authority, readings);
-    const provides = { ...SEED, ...readings };
-    const all = await plans();
-    await Promise.all(all.map((plan) => handIn(house, plan)));
-    const ended = await playPeople(house, provider, all);
+  // Side by side: most of the time a provider is slow, or a signer.
+  test.concurrent(
+    `a provider that somebody else wrote is understood: ${name}`,
+    async ({ expect, onTestFinished: atEnd }) => {
+      const { house, provider, witness } = await setUp(authority, readings, { atEnd });
+      const provides = { ...SEED, ...readings };
+      const all = await plans();
+      await Promise.all(all.map((plan) => handIn(house, plan)));
+      const ended = await playPeople(house, provider, all);
 
-    expect(Object.fromEntries([...ended].map(([signer, { state }]) => [signer, state]))).toEqual(
-      Object.fromEntries(all.map(({ signer, ends }) => [signer, ends])),
-    );
-    expect((ended.get("error@example.com") as Seen).failure?.code).toBe("videoid-error");
-    const expected = all.map((plan) => {
-      const requestPk = ended.get(plan.signer)?.request_pk ?? 0;
-      return expectedOf(plan, requestPk, provides);
-    });
-    expect(faultsIn(provider.ledger, expected)).toEqual([]);
-    expect(witness.lost()).toEqual([]);
-    expect(witness.seen()).toBe(6);
-    expect(provider.heldDocuments()).toBe(0);
+      expect(Object.fromEntries([...ended].map(([signer, { state }]) => [signer, state]))).toEqual(
+        Object.fromEntries(all.map(({ signer, ends }) => [signer, ends])),
+      );
+      expect((ended.get("error@example.com") as Seen).failure?.code).toBe("videoid-error");
+      const expected = all.map((plan) => {
+        const requestPk = ended.get(plan.signer)?.request_pk ?? 0;
+        return expectedOf(plan, requestPk, provides);
+      });
+      expect(faultsIn(provider.ledger, expected)).toEqual([]);
+      expect(witness.lost()).toEqual([]);
+      expect(witness.seen()).toBe(6);
+      expect(provider.heldDocuments()).toBe(0);
 
-    const signed = await signedFiles(house, ended);
-    expect(signed).toHaveLength(6);
-    if (judges) {
-      for (const path of signed) {
-        expect(await signatureFault(path), path).toBeUndefined();
-        expect(await structure(path), path).toBe(0);
+      const signed = await signedFiles(house, ended);
+      expect(signed).toHaveLength(6);
+      if (judges) {
+        for (const path of signed) {
+          expect(await signatureFault(path), path).toBeUndefined();
+          expect(await structure(path), path).toBe(0);
+        }
       }
-    }
-    for (const secret of [RAO.token, BILLING.password, "sidecar@example.com"])
-      expect(house.logged()).not.toContain(secret);
-  });
+      for (const secret of [RAO.token, BILLING.password, "sidecar@example.com"])
+        expect(house.logged()).not.toContain(secret);
+    },
+  );
 }
 
 async function signedFiles(house: House, ended: Map<string, Seen>): Promise<string[]> {

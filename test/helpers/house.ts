@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PDFDocument } from "@cantoo/pdf-lib";
-import { inject, onTestFinished } from "vitest";
+import { inject, onTestFinished, type TestContext } from "vitest";
 import { type App, createApp, type Doubles } from "../../src/app.ts";
 import { readSettings } from "../../src/config.ts";
 import { type KeyRing, readKeys } from "../../src/keys.ts";
@@ -36,7 +36,12 @@ export interface House {
   waits(id: string, what: string, withinMs?: number): Promise<void>;
   codeFor(id: string): Promise<string>;
   effects(effect: string): number;
+  /** Has the test that the house belongs to do something at its end. */
+  atEnd: AtEnd;
 }
+
+/** Of a test's context: tests that run beside others hand it on, since nobody else can tell whose house it is. */
+export type AtEnd = TestContext["onTestFinished"];
 
 export const SIGNER = { email: "ana.canary@example.com", mobile_phone_number: "+34699000111", given_name: "Canaria" };
 
@@ -52,6 +57,7 @@ export async function startHouse({
   redisUrl = inject("redisUrl"),
   dataDir: givenDir,
   doubles,
+  atEnd = onTestFinished,
 }: {
   simulator?: SimulatorOptions;
   settings?: Record<string, string>;
@@ -64,6 +70,8 @@ export async function startHouse({
   dataDir?: string;
   /** What a test puts in the place of parts. */
   doubles?: Doubles;
+  /** Needed in a test that runs beside others (`test.concurrent`): its context's `onTestFinished`. */
+  atEnd?: AtEnd;
 } = {}): Promise<House> {
   const dataDir = givenDir ?? (await mkdtemp(join(tmpdir(), "signpipe-test-")));
   const simulator = await startSimulator(simulatorOptions);
@@ -105,7 +113,7 @@ export async function startHouse({
   const api = await app.startApi();
   simulator.set({ webhookUrl: `${api}/webhooks/oneshot/${keyRing.webhookSecret}` });
 
-  onTestFinished(async ({ task }) => {
+  atEnd(async ({ task }) => {
     await app.close();
     await simulator.close();
     if (task.result?.state === "fail") return; // left for whoever looks into it
@@ -183,6 +191,7 @@ export async function startHouse({
       if (!code) throw new Error(`no code was sent for ${id}`);
       return code;
     },
+    atEnd,
     effects: (effect) => simulator.ledger.filter((entry) => entry.effect === effect).length,
   };
 }

@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
-import { onTestFinished } from "vitest";
 import type { House } from "./house.ts";
 
 /** Runs `signpipe work` in a process of its own, on the data and the Redis of a house; ended with the test. */
@@ -24,7 +23,7 @@ export function startWorkProcess(house: House, stages: string[] = [], env: Recor
   });
   let said = "";
   child.stderr?.on("data", (chunk: Buffer) => (said += chunk.toString()));
-  onTestFinished(async ({ task }) => {
+  house.atEnd(async ({ task }) => {
     if (child.exitCode === null && child.signalCode === null) {
       child.kill("SIGKILL");
       await new Promise((resolve) => child.once("exit", resolve));

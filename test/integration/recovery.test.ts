@@ -39,12 +39,17 @@ const MOMENTS = [
   ["cleanup", "deleteDocument", "hang-after"],
 ] as const;
 
-test.each(MOMENTS)(
+// Side by side: most of the time an answer is waited for that does not come.
+test.concurrent.for(MOMENTS)(
   "a request that Redis forgets while its %s is under way (%s, %s) is put back, and nothing costly is made twice",
   { timeout: 90_000 },
-  async (stage, operation, kind) => {
+  async ([stage, operation, kind], { expect, onTestFinished: atEnd }) => {
     const patience = { ONESHOT_TIMEOUT_MS: "1000", ONESHOT_SIGN_TIMEOUT_MS: "1500" };
-    const house = await startHouse({ ...AUTO, settings: { ...AUTO.settings, ...(kind === "hang-after" && patience) } });
+    const house = await startHouse({
+      ...AUTO,
+      settings: { ...AUTO.settings, ...(kind === "hang-after" && patience) },
+      atEnd,
+    });
     const done: string[] = [];
     // All of it is lost; all but the beginning; all but what was before the intent.
     for (const kept of [0, 1, -1]) {

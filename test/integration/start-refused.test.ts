@@ -27,17 +27,22 @@ test("a start that cannot have its address, its Redis or its folder says which s
   onTestFinished(() => void busy.close());
   await new Promise((resolve) => busy.once("listening", resolve));
   const { port } = busy.address() as { port: number };
-  const there = { DATA_DIR: join(dir, "data"), REDIS_URL: redis.url };
-
-  expect(await refusal({ ...there, API_PORT: String(port) })).toMatch(/\(EADDRINUSE\).*set API_PORT to another/);
-  expect(await refusal({ ...there, API_HOST: "192.0.2.1" })).toMatch(/\(EADDRNOTAVAIL\).*correct API_HOST/);
-
+  const there = (name: string) => ({ DATA_DIR: join(dir, name), REDIS_URL: redis.url });
   const wrong = new URL(redis.url);
   wrong.password = "wrong";
-  expect(await refusal({ ...there, REDIS_URL: wrong.href })).toMatch(/refuses this user or password.*in REDIS_URL/);
-  const gone = "redis://127.0.0.1:1";
-  expect(await refusal({ ...there, REDIS_URL: gone })).toMatch(/does not answer \(ECONNREFUSED\).*correct REDIS_URL/);
-
   writeFileSync(join(dir, "file"), "");
-  expect(await refusal({ ...there, DATA_DIR: join(dir, "file", "data") })).toMatch(/DATA_DIR cannot be made at/);
+
+  // Side by side, each in a folder of its own: most of the time a start waits whether what it needs comes after all.
+  const [inUse, elsewhere, refused, gone, nowhere] = await Promise.all([
+    refusal({ ...there("1"), API_PORT: String(port) }),
+    refusal({ ...there("2"), API_HOST: "192.0.2.1" }),
+    refusal({ ...there("3"), REDIS_URL: wrong.href }),
+    refusal({ ...there("4"), REDIS_URL: "redis://127.0.0.1:1" }),
+    refusal(there("file/data")),
+  ]);
+  expect(inUse).toMatch(/\(EADDRINUSE\).*set API_PORT to another/);
+  expect(elsewhere).toMatch(/\(EADDRNOTAVAIL\).*correct API_HOST/);
+  expect(refused).toMatch(/refuses this user or password.*in REDIS_URL/);
+  expect(gone).toMatch(/does not answer \(ECONNREFUSED\).*correct REDIS_URL/);
+  expect(nowhere).toMatch(/DATA_DIR cannot be made at/);
 }, 60_000);
