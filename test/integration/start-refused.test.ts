@@ -27,7 +27,7 @@ test("a start that cannot have its address, its Redis or its folder says which s
   onTestFinished(() => void busy.close());
   await new Promise((resolve) => busy.once("listening", resolve));
   const { port } = busy.address() as { port: number };
-  const there = (name: string) => ({ DATA_DIR: join(dir, name), REDIS_URL: redis.url });
+  const there = (name: string) => ({ DATA_DIR: join(dir, name), REDIS_URL: redis.url, REDIS_PREFIX: `{${name}}` });
   const wrong = new URL(redis.url);
   wrong.password = "wrong";
   writeFileSync(join(dir, "file"), "");
@@ -38,7 +38,7 @@ test("a start that cannot have its address, its Redis or its folder says which s
     refusal({ ...there("2"), API_HOST: "192.0.2.1" }),
     refusal({ ...there("3"), REDIS_URL: wrong.href }),
     refusal({ ...there("4"), REDIS_URL: "redis://127.0.0.1:1" }),
-    refusal(there("file/data")),
+    refusal({ ...there("5"), DATA_DIR: join(dir, "file", "data") }),
   ]);
   expect(inUse).toMatch(/\(EADDRINUSE\).*set API_PORT to another/);
   expect(elsewhere).toMatch(/\(EADDRNOTAVAIL\).*correct API_HOST/);
