@@ -49,27 +49,24 @@ test.concurrent.for(["SIGTERM", "SIGINT"] as const)(
   },
 );
 
-test.concurrent(
-  "a worker that stood still for longer than its lock does nothing that is not its own any more",
-  async ({ expect, onTestFinished: atEnd }) => {
-    const house = await startHouse({ ...AUTO, work: false, atEnd });
-    house.simulator.set({ latencyMs: 700 });
-    const sleeper = startWorkProcess(house);
-    const ids = await Promise.all([1, 2, 3, 4].map(() => house.submit()));
-    await expect.poll(() => house.simulator.calls.get("createVideoId") ?? 0, { timeout: 30_000 }).toBe(4);
-    sleeper.kill("SIGSTOP");
-    startWorkProcess(house);
-    for (const id of ids) await house.waits(id, "code", 60_000);
-    sleeper.kill("SIGCONT");
-    for (const id of ids) await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
-    for (const id of ids) await house.reaches(id, "cleanup", "done", 60_000);
-    expect(["approve", "otp", "sign", "delete-document"].map(house.effects)).toEqual([4, 4, 4, 4]);
-    // A creation whose answer came too late leaves an orphan, which is cancelled when somebody looks for them.
-    await expect.poll(() => house.effects("create") - house.effects("cancel"), { timeout: 45_000 }).toBe(4);
-  },
-);
+// Alone, both: what the frozen one has in its hands, and how long a killed one is missed, depend on the time.
+test("a worker that stood still for longer than its lock does nothing that is not its own any more", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  house.simulator.set({ latencyMs: 700 });
+  const sleeper = startWorkProcess(house);
+  const ids = await Promise.all([1, 2, 3, 4].map(() => house.submit()));
+  await expect.poll(() => house.simulator.calls.get("createVideoId") ?? 0, { timeout: 30_000 }).toBe(4);
+  sleeper.kill("SIGSTOP");
+  startWorkProcess(house);
+  for (const id of ids) await house.waits(id, "code", 60_000);
+  sleeper.kill("SIGCONT");
+  for (const id of ids) await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
+  for (const id of ids) await house.reaches(id, "cleanup", "done", 60_000);
+  expect(["approve", "otp", "sign", "delete-document"].map(house.effects)).toEqual([4, 4, 4, 4]);
+  // A creation whose answer came too late leaves an orphan, which is cancelled when somebody looks for them.
+  await expect.poll(() => house.effects("create") - house.effects("cancel"), { timeout: 45_000 }).toBe(4);
+});
 
-// Alone, since it measures a time.
 test("what a killed worker had in its hands is taken up again within its lock and two looks", async () => {
   const lockMs = 3_000;
   const house = await startHouse({ ...AUTO, settings: { ...AUTO.settings, LOCK_MS: String(lockMs) }, work: false });
