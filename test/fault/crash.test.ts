@@ -1,4 +1,4 @@
-import { test } from "vitest";
+import { expect, test } from "vitest";
 import { killHard, startWorkProcess } from "../helpers/process.ts";
 import { startHouse } from "../helpers/house.ts";
 
@@ -20,58 +20,51 @@ const MOMENTS = [
   ["cleanup", "deleteDocument", "hang-after"],
 ] as const;
 
-// Side by side: most of the time a lock is waited for.
-test.concurrent.for(MOMENTS)(
-  "a worker killed in the middle of %s (%s, %s) costs time only",
-  async ([stage, operation, kind], { expect, onTestFinished: atEnd }) => {
-    const house = await startHouse({ ...AUTO, work: false, atEnd });
-    house.simulator.fault({ operation, kind });
-    const first = startWorkProcess(house);
-    const id = await house.submit();
-    const giveCode = async () => {
-      await house.waits(id, "code", 60_000);
-      await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
-    };
-    const late = ["sign", "fetch", "cleanup"].includes(stage);
-    if (late) await giveCode();
-    await expect.poll(() => house.simulator.calls.get(operation) ?? 0, { timeout: 30_000 }).toBeGreaterThan(0);
-    await killHard(first);
+test.each(MOMENTS)("a worker killed in the middle of %s (%s, %s) costs time only", async (stage, operation, kind) => {
+  const house = await startHouse({ ...AUTO, work: false });
+  house.simulator.fault({ operation, kind });
+  const first = startWorkProcess(house);
+  const id = await house.submit();
+  const giveCode = async () => {
+    await house.waits(id, "code", 60_000);
+    await house.call("POST", `/v1/requests/${id}/code`, { secret: await house.codeFor(id) });
+  };
+  const late = ["sign", "fetch", "cleanup"].includes(stage);
+  if (late) await giveCode();
+  await expect.poll(() => house.simulator.calls.get(operation) ?? 0, { timeout: 30_000 }).toBeGreaterThan(0);
+  await killHard(first);
 
-    startWorkProcess(house);
-    if (!late) await giveCode();
-    await house.reaches(id, "cleanup", "done", 60_000);
-    expect(["approve", "otp", "sign"].map(house.effects)).toEqual([1, 1, 1]);
-    // A creation that worked unheard leaves an orphan, which is cancelled; the documents of a doubtful upload are deleted.
-    expect(house.effects("create") - house.effects("cancel")).toBe(1);
-    expect(house.effects("upload") - house.effects("delete-all")).toBeLessThanOrEqual(1);
-    const deleted = house.simulator.ledger.findIndex(({ effect }) => effect === "delete-document");
-    const fetched = house.simulator.ledger.findIndex(({ effect }) => effect === "download-signed");
-    expect(fetched).toBeGreaterThan(0);
-    expect(deleted).toBeGreaterThan(fetched);
-  },
-);
+  startWorkProcess(house);
+  if (!late) await giveCode();
+  await house.reaches(id, "cleanup", "done", 60_000);
+  expect(["approve", "otp", "sign"].map(house.effects)).toEqual([1, 1, 1]);
+  // A creation that worked unheard leaves an orphan, which is cancelled; the documents of a doubtful upload are deleted.
+  expect(house.effects("create") - house.effects("cancel")).toBe(1);
+  expect(house.effects("upload") - house.effects("delete-all")).toBeLessThanOrEqual(1);
+  const deleted = house.simulator.ledger.findIndex(({ effect }) => effect === "delete-document");
+  const fetched = house.simulator.ledger.findIndex(({ effect }) => effect === "download-signed");
+  expect(fetched).toBeGreaterThan(0);
+  expect(deleted).toBeGreaterThan(fetched);
+});
 
-test.concurrent(
-  "a worker that is asked to stop finishes or hands back what it does, and another one carries on",
-  async ({ expect, onTestFinished: atEnd }) => {
-    const house = await startHouse({ ...AUTO, work: false, atEnd });
-    house.simulator.set({ latencyMs: 300 });
-    const first = startWorkProcess(house);
-    const ids = await Promise.all([1, 2, 3].map(() => house.submit()));
-    await expect.poll(() => house.simulator.calls.get("createVideoId") ?? 0, { timeout: 30_000 }).toBeGreaterThan(0);
-    const gone = new Promise<number | null>((resolve) => first.once("exit", (code) => resolve(code)));
-    const asked = performance.now();
-    first.kill("SIGTERM");
-    expect(await gone).toBe(0);
-    expect(performance.now() - asked).toBeLessThan(25_000);
-    startWorkProcess(house);
-    for (const id of ids) await house.waits(id, "code", 60_000);
-    expect(["create", "approve", "otp"].map(house.effects)).toEqual([3, 3, 3]);
-  },
-);
+test("a worker that is asked to stop finishes or hands back what it does, and another one carries on", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
+  house.simulator.set({ latencyMs: 300 });
+  const first = startWorkProcess(house);
+  const ids = await Promise.all([1, 2, 3].map(() => house.submit()));
+  await expect.poll(() => house.simulator.calls.get("createVideoId") ?? 0, { timeout: 30_000 }).toBeGreaterThan(0);
+  const gone = new Promise<number | null>((resolve) => first.once("exit", (code) => resolve(code)));
+  const asked = performance.now();
+  first.kill("SIGTERM");
+  expect(await gone).toBe(0);
+  expect(performance.now() - asked).toBeLessThan(25_000);
+  startWorkProcess(house);
+  for (const id of ids) await house.waits(id, "code", 60_000);
+  expect(["create", "approve", "otp"].map(house.effects)).toEqual([3, 3, 3]);
+});
 
-test.concurrent("workers of one stage each carry a request through together", async ({ onTestFinished: atEnd }) => {
-  const house = await startHouse({ ...AUTO, work: false, atEnd });
+test("workers of one stage each carry a request through together", async () => {
+  const house = await startHouse({ ...AUTO, work: false });
   startWorkProcess(house, ["create", "identify", "approve", "upload"]);
   startWorkProcess(house, ["contract", "otp", "sign", "fetch", "cleanup"]);
   const id = await house.submit();

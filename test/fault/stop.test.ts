@@ -24,11 +24,10 @@ test("workers end within the grace and a little more, whatever is around them, a
   remove();
 });
 
-// Side by side: most of the time a lock is waited for.
-test.concurrent.for(["SIGTERM", "SIGINT"] as const)(
+test.each(["SIGTERM", "SIGINT"] as const)(
   "a second %s ends a worker at once, and that is safe as well",
-  async (signal, { expect, onTestFinished: atEnd }) => {
-    const house = await startHouse({ ...AUTO, work: false, atEnd });
+  async (signal) => {
+    const house = await startHouse({ ...AUTO, work: false });
     house.simulator.fault({ operation: "generateOtp", kind: "hang-after" });
     const worker = startWorkProcess(house, [], { SHUTDOWN_GRACE_MS: "20000" });
     const id = await house.submit();
@@ -49,7 +48,6 @@ test.concurrent.for(["SIGTERM", "SIGINT"] as const)(
   },
 );
 
-// Alone, both: what the frozen one has in its hands, and how long a killed one is missed, depend on the time.
 test("a worker that stood still for longer than its lock does nothing that is not its own any more", async () => {
   const house = await startHouse({ ...AUTO, work: false });
   house.simulator.set({ latencyMs: 700 });
