@@ -13,6 +13,7 @@ import { digestOf } from "../files/hash-file.ts";
 import type { createResults } from "../files/results.ts";
 import { probePdf } from "../files/probe.ts";
 import type { By } from "../files/rewritten.ts";
+import type { Timestamp } from "../files/timestamp.ts";
 import { verifyDetachedFile, verifySignedPdf } from "../files/verify.ts";
 import { Evidence } from "../workers/evidence.ts";
 
@@ -32,6 +33,8 @@ export interface Verified {
   /** What was not looked at, and why. */
   notes: string[];
   signed_files: number;
+  /** When signatures were there, by the timestamps over them; ISO 8601. */
+  timestamps: string[];
 }
 
 interface Places {
@@ -69,7 +72,15 @@ export async function verifyRequest(id: RequestId, lines: readonly JournalLine[]
   const evidence = await readEvidence(id, request, places, findings);
   const facts: Facts = request?.facts ?? factsOf(evidence);
   if (evidence && request) findings.push(...compare(evidence, request, lines));
-  for (const file of facts.signed ?? []) findings.push(...(await checkSigned(id, file, facts, places)));
+  const timestamps: Timestamp[] = [];
+  for (const file of facts.signed ?? []) {
+    const checked = await checkSigned(id, file, facts, places);
+    if (Array.isArray(checked)) findings.push(...checked);
+    else timestamps.push(...checked.timestamps);
+  }
+  if (timestamps.some(({ isVerified }) => !isVerified)) {
+    notes.push("whose a timestamp is was not looked at: its certificate is not there");
+  }
   if (facts.contract) findings.push(...(await checkContract(id, facts.contract, places)));
   await checkOriginals(id, { request, facts, places, findings, notes });
   return {
@@ -79,6 +90,7 @@ export async function verifyRequest(id: RequestId, lines: readonly JournalLine[]
     findings,
     notes,
     signed_files: facts.signed?.length ?? 0,
+    timestamps: [...new Set(timestamps.map(({ at }) => at.toISOString()))],
   };
 }
 
@@ -156,7 +168,7 @@ async function checkSigned(
   file: NonNullable<Facts["signed"]>[number],
   { documents = [], format }: Facts,
   places: Places,
-): Promise<Flawed[]> {
+): Promise<Flawed[] | { timestamps: Timestamp[] }> {
   const { results, incremental, compare } = places;
   if (!(await results.rehash(id, file))) {
     return [{ code: "signed-file-changed", message: "A signed file is missing, or is not the one that was stored" }];
@@ -164,9 +176,9 @@ async function checkSigned(
   const original = documents.find(({ id: document }) => document === file.id);
   if (!original) return [{ code: "evidence-differs", message: "A signed file belongs to none of the documents" }];
   const signedPath = results.path(id, file.name);
-  if (format === "cms") return await failures(() => verifyDetachedFile(signedPath, digestOf(original)));
+  if (format === "cms") return await orFailures(() => verifyDetachedFile(signedPath, digestOf(original)));
   const path = incremental ? undefined : await whereIs(id, original, places);
-  return await failures(() => verifySignedPdf({ signedPath, original: { ...original, path }, incremental, compare }));
+  return await orFailures(() => verifySignedPdf({ signedPath, original: { ...original, path }, incremental, compare }));
 }
 
 /** Where an original is: in its folder in the store, or in the archive, under any name. */
@@ -185,14 +197,17 @@ async function whereIs(
 }
 
 async function checkContract(id: RequestId, file: ResultFile, { results }: Places): Promise<Flawed[]> {
-  if (await results.rehash(id, file)) return await failures(() => probePdf(results.path(id, file.name)));
+  if (await results.rehash(id, file)) {
+    const checked = await orFailures(() => probePdf(results.path(id, file.name)));
+    return Array.isArray(checked) ? checked : [];
+  }
   return [{ code: "result-damaged", message: "The contract is missing, or is not the one that was stored" }];
 }
 
-async function failures(check: () => Promise<unknown>): Promise<Flawed[]> {
+/** What a check found out, or why it failed. */
+async function orFailures<T>(check: () => Promise<T>): Promise<T | Flawed[]> {
   try {
-    await check();
-    return [];
+    return await check();
   } catch (error) {
     const { code = "unexpected", message } = error as { code?: string; message: string };
     return [{ code, message }];

@@ -45,6 +45,8 @@ export function readCertificate(one: Element): Certificate | undefined {
     const fields = body?.tag === TAG.sequence ? elementsOf(body) : [];
     const [serial, , issuer, , subject, key] = fields[0]?.tag === VERSION ? fields.slice(1) : fields;
     if (!serial || !issuer || !subject || !key) return undefined;
+    // A revocation list has as many fields, and others in their places.
+    if (serial.tag !== TAG.integer || subject.tag !== TAG.sequence || key.tag !== TAG.sequence) return undefined;
     const extensions = fields.find(({ tag }) => tag === EXTENSIONS);
     const authority = extensionOf(extensions, OID.authorityKeyIdentifier);
     return {

@@ -1,10 +1,12 @@
 import { createHash, type Hash } from "node:crypto";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import type { Digest } from "../core/request.ts";
-import { BadCms, type Cms, readCms } from "./cms.ts";
+import { type Cms, readCms } from "./cms.ts";
 import { type Content, withContent } from "./content.ts";
 import { probe } from "./probe.ts";
 import { type By, compareRewritten } from "./rewritten.ts";
+import { BadCms } from "./signed-data.ts";
+import type { Timestamp } from "./timestamp.ts";
 
 const WINDOW_BYTES = 1 << 20;
 /** A /ByteRange and its four numbers fit into this. */
@@ -14,7 +16,8 @@ const CONTENTS_MOST = 8 << 20;
 
 export interface VerifiedSignature {
   digestAlgorithm: string;
-  hasTimestamp: boolean;
+  /** Those over the signature: each is over it and was not changed. */
+  timestamps: Timestamp[];
   /** The signer's certificate, in DER. */
   certificate: Buffer;
   /** Of the whole file, as it was read. */
@@ -38,7 +41,8 @@ interface Expected {
 
 /**
  * Checks a signed PDF: it is whole; one signature covers all of it but the signature itself; the digest in its CMS is
- * the digest of those bytes; the signature verifies with the signer's certificate in it; and, when `original` is given,
+ * the digest of those bytes; the signature verifies with the signer's certificate in it, and so do timestamps over it
+ * with theirs. A document timestamp is verified in the same way, but is no signature of a person. And, when `original` is given,
  * it begins with the original, byte by byte. Where that is not `incremental`, because the provider rewrites PDFs, it may
  * show what the original shows instead; see compareRewritten. Reads it once, or twice then; bounded memory whatever the
  * size.
@@ -59,7 +63,9 @@ export async function verifySigned(
   const whole = ranges.find((range) => isWhole(range, sizeBytes));
   if (!whole) throw new PermanentError("No signature covers the whole PDF", { code: "signature-partial" });
   const [, before, after] = whole;
-  const { digestAlgorithm, messageDigest, hasTimestamp, certificate } = await readContents(content, before, after);
+  const cms = await readContents(content, before, after);
+  if (cms.stamped) throw await onlyStamped(content, { before, after, stamped: cms.stamped });
+  const { digestAlgorithm, messageDigest, timestamps, certificate } = cms;
   const isLonger = original !== undefined && original.sizeBytes < sizeBytes;
   if (original && incremental && !isLonger) throw otherDocument(incremental);
   const prefixBytes = isLonger ? original.sizeBytes : undefined;
@@ -72,7 +78,24 @@ export async function verifySigned(
     throw new PermanentError("The PDF was changed after it was signed", { code: "signature-invalid" });
   }
   const recognisedBy = continues ? "bytes" : await recognise(content, { original, compare, signal });
-  return { digestAlgorithm, hasTimestamp, certificate, sha256: digests.sha256, recognisedBy };
+  return { digestAlgorithm, timestamps, certificate, sha256: digests.sha256, recognisedBy };
+}
+
+/** Why a PDF is not signed whose last signature is a document timestamp. @source ETSI EN 319 142-1 §5.4.3 */
+async function onlyStamped(
+  content: Content,
+  { before, after, stamped: { imprint } }: { before: number; after: number; stamped: NonNullable<Cms["stamped"]> },
+): Promise<PermanentError> {
+  const { covered } = await digestOnce(content, {
+    before,
+    after,
+    digestAlgorithm: imprint.algorithm,
+    prefixBytes: undefined,
+  });
+  if (!covered.equals(imprint.digest)) return invalid("its document timestamp is of something else");
+  return new PermanentError("A document timestamp covers the whole PDF, but no signature does", {
+    code: "signature-partial",
+  });
 }
 
 /** What a PDF that was rewritten is recognised by. Throws PermanentError "signature-other-document". */
@@ -122,8 +145,8 @@ export async function verifyDetached(
       code: "signature-other-document",
     });
   }
-  const { digestAlgorithm, hasTimestamp, certificate } = cms;
-  return { digestAlgorithm, hasTimestamp, certificate };
+  const { digestAlgorithm, timestamps, certificate } = cms;
+  return { digestAlgorithm, timestamps, certificate };
 }
 
 /** The same for a file. Throws also what withContent throws. */

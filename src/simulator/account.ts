@@ -39,6 +39,7 @@ export function checkEnvironment({ settings }: Context, env: string | undefined)
   throw new Refusal(400, isNamed ? `Environment ${env} does not exist` : "The specified environment is not available");
 }
 
+const CONFIGURATION = "Configuration error: Please check the certificates path for the environment selected";
 const CREDIT = "Cannot check the remaining credit for the billing user. Please check the credentials";
 
 /** Throws the refusal of a billing account. Both come as 500. @source docs/provider.md §Create */
@@ -46,10 +47,12 @@ export function checkBilling(
   { credentials: { billing: known } }: Context,
   { billingUsername, billingPassword }: Account,
 ) {
-  if (!BASE64.test(billingPassword ?? ""))
+  // Nobody's credit can be checked without them. @source docs/provider.md §Create: inferred
+  if (billingUsername === undefined || billingPassword === undefined) throw new Refusal(500, CREDIT);
+  if (!BASE64.test(billingPassword))
     throw new Refusal(500, "Billing credentials not valid. Please check if they are base64 encoded");
   if (!known) return;
-  const password = Buffer.from(billingPassword ?? "", "base64").toString("utf8");
+  const password = Buffer.from(billingPassword, "base64").toString("utf8");
   if (billingUsername !== known.username || password !== known.password) throw new Refusal(500, CREDIT);
 }
 
@@ -72,13 +75,19 @@ const REFUSALS: Record<Reason, (authority: string) => Refusal> = {
   certificates: () =>
     new Refusal(403, "You do not have permission to perform this action. Check your authentication certificates"),
   profile: () => new Refusal(403, "You do not have permission to perform this action"),
-  configuration: () =>
-    new Refusal(500, "Configuration error: Please check the certificates path for the environment selected"),
+  configuration: () => new Refusal(500, CONFIGURATION),
   "videoid-disabled": (authority) => new Refusal(400, `Videoid not enabled for Registration Authority ${authority}`),
   "unknown-authority": () => new Refusal(404, "Registration Authority not found"),
 };
 
-/** Throws what the switch `refuseCreation` says. */
-export function checkMayCreate({ settings: { refuseCreation } }: Context, registrationAuthority: string): void {
+/** Throws the refusal of an Optimizer that is not set up. Everything that goes upstream asks. */
+export function checkConfiguration({ settings }: Context): void {
+  if (settings.misconfigured) throw new Refusal(500, CONFIGURATION);
+}
+
+/** Throws what the switches `refuseCreation` and `misconfigured` say. */
+export function checkMayCreate(context: Context, registrationAuthority: string): void {
+  checkConfiguration(context);
+  const { refuseCreation } = context.settings;
   if (refuseCreation !== "no") throw REFUSALS[refuseCreation](registrationAuthority);
 }

@@ -23,6 +23,7 @@ import { signHandlers } from "./routes/sign.ts";
 import { tokenHandlers } from "./routes/token.ts";
 import { uploadHandlers } from "./routes/upload.ts";
 import { videoidHandlers } from "./routes/videoid.ts";
+import { checkCall } from "./schema.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -94,6 +95,7 @@ function serveApi(api: FastifyInstance, context: Context, generation: Generation
         config: { operation, generation },
         ...(operation === "uploadEvidences" && { bodyLimit: EVIDENCES_BYTES }),
         async handler(call, reply) {
+          if (generation === "newest") checkCall(context.settings, operation, call);
           const result = await handlers[operation](call, reply, generation);
           if (!isAnswer(result)) return result;
           const { http, body } = render(result, generation, context.settings);

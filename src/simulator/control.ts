@@ -54,7 +54,7 @@ const TURNS: Record<string, (context: Context, request: Request, body: unknown) 
     return identify(context, request, outcome, known);
   },
   validate,
-  approve,
+  approve: (context, request) => approve(context, request),
   refuse: (context, request, body) => refuse(context, request, REFUSE.parse(body).reason),
   cancel,
   certificate: (context, request, body) => changeCertificate(context, request, CERTIFICATE.parse(body).status),

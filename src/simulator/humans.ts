@@ -42,10 +42,11 @@ export function validate(context: Context, request: Request): Turn {
   return "done";
 }
 
-/** The RAO's approval, however it came. In 2-step mode it needs the validation before it. */
-export function approve(context: Context, request: Request): Turn {
+/** The RAO's approval, however it came; `rao` is the officer's number. In 2-step mode it needs the validation before it. */
+export function approve(context: Context, request: Request, rao?: string): Turn {
   const tooEarly = request.videoidMode === 2 && request.status === "VIDEOREVIEW";
   if (tooEarly || !mayMove(request.status, "approve")) return "wrong-state";
+  if (rao !== undefined) request.approvedBy = rao;
   move(context, request, "approve");
   note(context, "approve", request, { status: request.status });
   return "done";

@@ -59,6 +59,10 @@ export const SCENARIOS = {
     says: "A wrong code of an asynchronous signing is found behind the answer",
     set: { asyncChecks: "behind" },
   },
+  "lost-documents": {
+    says: "Uploaded documents are gone when signing wants them: a pool of Optimizers without a shared volume",
+    set: { loseDocuments: true },
+  },
   "lost-image": { says: "An uploaded image is not there when signing wants it", set: { loseImages: true } },
   "long-term": { says: "Signatures carry what a validation years later needs", set: { signatureLevel: "LT" } },
   "lost-answers": {

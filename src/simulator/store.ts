@@ -68,6 +68,8 @@ export type Request = {
   identified: boolean;
   createdAt: number;
   approvedAt?: number;
+  /** The number of the RAO whose call it was; absent when an officer of the provider did it, or a token said nothing. */
+  approvedBy?: string;
   refusalReason?: string;
   /** The caller's own address for notifications. */
   notifyUrl?: string;

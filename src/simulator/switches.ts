@@ -63,6 +63,14 @@ export const SWITCHES = {
     ],
     "Every creation is refused for this reason, with the published code and text",
   ),
+  schemaCheck: one(
+    ["published", "framework"],
+    "A required field that a call lacks, and a uid in a path that is none, are answered as it was published, or with 422 before anything else is looked at",
+  ),
+  misconfigured: yes(
+    false,
+    "The Optimizer does not find its certificates: creations, approvals, signings and the list of tokens are refused with the published 500",
+  ),
   fieldErrors: one(
     ["optimizer", "upstream"],
     "An e-mail address that is none is refused with 400 and a text, or with 500 and an object of arrays",
@@ -96,6 +104,10 @@ export const SWITCHES = {
   otpGuardMs: ms(60_000, "Least time between two codes for one request, in milliseconds"),
   otpLifetimeMs: ms(300_000, "How long a code is good, in milliseconds"),
   otpAttempts: count(3, "Wrong codes until a code is void"),
+  countersignature: one(
+    ["ignored", "checked"],
+    "What a `countersignature` in a signing under `/oneshot/api/v1` does: nothing, or what it does under `/api/v1`",
+  ),
   secretBesideUnlock: yes(false, "`secret` must be sent beside `ext_unlock_type` and `ext_unlock_value`"),
   asyncSignMs: ms(2000, "How long signing takes behind the answer, when it is asynchronous; in milliseconds"),
   asyncChecks: one(
@@ -112,6 +124,10 @@ export const SWITCHES = {
   ),
   maxDocumentsPerCall: count(10, "Documents in one upload"),
   maxDocumentsPerRequest: count(Number.MAX_SAFE_INTEGER, "Documents of one request"),
+  loseDocuments: yes(
+    false,
+    "Uploaded documents are not in their request's folder when signing wants them, as in a pool without a shared volume",
+  ),
   loseImages: yes(false, "An uploaded image is answered with its uid, and is not there when it is asked for"),
   pdfClean: yes(
     false,
@@ -130,6 +146,7 @@ export const WEBHOOK_SWITCHES = {
     ["absent", "beside", "inside"],
     "Whether the nested payload has `previous_status`, beside `request` or inside",
   ),
+  date: one(["absent", "beside"], "Whether the nested payload has `date`, as the flat one has it"),
   certificates: one(["array", "object"], "`certificates` is an array, or a single object"),
   delayMs: ms(0, "How long after its transition a notification leaves, in milliseconds"),
   duplicate: yes(false, "Every notification is sent twice"),

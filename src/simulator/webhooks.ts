@@ -19,8 +19,8 @@ type Notice = { request: Request; event: EventType; previous: Status | undefined
 function payloadOf({ request, event, previous, at }: Notice, options: WebhookOptions): string {
   const authority = Number(request.registrationAuthority);
   const registration_authority = Number.isNaN(authority) ? request.registrationAuthority : authority;
+  const date = new Date(at).toISOString().slice(0, 23) + "000";
   if (options.shape === "old") {
-    const date = new Date(at).toISOString().slice(0, 23) + "000";
     return JSON.stringify({
       status: request.status,
       date,
@@ -35,6 +35,7 @@ function payloadOf({ request, event, previous, at }: Notice, options: WebhookOpt
   return JSON.stringify({
     event_type: event,
     sent_at: stamp(at),
+    ...(options.date === "beside" && { date }),
     ...(previousStatus === "beside" && before),
     request: { status, profile, registration_authority, scratchcard, pk, ...(previousStatus === "inside" && before) },
     certificates: certificates === "object" && certificate ? certificate : certificate ? [certificate] : [],

@@ -1,5 +1,5 @@
 import type { SwitchChange } from "../../src/simulator/switches.ts";
-import { samplePdf } from "../simulator/house.ts";
+import { RAO, samplePdf } from "../simulator/house.ts";
 import type { House } from "../simulator/house.ts";
 import type { Documented, Fields, Operation } from "./contract.ts";
 import { fileOf } from "./files.ts";
@@ -108,6 +108,15 @@ const whole = async (house: House): Promise<Ready> => {
   return { ids: { request_pk: pk, videoid_pk: videoidPk } };
 };
 
+/** Approved, with what the identification has found out. */
+const named = async (house: House): Promise<Ready> => {
+  const { request_pk, videoid_pk } = await house.create();
+  const person = { given_name: "Eva", surname_1: "Sala", surname_2: "Font", serial_number: "X1234567L" };
+  house.simulator.identify(request_pk, "complete", person);
+  await house.call("POST", `/videoid/${videoid_pk}/approve`, RAO);
+  return { ids: { request_pk } };
+};
+
 /** What has to be there before an operation can succeed. */
 export const READY: Record<string, (house: House) => Promise<Ready>> = {
   createVideoId: noToken,
@@ -168,6 +177,7 @@ const SITUATIONS: Record<string, Situation> = {
   "approveVideoId 412 state": { ready: pending },
   "approveVideoId 412 upstream": { ready: pending, set: { errorStyle: "upstream" } },
   "approveVideoId 500 rao": { set: { raoCredentials: "unknown" } },
+  "approveVideoId 500 configuration": { set: { misconfigured: true } },
   "refuseVideoId 400 noReason": change({ reason: " " }),
   "refuseVideoId 400 incomplete": change({ rao: undefined }),
   "refuseVideoId 400 notJson": NOT_JSON,
@@ -206,6 +216,7 @@ const SITUATIONS: Record<string, Situation> = {
   "createRequest 403 profile": refuseCreation("profile"),
   "createRequest 404 officer": { ...change(OFFICER), set: { raoCredentials: "refused" } },
   "createRequest 412 fields": change({ mobile_phone_number: "+1" }),
+  "createRequest 422 missing": { ...change({ email: undefined }), set: { schemaCheck: "framework" } },
   "createRequest 500 credit": refuseCreation("no-credit"),
   "createRequest 500 base64": change({ billing_password: "no base64" }),
   "createRequest 500 required": change({ email: undefined }),
@@ -232,6 +243,7 @@ const SITUATIONS: Record<string, Situation> = {
   "getDocument 404 notFound": { ready: armed },
   "getDocument 422 notANumber": { ids: { request_pk: "seven" } },
   "getContract 400 notFound": { ids: UNKNOWN, set: { notFoundAs400: true } },
+  "getRequest 200 identified": { ready: named },
   "getRequest 400 notFound": { ids: UNKNOWN, set: { notFoundAs400: true } },
   "generateOtp 412 tooSoon": { twice: true },
   "generateOtp 412 state": { ready: pending },
@@ -242,16 +254,25 @@ const SITUATIONS: Record<string, Situation> = {
   "sign 400 position": appearance({ page: 0 }),
   "sign 400 page": appearance({ position: "40, 40, 260, 110" }),
   "sign 403 code": { request: "code", body: (body) => ({ ...body, secret: "none" }) },
+  "sign 403 countersignature": {
+    request: "code",
+    set: { countersignature: "checked" },
+    body: (body) => ({ ...body, countersignature: { username: "9000002" } }),
+  },
   "sign 404 request": { ids: UNKNOWN },
+  "sign 404 documents": { request: "code", set: { loseDocuments: true } },
   "sign 404 image": appearance({ position: "40, 40, 260, 110", page: 0, image: NOBODY }),
   "sign 412 issued": { twice: true },
   "sign 412 state": { ready: cancelled },
+  "sign 500 configuration": { request: "code", set: { misconfigured: true } },
   "createToken 400 missing": change({ username: undefined }),
   "createToken 400 notJson": NOT_JSON,
   "createToken 400 duplicate": { twice: true },
   "createToken 404 officer": { set: { raoCredentials: "refused" } },
   "uploadImage 400 missing": { body: () => ({ remark: "no picture" }) },
+  "listTokens 500 configuration": { set: { misconfigured: true } },
   "uploadImage 415 type": { body: () => ({ image: "seal.gif" }) },
+  "uploadImage 422 missing": { body: () => ({ remark: "no picture" }), set: { schemaCheck: "framework" } },
 };
 
 /** What brings about an answer of this name for any operation. */
@@ -259,6 +280,7 @@ const ANYWHERE: Record<string, Situation> = {
   "404 notFound": { ids: UNKNOWN },
   "422 notANumber": { ids: { request_pk: "seven", videoid_pk: "seven" } },
   "422 missing": { raw: "" },
+  "422 notAUid": { ids: { token_uid: "none", image_uid: "none" }, set: { schemaCheck: "framework" } },
 };
 
 /** How this answer is brought about. Throws when nobody has said how: an answer that is never seen proves nothing. */

@@ -59,7 +59,11 @@ export function createAnswers(readings: Readings) {
     if (readings.deleted === "envelope") return success(text);
     return { code: readings.deleted === "204" ? 204 : 200, body: Buffer.alloc(0), type: undefined };
   }
-  const file = (body: Buffer): Answer => ({ code: 200, body, type: readings.pdfType });
+  /** A signature apart has a type of its own only where PDFs have theirs. */
+  const file = (body: Buffer, kind: "pdf" | "hash" | "p7m" = "pdf"): Answer => {
+    const own = { pdf: "application/pdf", hash: "application/json", p7m: "application/pkcs7-mime" }[kind];
+    return { code: 200, body, type: readings.pdfType === "application/pdf" ? own : readings.pdfType };
+  };
   const number = (value: number): number | string => (readings.numbers === "string" ? String(value) : value);
 
   return { json, extra, success, error, invalid, missing, unrouted, deleted, file, number };

@@ -35,6 +35,13 @@ export async function signatureFault(path: string): Promise<string | undefined> 
   return /Signature Validation: Signature is Valid/.test(whole) ? undefined : "its signature is not valid";
 }
 
+/** What openssl finds wrong with a signature apart over this file; undefined when it is valid. */
+export async function apartFault(p7m: string, content: string): Promise<string | undefined> {
+  const files = ["-in", p7m, "-inform", "DER", "-content", content, "-out", "/dev/null"];
+  const { code, out } = await ask("openssl", ["cms", "-verify", "-binary", "-noverify", ...files]);
+  return code === 0 ? undefined : out;
+}
+
 /** qpdf's opinion: 0 is well, 3 is a warning, 2 is damaged. */
 export async function structure(path: string): Promise<number> {
   return (await ask("qpdf", ["--check", path])).code;

@@ -24,7 +24,7 @@ export function createWitness(signedDir: () => string) {
       if (!folder.isDirectory()) continue;
       for (const name of readdirSync(join(signedDir(), folder.name))) {
         const path = join(signedDir(), folder.name, name);
-        if (name.startsWith(".") || !name.endsWith(".pdf") || known.has(path)) continue;
+        if (name.startsWith(".") || !/\.(pdf|p7m)$/.test(name) || known.has(path)) continue;
         known.set(path, sha256(readFileSync(path)));
         if (known.get(path) === wanted) return true;
       }

@@ -11,6 +11,7 @@ import { type AddressInfo } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { createAnswers, type Answer } from "./answers.ts";
 import { readMultipart } from "./multipart.ts";
+import { readHashFile } from "./hashes.ts";
 import { createNotices } from "./notices.ts";
 import { SEED, type Readings, type Status } from "./readings.ts";
 import { cannotSign, signPdf, smallPdf, type Appearance, type Authority } from "./signing.ts";
@@ -39,6 +40,7 @@ interface Document {
   uid: string;
   original: Buffer | undefined;
   signed: Buffer | undefined;
+  isHash: boolean;
 }
 interface Request {
   pk: number;
@@ -266,7 +268,8 @@ export async function startProvider(options: Options) {
     if (!parts) return answers.invalid([["content-type", "Input should be multipart/form-data"]]);
     const request = requests.get(pk);
     if (!request) return answers.missing(`Cannot upload document: Request ${pk} not found on disk`);
-    const expected = parts.map((_, index) => (index === 0 ? "file" : `file${index + 1}`));
+    const hash = parts.length === 1 && parts[0]?.name === "hashfile" ? readHashFile(parts[0].content) : undefined;
+    const expected = hash ? ["hashfile"] : parts.map((_, index) => (index === 0 ? "file" : `file${index + 1}`));
     if (parts.length === 0 || parts.some(({ name }) => !expected.includes(name)))
       return answers.invalid([["file", "Field required"]]);
     if (readings.uploadNeeds === "ENROLLREADY" && request.status !== "ENROLLREADY")
@@ -274,14 +277,21 @@ export async function startProvider(options: Options) {
     if (["ISSUED", "CANCELLED"].includes(request.status)) return answers.error(412, "Invalid request status");
     if (request.documents.size + parts.length > readings.documentsPerRequest)
       return answers.error(400, `Maximum number of document reached for Request ${pk}`);
-    for (const { type, content } of parts)
+    for (const { type, content } of hash ? [] : parts)
       if (type !== "application/pdf" || !content.subarray(0, 1_024).includes("%PDF-"))
         return answers.error(415, `Unsupported file type: ${type ?? "text/plain"}`);
-    const unreadable = parts.map(({ content }) => cannotSign(content)).find((why) => why !== undefined);
+    if (hash && parts[0]?.type !== "application/json")
+      return answers.error(415, `Unsupported file type: ${parts[0]?.type ?? "text/plain"}`);
+    const unreadable = (hash ? [] : parts).map(({ content }) => cannotSign(content)).find((why) => why !== undefined);
     if (unreadable !== undefined) return answers.error(415, `Unsupported file type: ${unreadable}`);
     const stored = parts.map(({ name, filename, content }) => {
       const uid = readings.uppercaseUid ? randomUUID().toUpperCase() : randomUUID();
-      request.documents.set(uid, { uid, original: Buffer.from(content), signed: undefined });
+      request.documents.set(uid, {
+        uid,
+        original: Buffer.from(content),
+        signed: undefined,
+        isHash: hash !== undefined,
+      });
       record({ effect: "upload", requestPk: pk, uid, sha256: sha256(content) });
       return { name, uid, filename, digest: sha256(content) };
     });
@@ -360,8 +370,11 @@ export async function startProvider(options: Options) {
     try {
       await pause(readings.signMs);
       const signed = new Map<string, Buffer>();
-      for (const { uid, original } of request.documents.values())
-        if (original) signed.set(uid, await signPdf(options.authority, original, appearance));
+      for (const { uid, original, isHash } of request.documents.values()) {
+        const hash = isHash && original ? readHashFile(original) : undefined;
+        if (hash) signed.set(uid, options.authority.overHash(hash));
+        else if (original) signed.set(uid, await signPdf(options.authority, original, appearance));
+      }
       for (const [uid, bytes] of signed) {
         const document = request.documents.get(uid);
         if (document) document.signed = bytes;
@@ -382,7 +395,8 @@ export async function startProvider(options: Options) {
     const document = request?.documents.get(uid);
     const ready = request !== undefined && Date.now() - request.signedMs >= readings.signedAfterMs;
     const bytes = version === "original" ? document?.original : ready ? document?.signed : undefined;
-    return bytes ? answers.file(bytes) : answers.missing("Document not found");
+    if (!bytes) return answers.missing("Document not found");
+    return answers.file(bytes, document?.isHash ? (version === "original" ? "hash" : "p7m") : "pdf");
   }
   function losses(documents: Document[]): { lost?: { uid: string; sha256: string }[] } {
     const lost = documents.flatMap(({ uid, signed }) => (signed ? [{ uid, sha256: sha256(signed) }] : []));

@@ -8,6 +8,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type Hash, signHash } from "./hashes.ts";
 import { isDict, isRef, pageAt, readPdf, write, type Dict, type PdfFile, type Ref, type Value } from "./pdf-syntax.ts";
 
 export interface Appearance {
@@ -24,6 +25,8 @@ const RANGE = "[0 9999999999 9999999999 9999999999]";
 
 export interface Authority {
   cms(content: Buffer): Promise<Buffer>;
+  /** The same over a digest alone. */
+  overHash(hash: Hash): Buffer;
   close(): void;
 }
 
@@ -67,6 +70,7 @@ export function createAuthority(): Authority {
         );
         child.stdin.end(content);
       }),
+    overHash: (hash) => signHash(folder, hash),
     close: () => rmSync(folder, { recursive: true, force: true }),
   };
 }

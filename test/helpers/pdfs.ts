@@ -73,6 +73,8 @@ export async function startSigner(options: SimulatorOptions = {}) {
       if (signed.status !== 200) throw new Error(`the simulator signed nothing: ${await signed.text()}`);
       return Buffer.from(await signed.arrayBuffer());
     },
+    /** The certificate of its authority, as PEM. */
+    ca: () => readFileSync(join(simulator.dataDir, "ca.pem"), "utf8"),
     close: () => simulator.close(),
   };
 }

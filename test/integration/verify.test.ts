@@ -37,7 +37,7 @@ test("what a healthy pipeline leaves behind is all well", { timeout: 30_000 }, a
   const { exitCode, out } = await runCommand(["verify", "--all"], { env: { DATA_DIR: original } });
   expect([exitCode, out]).toEqual([0, expect.stringMatching(/All is well: 3 requests/)]);
   expect(out.match(/^ok /gm)).toHaveLength(3);
-  expect(out).toMatch(new RegExp(`ok {4}${done} {2}done {2}1 signed`));
+  expect(out).toMatch(new RegExp(`ok {4}${done} {2}done {2}1 signed; timestamp \\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z`));
 });
 
 /** A copy to be spoilt. */

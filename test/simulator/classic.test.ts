@@ -133,6 +133,62 @@ test.each([
   expect(await house.call("POST", "/videoid", SIGNER)).toMatchObject({ status, body: refused(message) });
 });
 
+test.each(["billing_username", "billing_password"])("without %s nobody's credit can be checked", async (name) => {
+  const message = "Cannot check the remaining credit for the billing user. Please check the credentials";
+  expect(await house.classic({ [name]: undefined })).toMatchObject({ status: 500, body: refused(message) });
+});
+
+test("billing may stand in the Optimizer's settings instead", async () => {
+  const other = await startHouse({ settingsApi: true });
+  try {
+    const without = { billing_username: undefined, billing_password: undefined };
+    expect((await other.classic(without)).status).toBe(500);
+    const { billing_username, billing_password } = SIGNER;
+    await other.call("POST", "/settings", { billing: { billing_username, billing_password } });
+    expect((await other.classic(without)).status).toBe(200);
+  } finally {
+    await other.simulator.close();
+  }
+});
+
+test("a request says who registered it, and who approved it once somebody has", async () => {
+  const { request_pk, videoid_pk } = await house.create();
+  const read = async () => (await house.call("GET", `/request/${request_pk}`)).body.details;
+  const user = { request: request_pk, permission_profile: expect.any(String), registration_authority: 44 };
+  expect(await read()).toMatchObject({ registering_user: user });
+  expect(await read()).not.toHaveProperty("approving_rao");
+  house.simulator.identify(request_pk, "complete");
+  await house.call("POST", `/videoid/${videoid_pk}/approve`, { ...RAO, rao: "77" });
+  const certificate = { status: "VALID", valid: true, subject: expect.stringContaining("Simulated Officer 77") };
+  expect(await read()).toMatchObject({ approving_user: user, approving_rao: { pk: 77, certificate } });
+});
+
+test("an Optimizer that is not set up refuses what goes upstream, and nothing else", async () => {
+  const pk = await house.classicPk();
+  house.simulator.set({ misconfigured: true });
+  try {
+    expect((await house.call("POST", "/videoid", SIGNER)).status).toBe(500);
+    expect((await house.call("GET", `/request/${pk}`)).status).toBe(200);
+  } finally {
+    house.simulator.set({ misconfigured: false });
+  }
+  expect((await house.call("POST", "/videoid", SIGNER)).status).toBe(200);
+});
+
+test("the framework's schema check is the newest generation's alone", async () => {
+  house.simulator.set({ schemaCheck: "framework" });
+  try {
+    expect(await house.call("POST", "/token", {})).toMatchObject({
+      status: 422,
+      body: { detail: [{ type: "missing", loc: ["body", "username"] }] },
+    });
+    expect((await house.call("POST", "/api/v1/token", {})).status).toBe(400);
+    expect((await house.call("GET", "/token/7d3b0a523c444a579a0b5d5d7a0c1e11")).status).toBe(404);
+  } finally {
+    house.simulator.set({ schemaCheck: "published" });
+  }
+});
+
 test("a VideoID creation has reasons of its own", async () => {
   house.simulator.set({ refuseCreation: "videoid-disabled" });
   expect(await house.call("POST", "/videoid", SIGNER)).toMatchObject({

@@ -18,6 +18,7 @@ import { removeFiles } from "../files.ts";
 import type { Generation, Handlers } from "../operations.ts";
 import { isKnownRao, raoFrom } from "../rao.ts";
 import type { RaoAuthority } from "../rao.ts";
+import { checkFields } from "../schema.ts";
 import type { IdentityImage, NewRequest, Person, Request } from "../store.ts";
 import { newUid, saveFile, typeOf } from "../uploads.ts";
 
@@ -121,7 +122,8 @@ function asyncFrom(fields: Body): Pick<NewRequest, "useAsync" | "notifyUrl"> {
   return { useAsync, ...(useAsync && callback !== undefined && { notifyUrl: callback }) };
 }
 
-function newRequest(context: Context, fields: Body): NewRequest {
+function newRequest(context: Context, fields: Body, generation: Generation): NewRequest {
+  if (generation === "newest") checkFields(context.settings, "createRequest", fields);
   const account = accountFrom(context, fields);
   checkEnvironment(context, account.env);
   const phone = phoneFrom(fields);
@@ -179,7 +181,7 @@ export const createHandlers = (context: Context) =>
       const { fields, images } = await receive(context, call, generation);
       let request: Request | undefined;
       try {
-        const facts = newRequest(context, fields);
+        const facts = newRequest(context, fields, generation);
         const refusal = approvalRefusal(facts, images);
         if (refusal && context.settings.approvalFailure === "nothing") throw refusal;
         request = register(context, facts, images);

@@ -4,15 +4,22 @@ import { pathText } from "../bodies.ts";
 import type { Context } from "../context.ts";
 import { gave, Refusal, said } from "../envelopes.ts";
 import { removeFiles, writeSmall } from "../files.ts";
-import type { Handlers } from "../operations.ts";
+import type { Generation, Handlers } from "../operations.ts";
 import { isPng, pngSize, readPng } from "../pdf/png.ts";
+import { checkFields } from "../schema.ts";
 import type { Image } from "../store.ts";
 import { newUid } from "../uploads.ts";
 
 const MAX_IMAGE_BYTES = 20 * 1024 * 1024;
 
-async function receive(context: Context, call: FastifyRequest): Promise<Image> {
-  if (!call.isMultipart()) throw new Refusal(400, "Missing required parameter: 'image'");
+/** Throws the refusal of a call without an image. */
+function missed({ settings }: Context, generation: Generation): never {
+  if (generation === "newest") checkFields(settings, "uploadImage", {});
+  throw new Refusal(400, "Missing required parameter: 'image'");
+}
+
+async function receive(context: Context, call: FastifyRequest, generation: Generation): Promise<Image> {
+  if (!call.isMultipart()) return missed(context, generation);
   for await (const part of call.parts({ limits: { fileSize: MAX_IMAGE_BYTES } })) {
     if (part.type !== "file") continue;
     const bytes = await part.toBuffer();
@@ -26,7 +33,7 @@ async function receive(context: Context, call: FastifyRequest): Promise<Image> {
     writeSmall(pathOf(context, uid), bytes);
     return { uid, filename: part.filename, bytes: bytes.length, size: pngSize(bytes), uploadedAt: context.clock.now() };
   }
-  throw new Refusal(400, "Missing required parameter: 'image'");
+  return missed(context, generation);
 }
 
 const pathOf = (context: Context, uid: string): string => `${context.imagesFolder}/${uid}.png`;
@@ -48,8 +55,8 @@ export const imageHandlers = (context: Context) => {
     filename: image.filename,
   });
   return {
-    async uploadImage(call) {
-      const image = await receive(context, call);
+    async uploadImage(call, _reply, generation) {
+      const image = await receive(context, call, generation);
       if (context.settings.loseImages) removeFiles([pathOf(context, image.uid)]);
       else {
         images.set(image.uid, image);

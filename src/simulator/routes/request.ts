@@ -3,6 +3,7 @@ import { guard, hashOfPhone, note, requestOr } from "../context.ts";
 import type { Context } from "../context.ts";
 import { gave, Refusal, said } from "../envelopes.ts";
 import { cancel } from "../humans.ts";
+import { officersOf } from "../officer.ts";
 import type { Handlers } from "../operations.ts";
 import type { Request } from "../store.ts";
 
@@ -25,7 +26,7 @@ function videoidData(request: Request): Record<string, unknown> {
 }
 
 /** The record as `GET /request` shows it. @source docs/provider.md §Read a request */
-function detailsOf(request: Request): Record<string, unknown> {
+function detailsOf(context: Context, request: Request): Record<string, unknown> {
   const { person, videoidPk } = request;
   const known = request.identified || videoidPk === undefined;
   return {
@@ -49,13 +50,17 @@ function detailsOf(request: Request): Record<string, unknown> {
     secure_element: 2,
     communication_language: request.language,
     certificate_set: request.certificate ? [request.certificate] : [],
+    ...officersOf(context, request),
     ...(videoidPk !== undefined && { videoid_data: videoidData(request) }),
   };
 }
 
 export const requestHandlers = (context: Context) =>
   ({
-    getRequest: (call) => gave(detailsOf(requestOr(context, pathInteger(call.params, "request_pk"), UNKNOWN, true))),
+    getRequest(call) {
+      const request = requestOr(context, pathInteger(call.params, "request_pk"), UNKNOWN, true);
+      return gave(detailsOf(context, request));
+    },
 
     listRequests: () => gave([...context.store.requests.values()].map(({ pk, status }) => ({ pk, status }))),
 

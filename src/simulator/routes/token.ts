@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { checkEnvironment } from "../account.ts";
+import { checkConfiguration, checkEnvironment } from "../account.ts";
 import { objectBody, pathText, textOf } from "../bodies.ts";
 import type { Context } from "../context.ts";
 import { gave, Refusal, said } from "../envelopes.ts";
@@ -66,6 +66,8 @@ export const tokenHandlers = (context: Context) =>
       return said("Token deleted successfully");
     },
 
-    listTokens: () =>
-      gave(Object.fromEntries([...context.store.tokens].map(([uid, token]) => [uid, shownToken(token)]))),
+    listTokens() {
+      checkConfiguration(context);
+      return gave(Object.fromEntries([...context.store.tokens].map(([uid, token]) => [uid, shownToken(token)])));
+    },
   }) satisfies Handlers;

@@ -3,6 +3,7 @@ import {
   accountFrom,
   checkAuthority,
   checkBilling,
+  checkConfiguration,
   checkEnvironment,
   checkMayCreate,
   EMAIL,
@@ -86,12 +87,17 @@ function created(context: Context, request: Request): Answer {
 }
 
 /** What a RAO decides: who it is is asked before the request is looked for, and whether that may decide after it. */
-function decided(context: Context, decide: typeof approve, text: string): Handler {
+function decided(
+  context: Context,
+  decide: (context: Context, request: Request, rao?: string) => ReturnType<typeof approve>,
+  text: string,
+): Handler {
   return (call, _reply, generation) => {
     const rao = raoFrom(context, objectBody(call.body));
     const request = videoidOf(context, call, generation);
     checkRao(context, rao);
-    if (decide(context, request) === "wrong-state") throw new Refusal(412, "Invalid request status");
+    checkConfiguration(context);
+    if (decide(context, request, rao.rao) === "wrong-state") throw new Refusal(412, "Invalid request status");
     return said(text);
   };
 }
@@ -109,7 +115,7 @@ export const videoidHandlers = (context: Context) =>
 
     approveVideoId: decided(context, approve, "Request approved successfully"),
 
-    validateVideoId: decided(context, validate, "Videoid validated"),
+    validateVideoId: decided(context, (...[, request]) => validate(context, request), "Videoid validated"),
 
     refuseVideoId(call, _reply, generation) {
       const body = objectBody(call.body);

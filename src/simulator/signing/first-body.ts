@@ -36,7 +36,12 @@ async function optionFrom(context: Context, uid: string, block: Body, format: Fo
   return { ...placeFrom(block, uid), ...format, ...picture };
 }
 
-function counterFrom(body: Body, options: Map<string, Body>): SignOrder["counter"] {
+/** Documents that are not where the request's are. @source docs/provider.md §Sign */
+export const lostDocuments = (uids: string[]): Refusal =>
+  new Refusal(404, `The following documents are not found in Request's folders: ${uids.join(", ")}`);
+
+/** Who signs after the signer, where a call names somebody. Throws Refusal for credentials that are not whole. */
+export function counterFrom(body: Body, options: Map<string, Body>): SignOrder["counter"] {
   const asked = nested(body, "countersignature");
   if (!asked) return undefined;
   const [username, password, pin] = ["username", "password", "pin"].map((key) => textOf(asked, key));
@@ -66,10 +71,7 @@ export async function firstOrderFrom(context: Context, body: Body, documents: st
   const asked = nested(body, "options") ?? {};
   const options = new Map(Object.entries(asked).map(([uid, block]) => [uid, objectBody(block)]));
   const unknown = [...options.keys()].filter((uid) => !documents.includes(uid));
-  if (unknown.length > 0) {
-    const uids = unknown.join(", ");
-    throw new Refusal(404, `The following documents are not found in Request's folders: ${uids}`);
-  }
+  if (unknown.length > 0) throw lostDocuments(unknown);
   const format = formatFrom(nested(body, "signature_format"), body["use_signature_text"] !== false);
   const appearances = new Map<string, Appearance>();
   for (const [uid, block] of options) {

@@ -1,3 +1,4 @@
+import { checkConfiguration } from "../account.ts";
 import { textOf } from "../bodies.ts";
 import type { Body } from "../bodies.ts";
 import { note } from "../context.ts";
@@ -7,7 +8,7 @@ import { cancel } from "../humans.ts";
 import type { Generation } from "../operations.ts";
 import type { Request } from "../store.ts";
 import { appearanceFrom } from "./appearance-body.ts";
-import { firstOrderFrom } from "./first-body.ts";
+import { counterFrom, firstOrderFrom, lostDocuments } from "./first-body.ts";
 import { signAll } from "./sign-request.ts";
 import type { SignOrder } from "./sign-request.ts";
 
@@ -56,8 +57,11 @@ type Call = { body: Body; generation: Generation };
 async function orderFrom(context: Context, request: Request, { body, generation }: Call): Promise<SignOrder> {
   if (request.documents.size === 0) throw new Refusal(404, "No documents found for specified Request");
   const uids = [...request.documents.keys()];
+  if (context.settings.loseDocuments) throw lostDocuments(uids);
   if (generation === "first") return firstOrderFrom(context, body, uids);
-  return { appearanceOf: await appearanceFrom(context, body, uids) };
+  const all = new Map(uids.map((uid) => [uid, { usecountersignature: true }]));
+  const counter = context.settings.countersignature === "checked" ? counterFrom(body, all) : undefined;
+  return { appearanceOf: await appearanceFrom(context, body, uids), ...(counter && { counter }) };
 }
 
 /** One sign call at a time for a request: two must not both issue a certificate. */
@@ -78,6 +82,7 @@ export const signNow = (context: Context, request: Request, call: Call): Promise
   alone(request, async () => {
     const unlock = unlockFrom(context, call.body);
     checkState(context, request);
+    checkConfiguration(context);
     const order = await orderFrom(context, request, call);
     checkUnlock(context, request, unlock);
     await signAll(context, request, order);
@@ -88,6 +93,7 @@ export const signLater = (context: Context, request: Request, call: Call): Promi
   alone(request, async () => {
     const unlock = unlockFrom(context, call.body);
     checkState(context, request);
+    checkConfiguration(context);
     await orderFrom(context, request, call);
     const { asyncChecks, asyncSignMs } = context.settings;
     if (asyncChecks === "before") checkUnlock(context, request, unlock);
