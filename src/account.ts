@@ -1,5 +1,5 @@
 import { PermanentError, RetryableError } from "./core/errors.ts";
-import { type AccountWishes, DEFAULT_TENANT } from "./core/tenant.ts";
+import { type AccountWishes, DEFAULT_TENANT, type TenantTraits } from "./core/tenant.ts";
 import { officerOf, toBilling } from "./provider/bodies.ts";
 import type { Account } from "./provider/provider.ts";
 import type { Tenant, Tenants } from "./tenants.ts";
@@ -39,6 +39,23 @@ export function createAccounts({ byName, areSeveral }: Pick<Tenants, "byName" | 
         registrationAuthority: registrationAuthority ?? tenant.registrationAuthority,
       };
     },
+
+    /** What the provider shows of whose a request is; of a tenant that is not configured, what the request says itself. */
+    traitsOf({ tenant: name = DEFAULT_TENANT, profile, registrationAuthority }: AccountWishes): TenantTraits {
+      const tenant = byName.get(name);
+      return {
+        tenant: name,
+        profile: profile ?? tenant?.profile,
+        registrationAuthority: registrationAuthority ?? tenant?.registrationAuthority,
+      };
+    },
+
+    /** The same of every tenant, for requests that say nothing of it themselves. */
+    traits: [...byName].map(([tenant, { profile, registrationAuthority }]): TenantTraits => ({
+      tenant,
+      profile,
+      registrationAuthority,
+    })),
   };
 }
 

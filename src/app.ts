@@ -6,6 +6,7 @@ import { createAccounts, ownersOf } from "./account.ts";
 import type { Settings } from "./config.ts";
 import type { CrashPoint } from "./core/crash-point.ts";
 import { isEnd } from "./core/status.ts";
+import { AccountWishes } from "./core/tenant.ts";
 import { startKeeping } from "./keeping.ts";
 import { deriveKey, type KeyRing } from "./keys.ts";
 import { createAppearances } from "./files/appearances.ts";
@@ -182,8 +183,10 @@ export function createApp({
       return {
         requestPk,
         isBeingCreated: request !== undefined && request.stage === "create" && !isEnd(request.phase),
+        wishes: AccountWishes.parse(request?.facts ?? {}),
       };
     },
+    tenants: accounts,
     log,
   });
   const callbackHosts = (settings.CALLBACK_HOSTS ?? "").split(",").map((host) => host.trim());

@@ -12,6 +12,9 @@ import { toFiles, toPictures } from "./enclosures.ts";
 import { mustBeOurs } from "./ours.ts";
 import { defineStage, type Tools } from "./stage.ts";
 
+/** When a look goes on that had no time left. */
+const LOOK_ON_MS = 5_000;
+
 const Needs = z.object({
   ...AccountWishes.shape,
   useasync: z.boolean().optional(),
@@ -40,7 +43,8 @@ export const create = defineStage({
 
   async afterSilence({ requestId, request, orphans, policy, isOurs, signal, now }, intent) {
     await orphans.suspect(requestId, intent.firstMs);
-    const found = await orphans.find(requestId, intent.firstMs, signal);
+    const search = await orphans.find(requestId, intent.firstMs, signal);
+    const found = search.is === "found" ? search.request : undefined;
     if (found && request.workflow === "classic" && found.status === "ENROLLREADY") {
       return { requestPk: found.requestPk };
     }
@@ -54,13 +58,22 @@ export const create = defineStage({
       return "repeat";
     }
     const graceOverMs = intent.atMs + policy.createGraceMs;
-    if (now() < graceOverMs) {
+    // However long it takes: what has not been looked at may be what was paid for.
+    const isUnfinished = search.is === "unfinished";
+    if (isUnfinished || now() < graceOverMs) {
       return waitFor("word of the creation", {
         whose: "provider",
-        poll: () => Math.min(Math.max(graceOverMs - now(), 100), 60_000),
+        poll: () => (isUnfinished ? LOOK_ON_MS : Math.min(Math.max(graceOverMs - now(), 100), 60_000)),
         within: policy.createGraceMs + 3_600_000,
         expires: "failed",
+        ...(search.is === "unclear" && { detail: "one is there that may be another tenant's" }),
       });
+    }
+    if (search.is === "unclear") {
+      throw new PermanentError(
+        "A request of this signer is at the provider that may be this one's or another tenant's: find out whose it is, cancel it there if it is this one's, then retry",
+        { code: "unknown-outcome", effect: "unknown" },
+      );
     }
     if (intent.tries < 2) return "repeat";
     throw new PermanentError(

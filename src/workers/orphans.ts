@@ -3,6 +3,7 @@ import { createBucket } from "../core/bucket.ts";
 import { isFailure } from "../core/errors.ts";
 import type { RequestId } from "../core/request.ts";
 import type { Log } from "../core/stage.ts";
+import { type AccountWishes, mayBeMadeWith, type TenantTraits } from "../core/tenant.ts";
 import type { Provider, ProviderRequest } from "../provider/client.ts";
 import type { Stranger, Strangers } from "../queues/strangers.ts";
 import type { Vault } from "../queues/vault.ts";
@@ -25,9 +26,16 @@ const SWEEP_WITHIN_MS = 50_000;
 export type Orphans = ReturnType<typeof createOrphans>;
 
 /**
+ * What a look for an orphan has come to. "unclear": one turned up that may as well be another tenant's, so nobody takes
+ * it. "unfinished": there was no time left to look at all of them, which says nothing.
+ */
+export type Search = { is: "found"; request: ProviderRequest } | { is: "none" | "unclear" | "unfinished" };
+
+/**
  * Finds the request that a creation made at the provider although we never heard so. The only trace is a webhook for
  * a request_pk that is nobody's; whether it is about our signer is read at the provider, once per request_pk.
- * Fingerprints are compared, so nothing personal is kept.
+ * Fingerprints are compared, so nothing personal is kept. Of two tenants with the same signer, each gets what was made
+ * on its own account, as far as the provider shows whose it is.
  */
 export function createOrphans({
   provider,
@@ -35,6 +43,7 @@ export function createOrphans({
   vault,
   print,
   whereabouts,
+  tenants,
   log,
   now = Date.now,
 }: {
@@ -43,8 +52,12 @@ export function createOrphans({
   vault: Vault;
   /** Keyed fingerprint of a person. */
   print: (parts: string[]) => string;
-  /** The request_pk that a request has, when it has one, and whether it is still being created. */
-  whereabouts: (id: RequestId) => Promise<{ requestPk: number | undefined; isBeingCreated: boolean }>;
+  /** The request_pk that a request has, when it has one, whether it is still being created, and on whose account. */
+  whereabouts: (
+    id: RequestId,
+  ) => Promise<{ requestPk: number | undefined; isBeingCreated: boolean; wishes: AccountWishes }>;
+  /** Whose requests there may be. */
+  tenants: { traits: readonly TenantTraits[]; traitsOf: (wishes: AccountWishes) => TenantTraits };
   log: Log;
   now?: () => number;
 }) {
@@ -96,6 +109,48 @@ export function createOrphans({
     return isBeingCreated || requestPk === stranger;
   }
 
+  /** The request at the provider as it is now; undefined when it is over, or gone. */
+  async function read(requestPk: number, signal: AbortSignal): Promise<ProviderRequest | undefined> {
+    try {
+      const found = await provider.getRequest(requestPk as ProviderRequest["requestPk"], { signal });
+      return isOver(found) ? undefined : found;
+    } catch (error) {
+      if (!isFailure(error, "not-found")) throw error;
+      return undefined;
+    }
+  }
+
+  /**
+   * Whether `found`, which is about the person of `id`, was made on the account of `id`: the creations of other tenants,
+   * of which one may be under way for the same person, are told by what the provider shows. Nothing has to be told, and
+   * what it shows is not asked, where nobody else's account comes into question.
+   */
+  async function whose(
+    found: ProviderRequest,
+    id: RequestId,
+    print: string,
+  ): Promise<"ours" | "another's" | "unclear"> {
+    const mine = tenants.traitsOf((await whereabouts(id)).wishes);
+    const others = tenants.traits.filter(({ tenant }) => tenant !== mine.tenant);
+    for (const suspect of await strangers.suspects()) {
+      if (suspect.id === id || suspect.print !== print) continue;
+      const theirs = tenants.traitsOf((await whereabouts(suspect.id)).wishes);
+      if (theirs.tenant !== mine.tenant) others.push(theirs);
+    }
+    if (others.length === 0) return "ours";
+    if (!mayBeMadeWith(mine, found)) return "another's";
+    return others.some((theirs) => mayBeMadeWith(theirs, found)) ? "unclear" : "ours";
+  }
+
+  /** Those that stay at the provider because nobody can tell whose they are, and that was said. */
+  const told = new Set<number>();
+
+  function tell(requestPk: number): void {
+    if (told.has(requestPk)) return;
+    told.add(requestPk);
+    log.warn({ request_pk: requestPk, code: "orphan-unclear" }, "orphan may be another tenant's: it is left alone");
+  }
+
   async function personOf(id: RequestId): Promise<string | undefined> {
     const person = await vault.read(id);
     return person && toPrint(person.signer.email, person.signer.mobile_phone_number);
@@ -116,18 +171,30 @@ export function createOrphans({
      * was first about to leave (`sinceMs`): then somebody else made it for the same person. It is this one's from now on,
      * and stays so until it was cancelled or this one turns out to have another.
      */
-    async find(id: RequestId, sinceMs: number, signal: AbortSignal): Promise<ProviderRequest | undefined> {
+    async find(id: RequestId, sinceMs: number, signal: AbortSignal): Promise<Search> {
       const mine = await personOf(id);
+      if (mine === undefined) return { is: "none" };
       const untilMs = performance.now() + FIND_WITHIN_MS;
+      let is: "none" | "unclear" | "unfinished" = "none";
       for (const stranger of (await strangers.list(id)).filter((one) => mayStemFrom(sinceMs, one))) {
-        const { print: theirs, found } = (await look(stranger, untilMs, signal)) ?? {};
-        if (mine === undefined || theirs !== mine || !(await strangers.claim(stranger.requestPk, id))) continue;
-        const mineNow =
-          found ?? (await provider.getRequest(stranger.requestPk as ProviderRequest["requestPk"], { signal }));
-        if (!isOver(mineNow)) return mineNow;
-        await strangers.drop(stranger.requestPk); // another one's, which has come to its end since it was looked at
+        const { requestPk } = stranger;
+        const looked = await look(stranger, untilMs, signal);
+        if (!looked) is = "unfinished"; // it may be the one; others may have been looked at by somebody else
+        if (looked?.print !== mine) continue;
+        const request = looked.found ?? (await read(requestPk, signal));
+        if (!request) {
+          // Another one's, which has come to its end since it was looked at.
+          if (await strangers.claim(requestPk, id)) await strangers.drop(requestPk);
+          continue;
+        }
+        const owner = await whose(request, id, mine);
+        if (owner === "unclear") {
+          tell(requestPk);
+          if (is === "none") is = owner;
+        }
+        if (owner === "ours" && (await strangers.claim(requestPk, id))) return { is: "found", request };
       }
-      return undefined;
+      return { is };
     },
 
     /** Cancels an orphan at the provider; it is never used for anything. */
@@ -148,10 +215,15 @@ export function createOrphans({
       const untilMs = performance.now() + SWEEP_WITHIN_MS;
       for (const stranger of list) {
         if (stranger.owner !== undefined && (await isUsedBy(stranger.owner, stranger.requestPk))) continue;
-        const theirs = (await look(stranger, untilMs, signal))?.print;
+        const looked = await look(stranger, untilMs, signal);
         for (const { id, print: mine, sinceMs } of suspects) {
-          if (mine !== theirs || !mayStemFrom(sinceMs, stranger)) continue;
+          if (mine !== looked?.print || !mayStemFrom(sinceMs, stranger)) continue;
           if (await isUsedBy(id, stranger.requestPk)) continue;
+          const found = looked.found ?? (await read(stranger.requestPk, signal));
+          if (!found) break;
+          const owner = await whose(found, id, mine);
+          if (owner === "unclear") tell(stranger.requestPk);
+          if (owner !== "ours") continue;
           await this.cancel(stranger.requestPk as ProviderRequest["requestPk"], signal);
           cancelled += 1;
           break;

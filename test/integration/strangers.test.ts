@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
+import type { RequestId } from "../../src/core/request.ts";
 import type { AnyStage } from "../../src/core/stage.ts";
 import { createLog } from "../../src/log.ts";
 import type { Provider } from "../../src/provider/client.ts";
@@ -125,11 +126,97 @@ test("of many creations that were not heard of at once each finds its own, and e
       read: async (id: string) => ({ signer: { email: many.find((one) => one.id === id)?.email } }),
     } as unknown as Vault,
     print: (parts) => parts.join("/"),
-    whereabouts: async () => ({ requestPk: undefined, isBeingCreated: true }),
+    whereabouts: async () => ({ requestPk: undefined, isBeingCreated: true, wishes: {} }),
+    tenants: { traits: [], traitsOf: () => ({ tenant: "default" }) },
     log: createLog("silent"),
   });
   const found = await Promise.all(many.map(({ id }) => orphans.find(id, 0, new AbortController().signal)));
-  expect(found.map((one) => one?.requestPk)).toEqual(many.map(({ pk }) => pk));
+  expect(found.map((one) => one.is === "found" && one.request.requestPk)).toEqual(many.map(({ pk }) => pk));
   // Once more each when it is found, by whoever has it.
   expect(asked.length).toBeLessThan(3 * many.length);
+});
+
+interface Made {
+  registrationAuthority?: string;
+  profile?: string;
+}
+
+/** Two tenants whose creations for the same signer were not heard of, and what the provider has of that signer. */
+async function startTwoTenants({ acme, beta, shown }: { acme: Made; beta: Made; shown: Record<number, Made> }) {
+  const { clock, strangers } = await startStrangers();
+  const signer = { email: "ana@example.com", mobile_phone_number: "+34699999999" };
+  const ids = { acme: newId(), beta: newId() };
+  for (const pk of Object.keys(shown)) await strangers.add(Number(pk));
+  const cancelled: number[] = [];
+  const traits = [
+    { tenant: "acme", ...acme },
+    { tenant: "beta", ...beta },
+  ];
+  const having = new Map<string, number>();
+  const orphans = createOrphans({
+    provider: {
+      getRequest: async (pk: number) => ({
+        requestPk: pk,
+        status: cancelled.includes(pk) ? "CANCELLED" : "VIDEOPENDING",
+        email: signer.email,
+        mobilePhoneNumber: signer.mobile_phone_number,
+        ...shown[pk],
+      }),
+      cancel: async (pk: number) => void cancelled.push(pk),
+    } as unknown as Provider,
+    strangers,
+    vault: { read: async () => ({ signer }) } as unknown as Vault,
+    print: (parts) => parts.join("/"),
+    whereabouts: async (id) => ({
+      requestPk: having.get(id),
+      isBeingCreated: !having.has(id),
+      wishes: { tenant: id === ids.acme ? "acme" : "beta" },
+    }),
+    tenants: {
+      traits,
+      traitsOf: ({ tenant }) => traits.find((one) => one.tenant === tenant) ?? { tenant: tenant ?? "" },
+    },
+    log: createLog("silent"),
+    now: () => clock.atMs,
+  });
+  const { signal } = new AbortController();
+  const find = async (id: RequestId) => {
+    await orphans.suspect(id, clock.atMs);
+    const found = await orphans.find(id, clock.atMs, signal);
+    return found.is === "found" ? found.request.requestPk : found.is;
+  };
+  return { ids, cancelled, having, strangers, find, suspect: orphans.suspect, sweep: () => orphans.sweep(signal) };
+}
+
+test.each([
+  ["registration authority", { registrationAuthority: "0139" }, { registrationAuthority: "140" }],
+  ["profile", { registrationAuthority: "139", profile: "A" }, { registrationAuthority: "139", profile: "B" }],
+] as const)(
+  "of two tenants with the same signer, told apart by their %s, each gets what it has made",
+  async (_by, acme, beta) => {
+    const shown = { 7: beta, 8: { ...acme, registrationAuthority: "139" } };
+    const { ids, find } = await startTwoTenants({ acme, beta, shown });
+    expect([await find(ids.acme), await find(ids.beta)]).toEqual([8, 7]);
+  },
+);
+
+test.each([
+  ["the same", { registrationAuthority: "139", profile: "A" }, { 7: { registrationAuthority: "139", profile: "A" } }],
+  ["left to the provider's settings", {}, { 7: { registrationAuthority: "139", profile: "A" } }],
+  ["not shown", { registrationAuthority: "139" }, { 7: {} }],
+] as const)("a request of two tenants' signer is nobody's when what tells them apart is %s", async (_, made, shown) => {
+  const { ids, find, strangers, having, cancelled, sweep } = await startTwoTenants({ acme: made, beta: made, shown });
+  expect([await find(ids.acme), await find(ids.beta)]).toEqual(["unclear", "unclear"]);
+  expect(await strangers.list()).toHaveLength(1);
+  // Nor is it cancelled once one of them has another: it may be what the other one has paid for.
+  having.set(ids.acme, 99);
+  expect([await sweep(), cancelled]).toEqual([0, []]);
+});
+
+test("a late orphan is cancelled for the tenant that has made it, and not for the other with the same signer", async () => {
+  const [acme, beta] = [{ registrationAuthority: "139" }, { registrationAuthority: "140" }];
+  const two = await startTwoTenants({ acme, beta, shown: { 7: acme, 8: beta } });
+  await two.suspect(two.ids.acme, 0);
+  two.having.set(two.ids.acme, 99);
+  expect([await two.sweep(), two.cancelled]).toEqual([1, [7]]);
 });

@@ -23,6 +23,8 @@ const stage = (name: string, run: AnyStage["run"], more: Partial<AnyStage<object
 const nothing = () => Promise.resolve({});
 const quick = (one: object) => ({ ...one, backoff: () => 50 }) as unknown as AnyStage<object>;
 const patience = { timeout: 10_000, interval: 10 };
+type TenantsOfOrphans = Parameters<typeof createOrphans>[0]["tenants"];
+
 const unheard = () => new RetryableError("no answer", { code: "no-answer", effect: "unknown" });
 
 /** A request whose signing is made, and never answered. */
@@ -414,15 +416,20 @@ test("a retry after a failed look for the identification opens no second one whi
 describe("a request at the provider that nobody heard of", () => {
   const ana = { email: "ana@example.com", mobilePhoneNumber: "+34699999999" };
 
-  async function startCreations({ graceMs = 60_000 } = {}) {
+  const ONE_TENANT: TenantsOfOrphans = { traits: [], traitsOf: () => ({ tenant: "default" }) };
+
+  async function startCreations({ graceMs = 60_000, tenants = ONE_TENANT } = {}) {
     let pks = 4_000;
     const cancelled: number[] = [];
+    /** Those that are about somebody else. */
+    const strange = new Set<number>();
     const provider = {
       createVideoId: vi.fn(() => Promise.reject(unheard())),
       async getRequest(requestPk: number) {
         await new Promise((resolve) => setTimeout(resolve, 100)); // all look before one has written
         const status = cancelled.includes(requestPk) ? "CANCELLED" : "VIDEOPENDING";
-        return { ...ana, requestPk, videoidPk: requestPk + 1, videoidLink: "https://x", status };
+        const person = strange.has(requestPk) ? { email: "eva@example.com" } : ana;
+        return { ...person, requestPk, videoidPk: requestPk + 1, videoidLink: "https://x", status };
       },
       cancel: (requestPk: number) => Promise.resolve(void cancelled.push(requestPk)),
     };
@@ -440,8 +447,9 @@ describe("a request at the provider that nobody heard of", () => {
           async whereabouts(id) {
             const request = (await store.read(id))?.request;
             const requestPk = request?.facts["requestPk"] as number | undefined;
-            return { requestPk, isBeingCreated: request?.stage === "create" };
+            return { requestPk, isBeingCreated: request?.stage === "create", wishes: {} };
           },
+          tenants,
           log: silent,
         });
         return { provider, vault, orphans, account: () => ({}), policy: { createGraceMs: graceMs } };
@@ -450,7 +458,7 @@ describe("a request at the provider that nobody heard of", () => {
     toy.work();
     const pkOf = async (id: string) => (await toy.store.get(id)).facts["requestPk"];
     const sweep = () => orphans?.sweep(new AbortController().signal);
-    return { toy, provider, cancelled, pkOf, sweep, newPk: () => (pks += 1) };
+    return { toy, provider, cancelled, strange, pkOf, sweep, newPk: () => (pks += 1) };
   }
 
   test("becomes one request's, and not that of two for the same person who look at the same time", async () => {
@@ -523,6 +531,46 @@ describe("a request at the provider that nobody heard of", () => {
     await expect.poll(() => pkOf(id), patience).toBe(apart);
     await sweep();
     expect(cancelled).toEqual([]);
+  });
+
+  test("is looked for until all that came in were looked at: running out of time makes no second creation", async () => {
+    const { toy, provider, strange, pkOf, newPk } = await startCreations({ graceMs: 100 });
+    // Five are looked at in a second, and a look ends after five seconds: it takes several to come to the last one.
+    const others = Array.from({ length: 40 }, newPk);
+    for (const pk of others) {
+      strange.add(pk);
+      await toy.strangers.add(pk);
+    }
+    const own = newPk();
+    await toy.redis.zadd(toy.keys.strangers, Date.now() + 1_000, String(own));
+    const id = await toy.submit();
+    await expect.poll(() => pkOf(id), { timeout: 45_000 }).toBe(own);
+    expect(provider.createVideoId).toHaveBeenCalledOnce();
+  }, 60_000);
+
+  test("is nobody's when it may be another tenant's: no second creation is made, and it is said who has to look", async () => {
+    const same = { registrationAuthority: "139", profile: "PFnube" };
+    const tenants = {
+      traits: [
+        { tenant: "acme", ...same },
+        { tenant: "beta", ...same },
+      ],
+      traitsOf: () => ({ tenant: "acme", ...same }),
+    };
+    const { toy, provider, cancelled, pkOf, newPk, sweep } = await startCreations({ graceMs: 1_000, tenants });
+    const id = await toy.submit();
+    await expect.poll(async () => (await toy.store.get(id)).waiting?.for, patience).toBe("word of the creation");
+    await toy.pipeline.nudge(newPk());
+    const detail = async () => (await toy.store.get(id)).waiting?.detail;
+    await expect.poll(detail, patience).toBe("one is there that may be another tenant's");
+    await toy.reaches(id, "last", "failed");
+    expect((await toy.store.get(id)).failure).toMatchObject({
+      code: "unknown-outcome",
+      message: expect.stringContaining("find out whose it is"),
+    });
+    await sweep();
+    expect([await pkOf(id), cancelled]).toEqual([undefined, []]);
+    expect(provider.createVideoId).toHaveBeenCalledOnce();
   });
 
   test("is not the one that a failed request keeps for its retry", async () => {

@@ -97,8 +97,9 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
           whereabouts: async (id) => {
             const request = (await store.read(id))?.request;
             const isBeingCreated = request !== undefined && request.stage === "create" && !isEnd(request.phase);
-            return { requestPk: request?.facts["requestPk"] as number | undefined, isBeingCreated };
+            return { requestPk: request?.facts["requestPk"] as number | undefined, isBeingCreated, wishes: {} };
           },
+          tenants: { traits: [], traitsOf: () => ({ tenant: "default" }) },
           log: silent,
           now,
         }),
