@@ -63,6 +63,13 @@ export function createIdentification({
     return facts["requestPk"] === undefined || facts["providerGone"] === true;
   }
 
+  /** Whether it has failed, and is kept at the provider for a retry: identified, and not signed. */
+  function isKept({ workflow, phase, facts }: SignRequest): boolean {
+    const isLeftOver = facts["signedMs"] !== undefined || facts["cleanupFailed"] !== undefined;
+    if (workflow === "classic" || phase !== "failed" || isLeftOver) return false;
+    return facts["requestPk"] !== undefined && facts["providerGone"] !== true;
+  }
+
   /** Whether a correction concerns nobody but us: the provider has no request, or not yet. */
   function isOursAlone(request: SignRequest): boolean {
     const isNotYetThere = request.workflow === "classic" && request.stage === "approve" && isFree(request);
@@ -168,12 +175,18 @@ export function createIdentification({
           const order: Order = { kind: "restart", atMs: now() };
           return { event: "note", patch: { facts: { order } }, by, note: "restart", nudge: true };
         }
+        if (isKept(fresh)) {
+          // What is kept is cancelled first, by the stage that has always ended it; then it begins anew.
+          const order: Order = { kind: "restart", atMs: now() };
+          const patch = { ending: "failed" as const, waiting: null, intent: null, facts: { order } };
+          return { event: "requeue", to: orderOf(workflow).at(-1) ?? "", patch, by, note: "restart" };
+        }
         if (workflow === "classic" || !isGone(fresh)) throw notNow(fresh, "begun anew");
         const facts = { ...forgetFrom("create", orderOf(workflow)), ...withFormer(fresh.facts, now()) };
         const patch = { ending: null, failure: null, waiting: null, intent: null, facts };
         return { event: "requeue", to: "create", patch, by, note: "restart" };
       });
-      if (restarted.facts["order"] !== undefined) {
+      if (IDENTIFYING.includes(restarted.stage)) {
         await queues.promote(restarted.stage, id);
         return restarted;
       }

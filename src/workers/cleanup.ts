@@ -1,11 +1,13 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
+import { Former, Order, Ordered, withFormer } from "../core/correction.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { Enclosure } from "../core/identity.ts";
 import { DESPITE_CODES, SignedDespite } from "../core/notice.ts";
 import { backTo, waitFor } from "../core/outcome.ts";
-import { DocumentUid, RequestPk } from "../core/signing.ts";
+import { DocumentUid, RequestPk, VideoIdPk } from "../core/signing.ts";
 import type { Run } from "../core/stage.ts";
+import { forgetFrom } from "../queues/forget.ts";
 import { isEvidenceOf, writeEvidence } from "./evidence.ts";
 import { Signed } from "./fetch.ts";
 import { mustBeOurs } from "./ours.ts";
@@ -22,6 +24,10 @@ const Needs = z.object({
   enclosures: z.array(Enclosure).default([]),
   /** A creation was given up whose outcome is not known: when it was first about to leave. */
   suspectedOrphan: z.number().optional(),
+  /** A person wants another identification in the place of what a failed request keeps at the provider. */
+  order: Order.optional(),
+  videoidPk: VideoIdPk.optional(),
+  former: z.array(Former).default([]),
 });
 type Facts = z.infer<typeof Needs>;
 
@@ -39,13 +45,16 @@ const Gives = z.object({
   fetchedMs: z.null().optional(),
   videoidLink: z.null().optional(),
   contractOf: z.null().optional(),
+  order: z.null().optional(),
+  ordered: Ordered.optional(),
 });
 
 /**
  * Removes the documents at the provider: after success only when every signed file is safe here, looked at again at
  * this very moment, and the evidence names it; after any other end so that nothing of the person is left behind. One
- * that turns out to be signed goes back to have its documents fetched first. Safe to repeat.
- * @source docs/provider.md §Delete
+ * that turns out to be signed goes back to have its documents fetched first: what is cancelled cannot be signed any more,
+ * so that comes before anything is deleted. Safe to repeat.
+ * @source docs/provider.md §Delete, §Guards
  */
 export const cleanup = defineStage({
   name: "cleanup",
@@ -146,23 +155,51 @@ async function afterAnotherEnd(run: Run<Tools, Facts>) {
   const { requestPk } = facts;
   if (facts.suspectedOrphan !== undefined) await run.orphans.suspect(requestId, facts.suspectedOrphan); // before the signer's data goes
   if (facts.signedMs !== undefined) return await rescue(run, facts.signedMs);
-  if (requestPk !== undefined) {
-    const status = await statusOf(run, requestPk);
-    if (status === "ISSUED") return await rescue(run, run.now()); // a signature that we had not heard of
-    // A failed request that is ready at the provider is worth keeping: a retry sends the documents again.
-    const keep = ending === "failed" && (status === "ENROLLREADY" || status === "VIDEOREVIEW" || status === "CREATED");
-    const isCancelled = await effect("delete", async () => {
-      if (status !== undefined) await deleteRest(provider, requestPk, signal);
-      mustBeOurs(run.isOurs); // by now somebody may have taken it up again
-      return keep || status === undefined || status === "CANCELLED" || (await cancelAt(provider, requestPk, signal));
-    });
-    // Not even cancelled: it is over there by now, and may have been signed since it was looked at.
-    if (!isCancelled && (await statusOf(run, requestPk)) === "ISSUED") return await rescue(run, run.now());
+  if (requestPk === undefined) {
     if (isFinal(ending)) await erasePerson(run);
-    return { removedMs: run.now(), providerGone: !keep };
+    return { providerGone: true };
   }
+  const isRestart = ending === "failed" && facts.order?.kind === "restart";
+  const status = await statusOf(run, requestPk);
+  if (status === "ISSUED") return await rescue(run, run.now(), isRestart && settled("wrong-state", run)); // not heard of
+  // A failed request that is ready at the provider is worth keeping: a retry sends the documents again.
+  const isReady = status === "ENROLLREADY" || status === "VIDEOREVIEW" || status === "CREATED";
+  const keep = ending === "failed" && isReady && !isRestart;
+  const isOver = status === undefined || status === "CANCELLED";
+  const { refusal, isSigned } = await effect("delete", async () => {
+    const refusal = keep || isOver ? undefined : await cancelAt(provider, requestPk, signal);
+    // Not even cancelled: it may have been signed since it was looked at, and these are the only copies.
+    if (refusal && (await statusOf(run, requestPk)) === "ISSUED") return { refusal, isSigned: true };
+    mustBeOurs(run.isOurs); // by now somebody may have taken it up again
+    if (status !== undefined) await deleteRest(provider, requestPk, signal);
+    return { refusal, isSigned: false };
+  });
+  // What was not cancelled can have been signed while it was deleted: then at least that is known.
+  const later = isSigned ? "ISSUED" : keep || refusal ? await statusOf(run, requestPk) : "CANCELLED";
+  if (later === "ISSUED") return await rescue(run, run.now(), isRestart && settled("wrong-state", run));
+  const isLeft = later !== undefined && later !== "CANCELLED";
+  const kept = isLeft ? refusal : undefined;
+  if (isRestart) return kept ? { providerGone: false, ...settled(kept.code, run) } : beginAnew(run, requestPk);
+  if (kept && kept.code !== "wrong-state") throw kept;
   if (isFinal(ending)) await erasePerson(run);
-  return { providerGone: true };
+  return { removedMs: run.now(), providerGone: !keep };
+}
+
+/** What came of the order to begin anew; refused for `code`, where there is one. */
+function settled(code: string | undefined, { now }: Run<Tools, Facts>): { order: null; ordered: Ordered } {
+  const how = code === undefined ? ({ outcome: "taken" } as const) : ({ outcome: "refused", code } as const);
+  return { order: null, ordered: { kind: "restart", ...how, atMs: now() } };
+}
+
+/** The one before is over at the provider: there are never two that could be signed. */
+function beginAnew(run: Run<Tools, Facts>, requestPk: RequestPk) {
+  const facts = { ...forgetFrom("create"), ...withFormer(run.facts, run.now()), ...settled(undefined, run) };
+  return backTo("create", {
+    code: "restarted",
+    message: "The identification is begun anew; the one before was cancelled at the provider",
+    facts,
+    note: `restarted: request_pk ${requestPk} is cancelled`,
+  });
 }
 
 /** Nobody can take up again what ends so. */
@@ -175,7 +212,7 @@ function isFinal(ending: string | undefined): boolean {
  * and are fetched as after any other signing. Once: where fetching has failed since it was signed, or nobody knows which
  * documents they are, they stay at the provider, and what happened is told.
  */
-async function rescue(run: Run<Tools, Facts>, signedMs: number) {
+async function rescue(run: Run<Tools, Facts>, signedMs: number, order: ReturnType<typeof settled> | false = false) {
   const { request, facts } = run;
   const { ending = "failed", failure = { code: ending, message: `The request was ${ending}`, stage: "" } } = request;
   const { code, message, stage } = failure;
@@ -184,12 +221,17 @@ async function rescue(run: Run<Tools, Facts>, signedMs: number) {
   if (stage === "fetch" || !isKnown) {
     const isUnheard = facts.signedMs === undefined || facts.signedDespite !== undefined;
     if (isFinal(ending)) await erasePerson(run);
-    return { signedMs, ...(isUnheard && { signedDespite }), note: "signed: the documents stay at the provider" };
+    return {
+      signedMs,
+      ...(isUnheard && { signedDespite }),
+      ...order,
+      note: "signed: the documents stay at the provider",
+    };
   }
   return backTo("fetch", {
     code: DESPITE_CODES[ending],
     message: "It turned out to be signed: its documents are fetched",
-    facts: { signedMs, signedDespite },
+    facts: { signedMs, signedDespite, ...order },
   });
 }
 
@@ -208,15 +250,19 @@ async function statusOf({ provider, signal }: Run<Tools, Facts>, requestPk: Requ
   }
 }
 
-/** False when its state did not allow it: then it is cancelled already, or signed. */
-async function cancelAt(provider: Tools["provider"], requestPk: RequestPk, signal: AbortSignal): Promise<boolean> {
+/** Why it was not cancelled: "wrong-state" when it is cancelled already, or signed. Undefined when it is over there. */
+async function cancelAt(
+  provider: Tools["provider"],
+  requestPk: RequestPk,
+  signal: AbortSignal,
+): Promise<PermanentError | undefined> {
   try {
     await provider.cancel(requestPk, { signal });
-    return true;
   } catch (error) {
-    if (isFailure(error, "wrong-state")) return false;
     // Gone already: what was wanted. The base path is right, or its status would not have been told.
-    if (!isFailure(error, "not-found", "path-unknown")) throw error;
-    return true;
+    if (isFailure(error, "not-found", "path-unknown")) return undefined;
+    if (error instanceof PermanentError) return error;
+    throw error;
   }
+  return undefined;
 }

@@ -75,9 +75,16 @@ describe("a request that ends otherwise than done", () => {
     await house.waits(id, "code");
     expect((await house.call("POST", `/v1/requests/${id}/cancel`)).status).toBe(202);
     await house.reaches(id, "cleanup", "cancelled");
-    const pk = (await house.app.store.get(id)).facts["requestPk"] as number;
-    expect(house.simulator.statusOf(pk)).toBe("CANCELLED");
-    expect(house.effects("delete-all") + house.effects("delete-document")).toBeGreaterThan(0);
+    const { requestPk, uploaded } = (await house.app.store.get(id)).facts as {
+      requestPk: number;
+      uploaded: { uid: string }[];
+    };
+    expect(house.simulator.statusOf(requestPk)).toBe("CANCELLED");
+    for (const { uid } of uploaded) {
+      const original = `${house.simulator.url}/document/${requestPk}/${uid}?document_type=original`;
+      expect((await fetch(original)).status).toBe(404);
+    }
+    expect(uploaded).toHaveLength(1);
     expect(house.effects("sign")).toBe(0);
   });
 

@@ -308,6 +308,67 @@ describe("an identification can be begun anew", () => {
     expect(["create", "cancel"].map(house.effects)).toEqual([2, 1]);
   });
 
+  /** One that failed after its approval, and is kept at the provider for a retry. */
+  async function keepOne(house: House): Promise<{ id: string; pk: number }> {
+    house.simulator.fault({ operation: "uploadDocument", kind: "status-before", status: 415, body: "Unsupported" });
+    const { id, pk } = await awaitIdentification(house);
+    house.simulator.identify(pk, "complete");
+    await house.waits(id, "approval");
+    await house.call("POST", `/v1/requests/${id}/approve`);
+    await house.reaches(id, "cleanup", "failed");
+    expect(house.simulator.statusOf(pk)).toBe("ENROLLREADY");
+    return { id, pk };
+  }
+
+  test("after it had failed and is kept at the provider: what is kept is cancelled before another one is paid for", async () => {
+    const house = await startHouse();
+    const { id, pk } = await keepOne(house);
+    const { status, body } = await house.call("POST", `/v1/requests/${id}/restart`);
+    expect([status, body["order"]]).toEqual([202, expect.objectContaining({ outcome: "pending" })]);
+    await house.waits(id, "identification");
+    const made = house.simulator.ledger.map(({ effect }) => effect).filter((one) => ["create", "cancel"].includes(one));
+    expect(made).toEqual(["create", "cancel", "create"]);
+    expect(house.simulator.statusOf(pk)).toBe("CANCELLED");
+    expect((await house.call("GET", `/v1/requests/${id}`)).body).toMatchObject({
+      former_request_pks: [pk],
+      order: { kind: "restart", outcome: "taken" },
+    });
+    await bringToAnEnd(house, id);
+    expect(["create", "cancel", "approve", "sign"].map(house.effects)).toEqual([2, 1, 2, 1]);
+  });
+
+  test("and a kept one that the provider does not cancel stays failed as it was, with nothing new made", async () => {
+    const house = await startHouse();
+    const { id, pk } = await keepOne(house);
+    const { failure } = await house.app.store.get(id);
+    const operation = "cancelRequest";
+    house.simulator.fault({ operation, kind: "status-before", status: 405, body: "Method Not Allowed" });
+    expect((await house.call("POST", `/v1/requests/${id}/restart`)).status).toBe(202);
+    await settles(house, id, "refused");
+    await house.reaches(id, "cleanup", "failed");
+    expect(await orderOf(house, id)).toMatchObject({ kind: "restart", code: "call-unknown" });
+    expect((await house.app.store.get(id)).failure).toEqual(failure);
+    expect([house.effects("create"), await pkOf(house, id)]).toEqual([1, pk]);
+    // A retry goes on with what is kept.
+    await house.call("POST", `/v1/requests/${id}/retry`);
+    await house.waits(id, "code");
+    expect(house.effects("create")).toBe(1);
+  });
+
+  test.each(["reset-after", "reset-before"] as const)(
+    "and when the cancellation of a kept one is not answered (%s), there are never two that could be signed",
+    async (kind) => {
+      const house = await startHouse();
+      const { id, pk } = await keepOne(house);
+      house.simulator.fault({ operation: "cancelRequest", kind });
+      await house.call("POST", `/v1/requests/${id}/restart`);
+      await house.waits(id, "identification", 60_000);
+      const effects = house.simulator.ledger.filter(({ effect }) => ["create", "cancel"].includes(effect));
+      expect(effects.map(({ effect }) => effect)).toEqual(["create", "cancel", "create"]);
+      expect(house.simulator.statusOf(pk)).toBe("CANCELLED");
+    },
+  );
+
   test("unless the provider does not cancel: then all stays as it is, and that is said", async () => {
     const house = await startHouse();
     house.simulator.fault({

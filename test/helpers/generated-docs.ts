@@ -166,7 +166,8 @@ ${table.join("\n")}
 - \`intend\`: a costly call is about to leave; if its outcome is never recorded, the stage asks the provider before it
   repeats the call.
 - \`abandon\`: \`cleanup\` itself gave up; the request ends as it was to end, or \`failed\`.
-- \`requeue\`: a person asked for a retry, or for a new code; or \`cleanup\` found a request signed that was to end
+- \`requeue\`: a person asked for a retry, for a new code, or for another identification (of what is kept at the provider it is
+  \`cleanup\` that cancels it first); or \`cleanup\` found a request signed that was to end
   otherwise, and has its documents fetched: then it ends as \`done\`.
 - \`clean\`: a person asked for a retry of a request that is over and whose cleanup gave up: it is cleaned up again, and
   ends as before.

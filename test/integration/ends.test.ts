@@ -185,7 +185,37 @@ describe("a request that was to end otherwise and turns out to be signed", () =>
     };
     await toy.pipeline.cancel(id, "api:clerk");
     await toy.reaches(id, "cleanup", "done");
-    expect(world.calls).toContain("fetch");
+    // Nothing is deleted before its signed documents are safe.
+    expect(world.calls).toEqual(["fetch", "evidence", "delete", "delete the rest", "evidence"]);
+  });
+
+  test("cannot be signed any more while its documents are deleted: it is cancelled first", async () => {
+    const { toy, id, world } = await startSigned();
+    await toy.pipeline.cancel(id, "api:clerk");
+    await toy.reaches(id, "cleanup", "cancelled");
+    expect(world.calls).toEqual(["cancel", "delete the rest"]);
+  });
+
+  test("has its documents deleted where it cannot be cancelled, and then that is told", async () => {
+    const { toy, id, world, provider } = await startSigned();
+    provider.cancel = () => Promise.reject(new PermanentError("There is no such call", { code: "call-unknown" }));
+    await toy.pipeline.cancel(id, "api:clerk");
+    await toy.reaches(id, "cleanup", "cancelled");
+    expect(world.calls).toEqual(["delete the rest"]);
+    expect((await toy.store.get(id)).facts["cleanupFailed"]).toMatchObject({ code: "call-unknown" });
+  });
+
+  test("while a failed one is kept for its retry, and its documents are deleted, is known as signed", async () => {
+    const { toy, id, world, provider, wake } = await startSigned({ ends: WAYS.failed });
+    const { deleteDocuments } = provider;
+    provider.deleteDocuments = () => {
+      world.status = "ISSUED";
+      return deleteDocuments();
+    };
+    await wake();
+    await toy.reaches(id, "cleanup", "done");
+    expect(world.calls.slice(0, 2)).toEqual(["delete the rest", "fetch"]);
+    expect(noticeOf(await toy.store.get(id))?.code).toBe("failed-but-signed");
   });
 
   test("and whose documents do not verify fails, keeps them at the provider, and is not fetched for ever", async () => {

@@ -211,8 +211,8 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
       operationId: "restartRequest",
       summary: "Begin the identification anew",
       description:
-        "For requests that wait for the identification or for the decision on it, and those that failed or expired and " +
-        "are gone at the provider. The request there is cancelled first; then another one is made, with a link of its " +
+        "For requests that wait for the identification or for the decision on it, and those that failed, or expired and " +
+        "are gone at the provider. A request there is cancelled first; then another one is made, with a link of its " +
         "own. That costs another identification.",
       problems: [],
     },
