@@ -61,7 +61,8 @@ const SECRETS = {
   callbackToken: `callback-${unique()}`,
 };
 const CONTENT = `content-${unique()}`;
-const NAME = `Contrato de Ana ${unique()}.pdf`;
+const BARE_NAME = `Contrato de Ana ${unique()}`;
+const NAME = `${BARE_NAME}.pdf`;
 
 const CANARIES: Canary[] = [
   ...Object.entries(SIGNER).map(([what, value]) => ({
@@ -72,7 +73,8 @@ const CANARIES: Canary[] = [
   ...Object.entries(SECRETS).map(([what, value]) => ({ what, value })),
   { what: "masterKey's bytes", value: Buffer.from(SECRETS.masterKey, "base64") },
   { what: "a document's content", value: CONTENT, may: ["document", "download"] },
-  { what: "a document's name", value: NAME.slice(0, -".pdf".length), may: NAME_MAY },
+  { what: "a document's name", value: BARE_NAME, may: NAME_MAY },
+  { what: "a document's name, rewritten", value: BARE_NAME.replaceAll(" ", "_") },
 ].map((canary) => (["unlock", "callbackToken"].includes(canary.what) ? { ...canary, may: ["sidecar"] } : canary));
 
 const TENANTS = {
@@ -228,7 +230,12 @@ test(
     await submit({ reference: "loan-1" }, { "idempotency-key": SECRETS.idempotencyKey }).catch(() => {});
     const pk = await identified(success);
     simulator.fault({ operation: "approveVideoId", kind: "status-before", status: 503, body: echo(SECRETS.raoToken) });
-    simulator.fault({ operation: "uploadDocument", kind: "status-before", status: 503, body: echo(NAME) });
+    simulator.fault({
+      operation: "uploadDocument",
+      kind: "status-before",
+      status: 503,
+      body: echo(NAME, BARE_NAME, BARE_NAME.replaceAll(" ", "_")),
+    });
     simulator.fault({
       operation: "generateOtp",
       kind: "status-before",

@@ -94,6 +94,27 @@ describe("redaction", () => {
     expect(redact(`${"a@b.example ".repeat(335)}${long}`, [long])).not.toContain("ss");
   });
 
+  test.each([
+    ["Lease Ana López.pdf", "cannot read Lease Ana López: broken", "cannot read [removed]: broken"],
+    ["Lease Ana López.pdf", "'lease_ana_lopez' or Lease-Ana-Lopez.PDF", "'[removed]' or [removed].PDF"],
+    ["Lease Ana López.pdf", "/x?v=Lease%20Ana%20L%C3%B3pez&y", "/x?v=[removed]&y"],
+    ["ana.pdf.p7m", "ana.pdf, Ana and Anatomy", "[removed], [removed] and Anatomy"],
+    ["12345678Z.jpg", "no such holder: 12345678Z", "no such holder: [removed]"],
+    ["passport (Ana).jpg", "passport (Ana) is no picture", "[removed] is no picture"],
+  ])("of a file called %s the bare name goes as well: %s", (name, text, line) => {
+    expect(redact(text, [name])).toBe(line);
+  });
+
+  test.each([
+    ["document_front.jpg", "document_front is missing"],
+    ["Contract.pdf", "The contract is not there, on page 1"],
+    ["1.pdf", "Request 1012632 has 1 document"],
+    ["a.pdf", "a document is missing"],
+    ["Ana López", "Ana is missing"],
+  ])("a file called %s leaves the provider's own words: %s", (name, text) => {
+    expect(redact(text, [name])).toBe(text);
+  });
+
   test("no secret of three characters or more survives, whatever surrounds it", () => {
     fc.assert(
       fc.property(fc.string({ minLength: 3, maxLength: 30 }), fc.string(), fc.string(), (secret, before, after) => {
