@@ -6,6 +6,7 @@ import { liesOn, sizeOf, toBox } from "../core/place.ts";
 import { Appearance, type Format, isPicture, type Picture } from "../core/signing.ts";
 import { fill, openRegular, withContent } from "./content.ts";
 import { isMissing, withDisk, writeDurably } from "./durable.ts";
+import { isPngHead } from "./enclosure.ts";
 import { findPage } from "./pdf-pages.ts";
 
 /** A template is a few lines. */
@@ -14,8 +15,7 @@ const TEMPLATE_MOST_BYTES = 64 * 1024;
 const PICTURE_MOST_BYTES = 5 * 1024 ** 2;
 const NAMED_MOST = 20;
 const FIELD = "signature.appearance";
-/** How a PNG begins, and how it ends. @source ISO/IEC 15948 §5.2, §11.2.1, §11.2.5 */
-const PNG_HEAD = /^89504e470d0a1a0a0000000d49484452/;
+/** How a PNG ends. @source ISO/IEC 15948 §11.2.5 */
 const PNG_END = /0000000049454e44ae426082$/;
 
 export type Appearances = ReturnType<typeof createAppearances>;
@@ -89,8 +89,7 @@ export function createAppearances({ dir, kept }: { dir: string; kept: string }) 
     const bytes = await readOwn(name, PICTURE_MOST_BYTES);
     const field = `${FIELD}.image`;
     if (!bytes) throw unfit(field, `names a file that is not in APPEARANCE_DIR: ${await namesWith(/\.png$/i)}`);
-    const isPng =
-      PNG_HEAD.test(bytes.subarray(0, 16).toString("hex")) && PNG_END.test(bytes.subarray(-12).toString("hex"));
+    const isPng = isPngHead(bytes) && PNG_END.test(bytes.subarray(-12).toString("hex"));
     if (!isPng) throw unfit(field, `names a file that is not a whole PNG of at most 5 MiB`);
     const picture = { sha256: createHash("sha256").update(bytes).digest("hex"), sizeBytes: bytes.length };
     const isThere = await stat(pathOf(picture)).then(

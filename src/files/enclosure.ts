@@ -10,8 +10,7 @@ const HEAD_BYTES = 1_024;
 const KINDS: readonly { contentType: string; is: (head: Buffer) => boolean }[] = [
   // @source ITU-T T.81 Annex B (the marker SOI, and the next one)
   { contentType: "image/jpeg", is: (head) => startsWith(head, "ffd8ff") },
-  // @source PNG (Third Edition) §5.2; its first chunk is IHDR
-  { contentType: "image/png", is: (head) => startsWith(head, "89504e470d0a1a0a") && head.includes("IHDR") },
+  { contentType: "image/png", is: isPngHead },
   { contentType: "application/pdf", is: (head) => head.includes("%PDF-") },
   // @source ISO/IEC 14496-12 §4.3; the brand "qt  " is QuickTime's, "3g…" that of telephones (3GPP TS 26.244)
   { contentType: "video/quicktime", is: (head) => brandOf(head) === "qt  " || isOldQuickTime(head) },
@@ -63,6 +62,11 @@ export async function probeEnclosure(
     checkSize(content, maxBytes);
     return await contentTypeOf(content, role);
   });
+}
+
+/** Whether a PNG begins so: its signature, and the head that has to come first. @source ISO/IEC 15948 §5.2, §11.2.1 */
+export function isPngHead(head: Buffer): boolean {
+  return startsWith(head, "89504e470d0a1a0a0000000d49484452");
 }
 
 /** What a file is by its first kilobyte. */

@@ -138,28 +138,29 @@ const NoBody = z.looseObject({}).nullish();
 
 /** Adds the calls that act on a request. Each answers 202 with the request as it is after the act was recorded. */
 export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">): void {
-  const act = (
+  const act = <Body extends z.ZodType = typeof NoBody>(
     path: string,
-    { operationId, summary, description, problems }: Act,
-    run: (id: RequestId, by: string) => Promise<SignRequest>,
+    { problems, body, accepted = "Recorded. The request as it is now.", example, ...said }: Act<Body>,
+    run: (id: RequestId, by: string, body: z.output<Body>) => Promise<SignRequest>,
   ) => {
     app.post(
       `/v1/requests/:id/${path}`,
       {
         schema: {
-          operationId,
-          summary,
-          description,
+          ...said,
           tags: ["Acting"],
           params: IdParams,
-          body: NoBody,
+          body: body ?? NoBody,
           response: { 202: RequestView },
-          "x-answers": { 202: { description: "Recorded. The request as it is now." } },
+          "x-answers": { 202: { description: accepted } },
+          ...(example && { "x-body-example": example }),
           "x-problems": [...ACTING_PROBLEMS, ...problems],
         },
       },
       async (request, reply) => {
-        const done = await run(toId(request.params.id), `api:${request.keyName}`);
+        const by = `api:${request.keyName}`;
+        // Parsed at the door by `body`, whose type is lost where it may be any of several.
+        const done = await run(toId(request.params.id), by, request.body as z.output<Body>);
         return await reply.code(202).send(toView(done));
       },
     );
@@ -179,30 +180,22 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
     (id, by) => pipeline.remind(id, by),
   );
 
-  app.post(
-    "/v1/requests/:id/correct",
+  act(
+    "correct",
     {
-      schema: {
-        operationId: "correctRequest",
-        summary: "Correct the signer's data",
-        description:
-          "While the identification is open, and before anybody has decided: it is corrected at the provider, and here " +
-          "once the provider has taken it; `order` tells. What the identification found out the provider does not let " +
-          "be changed. A request that failed or expired and is gone there, or a classic one that waits for its " +
-          "approval, is corrected here, for what comes next. Only what is named is changed.",
-        tags: ["Acting"],
-        params: IdParams,
-        body: Correction,
-        response: { 202: RequestView },
-        "x-answers": { 202: { description: "Recorded. What the provider says shows in `order` a moment later." } },
-        "x-body-example": { mobile_phone_number: "+34699999998" },
-        "x-problems": [...ACTING_PROBLEMS, "signer-erased"],
-      },
+      operationId: "correctRequest",
+      summary: "Correct the signer's data",
+      description:
+        "While the identification is open, and before anybody has decided: it is corrected at the provider, and here " +
+        "once the provider has taken it; `order` tells. What the identification found out the provider does not let " +
+        "be changed. A request that failed or expired and is gone there, or a classic one that waits for its " +
+        "approval, is corrected here, for what comes next. Only what is named is changed.",
+      body: Correction,
+      accepted: "Recorded. What the provider says shows in `order` a moment later.",
+      example: { mobile_phone_number: "+34699999998" },
+      problems: ["signer-erased"],
     },
-    async (request, reply) => {
-      const corrected = await pipeline.correct(toId(request.params.id), request.body, `api:${request.keyName}`);
-      return await reply.code(202).send(toView(corrected));
-    },
+    (id, by, correction) => pipeline.correct(id, correction, by),
   );
 
   act(
@@ -230,54 +223,33 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
     (id, by) => pipeline.approve(id, by),
   );
 
-  app.post(
-    "/v1/requests/:id/refuse",
+  act(
+    "refuse",
     {
-      schema: {
-        operationId: "refuseRequest",
-        summary: "Refuse the identification",
-        description: "The opposite of approve. The request ends as refused, and its documents leave the provider.",
-        tags: ["Acting"],
-        params: IdParams,
-        body: Refusal,
-        response: { 202: RequestView },
-        "x-answers": { 202: { description: "Recorded. The request as it is now." } },
-        "x-body-example": { reason: "The photograph does not show the signer." },
-        "x-problems": [...ACTING_PROBLEMS, "already-decided"],
-      },
+      operationId: "refuseRequest",
+      summary: "Refuse the identification",
+      description: "The opposite of approve. The request ends as refused, and its documents leave the provider.",
+      body: Refusal,
+      example: { reason: "The photograph does not show the signer." },
+      problems: ["already-decided"],
     },
-    async (request, reply) => {
-      const id = toId(request.params.id);
-      const refused = await pipeline.refuse(id, request.body.reason, `api:${request.keyName}`);
-      return await reply.code(202).send(toView(refused));
-    },
+    (id, by, { reason }) => pipeline.refuse(id, reason, by),
   );
 
-  app.post(
-    "/v1/requests/:id/code",
+  act(
+    "code",
     {
-      schema: {
-        operationId: "giveCode",
-        summary: "Hand over the signer's code",
-        description:
-          "For requests that wait for the code that the signer was sent. It is kept encrypted, for minutes, and is in " +
-          "no log. A wrong code makes the request wait for another one.",
-        tags: ["Acting"],
-        params: IdParams,
-        body: Code,
-        response: { 202: RequestView },
-        "x-answers": {
-          202: { description: "Taken. Whether it is the right one shows in the request a moment later." },
-        },
-        "x-body-example": { secret: "052174" },
-        "x-problems": ACTING_PROBLEMS,
-      },
+      operationId: "giveCode",
+      summary: "Hand over the signer's code",
+      description:
+        "For requests that wait for the code that the signer was sent. It is kept encrypted, for minutes, and is in " +
+        "no log. A wrong code makes the request wait for another one.",
+      body: Code,
+      accepted: "Taken. Whether it is the right one shows in the request a moment later.",
+      example: { secret: "052174" },
+      problems: [],
     },
-    async (request, reply) => {
-      const id = toId(request.params.id);
-      const taken = await pipeline.giveCode(id, request.body.secret, `api:${request.keyName}`);
-      return await reply.code(202).send(toView(taken));
-    },
+    (id, by, { secret }) => pipeline.giveCode(id, secret, by),
   );
 
   act(
@@ -319,9 +291,15 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
   );
 }
 
-interface Act {
+interface Act<Body extends z.ZodType> {
   operationId: string;
   summary: string;
   description: string;
+  /** What is sent with it; nothing, when left out. */
+  body?: Body;
+  example?: z.input<Body>;
+  /** What an answer of 202 means. */
+  accepted?: string;
+  /** Besides those of every act. */
   problems: readonly ProblemCode[];
 }
