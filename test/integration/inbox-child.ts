@@ -27,6 +27,7 @@ const parts: InboxParts = {
   pipeline: {
     submit: call("submit"),
     find: call("find"),
+    signedBefore: call("signedBefore"),
     isReplaced: call("isReplaced"),
     takeChanged: call("takeChanged"),
     putBackChanged: call("putBackChanged"),

@@ -37,12 +37,14 @@ export function createSetAside({
       // The place it had before, when it was given back for an earlier attempt.
       const raw = n === 1 && before?.where === where ? before.raw : withCounter(claim.raw, n);
       if (raw !== before?.raw && (await isTaken(where, raw, claim))) continue;
-      claim.aside = { where, raw, keep, note };
+      claim.aside = { where, raw, keep, note, isUnderWay: true };
       await claims.save(claim);
       if ((await place(claim, folders[where], raw, keep)) === "taken") continue;
       await notes.write(claim.aside);
       await syncFolder(folders[where]);
-      if (!keep) claims.finish(claim);
+      delete claim.aside.isUnderWay;
+      if (keep) await claims.save(claim);
+      else claims.finish(claim);
       return;
     }
     throw new Error("too many files of the same name are set aside");
