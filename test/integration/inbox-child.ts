@@ -34,7 +34,7 @@ const parts: InboxParts = {
   },
   documents: createDocuments({ dir: join(dataDir, ".work") }),
   appearances: createAppearances({ dir: join(dataDir, "appearance"), kept: join(dataDir, "images") }),
-  config: { settleMs: 20, sweepMs: 50, followMs: 20 },
+  config: { settleMs: 20, folderSettleMs: 20, sweepMs: 50, followMs: 20 },
   log: { debug: silent, info: silent, warn: silent, error: silent },
 };
 await createInbox(parts).start();

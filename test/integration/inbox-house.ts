@@ -34,10 +34,11 @@ export function createFakePipeline() {
   const changed = new Set<RequestId>();
   const submissions: Submission[] = [];
   let away: (() => Error) | undefined;
+  let isAway: () => boolean = () => true;
   let clockMs = Date.parse("2026-01-01T00:00:00Z");
 
   function reach(): void {
-    if (away) throw away();
+    if (away && isAway()) throw away();
   }
 
   async function submit(submission: Submission): Promise<Submitted> {
@@ -120,8 +121,9 @@ export function createFakePipeline() {
     },
 
     /** From now on nothing can be reached, or everything again. */
-    goAway(error?: () => Error) {
+    goAway(error?: () => Error, when: () => boolean = () => true) {
       away = error;
+      isAway = when;
     },
     move(id: RequestId, patch: Partial<SignRequest>) {
       const request = records.get(id);
