@@ -174,6 +174,20 @@ describe("a folder with 23 PDFs", () => {
     expect(await house.tree(".work")).toEqual([]);
   });
 
+  test("stays one when its claim cannot be read any more: the records say how it was divided, and what was called how", async () => {
+    const house = startInboxHouse();
+    await house.take(estate());
+    const [first = "", second = "", third = ""] = idsOf(house);
+    await writeFile(house.at(".work", first, "claim.json"), "");
+    for (const id of [first, third]) await sign(house, id);
+    await house.restart();
+    await house.pass();
+    expect(await house.tree("archive")).toEqual([]);
+    await sign(house, second);
+    await house.pass();
+    expect(await house.tree("archive")).toEqual(NAMES.map((name) => `${first}/${name}`).sort());
+  });
+
   test("that was signed for another signer is put back with a new one, and is signed anew", async () => {
     const house = startInboxHouse();
     await house.take(estate());
