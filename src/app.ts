@@ -421,6 +421,7 @@ export function createApp({
           sweepMs: settings.INBOX_SWEEP_MS,
           folderSettleMs: settings.INBOX_FOLDER_SETTLE_MS,
           maxBytes: settings.MAX_DOCUMENT_BYTES,
+          maxDocuments: settings.MAX_DOCUMENTS,
         },
         log,
       });

@@ -122,7 +122,9 @@ export const SETTINGS = z.object({
     .min(1)
     .max(1000)
     .default(100)
-    .describe("Most documents that the API takes at once; more than 10 become several requests that stay together."),
+    .describe(
+      "Most documents that are taken at once, in a call or in a folder of the inbox; more than 10 become several requests that stay together.",
+    ),
   DISK_RESERVE_BYTES: ms(268_435_456).describe(
     "Room that stays free on the disk of DATA_DIR: below it nothing new is taken in and nothing is signed.",
   ),

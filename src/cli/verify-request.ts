@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { auditLines } from "../core/audit.ts";
 import { isFailure } from "../core/errors.ts";
+import { GroupPlace } from "../core/group.ts";
 import type { Enclosure } from "../core/identity.ts";
 import { foldLines, type JournalLine } from "../core/journal.ts";
 import type { RequestId, ResultFile, SignRequest, StoredDocument } from "../core/request.ts";
@@ -166,7 +167,7 @@ function compare(evidence: Evidence, request: SignRequest, lines: readonly Journ
 async function checkSigned(
   id: RequestId,
   file: NonNullable<Facts["signed"]>[number],
-  { documents = [], format }: Facts,
+  { documents = [], format, group }: Facts,
   places: Places,
 ): Promise<Flawed[] | { timestamps: Timestamp[] }> {
   const { results, incremental, compare } = places;
@@ -177,17 +178,23 @@ async function checkSigned(
   if (!original) return [{ code: "evidence-differs", message: "A signed file belongs to none of the documents" }];
   const signedPath = results.path(id, file.name);
   if (format === "cms") return await orFailures(() => verifyDetachedFile(signedPath, digestOf(original)));
-  const path = incremental ? undefined : await whereIs(id, original, places);
+  const path = incremental ? undefined : await whereIs([id, ...groupIn(group)], original, places);
   return await orFailures(() => verifySignedPdf({ signedPath, original: { ...original, path }, incremental, compare }));
+}
+
+/** What came as one folder is in the archive as one, with the first request's id. */
+function groupIn(group: unknown): RequestId[] {
+  const { data } = GroupPlace.safeParse(group);
+  return data ? [data.id] : [];
 }
 
 /** Where an original is: in its folder in the store, or in the archive, under any name. */
 async function whereIs(
-  id: RequestId,
+  ids: RequestId[],
   { sha256 }: StoredDocument,
   { documents, archive }: Places,
 ): Promise<string | undefined> {
-  for (const folder of [documents.folder(id), join(archive, id)]) {
+  for (const folder of ids.flatMap((id) => [documents.folder(id), join(archive, id)])) {
     for (const name of await readdir(folder).catch(() => [])) {
       const path = join(folder, name);
       if ((await hashFile(path).catch(() => undefined))?.sha256 === sha256) return path;
@@ -226,7 +233,9 @@ async function checkOriginals(
   }: { request: SignRequest | undefined; facts: Facts; places: Places; findings: Flawed[]; notes: string[] },
 ): Promise<void> {
   if (!facts.documents || !request) return;
-  const archived = new Set(await hashesIn(join(archive, id)));
+  const whole = request.source === "inbox" ? groupIn(facts.group) : [];
+  const folders = [...new Set([id, ...whole])].map((one) => join(archive, one));
+  const archived = new Set((await Promise.all(folders.map(hashesIn))).flat());
   let gone = 0;
   for (const document of facts.documents) {
     const found = await hashFile(documents.path(document)).catch((error: unknown) => {

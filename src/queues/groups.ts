@@ -14,7 +14,7 @@ import { personOf, type Private, type Vault } from "./vault.ts";
 
 /**
  * What the first request of a group has until the others are there: their documents, in its own folder, and the names of
- * the facts that were said of all of them alike, and who handed them in. What has become of the first since then is its own.
+ * the facts that were said of all of them alike, who handed them in, and what the history says of that. What has become of the first since then is its own.
  */
 const Unmade = z.object({
   group: GroupPlace,
@@ -22,6 +22,7 @@ const Unmade = z.object({
     documents: z.array(z.array(StoredDocument).min(1)).min(1),
     alike: z.array(z.string()),
     by: z.string(),
+    note: z.string().optional(),
   }),
   enclosures: z.array(Enclosure).optional(),
   callbackUrl: z.string().optional(),
@@ -101,13 +102,18 @@ export function createGroups({
     mustKnow();
     await vault.keep(id, person);
     if (first.reference) await redis.sadd(keys.reference(first.reference), id);
-    await seen.mark(id, printsOfRequest(masterKey, { ...first, ...made }, person.signer));
-    const added = await store.add(made, rest.by);
+    const added = await store.add(made, rest.by, rest.note === undefined ? {} : { note: rest.note });
     const request = added?.request ?? (await store.get(id));
+    await takeMarks(first, request, person);
     // Somebody was faster, and it is over already: who signs was erased, and must not be kept again.
     if (!added && isEnd(request.phase) && request.phase !== "failed" && request.phase !== "expired") {
       await vault.erase(id);
     } else if (added) await queues.add(request.stage, id, now());
+  }
+
+  /** The marks against duplicates are the group's until its record is there: marked for nobody, a document could be taken twice. */
+  async function takeMarks(first: SignRequest, request: SignRequest, person: Private): Promise<void> {
+    await seen.handOver(first.id, request.id, printsOfRequest(masterKey, request, person.signer));
   }
 
   return {
@@ -122,16 +128,26 @@ export function createGroups({
       const unmade = Unmade.parse(first.facts);
       let person: Private | undefined;
       for (const n of unmade.rest.documents.keys()) {
-        if (await store.read(memberId(first.id, n + 2))) continue;
+        const there = (await store.read(memberId(first.id, n + 2)))?.request;
+        if (there) {
+          // A crash may have come before its marks.
+          const known = person ?? (await vault.read(first.id));
+          if (known) await takeMarks(first, there, known);
+          continue;
+        }
         person ??= await personOf(vault, first.id);
         if (crashPoint) await crashPoint("group:next", memberId(first.id, n + 2));
         await make(first, n + 2, { unmade, person, mustKnow });
       }
     },
 
-    /** The others are there: their documents leave the folder of the first. */
+    /**
+     * The others are there: their documents leave the folder of the first. Not those of the inbox, which gives a folder
+     * back, or archives it, as the whole that was dropped.
+     */
     async tidy(first: SignRequest): Promise<void> {
-      if (isHalfMade(first)) await documents.erase(Unmade.parse(first.facts).rest.documents.flat());
+      if (isHalfMade(first) && first.source !== "inbox")
+        await documents.erase(Unmade.parse(first.facts).rest.documents.flat());
     },
   };
 }

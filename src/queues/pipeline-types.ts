@@ -77,6 +77,16 @@ export interface Pipeline {
    * written down `writes` is called: a failure after that says nothing about whether it was accepted.
    */
   submit(submission: Submission, options?: { taking?: Taking; writes?: () => void }): Promise<Submitted>;
+  /**
+   * For each of the documents, the request that it was signed as for the same signer, on the same account and under the
+   * same profile; undefined where there is none. Changes nothing.
+   */
+  signedBefore(
+    submission: Pick<
+      Submission,
+      "documents" | "signer" | "signature" | "tenant" | "profile" | "registration_authority"
+    >,
+  ): Promise<(SignRequest | undefined)[]>;
   get(id: RequestId): Promise<SignRequest>;
   find(id: RequestId): Promise<SignRequest | undefined>;
   /**

@@ -198,6 +198,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       ...(useasync && { useasync }),
       ...(submission.approval && { approval: submission.approval }),
     };
+    const note = submission.isPlaceUnchecked ? "submitted; place of the signature not checked" : undefined;
     let mayBeWritten = false;
     try {
       await vault.keep(id, {
@@ -222,7 +223,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
             ...(submission.retryOf && { retryOf: submission.retryOf }),
             ...(rest.length > 0 && {
               group: { id, n: 1, of: rest.length + 1 },
-              rest: { documents: rest, alike: Object.keys(alike), by },
+              rest: { documents: rest, alike: Object.keys(alike), by, ...(note !== undefined && { note }) },
             }),
           },
           createdMs: now(),
@@ -230,7 +231,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         by,
         {
           idempotency: submission.idempotency && sealBinding({ keys, masterKey }, id, submission.idempotency),
-          ...(submission.isPlaceUnchecked && { note: "submitted; place of the signature not checked" }),
+          ...(note !== undefined && { note }),
         },
       );
     } catch (error) {
@@ -296,6 +297,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       await queues.add(request.stage, id, addedMs);
       return { outcome: "accepted", request };
     },
+
+    signedBefore: (submission) => seen.doneAs(submission.documents, printsOf(masterKey, submission)),
 
     async completeGroup(id) {
       const epoch = await opened();

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { z } from "zod";
 import { RetryableError } from "../core/errors.ts";
+import { GroupPlace, memberIds } from "../core/group.ts";
 import { type RequestId, type SignRequest, StoredDocument } from "../core/request.ts";
 import { FormatFact } from "../core/signing.ts";
 import { isEnd } from "../core/status.ts";
@@ -24,36 +25,42 @@ interface Scripts {
 }
 
 /** What makes a document for a signer the same one again. */
-type Marked = Pick<Submission, "documents" | "signer" | "signature" | "tenant" | "profile" | "registration_authority">;
+type Marked = Pick<
+  Submission,
+  "documents" | "rest" | "signer" | "signature" | "tenant" | "profile" | "registration_authority"
+>;
 
 /** The same, as the record has it. */
 const FromFacts = z
   .object({
     documents: z.array(StoredDocument),
+    rest: z.object({ documents: z.array(z.array(StoredDocument)) }).optional(),
     format: FormatFact,
     tenant: z.string().optional(),
     profile: z.string().optional(),
     registrationAuthority: z.string().optional(),
   })
-  .transform(({ registrationAuthority, format, ...same }) => ({
+  .transform(({ registrationAuthority, format, rest, ...same }) => ({
     ...same,
+    rest: rest?.documents,
     signature: { format },
     registration_authority: registrationAuthority,
   }));
 
 /**
  * A document for a signer under a profile of a tenant: the same one again is a duplicate. The name plays no part. A hash file is the
- * same as what its digest is of; the signed PDF and a signature apart are two things.
+ * same as what its digest is of; the signed PDF and a signature apart are two things. The first request of a group has the
+ * documents of the others too, until these are there.
  */
 export function printsOf(
   masterKey: Uint8Array,
-  { documents, signer, signature, tenant, profile, registration_authority }: Marked,
+  { documents, rest = [], signer, signature, tenant, profile, registration_authority }: Marked,
 ): string[] {
   const whose = [signer.email.toLowerCase(), signer.mobile_phone_number, profile ?? "", registration_authority ?? ""];
   if (tenant !== undefined && tenant !== DEFAULT_TENANT) whose.push(tenant); // prints from before there were any hold on
   const isApart = signature?.format === "cms";
-  return documents.map(({ sha256, digest }) => {
-    const what = isApart ? `cms ${digest?.value ?? sha256}` : sha256;
+  return [...documents, ...rest.flat()].map((document) => {
+    const what = isApart ? `cms ${contentOf(document)}` : document.sha256;
     return fingerprint(masterKey, [what, ...whose]);
   });
 }
@@ -61,6 +68,10 @@ export function printsOf(
 /** The same for a request that is there. */
 export function printsOfRequest(masterKey: Uint8Array, request: SignRequest, signer: Marked["signer"]): string[] {
   return printsOf(masterKey, { ...FromFacts.parse(request.facts), signer });
+}
+
+function contentOf({ sha256, digest }: StoredDocument): string {
+  return digest?.value ?? sha256;
 }
 
 /** Marks that tell which request has a document for a signer, so that it is not signed twice. */
@@ -100,6 +111,31 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
       return undefined;
     },
 
+    /**
+     * For each document, by their fingerprints, the request that it was signed as; undefined where there is none. Of two
+     * that are the same and went into two requests of a group, only one has the mark: the whole group is looked at.
+     */
+    async doneAs(
+      documents: readonly StoredDocument[],
+      prints: readonly string[],
+    ): Promise<(SignRequest | undefined)[]> {
+      return await Promise.all(
+        documents.map(async (document, i) => {
+          const id = await redis.get(keys.seen(prints[i] ?? ""));
+          const owner = id === null ? undefined : (await store.read(id))?.request;
+          if (!owner || owner.phase === "done") return owner;
+          const group = GroupPlace.safeParse(owner.facts["group"]).data;
+          for (const member of group ? memberIds(group) : []) {
+            const request = (await store.read(member))?.request;
+            if (request?.phase !== "done") continue;
+            const has = StoredDocument.array().parse(request.facts["documents"]).map(contentOf);
+            if (has.includes(contentOf(document))) return request;
+          }
+          return undefined;
+        }),
+      );
+    },
+
     /** Whether all of the documents were signed as another request. Changes nothing. */
     async isSignedElsewhere(id: RequestId, prints: readonly string[]): Promise<boolean> {
       for (const print of prints) {
@@ -113,6 +149,18 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
     /** Marks documents for `id` whoever has them: the caller asked for it. */
     async mark(id: RequestId, prints: readonly string[]): Promise<void> {
       for (const print of prints) await redis.set(keys.seen(print), id, "PX", SEEN_MS);
+    },
+
+    /**
+     * Marks documents for `id` that were marked for another request, or for none. Whoever has taken them over meanwhile
+     * keeps them. At no moment is one without a mark.
+     */
+    async handOver(from: RequestId, id: RequestId, prints: readonly string[]): Promise<void> {
+      for (const print of prints) {
+        const key = keys.seen(print);
+        if ((await redis.set(key, id, "PX", SEEN_MS, "NX")) === "OK") continue;
+        await scripts.signpipeTakeOver(key, from, id, SEEN_MS);
+      }
     },
 
     /** Marks the documents of a request again, where Redis has lost the marks and it still stands in the way. */

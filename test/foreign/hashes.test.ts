@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { type House } from "../helpers/house.ts";
 import { readHashFile } from "./hashes.ts";
 import { pdf, type Seen, setUp } from "./house.ts";
@@ -71,7 +71,7 @@ async function play(house: House, provider: Provider, id: string): Promise<Seen>
 
 for (const [name, readings] of Object.entries(PROVIDERS)) {
   test(`hashes are signed apart by a provider that somebody else wrote: ${name}`, async () => {
-    const { house, provider, witness } = await setUp(authority, readings);
+    const { house, provider, witness } = await setUp(authority, readings, { atEnd: onTestFinished });
     const id = await house.submit({ signer: SIGNER, signature: { format: "cms" } }, [
       { name: "plan.dwg", bytes: PLAN },
       { name: "letter.txt.hash.json", bytes: hashFileOf(LETTER) },

@@ -131,6 +131,7 @@ export function fakePipeline() {
       return pk[0] === 4711;
     },
     isReplaced: () => Promise.resolve(false),
+    signedBefore: ({ documents }) => Promise.resolve(documents.map(() => undefined)),
     takeChanged: async () => [],
     putBackChanged: async () => {},
     async counts() {

@@ -165,4 +165,55 @@ describe("a group", () => {
     };
     await expect.poll(failure, patience).toEqual(["failed", "signer-erased"]);
   });
+
+  test("tells in the history of each of its requests when the place of the signature was not checked", async () => {
+    const toy = await startToy([toyStage("create"), toyStage("cleanup")]);
+    const whole = handedIn();
+    await toy.submit({ ...whole, isPlaceUnchecked: true });
+    for (const id of memberIds({ id: whole.id, of: 3 })) {
+      expect((await toy.pipeline.history(id))[0]?.note).toBe("submitted; place of the signature not checked");
+    }
+  });
+
+  test("has none of its documents taken a second time out of the inbox, however much of it is there", async () => {
+    const toy = await startToy([toyStage("create"), toyStage("cleanup")]);
+    const whole = { ...handedIn(), source: "inbox" as const, refuseDuplicate: true };
+    const [first = "", second = "", third = ""] = memberIds({ id: whole.id, of: 3 });
+    const again = async (n: number) => {
+      const id = newId();
+      const one = { ...whole, id, documents: documentsOf(id, n, n), rest: [] };
+      const submitted = await toy.pipeline.submit(one);
+      return submitted.outcome === "duplicate" ? submitted.of.id : submitted.outcome;
+    };
+    const add = toy.store.add.bind(toy.store);
+    vi.spyOn(toy.store, "add").mockImplementation(async (request, ...more) => {
+      if (request.id === third) throw new Error("the connection is lost");
+      return await add(request, ...more);
+    });
+    await toy.pipeline.submit(whole);
+    expect([await again(1), await again(9), await again(17)]).toEqual([first, second, first]);
+    vi.mocked(toy.store.add).mockRestore();
+    await toy.pipeline.completeGroup(whole.id);
+    expect([await again(1), await again(16), await again(23)]).toEqual([first, second, third]);
+  });
+
+  test("is asked which of its documents are signed for a signer, also when two of them are the same", async () => {
+    const toy = await startToy([toyStage("create"), toyStage("cleanup")]);
+    const whole = handedIn();
+    const [first = "", second = "", third = ""] = memberIds({ id: whole.id, of: 3 });
+    const twin = { ...documentsOf(whole.id, 1, 1)[0], id: `${whole.id}/24.pdf`, name: "24.pdf" };
+    const rest = whole.rest.map((documents, i) =>
+      i === 1 ? [...documents, twin as (typeof documents)[number]] : documents,
+    );
+    await toy.submit({ ...whole, rest });
+    await toy.pipeline.cancel(third, "api:test");
+    toy.work();
+    const phases = async () => (await toy.store.readMany([first, second, third])).map(({ phase }) => phase);
+    await expect.poll(phases, patience).toEqual(["done", "done", "cancelled"]);
+    const documents = [1, 9, 17].flatMap((n) => documentsOf(newId(), n, n)).concat(twin as never);
+    const asked = async (signer = whole.signer) =>
+      (await toy.pipeline.signedBefore({ ...whole, signer, documents })).map((request) => request?.id);
+    expect(await asked()).toEqual([first, second, undefined, first]);
+    expect(await asked({ ...whole.signer, email: "eva@example.com" })).toEqual(documents.map(() => undefined));
+  });
 });

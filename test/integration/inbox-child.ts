@@ -27,13 +27,14 @@ const parts: InboxParts = {
   pipeline: {
     submit: call("submit"),
     find: call("find"),
+    signedBefore: call("signedBefore"),
     isReplaced: call("isReplaced"),
     takeChanged: call("takeChanged"),
     putBackChanged: call("putBackChanged"),
   },
   documents: createDocuments({ dir: join(dataDir, ".work") }),
   appearances: createAppearances({ dir: join(dataDir, "appearance"), kept: join(dataDir, "images") }),
-  config: { settleMs: 20, sweepMs: 50, followMs: 20 },
+  config: { settleMs: 20, folderSettleMs: 20, sweepMs: 50, followMs: 20 },
   log: { debug: silent, info: silent, warn: silent, error: silent },
 };
 await createInbox(parts).start();

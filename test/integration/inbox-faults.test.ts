@@ -395,7 +395,15 @@ test("a process that is killed at any moment, again and again, loses nothing and
   const files = Object.fromEntries(
     Array.from({ length: total }, (_, n) => [`${n}.pdf`, n % 10 === 0 ? `no pdf ${n}` : makePdf(`${n}`)]),
   );
-  await house.drop({ ...files, "defaults.json": MANIFEST });
+  // Folders that become several requests each.
+  const folders = Object.fromEntries(
+    Array.from({ length: 3 }, (_, n) => {
+      const names = Array.from({ length: 23 }, (__, i) => `${i}.pdf`);
+      const pdfs = names.map((name) => [name, makePdf(`folder ${n}, ${name}`)]);
+      return [`folder ${n}`, { ...Object.fromEntries(pdfs), "request.json": MANIFEST }];
+    }),
+  );
+  await house.drop({ ...files, ...folders, "defaults.json": MANIFEST });
   for (let kill = 1; kill <= 6; kill++) {
     const child = fork(new URL("./inbox-child.ts", import.meta.url), [house.dataDir], { stdio: "inherit" });
     const gone = new Promise((resolve) => child.once("exit", resolve));
@@ -411,9 +419,12 @@ test("a process that is killed at any moment, again and again, loses nothing and
   }
   await house.restart();
   await house.pass(1_000, 6);
-  const hashes = pipeline.submissions.map(({ documents }: Submission) => documents[0]?.sha256);
+  const hashes = pipeline.submissions.flatMap(({ documents, rest = [] }: Submission) =>
+    [...documents, ...rest.flat()].map((document) => document.sha256),
+  );
   expect(new Set(hashes).size).toBe(hashes.length);
-  expect(hashes).toHaveLength(total * 0.9);
+  expect(hashes).toHaveLength(total * 0.9 + 3 * 23);
+  expect(pipeline.submissions).toHaveLength(total * 0.9 + 3);
   expect(await house.tree("inbox")).toEqual(["defaults.json"]);
   const back = await house.tree("failed");
   expect(back.filter((name) => name.endsWith(".pdf"))).toHaveLength(total / 10);

@@ -109,10 +109,10 @@ test("a folder with two things the matter is told both, so that nobody has to co
 
 test.each([
   [
-    "more than ten PDFs",
-    Object.fromEntries(Array.from({ length: 11 }, (_, n) => [`${n}.pdf`, makePdf(`${n}`)])),
+    "more PDFs than are taken at once",
+    Object.fromEntries(Array.from({ length: 101 }, (_, n) => [`${n}.pdf`, makePdf(`${n}`)])),
     "too-many-documents",
-    /11 PDFs and one request takes 10; split it.* or use signpipe submit/,
+    /101 PDFs, and 100 are taken at once; split it.* or have the operator raise MAX_DOCUMENTS/,
   ],
   ["no PDF", {}, "no-documents", /has no PDF/],
   ["other files", { "a.pdf": makePdf("a"), "b.docx": "x" }, "folder-with-other-files", /"b.docx"/],

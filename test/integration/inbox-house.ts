@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
+import { memberId } from "../../src/core/group.ts";
 import type { RequestId, SignRequest } from "../../src/core/request.ts";
 import { isEnd } from "../../src/core/status.ts";
 import { createAppearances } from "../../src/files/appearances.ts";
@@ -33,17 +34,19 @@ export function createFakePipeline() {
   const changed = new Set<RequestId>();
   const submissions: Submission[] = [];
   let away: (() => Error) | undefined;
+  let isAway: () => boolean = () => true;
   let clockMs = Date.parse("2026-01-01T00:00:00Z");
 
   function reach(): void {
-    if (away) throw away();
+    if (away && isAway()) throw away();
   }
 
   async function submit(submission: Submission): Promise<Submitted> {
     reach();
     const known = records.get(submission.id);
     if (known) return { outcome: "known", request: known };
-    const prints = submission.documents.map(({ sha256 }) => `${sha256} ${submission.signer.email}`);
+    const chunks = [submission.documents, ...(submission.rest ?? [])];
+    const prints = chunks.flat().map((document) => printOf(document, submission));
     for (const print of prints) {
       const of = records.get(seen.get(print) ?? "");
       const isInTheWay = of && (of.phase === "done" || !isEnd(of.phase) || of.facts["signedMs"] !== undefined);
@@ -52,20 +55,34 @@ export function createFakePipeline() {
     }
     submissions.push(submission);
     clockMs += 1_000;
-    const request: SignRequest = {
-      id: submission.id,
-      workflow: "videoid",
-      source: "inbox",
-      stage: "create",
-      phase: "queued",
-      attempt: 0,
-      facts: { documents: submission.documents, ...(submission.retryOf && { retryOf: submission.retryOf }) },
-      createdMs: clockMs,
-      updatedMs: clockMs,
-    };
-    records.set(request.id, request);
-    changed.add(request.id);
-    return { outcome: "accepted", request };
+    const made = chunks.map((documents, i): SignRequest => {
+      const id = memberId(submission.id, i + 1);
+      for (const document of documents) seen.set(printOf(document, submission), id);
+      return {
+        id,
+        workflow: "videoid",
+        source: "inbox",
+        stage: "create",
+        phase: "queued",
+        attempt: 0,
+        facts: {
+          documents,
+          ...(chunks.length > 1 && { group: { id: submission.id, n: i + 1, of: chunks.length } }),
+          ...(submission.retryOf && i === 0 && { retryOf: submission.retryOf }),
+        },
+        createdMs: clockMs,
+        updatedMs: clockMs,
+      };
+    });
+    for (const request of made) {
+      records.set(request.id, request);
+      changed.add(request.id);
+    }
+    return { outcome: "accepted", request: made[0] as SignRequest };
+  }
+
+  function printOf({ sha256 }: { sha256: string }, { signer }: Pick<Submission, "signer">): string {
+    return `${sha256} ${signer.email}`;
   }
 
   return {
@@ -76,6 +93,11 @@ export function createFakePipeline() {
     async find(id: RequestId) {
       reach();
       return records.get(id);
+    },
+    async signedBefore({ documents, signer }: Pick<Submission, "documents" | "signer">) {
+      reach();
+      const owners = documents.map((one) => records.get(seen.get(printOf(one, { signer })) ?? ""));
+      return owners.map((owner) => (owner?.phase === "done" ? owner : undefined));
     },
     async isReplaced(id: RequestId) {
       reach();
@@ -99,8 +121,9 @@ export function createFakePipeline() {
     },
 
     /** From now on nothing can be reached, or everything again. */
-    goAway(error?: () => Error) {
+    goAway(error?: () => Error, when: () => boolean = () => true) {
       away = error;
+      isAway = when;
     },
     move(id: RequestId, patch: Partial<SignRequest>) {
       const request = records.get(id);

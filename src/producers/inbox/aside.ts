@@ -1,10 +1,10 @@
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { syncFolder } from "../../files/durable.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
 import { errnoOf } from "./look.ts";
 import { type RawName, toPath, withCounter, withEnding } from "./names.ts";
 import type { Notes } from "./notes.ts";
-import { copyTo, find, moveTo, type Path, type Placed, shareTo } from "./place.ts";
+import { copyTo, find, isPartial, moveTo, type Path, type Placed, shareTo } from "./place.ts";
 
 export interface Aside {
   where: "failed" | "duplicates";
@@ -37,12 +37,14 @@ export function createSetAside({
       // The place it had before, when it was given back for an earlier attempt.
       const raw = n === 1 && before?.where === where ? before.raw : withCounter(claim.raw, n);
       if (raw !== before?.raw && (await isTaken(where, raw, claim))) continue;
-      claim.aside = { where, raw, keep, note };
+      claim.aside = { where, raw, keep, note, isUnderWay: true };
       await claims.save(claim);
       if ((await place(claim, folders[where], raw, keep)) === "taken") continue;
       await notes.write(claim.aside);
       await syncFolder(folders[where]);
-      if (!keep) claims.finish(claim);
+      delete claim.aside.isUnderWay;
+      if (keep) await claims.save(claim);
+      else claims.finish(claim);
       return;
     }
     throw new Error("too many files of the same name are set aside");
@@ -70,6 +72,8 @@ export function createSetAside({
     const folder = claims.at(claim.id, PLACES.folder);
     if (keep) {
       await mkdir(target, { recursive: true });
+      // What a crash left of an earlier try would keep the folder from being taken when it is put back.
+      for (const name of await readdir(target)) if (isPartial(name)) await rm(within(target, name), { force: true });
       for (const { raw, as } of claim.parts) await shareTo(claims.at(claim.id, as), within(target, raw));
       for (const name of await readdir(folder, { encoding: "latin1" }).catch(() => [])) {
         await giveCopy(toPath(folder, name), within(target, name));

@@ -3,6 +3,7 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync,
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { memberIds } from "../../core/group.ts";
 import { ENCLOSURES } from "../../core/identity.ts";
 import { RequestId, toRequestId } from "../../core/request.ts";
 import { replaceDurably } from "../../files/durable.ts";
@@ -11,6 +12,9 @@ import { type RawName, toPath } from "./names.ts";
 
 /** Where things are in the folder of a claim. Their own names are kept in claim.json only: no path is made of them. */
 export const PLACES = { claim: "claim.json", sidecar: "sidecar.json", folder: "folder", special: "special" } as const;
+
+/** What another request of the claim's group has in its own folder, as second names of the same files. */
+const SHARED = new RegExp(`^(?:\\d+\\.pdf|${ENCLOSURES.join("|")})$`);
 
 /** What a crash in the middle of a write leaves behind; the whole is elsewhere. */
 const HALF_WRITTEN = /^\..*\.part$|^(?:\d+\.pdf|[a-z_]+)\.copy$/;
@@ -29,6 +33,8 @@ export const Note = z.object({
   /** The earlier request that this is a duplicate of. */
   duplicate_of: z.object({ request_id: z.string(), state: z.string() }).optional(),
   retriable: z.boolean(),
+  /** What became of each, where there are several. */
+  requests: z.array(z.object({ request_id: z.string(), state: z.string() })).optional(),
   at: z.string(),
 });
 export type Note = z.infer<typeof Note>;
@@ -49,9 +55,19 @@ export const Claim = z.object({
    * but shows who the signer is.
    */
   parts: z.array(z.object({ raw: z.string(), as: z.string(), role: z.enum(ENCLOSURES).optional() })),
-  /** Where it is set aside, or was, while it can still be retried. */
+  /** How many requests its documents are in, where one cannot take them; its id is that of their group. */
+  requests: z.int().min(2).optional(),
+  /** Requests of earlier attempts as which some of its documents were signed: these are in no request of this claim. */
+  signedAs: z.array(RequestId).optional(),
+  /** Where it is set aside, or was, while it can still be retried. `isUnderWay` until all of it is there, with its note. */
   aside: z
-    .object({ where: z.enum(["failed", "duplicates"]), raw: z.string(), keep: z.boolean(), note: Note })
+    .object({
+      where: z.enum(["failed", "duplicates"]),
+      raw: z.string(),
+      keep: z.boolean(),
+      note: Note,
+      isUnderWay: z.boolean().optional(),
+    })
     .optional(),
 });
 export type Claim = z.infer<typeof Claim>;
@@ -248,6 +264,15 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
     }
   }
 
+  function dropShared(id: RequestId): void {
+    for (const name of readNames(folderOf(id)).filter((one) => SHARED.test(one))) rmSync(at(id, name), { force: true });
+    try {
+      rmdirSync(folderOf(id));
+    } catch (error) {
+      if (errnoOf(error) !== "ENOENT" && errnoOf(error) !== "ENOTEMPTY") throw error;
+    }
+  }
+
   return {
     takeAll,
     settleIn,
@@ -265,8 +290,12 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
       await replaceDurably(at(claim.id, PLACES.claim), JSON.stringify(claim));
     },
 
-    /** Removes what was given along with the PDFs, and the claim itself. The PDFs must be elsewhere by now. */
-    finish({ id, parts }: Claim): void {
+    /**
+     * Removes what was given along with the PDFs, what the others of its group share with it, and the claim itself. The
+     * PDFs must be elsewhere by now.
+     */
+    finish({ id, parts, requests: of = 1 }: Claim): void {
+      for (const member of memberIds({ id, of }).slice(1)) dropShared(member);
       for (const { as, role } of parts) if (role !== undefined) rmSync(at(id, as), { force: true });
       rmSync(at(id, PLACES.sidecar), { force: true });
       rmSync(at(id, PLACES.folder), { recursive: true, force: true });

@@ -26,6 +26,8 @@ export interface InboxConfig {
   followMs?: number;
   /** Largest document, in bytes (default 1 GiB). */
   maxBytes?: number;
+  /** Most documents in a folder (default 100); more than one request takes become several. */
+  maxDocuments?: number;
   /** Claims that may wait to become requests at the same time (default 10,000); the rest stays in the inbox. */
   maxInFlight?: number;
   /** "auto" (the default) polls where events cannot be relied on. */
@@ -34,7 +36,7 @@ export interface InboxConfig {
 
 export interface InboxParts {
   dataDir: string;
-  pipeline: Pick<Pipeline, "submit" | "find" | "isReplaced" | "takeChanged" | "putBackChanged">;
+  pipeline: Pick<Pipeline, "submit" | "find" | "signedBefore" | "isReplaced" | "takeChanged" | "putBackChanged">;
   documents: InboxDocuments;
   appearances: Pick<Appearances, "fit">;
   /** Throws RetryableError "disk-full" while nothing may be taken in. */

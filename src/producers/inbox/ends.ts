@@ -1,5 +1,7 @@
 import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
+import { z } from "zod";
+import { memberId } from "../../core/group.ts";
 import { noticeOf } from "../../core/notice.ts";
 import { Enclosure } from "../../core/identity.ts";
 import type { SignRequest } from "../../core/request.ts";
@@ -11,7 +13,13 @@ import { READY, REQUEST } from "./ignore.ts";
 import { errnoOf } from "./look.ts";
 import { toPath, withCounter } from "./names.ts";
 import type { Notes } from "./notes.ts";
-import { find, moveTo, type Path } from "./place.ts";
+import { find, moveTo, type Path, shareTo } from "./place.ts";
+import type { Whole } from "./whole.ts";
+
+const Facts = z.object({
+  documents: z.array(z.unknown()).catch([]),
+  rest: z.object({ documents: z.array(z.array(z.unknown())) }).optional(),
+});
 
 const RETRY = (id: string) =>
   `Have the operator retry it (signpipe retry ${id}), or drop it into the inbox again to begin anew.`;
@@ -42,7 +50,7 @@ export function createEnds({
    * Archives the originals; what told of earlier failures, the sidecar, and what showed who the signer is, go: the file
    * was delivered.
    */
-  async function archive(claim: Claim, request: SignRequest): Promise<void> {
+  async function archive(claim: Claim, { lead }: Whole): Promise<void> {
     const folder = join(folders.archive, claim.id);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const kept: Path[] = [];
@@ -56,7 +64,7 @@ export function createEnds({
     }
     await syncFolder(folder);
     await syncFolder(folders.archive);
-    if (claim.aside) await takeBack(claim, { raw: claim.aside.raw, kept, request });
+    if (claim.aside) await takeBack(claim, { raw: claim.aside.raw, kept, request: lead });
     else await forgetFailure(claim);
     if (claim.form === "folder") await archiveRest(claim, folder);
     claims.finish(claim);
@@ -107,12 +115,81 @@ export function createEnds({
     archive,
     forgetFailure,
 
-    /** Gives the files of a request back that ended otherwise. They stay in .work too while it can be retried. */
-    async giveBack(claim: Claim, request: SignRequest): Promise<void> {
-      const keep = request.phase === "failed" || request.phase === "expired";
-      await setAside(claim, { where: "failed", note: toNote(request, keep), keep });
+    /**
+     * Gives the files of a claim back that did not end well, all of them. They stay in .work too while a request of it can
+     * be retried.
+     */
+    async giveBack(claim: Claim, whole: Whole): Promise<void> {
+      const keep = whole.requests.some(isRetriable);
+      await completeEnclosures(claim, whole);
+      const note = isDivided(claim) ? toSharedNote(claim, whole) : toNote(whole.lead, keep);
+      await setAside(claim, { where: "failed", note, keep });
     },
   };
+
+  /** What showed who the signer is was erased with the first request that was done. One that was not still has it. */
+  async function completeEnclosures(claim: Claim, { requests }: Whole): Promise<void> {
+    const other = requests.find(({ id, phase }) => id !== claim.id && phase !== "done");
+    if (!other) return;
+    for (const { as, role } of claim.parts) {
+      if (role !== undefined) await shareTo(claims.at(other.id, as), claims.at(claim.id, as));
+    }
+  }
+}
+
+function isRetriable({ phase }: SignRequest): boolean {
+  return phase === "failed" || phase === "expired";
+}
+
+function isDivided({ requests, signedAs }: Claim): boolean {
+  return requests !== undefined || signedAs !== undefined;
+}
+
+/** The note of a folder of which a part may be signed. */
+function toSharedNote(claim: Claim, { requests, lead, state, updatedMs }: Whole): Note {
+  const open = requests.filter(({ phase }) => phase !== "done");
+  const left = open.reduce((sum, request) => sum + documentsIn(request, requests), 0);
+  const reasons = [...new Set(open.map((request) => asClause(reasonOf(request))))].join("; ");
+  return {
+    code: lead.failure?.code ?? state,
+    message: `${left} of ${documentsOf(claim).length} documents did not come back signed: ${reasons}. ${adviceOn(open)}`,
+    state,
+    stage: lead.failure?.stage ?? lead.stage,
+    request_id: claim.id,
+    requests: requests.map(({ id, phase }) => ({ request_id: id, state: phase })),
+    attempts: lead.attempt,
+    retriable: open.some(isRetriable),
+    at: new Date(updatedMs).toISOString(),
+  };
+}
+
+/** How many documents a request has; the first has those of the others as well, as long as these are not made. */
+function documentsIn({ id, facts }: SignRequest, all: readonly SignRequest[]): number {
+  const { documents, rest } = Facts.parse(facts);
+  const isUnmade = (i: number) => !all.some((one) => one.id === memberId(id, i + 2));
+  return [documents, ...(rest?.documents ?? []).filter((_, i) => isUnmade(i))].flat().length;
+}
+
+/** What a person can do about requests of a folder that did not end well. */
+function adviceOn(open: readonly SignRequest[]): string {
+  const commands = (word: string, ids: SignRequest[]) => ids.map(({ id }) => `signpipe ${word} ${id}`).join(", ");
+  const signed = open.filter(({ facts }) => facts["signedMs"] !== undefined);
+  if (signed.length > 0) {
+    const todo = signed.every(isRetriable)
+      ? `retry them (${commands("retry", signed)})`
+      : `look at them (${commands("show", signed)})`;
+    return `Some of these are signed already, so do not drop the folder again: have the operator ${todo}.`;
+  }
+  const again = "drop the folder into the inbox again: what is signed is not signed a second time";
+  const retriable = open.filter(isRetriable);
+  if (retriable.length > 0) return `Have the operator retry them (${commands("retry", retriable)}), or ${again}.`;
+  return `Clear up why, then ${again}.`;
+}
+
+function reasonOf(request: SignRequest): string {
+  const { phase, failure, facts } = request;
+  const despite = facts["signedDespite"] === undefined ? undefined : noticeOf(request)?.message;
+  return [failure?.message ?? `The request was ${phase}`, despite].filter(Boolean).map(asClause).join(". ");
 }
 
 function toNote(request: SignRequest, retriable: boolean): Note {
@@ -121,11 +198,9 @@ function toNote(request: SignRequest, retriable: boolean): Note {
   const advice = isSigned
     ? `It is signed already, so do not drop it again: have the operator ${retriable ? `retry it (signpipe retry ${id})` : `look at it (signpipe show ${id})`}.`
     : ADVICE[phase]?.(id);
-  const despite = facts["signedDespite"] === undefined ? undefined : noticeOf(request)?.message;
-  const why = [failure?.message ?? `The request was ${phase}`, despite].filter(Boolean).map(asClause).join(". ");
   return {
     code: failure?.code ?? phase,
-    message: `${why}. ${advice ?? ""}`,
+    message: `${asClause(reasonOf(request))}. ${advice ?? ""}`,
     state: phase,
     stage: failure?.stage ?? stage,
     request_id: id,

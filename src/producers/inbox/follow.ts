@@ -1,13 +1,14 @@
 import { exponential } from "../../core/backoff.ts";
+import { GroupPlace, memberIds } from "../../core/group.ts";
 import { RequestId, type SignRequest } from "../../core/request.ts";
 import type { Log } from "../../core/stage.ts";
-import { isEnd } from "../../core/status.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
-import type { Claims } from "./claim.ts";
+import type { Claim, Claims } from "./claim.ts";
 import type { Ends } from "./ends.ts";
 import { eachOf } from "./pace.ts";
 import { codeOf } from "./pending.ts";
 import type { StatusFiles } from "./status-file.ts";
+import { readWhole, type Whole } from "./whole.ts";
 
 const BATCH = 500;
 const AT_ONCE = 8;
@@ -15,6 +16,9 @@ const AT_ONCE = 8;
 const EARLIER_MOST = 20;
 const RetryOf = RequestId.optional().catch(undefined);
 const LATER = exponential("1s", { upTo: "5m" });
+
+/** Nobody can take these up again. */
+const OVER_FOR_GOOD: ReadonlySet<string> = new Set(["done", "refused", "cancelled"]);
 
 export type Follow = ReturnType<typeof createFollow>;
 
@@ -24,6 +28,7 @@ export function createFollow({
   claims,
   statusFiles,
   ends,
+  together,
   log,
   now,
 }: {
@@ -31,6 +36,7 @@ export function createFollow({
   claims: Claims;
   statusFiles: StatusFiles;
   ends: Ends;
+  together: (claim: Claim, whole: Whole) => Promise<string[]>;
   log: Log;
   now: () => number;
 }) {
@@ -50,35 +56,63 @@ export function createFollow({
     }
   }
 
-  /** Brings status and files in line with the record. Nothing of ours there: nothing to do. */
+  /**
+   * Brings status and files in line with the record, and with those of its group. Nothing of ours there: nothing to do.
+   */
   async function apply(id: RequestId): Promise<void> {
     const claim = claims.read(id);
-    if (claim === undefined || claim === "damaged") return;
-    const request = await pipeline.find(id);
-    if (!request) return;
-    await statusFiles.tell(claim, request);
-    if (!isEnd(request.phase)) return;
-    if (request.phase === "done") {
-      await releaseEarlier(request);
-      return await ends.archive(claim, request);
+    if (claim === undefined) return await applyGroup(id);
+    if (claim === "damaged") return;
+    const whole = await readWhole(pipeline, claim);
+    if (!whole) return;
+    const isDivided = claim.requests !== undefined || claim.signedAs !== undefined;
+    const signed = whole.isOver && isDivided ? await together(claim, whole) : undefined;
+    await statusFiles.tell(claim, whole, signed);
+    if (!whole.isOver) return;
+    if (whole.state === "done") {
+      await releaseEarlier(whole.requests);
+      return await ends.archive(claim, whole);
     }
-    if (wasGivenBack(claim.aside?.note.at, request)) return;
-    await ends.giveBack(claim, request);
-    await statusFiles.tell(claim, request);
+    if (wasGivenBack(claim, whole)) return;
+    await ends.giveBack(claim, whole);
+    await statusFiles.tell(claim, whole, signed);
   }
 
-  /** What was kept for a retry of earlier attempts goes, once nobody can retry them: the documents are here, and signed. */
-  async function releaseEarlier({ facts }: SignRequest): Promise<void> {
-    let id = RetryOf.parse(facts["retryOf"]);
+  /** The claim is that of the group's first request. */
+  async function applyGroup(id: RequestId): Promise<void> {
+    const group = groupOf(await pipeline.find(id));
+    if (group && group.id !== id) await inTurn(group.id, () => apply(group.id));
+  }
+
+  /**
+   * What was kept for a retry of earlier attempts goes, once nobody can retry them: the documents are here, and signed.
+   */
+  async function releaseEarlier([first]: readonly SignRequest[]): Promise<void> {
+    let id = RetryOf.parse(first?.facts["retryOf"]);
     for (let n = 0; id !== undefined && n < EARLIER_MOST; n++) {
       const earlier = id;
-      if (await pipeline.isReplaced(earlier)) await inTurn(earlier, () => Promise.resolve(claims.release(earlier)));
-      id = RetryOf.parse((await pipeline.find(earlier))?.facts["retryOf"]);
+      const request = await pipeline.find(earlier);
+      if (await isOfNoUse(request)) await inTurn(earlier, () => Promise.resolve(claims.release(earlier)));
+      id = RetryOf.parse(request?.facts["retryOf"]);
     }
   }
 
-  function wasGivenBack(at: string | undefined, { updatedMs }: SignRequest): boolean {
-    return at === new Date(updatedMs).toISOString();
+  /** Whether no request of an attempt can be retried any more: each is signed, or its documents were signed as another. */
+  async function isOfNoUse(first: SignRequest | undefined): Promise<boolean> {
+    if (!first) return false;
+    const group = groupOf(first);
+    let isReplaced = false;
+    for (const id of group ? memberIds(group) : [first.id]) {
+      const request = await pipeline.find(id);
+      if (!request) continue; // never made: its documents are still those of the first
+      if (await pipeline.isReplaced(id)) isReplaced = true;
+      else if (!OVER_FOR_GOOD.has(request.phase)) return false;
+    }
+    return isReplaced;
+  }
+
+  function wasGivenBack({ aside }: Claim, { updatedMs }: Whole): boolean {
+    return aside?.isUnderWay !== true && aside?.note.at === new Date(updatedMs).toISOString();
   }
 
   async function tryOne(id: RequestId): Promise<void> {
@@ -127,4 +161,8 @@ export function createFollow({
     },
     behind: () => later.size,
   };
+}
+
+function groupOf(request: SignRequest | undefined): GroupPlace | undefined {
+  return GroupPlace.safeParse(request?.facts["group"]).data;
 }

@@ -1,8 +1,8 @@
 import { readdir, rmdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { GroupPlace, memberIds } from "../../core/group.ts";
 import { ENCLOSURES } from "../../core/identity.ts";
 import { RequestId, type SignRequest, StoredDocument } from "../../core/request.ts";
-import { isEnd } from "../../core/status.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import { namedFiles, readManifest } from "../manifest.ts";
 import { type Claim, type Claims, PLACES } from "./claim.ts";
@@ -13,6 +13,7 @@ import { fromText, type RawName } from "./names.ts";
 import { find } from "./place.ts";
 import { readSmall } from "./read-request.ts";
 import type { StatusFiles } from "./status-file.ts";
+import { readWhole } from "./whole.ts";
 
 /** An empty folder in .work may be an upload that is just beginning; after this it is a remainder. */
 const REMAINDER_MS = 3_600_000;
@@ -60,7 +61,8 @@ export function createHeal({
         else takeIn(claim);
         return;
       }
-      const isCurrent = !isEnd(request.phase) && (await statusFiles.isCurrent(claim, request));
+      const whole = await readWhole(pipeline, claim);
+      const isCurrent = whole && !whole.isOver && (await statusFiles.isCurrent(claim, whole));
       if (!isCurrent) await follow.inTurn(id, () => follow.apply(id));
     },
   };
@@ -81,10 +83,13 @@ export function createHeal({
       claims.drop(id);
       return undefined;
     }
-    const documents = StoredDocument.array().catch([]).parse(request?.facts["documents"]);
+    const of = GroupPlace.safeParse(request?.facts["group"]).data?.of ?? 1;
+    const documents = await documentsOf(request, of);
     const own = namesGiven(id);
-    const parts: Claim["parts"] = pdfs.map((as) => {
-      const known = documents.find((one) => one.id === `${id}/${as}`);
+    const parts: Claim["parts"] = pdfs.map((as, i) => {
+      // Those of others of its group have names of their own there: as many as there are files are in the same order.
+      const byOrder = documents.length === pdfs.length ? documents[i] : undefined;
+      const known = documents.find((one) => one.id === `${id}/${as}`) ?? byOrder;
       return { as, raw: fromText((known?.name ?? `recovered-${id}-${as}`).replaceAll(/[/\0]/g, "_")) };
     });
     for (const role of ENCLOSURES) {
@@ -97,10 +102,22 @@ export function createHeal({
       raw: form === "file" ? (parts[0]?.raw ?? id) : `recovered-${id}`,
       claimedMs: Math.round(now()),
       parts,
+      ...(of > 1 && { requests: of }),
       ...(names.includes(PLACES.sidecar) && { sidecar: `${parts[0]?.raw ?? id}.json` }),
     };
     await claims.save(claim);
     return claim;
+  }
+
+  /** The documents of a request and of the others of its group, in order. */
+  async function documentsOf(first: SignRequest | undefined, of: number): Promise<StoredDocument[]> {
+    if (!first) return [];
+    const others = await Promise.all(
+      memberIds({ id: first.id, of })
+        .slice(1)
+        .map((id) => pipeline.find(id)),
+    );
+    return [first, ...others].flatMap((one) => StoredDocument.array().catch([]).parse(one?.facts["documents"]));
   }
 
   /** What the files were called that a folder's manifest names: it stays in the folder, and says so. */

@@ -19,6 +19,7 @@ import { codeOf, createPending } from "./pending.ts";
 import { createReports } from "./reports.ts";
 import { createStatusFiles } from "./status-file.ts";
 import { createTaking } from "./taking.ts";
+import { createTogether } from "./together.ts";
 import { createTracker, type Ready } from "./tracker.ts";
 import { chooseMode, type Mode, startWatch, type Watch } from "./watch.ts";
 
@@ -59,7 +60,7 @@ export function createInbox({
     archive: at("archive"),
     status: at("status"),
   };
-  const { sweepMs = 15_000, maxBytes = 1024 ** 3, maxInFlight = 10_000, followMs = 1_000 } = config;
+  const { sweepMs = 15_000, maxBytes = 1024 ** 3, maxDocuments = 100, maxInFlight = 10_000, followMs = 1_000 } = config;
   const patience = toPatience(config);
 
   const tracker = createTracker({ inbox: folders.inbox, patience, now });
@@ -68,7 +69,8 @@ export function createInbox({
   const statusFiles = createStatusFiles({ dir: folders.status });
   const setAside = createSetAside({ folders, claims, notes });
   const ends = createEnds({ folders, claims, notes, setAside });
-  const follow = createFollow({ pipeline, claims, statusFiles, ends, log, now });
+  const together = createTogether({ signed: at("signed") });
+  const follow = createFollow({ pipeline, claims, statusFiles, ends, together, log, now });
   const intake = createIntake({
     claims,
     notes,
@@ -77,6 +79,7 @@ export function createInbox({
     appearances,
     defaultsPath: tracker.defaultsPath,
     maxBytes,
+    maxDocuments,
   });
   const counts = { claimed: 0, failed: 0, duplicates: 0 };
   const taking = createTaking({

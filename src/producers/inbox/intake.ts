@@ -3,18 +3,17 @@ import { chmod, copyFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { isFailure, PermanentError, toFailure } from "../../core/errors.ts";
-import type { Enclosure } from "../../core/identity.ts";
 import type { StoredDocument } from "../../core/request.ts";
 import type { Format } from "../../core/signing.ts";
-import { isEnd } from "../../core/status.ts";
 import type { Appearances, Fitted } from "../../files/appearances.ts";
 import { syncFolder } from "../../files/durable.ts";
 import { probeEnclosure } from "../../files/enclosure.ts";
 import { checkSignable } from "../../files/signable.ts";
 import type { Pipeline, Submitted } from "../../queues/pipeline-types.ts";
 import { toDisplayName } from "../api/names.ts";
-import { formatOf, isSameName, type Manifest, type NamedFile, namedFiles, toWishes } from "../manifest.ts";
+import { formatOf, isSameName, type Manifest, type NamedFile, namedFiles } from "../manifest.ts";
 import { type Claim, type Claims, PLACES } from "./claim.ts";
+import { createHandIn, type Found } from "./hand-in.ts";
 import { DEFAULTS, REQUEST } from "./ignore.ts";
 import { errnoOf, isSame, lookAtFolder, toMark } from "./look.ts";
 import { fromText, isJsonName, isPdfName, type RawName, toDocumentName, toPath, toText } from "./names.ts";
@@ -34,9 +33,6 @@ import {
   wrongFolder,
 } from "./unusable.ts";
 
-/** The provider takes this many documents in one request. @source docs/provider.md §Upload */
-const MOST_DOCUMENTS = 10;
-
 const sync = promisify(fsync);
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
@@ -48,19 +44,13 @@ export interface InboxDocuments {
 
 type Part = Claim["parts"][number];
 
-/** What a claim brings, checked and hashed. */
-interface Found {
-  documents: StoredDocument[];
-  enclosures: Enclosure[];
-}
-
 /** What became of a claim. "changed": somebody was still writing; it goes back into the inbox. */
 export type Taken =
   { outcome: "submitted"; submitted: Submitted } | { outcome: "unusable"; reason: Reason } | { outcome: "changed" };
 
 /**
- * Turns a claim into a request: reads who signs, checks and hashes the documents, puts them safely on disk, and
- * submits them under the claim's id. Every step can be repeated. Throws when the world is at fault and the claim has
+ * Turns a claim into a request, or into several that stay together: reads who signs, checks and hashes the documents,
+ * puts them safely on disk, and submits them under the claim's id. Every step can be repeated. Throws when the world is at fault and the claim has
  * to wait: RetryableError, or what the file system says.
  */
 export function createIntake({
@@ -71,15 +61,20 @@ export function createIntake({
   appearances,
   defaultsPath,
   maxBytes,
+  maxDocuments,
 }: {
   claims: Claims;
   notes: Notes;
-  pipeline: Pick<Pipeline, "submit" | "find">;
+  pipeline: Pick<Pipeline, "submit" | "find" | "signedBefore">;
   documents: InboxDocuments;
   appearances: Pick<Appearances, "fit">;
   defaultsPath: string;
   maxBytes: number;
+  /** Most documents in a folder. */
+  maxDocuments: number;
 }) {
+  const handIn = createHandIn({ claims, notes, pipeline });
+
   return async function intake(claim: Claim): Promise<Taken> {
     try {
       if (claim.form === "special") return unusable(special());
@@ -91,7 +86,7 @@ export function createIntake({
       const manifest = read ?? readRequest(claim);
       const fitted = await fit(claim, manifest, found);
       await putOnDisk(claim);
-      return { outcome: "submitted", submitted: await submit(claim, manifest, { ...found, ...fitted }) };
+      return { outcome: "submitted", submitted: await handIn(claim, manifest, { ...found, ...fitted }) };
     } catch (error) {
       if (isFailure(error, "file-changed")) return { outcome: "changed" };
       if (error instanceof Unusable) return unusable(error.reason);
@@ -132,7 +127,7 @@ export function createIntake({
       if (hasRequest && !manifest && pdfs.length === 0 && others.length > 0) readRequest(claim);
       const reason = wrongFolder(
         { documents, strangers: unknown.filter((raw) => !isNamed(raw)), missing, isUnfinished, format },
-        MOST_DOCUMENTS,
+        maxDocuments,
       );
       if (reason) throw withOther(claim, new Unusable(reason));
       claim.parts = [...documents.sort(byName).map((raw, i) => ({ raw, as: `${i + 1}.pdf` })), ...found];
@@ -277,30 +272,6 @@ export function createIntake({
       const name = claim.form === "folder" ? REQUEST : (claim.sidecar ?? DEFAULTS);
       throw new Unusable(badRequest(name, problems));
     }
-  }
-
-  async function submit(claim: Claim, manifest: Manifest, found: Found & Fitted): Promise<Submitted> {
-    const retryOf = await earlierAttempt(claim, found.documents);
-    return await pipeline.submit({
-      ...toWishes(manifest),
-      id: claim.id,
-      source: "inbox",
-      by: "inbox",
-      ...found,
-      refuseDuplicate: true,
-      ...(retryOf !== undefined && { retryOf }),
-    });
-  }
-
-  /** The request that had failed with one of these documents and was given back under this name, if any. */
-  async function earlierAttempt(claim: Claim, found: StoredDocument[]): Promise<string | undefined> {
-    const note = notes.read("failed", claim.raw);
-    if (!note?.request_id || note.request_id === claim.id) return undefined;
-    const earlier = await pipeline.find(note.request_id);
-    if (!earlier || !isEnd(earlier.phase) || earlier.phase === "done") return undefined;
-    const hashes = new Set(found.map(({ sha256 }) => sha256));
-    const before = (earlier.facts["documents"] ?? []) as { sha256: string }[];
-    return before.some(({ sha256 }) => hashes.has(sha256)) ? earlier.id : undefined;
   }
 }
 

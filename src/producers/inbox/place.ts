@@ -63,6 +63,11 @@ function besides(path: Path): Path {
   return Buffer.concat([folder, Buffer.from(`.${randomBytes(9).toString("base64url")}.part`)]);
 }
 
+/** Whether a file is what a crash left of a copy, to go by its name. */
+export function isPartial(name: string): boolean {
+  return /^\.[\w-]{12}\.part$/.test(name);
+}
+
 async function linkTo(from: Path, to: Path, source: Stats): Promise<Placed | "impossible"> {
   try {
     await link(from, to);

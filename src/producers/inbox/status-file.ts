@@ -3,13 +3,15 @@ import { join } from "node:path";
 import { z } from "zod";
 import { Reminded } from "../../core/correction.ts";
 import { noticeOf } from "../../core/notice.ts";
-import { ResultFile, type SignRequest } from "../../core/request.ts";
+import type { SignRequest } from "../../core/request.ts";
 import { isEnd } from "../../core/status.ts";
 import { replaceDurably } from "../../files/durable.ts";
 import type { Claim, Note } from "./claim.ts";
 import { errnoOf } from "./look.ts";
 import { type RawName, toNoteName, toText } from "./names.ts";
+import { resultsOf } from "./together.ts";
 import type { Reason } from "./unusable.ts";
+import type { Whole } from "./whole.ts";
 
 /** What stands in status/<name>.status.json: where a file is, for the person who dropped it. */
 export interface StatusFile {
@@ -27,6 +29,8 @@ export interface StatusFile {
   videoid_link?: string;
   /** How often somebody asked to remind the signer, with the link above. */
   reminders?: { count: number; last_at: string };
+  /** Each request that the documents are in, where one cannot take them all; what differs stands there. */
+  requests?: RequestStatus[];
   /** Where the results are, from DATA_DIR. */
   signed?: string[];
   duplicate_of?: { request_id: string; state: string };
@@ -36,8 +40,17 @@ export interface StatusFile {
   updated_at: string;
 }
 
+/** One of several requests of the same folder, with the names of its documents. */
+interface RequestStatus extends Pick<
+  StatusFile,
+  "state" | "stage" | "waiting" | "failure" | "notice" | "videoid_link" | "reminders"
+> {
+  request_id: string;
+  documents: string[];
+}
+
 const ENDING = ".status.json";
-const Signed = z.array(ResultFile).catch([]);
+const Named = z.array(z.object({ name: z.string() })).catch([]);
 const Link = z.string().optional().catch(undefined);
 const Owner = z.looseObject({
   request_id: z.string().optional(),
@@ -80,13 +93,13 @@ export function createStatusFiles({ dir }: { dir: string }) {
   }
 
   return {
-    /** Writes what the record says. */
-    async tell(claim: Claim, request: SignRequest): Promise<void> {
-      await write(claim, toStatus(claim, request));
+    /** Writes what the records say. `signed` is where the results are, from DATA_DIR, when not in the one request's folder. */
+    async tell(claim: Claim, whole: Whole, signed?: string[]): Promise<void> {
+      await write(claim, toStatus(claim, whole, signed));
     },
 
     /** Whether the status on disk is as old as the record. */
-    async isCurrent({ id, raw }: Claim, { updatedMs }: SignRequest): Promise<boolean> {
+    async isCurrent({ id, raw }: Claim, { updatedMs }: Pick<Whole, "updatedMs">): Promise<boolean> {
       for (const at of [path(raw), path(raw, `.${id}${ENDING}`)]) {
         const there = await read(at);
         if (there?.request_id === id) return there.updated_at === toTime(updatedMs);
@@ -133,17 +146,41 @@ function isOver(state: string): boolean {
   return ["done", "refused", "cancelled", "expired", "failed", "duplicate", "unusable"].includes(state);
 }
 
-function toStatus({ raw, claimedMs, aside }: Claim, request: SignRequest): StatusFile {
-  const { id, stage, phase, waiting, failure, facts, updatedMs } = request;
-  const results = [...Signed.parse(facts["signed"]), ...Signed.parse([facts["contract"]])];
-  const isDone = phase === "done";
+function toStatus(claim: Claim, whole: Whole, signed?: string[]): StatusFile {
+  const { raw, claimedMs, aside } = claim;
+  const { requests, earlier, lead, state, isOver, updatedMs } = whole;
+  const isDone = isOver && state === "done";
+  const isOne = claim.requests === undefined && claim.signedAs === undefined;
+  const { stage, failure, ...own } = partsOf(lead);
+  const results = signed ?? (isDone ? resultsOf(lead).map(({ name }) => `signed/${lead.id}/${name}`) : []);
+  return {
+    file: toText(raw),
+    request_id: claim.id,
+    state,
+    stage,
+    ...(failure && { failure }),
+    // Of several, each has its own.
+    ...(isOne ? own : { requests: [...requests, ...earlier].map(toRequestStatus) }),
+    ...(isOver && (isDone || results.length > 0) && { signed: results }),
+    ...(isDone && { now_at: `archive/${claim.id}` }),
+    ...(isOver && !isDone && aside && { now_at: `${aside.where}/${toText(aside.raw)}` }),
+    claimed_at: toTime(claimedMs),
+    updated_at: toTime(updatedMs),
+  };
+}
+
+function toRequestStatus(request: SignRequest): RequestStatus {
+  const documents = Named.parse(request.facts["documents"]).map(({ name }) => name);
+  return { request_id: request.id, documents, state: request.phase, ...partsOf(request) };
+}
+
+/** What a status says of one request. */
+function partsOf(request: SignRequest) {
+  const { stage, phase, waiting, failure, facts } = request;
   const notice = noticeOf(request);
   const link = isEnd(phase) ? undefined : Link.parse(facts["videoidLink"]);
   const reminded = link === undefined ? undefined : Reminded.safeParse(facts["reminded"]).data;
   return {
-    file: toText(raw),
-    request_id: id,
-    state: phase,
     stage,
     ...(waiting && {
       waiting: {
@@ -154,14 +191,10 @@ function toStatus({ raw, claimedMs, aside }: Claim, request: SignRequest): Statu
         ...(waiting.detail !== undefined && { detail: waiting.detail }),
       },
     }),
-    ...(failure && !isDone && { failure: { code: failure.code, message: failure.message } }),
+    ...(failure && phase !== "done" && { failure: { code: failure.code, message: failure.message } }),
     ...(notice && { notice }),
     ...(link !== undefined && { videoid_link: link }),
     ...(reminded && { reminders: { count: reminded.count, last_at: toTime(reminded.atMs) } }),
-    ...(isDone && { signed: results.map(({ name }) => `signed/${id}/${name}`), now_at: `archive/${id}` }),
-    ...(isEnd(phase) && !isDone && aside && { now_at: `${aside.where}/${toText(aside.raw)}` }),
-    claimed_at: toTime(claimedMs),
-    updated_at: toTime(updatedMs),
   };
 }
 

@@ -150,8 +150,7 @@ export function wrongFolder(
   if (documents.length === 0)
     return { code: "no-documents", message: `The folder has no ${one}; put 1 to ${most} into it, ${AGAIN}.` };
   if (documents.length <= most) return undefined;
-  const more = `split it, ${AGAIN}, or use signpipe submit, which makes several requests of more`;
-  const message = `The folder has ${documents.length} ${many} and one request takes ${most}; ${more}.`;
+  const message = `The folder has ${documents.length} ${many}, and ${most} are taken at once; split it, ${AGAIN}, or have the operator raise MAX_DOCUMENTS.`;
   return { code: "too-many-documents", message };
 }
 
