@@ -183,6 +183,7 @@ export function createApp({
       return {
         requestPk,
         isBeingCreated: request !== undefined && request.stage === "create" && !isEnd(request.phase),
+        isOver: request === undefined || isEnd(request.phase),
         wishes: AccountWishes.parse(request?.facts ?? {}),
       };
     },

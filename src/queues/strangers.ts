@@ -71,6 +71,10 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
       if (Number(await redis.hsetnx(keys.pks, String(requestPk), id)) === 1) return true;
       return (await redis.hget(keys.pks, String(requestPk))) === id;
     },
+    /** The request that has a request_pk, or is about to. */
+    async ownerOf(requestPk: number): Promise<RequestId | undefined> {
+      return (await redis.hget(keys.pks, String(requestPk))) ?? undefined;
+    },
     /** The fingerprint of the person that it is about, once somebody has read it. */
     async printOf(requestPk: number): Promise<string | undefined> {
       return (await redis.hget(keys.strangerPrints, String(requestPk))) ?? undefined;

@@ -52,10 +52,10 @@ export function createOrphans({
   vault: Vault;
   /** Keyed fingerprint of a person. */
   print: (parts: string[]) => string;
-  /** The request_pk that a request has, when it has one, whether it is still being created, and on whose account. */
+  /** The request_pk that a request has, when it has one, whether it is still being created, is over, and on whose account. */
   whereabouts: (
     id: RequestId,
-  ) => Promise<{ requestPk: number | undefined; isBeingCreated: boolean; wishes: AccountWishes }>;
+  ) => Promise<{ requestPk: number | undefined; isBeingCreated: boolean; isOver: boolean; wishes: AccountWishes }>;
   /** Whose requests there may be. */
   tenants: { traits: readonly TenantTraits[]; traitsOf: (wishes: AccountWishes) => TenantTraits };
   log: Log;
@@ -195,6 +195,19 @@ export function createOrphans({
         if (owner === "ours" && (await strangers.claim(requestPk, id))) return { is: "found", request };
       }
       return { is };
+    },
+
+    /**
+     * Makes what a creation has just answered its request's own. False when another request for the same person, whose
+     * own creation was not answered, has taken it for its own meanwhile, because the webhook was faster than the answer.
+     */
+    async keep(requestPk: number, id: RequestId): Promise<boolean> {
+      if (await strangers.claim(requestPk, id)) return true;
+      const owner = await strangers.ownerOf(requestPk);
+      if (owner === undefined || owner === id) return true;
+      // A number that an earlier provider, or simulator, gave to one that is over says nothing.
+      const theirs = await whereabouts(owner);
+      return !theirs.isBeingCreated && (theirs.isOver || theirs.requestPk !== requestPk);
     },
 
     /** Cancels an orphan at the provider; it is never used for anything. */

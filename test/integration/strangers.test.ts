@@ -126,7 +126,7 @@ test("of many creations that were not heard of at once each finds its own, and e
       read: async (id: string) => ({ signer: { email: many.find((one) => one.id === id)?.email } }),
     } as unknown as Vault,
     print: (parts) => parts.join("/"),
-    whereabouts: async () => ({ requestPk: undefined, isBeingCreated: true, wishes: {} }),
+    whereabouts: async () => ({ requestPk: undefined, isBeingCreated: true, isOver: false, wishes: {} }),
     tenants: { traits: [], traitsOf: () => ({ tenant: "default" }) },
     log: createLog("silent"),
   });
@@ -170,6 +170,7 @@ async function startTwoTenants({ acme, beta, shown }: { acme: Made; beta: Made; 
     whereabouts: async (id) => ({
       requestPk: having.get(id),
       isBeingCreated: !having.has(id),
+      isOver: false,
       wishes: { tenant: id === ids.acme ? "acme" : "beta" },
     }),
     tenants: {

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, type Mock, onTestFinished, test, vi } from "vitest";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
 import type { AnyStage } from "../../src/core/stage.ts";
 import { createResults } from "../../src/files/results.ts";
@@ -447,7 +447,8 @@ describe("a request at the provider that nobody heard of", () => {
           async whereabouts(id) {
             const request = (await store.read(id))?.request;
             const requestPk = request?.facts["requestPk"] as number | undefined;
-            return { requestPk, isBeingCreated: request?.stage === "create", wishes: {} };
+            const isOver = request === undefined || request.phase === "done";
+            return { requestPk, isBeingCreated: request?.stage === "create", isOver, wishes: {} };
           },
           tenants,
           log: silent,
@@ -475,6 +476,38 @@ describe("a request at the provider that nobody heard of", () => {
     await toy.pipeline.nudge(another);
     await expect.poll(have, patience).toHaveLength(2);
     expect(new Set(await have())).toEqual(new Set([requestPk, another]));
+  });
+
+  test("stays with the request that took it for its own before the answer came; the one it was made for makes another", async () => {
+    const { toy, provider, pkOf, newPk } = await startCreations();
+    const unanswered = await toy.submit();
+    await expect
+      .poll(async () => (await toy.store.get(unanswered)).waiting?.for, patience)
+      .toBe("word of the creation");
+    const [first, second] = [newPk(), newPk()];
+    const answer = (requestPk: number) => ({ requestPk, videoidPk: requestPk + 1, videoidLink: "https://x" });
+    const creations = provider.createVideoId as unknown as Mock<() => Promise<unknown>>;
+    creations.mockImplementationOnce(async () => {
+      await toy.pipeline.nudge(first); // its webhook is faster than its answer
+      await expect.poll(() => pkOf(unanswered), patience).toBe(first);
+      return answer(first);
+    });
+    creations.mockImplementationOnce(() => Promise.resolve(answer(second)));
+    const other = await toy.submit();
+    await expect.poll(() => pkOf(other), patience).toBe(second);
+    expect(await pkOf(unanswered)).toBe(first);
+    expect((await toy.pipeline.history(other)).map(({ note }) => note)).toContain("taken-by-another");
+  });
+
+  test("is the answered one's, when its number was that of a request which is over", async () => {
+    const { toy, provider, pkOf, newPk } = await startCreations();
+    const requestPk = newPk();
+    expect(await toy.strangers.claim(requestPk, newId())).toBe(true);
+    const creations = provider.createVideoId as unknown as Mock<() => Promise<unknown>>;
+    creations.mockImplementationOnce(() => Promise.resolve({ requestPk, videoidPk: 7, videoidLink: "https://x" }));
+    const id = await toy.submit();
+    await expect.poll(() => pkOf(id), patience).toBe(requestPk);
+    expect(creations).toHaveBeenCalledTimes(1);
   });
 
   test("is found again by the request that had claimed it and died, and cancelled when that one goes another way", async () => {

@@ -96,8 +96,10 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
           print: (parts) => fingerprint(new Uint8Array(32), parts),
           whereabouts: async (id) => {
             const request = (await store.read(id))?.request;
-            const isBeingCreated = request !== undefined && request.stage === "create" && !isEnd(request.phase);
-            return { requestPk: request?.facts["requestPk"] as number | undefined, isBeingCreated, wishes: {} };
+            const isOver = request === undefined || isEnd(request.phase);
+            const isBeingCreated = request?.stage === "create" && !isOver;
+            const requestPk = request?.facts["requestPk"] as number | undefined;
+            return { requestPk, isBeingCreated, isOver, wishes: {} };
           },
           tenants: { traits: [], traitsOf: () => ({ tenant: "default" }) },
           log: silent,
