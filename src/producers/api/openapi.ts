@@ -63,7 +63,14 @@ const TAGS = [
 ];
 
 /** Problems that a call with a key can always answer. */
-const ALWAYS = ["unauthorized", "not-for-this-key", "internal", "redis-unavailable"] as const satisfies ProblemCode[];
+const ALWAYS = [
+  "unauthorized",
+  "not-for-this-key",
+  "not-acceptable",
+  "quota-exceeded",
+  "internal",
+  "redis-unavailable",
+] as const satisfies ProblemCode[];
 
 /** Collects the routes that are added from now on into one OpenAPI 3.1 document. */
 export function addOpenApi(
