@@ -216,6 +216,7 @@ function followAll(
       const { entries, isWhole, next } = await feed.since(from);
       if (from === seen && !isWhole) stream.send({ event: "gap", data: {} });
       tell(entries);
+      await stream.drained();
       from = next;
     }
     const waiting = held ?? [];

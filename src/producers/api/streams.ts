@@ -5,7 +5,7 @@ import { ApiError } from "./problem.ts";
 /** A line that says nothing, so that nobody on the way takes the connection for dead. */
 const BEAT_MS = 15_000;
 /** What a reader may be behind. It is cut off then, and takes up again where it was. */
-const BEHIND_BYTES = 256 * 1024;
+const BEHIND_BYTES = 1024 * 1024;
 /** When a client that lost its connection comes again, in milliseconds. */
 const RETRY_MS = 2_000;
 
@@ -19,6 +19,8 @@ export interface Message {
 export interface EventStream {
   /** False when the reader was too slow, or is gone: then nothing more is sent. */
   send(message: Message): boolean;
+  /** Resolves once the reader has taken most of what was sent, or is gone. */
+  drained(): Promise<void>;
   /** Ends it in order. */
   end(): void;
   /** Called once when it is over, whoever ended it. */
@@ -47,7 +49,12 @@ export function createStreams({ most, beatMs = BEAT_MS }: { most: number; beatMs
     /** Begins a stream, and calls `beat` with each sign of life. Throws ApiError "too-many-streams". */
     begin(keyName: string, beat: () => void = () => {}): { stream: EventStream; body: Readable } {
       mustHaveRoom(keyName);
-      const body = new Readable({ read() {} });
+      let hungry = () => {};
+      const body = new Readable({
+        read() {
+          hungry();
+        },
+      });
       body.on("error", () => {}); // a reader that was cut off
       const push = (text: string): boolean => {
         if (body.destroyed || body.readableEnded) return false;
@@ -64,6 +71,11 @@ export function createStreams({ most, beatMs = BEAT_MS }: { most: number; beatMs
         send: ({ id, event, data }) =>
           !isEnded &&
           push(`${id === undefined ? "" : `id: ${id}\n`}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`),
+        drained: () =>
+          new Promise((resolve) => {
+            if (body.destroyed || body.readableLength < body.readableHighWaterMark) resolve();
+            else hungry = resolve;
+          }),
         end() {
           if (isEnded || body.destroyed) return;
           isEnded = true;
@@ -76,6 +88,7 @@ export function createStreams({ most, beatMs = BEAT_MS }: { most: number; beatMs
       stream.onOver(() => {
         clearInterval(timer);
         open.delete(stream);
+        hungry();
       });
       push(`retry: ${RETRY_MS}\n\n`);
       return { stream, body };
