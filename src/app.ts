@@ -18,6 +18,7 @@ import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
 import { createSpace } from "./files/space.ts";
 import { toApiDocuments } from "./producers/api/document-store.ts";
+import { createRemote } from "./producers/api/remote.ts";
 import { createApi } from "./producers/api/server.ts";
 import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
 import type { Check, Status } from "./producers/api/status.ts";
@@ -435,6 +436,7 @@ export function createApp({
 
     /** Starts the HTTP API. Its address. */
     async startApi(): Promise<string> {
+      const remote = createRemote({ hosts: listOf(settings.DOCUMENT_HOSTS) });
       const feed = createFeed({ redis: prompt, keys, store: outside.store });
       const api = createApi({
         pipeline,
@@ -446,6 +448,7 @@ export function createApp({
         },
         idempotency: createIdempotency({ redis: prompt, keys, masterKey, claimMs: CLAIM_MS, rememberMs: REMEMBER_MS }),
         feed,
+        remote,
         quota: createQuota({ redis: prompt, keys }),
         rates: { perKey: settings.API_RATE, perAddress: settings.API_REFUSED_RATE },
         proxies: listOf(settings.API_PROXIES),
@@ -463,7 +466,7 @@ export function createApp({
         log,
         version,
       });
-      closers.unshift(() => api.close().finally(feed.close));
+      closers.unshift(() => api.close().finally(() => Promise.all([feed.close(), remote.close()])));
       await api.listen({ host: settings.API_HOST, port: settings.API_PORT });
       const address = api.server.address();
       const port = typeof address === "object" && address ? address.port : settings.API_PORT;

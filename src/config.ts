@@ -192,6 +192,16 @@ export const SETTINGS = z.object({
     .describe(
       "Hosts (comma-separated; a port may follow) that callback_url may name although they are private, with http as well.",
     ),
+  DOCUMENT_HOSTS: z
+    .string()
+    .regex(
+      /^(https?:\/\/|\*\.)?[^/\s,*]+(\s*,\s*(https?:\/\/|\*\.)?[^/\s,*]+)*\s*,?$/,
+      "must be hosts like files.example, *.store.example or http://10.0.0.5:9000, separated by commas",
+    )
+    .optional()
+    .describe(
+      "Hosts that documents may be fetched from (comma-separated): files.example or *.files.example by https from public addresses, http://10.0.0.5:9000 or https://store.internal from private ones too. Without it none are fetched.",
+    ),
   LOG_LEVEL: z
     .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"])
     .default("info")

@@ -13,6 +13,7 @@ import type { ApiKey } from "./api-keys.ts";
 import type { Idempotency } from "./idempotency-types.ts";
 import type { ProblemCode } from "./problem.ts";
 import type { Rates } from "./rates.ts";
+import type { Remote } from "./remote.ts";
 import type { Status } from "./status.ts";
 
 /** A file that has come, and of which nobody has said yet what it is. */
@@ -86,6 +87,8 @@ export interface ApiParts {
   idempotency: Idempotency;
   /** Tells of changes as they happen. */
   feed: Feed;
+  /** Fetches documents that are named by their address; without it none are. */
+  remote?: Remote;
   /** Counts calls; without it nobody is counted. */
   quota?: Quota;
   rates?: Partial<Rates>;

@@ -16,6 +16,7 @@ import { addPages } from "./pages.ts";
 import { type ApiParts, DEFAULT_LIMITS, type Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
 import { createRates } from "./rates.ts";
+import { createRemote } from "./remote.ts";
 import { addReading } from "./reading.ts";
 import { addActing } from "./requests.ts";
 import { createStreams } from "./streams.ts";
@@ -113,7 +114,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
       });
       addAcceptable(inside);
       addTenancy(inside, parts);
-      addSubmit(inside, { ...parts, limits });
+      addSubmit(inside, { ...parts, limits, remote: parts.remote ?? createRemote({ hosts: [] }) });
       addReading(inside, parts);
       addActing(inside, parts);
       addEvents(inside, { pipeline, feed, streams });
