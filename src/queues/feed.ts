@@ -1,4 +1,5 @@
 import type { Redis } from "ioredis";
+import { isLater } from "../core/feed-id.ts";
 import type { RequestId, SignRequest } from "../core/request.ts";
 import type { Keys } from "./keys.ts";
 import type { Store } from "./store.ts";
@@ -45,18 +46,6 @@ export function toFeedText(id: RequestId, event: string, stage: string, phase: s
 }
 
 type Raw = [id: string, fields: string[]];
-
-/** What can be an id of the feed. */
-export function isFeedId(text: string): boolean {
-  return /^\d{1,15}-\d{1,10}$/.test(text);
-}
-
-/** Whether one id of the feed is after another. */
-export function isLater(id: string, than: string): boolean {
-  const [aMs = 0, aN = 0] = id.split("-").map(Number);
-  const [bMs = 0, bN = 0] = than.split("-").map(Number);
-  return aMs > bMs || (aMs === bMs && aN > bN);
-}
 
 /**
  * Tells of changes as they happen: the stream in Redis that every change of a record is put into with it. It is read once

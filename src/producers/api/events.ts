@@ -1,10 +1,11 @@
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
+import { isFeedId, isLater } from "../../core/feed-id.ts";
 import type { HistoryLine } from "../../core/history.ts";
 import { type RequestId, RequestId as RequestIdSchema, type SignRequest } from "../../core/request.ts";
 import { isEnd, type Phase } from "../../core/status.ts";
 import { DEFAULT_TENANT } from "../../core/tenant.ts";
-import { type Feed, type FeedEntry, isFeedId, isLater } from "../../queues/feed.ts";
+import type { Feed, FeedEntry } from "../../queues/feed.ts";
 import type { ApiParts, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
 import { IdParams, toId } from "./requests.ts";
