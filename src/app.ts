@@ -466,7 +466,12 @@ export function createApp({
         log,
         version,
       });
-      closers.unshift(() => api.close().finally(() => Promise.all([feed.close(), remote.close()])));
+      closers.unshift(() =>
+        api.close().finally(() => {
+          feed.close();
+          return remote.close();
+        }),
+      );
       await api.listen({ host: settings.API_HOST, port: settings.API_PORT });
       const address = api.server.address();
       const port = typeof address === "object" && address ? address.port : settings.API_PORT;
