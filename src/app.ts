@@ -18,6 +18,7 @@ import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
 import { createSpace } from "./files/space.ts";
 import { toApiDocuments } from "./producers/api/document-store.ts";
+import { createRemote } from "./producers/api/remote.ts";
 import { createApi } from "./producers/api/server.ts";
 import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
 import type { Check, Status } from "./producers/api/status.ts";
@@ -27,6 +28,7 @@ import { createProvider } from "./provider/client.ts";
 import { createAround } from "./queues/around.ts";
 import { connect } from "./queues/connect.ts";
 import { createCodes } from "./queues/codes.ts";
+import { createFeed } from "./queues/feed.ts";
 import { createGate } from "./queues/gate.ts";
 import { createGroups } from "./queues/groups.ts";
 import { createGuard } from "./queues/guard.ts";
@@ -37,6 +39,7 @@ import { createImageUids } from "./queues/image-uids.ts";
 import { createKeys } from "./queues/keys.ts";
 import { createLanes } from "./queues/lanes.ts";
 import { createPipeline } from "./queues/pipeline.ts";
+import { createQuota } from "./queues/quota.ts";
 import { createQueues } from "./queues/queues.ts";
 import { createRecovery, type ReadLines } from "./queues/recovery.ts";
 import { createRedisWatch } from "./queues/redis-watch.ts";
@@ -190,7 +193,7 @@ export function createApp({
     tenants: accounts,
     log,
   });
-  const callbackHosts = (settings.CALLBACK_HOSTS ?? "").split(",").map((host) => host.trim());
+  const callbackHosts = listOf(settings.CALLBACK_HOSTS);
   const policy: Policy = {
     approval: settings.APPROVAL,
     identifyWithinMs: settings.IDENTIFY_WITHIN_MS,
@@ -433,6 +436,8 @@ export function createApp({
 
     /** Starts the HTTP API. Its address. */
     async startApi(): Promise<string> {
+      const remote = createRemote({ hosts: listOf(settings.DOCUMENT_HOSTS) });
+      const feed = createFeed({ redis: prompt, keys, store: outside.store });
       const api = createApi({
         pipeline,
         documents: toApiDocuments(documents, { maxBytes: settings.MAX_DOCUMENT_BYTES, room: space.need, appearances }),
@@ -442,17 +447,31 @@ export function createApp({
           video: (videoidPk, signal) => provider.downloadVideo(videoidPk, { signal }),
         },
         idempotency: createIdempotency({ redis: prompt, keys, masterKey, claimMs: CLAIM_MS, rememberMs: REMEMBER_MS }),
+        feed,
+        remote,
+        quota: createQuota({ redis: prompt, keys }),
+        rates: { perKey: settings.API_RATE, perAddress: settings.API_REFUSED_RATE },
+        proxies: listOf(settings.API_PROXIES),
         keys: apiKeys,
         webhookSecret,
         status,
         queues: outside.queues.all(),
         stages: stages.map(({ name, title }) => ({ name, title })),
-        limits: { documents: settings.MAX_DOCUMENTS, documentBytes: settings.MAX_DOCUMENT_BYTES },
+        limits: {
+          documents: settings.MAX_DOCUMENTS,
+          documentBytes: settings.MAX_DOCUMENT_BYTES,
+          streams: settings.API_STREAMS,
+        },
         metricsOpen: settings.METRICS_OPEN,
         log,
         version,
       });
-      closers.unshift(() => api.close());
+      closers.unshift(() =>
+        api.close().finally(() => {
+          feed.close();
+          return remote.close();
+        }),
+      );
       await api.listen({ host: settings.API_HOST, port: settings.API_PORT });
       const address = api.server.address();
       const port = typeof address === "object" && address ? address.port : settings.API_PORT;
@@ -476,6 +495,11 @@ export function createApp({
       prompt.disconnect();
     },
   };
+}
+
+/** The members of a setting that lists some. */
+function listOf(setting: string | undefined): string[] {
+  return (setting ?? "").split(",").flatMap((member) => member.trim() || []);
 }
 
 /** @source Redis documentation, "ACL": codes of refused logins and commands */

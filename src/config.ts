@@ -89,6 +89,37 @@ export const SETTINGS = z.object({
   API_KEYS: optional.describe(
     "name:secret pairs, or name@tenant:secret for one tenant, separated by commas; sent as Authorization: Bearer <secret>.",
   ),
+  API_RATE: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(10_000_000)
+    .default(30_000)
+    .describe("Calls a minute with one key, at all processes together; 0 for no bound."),
+  API_REFUSED_RATE: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(300)
+    .describe(
+      "Calls a minute from one address without a valid key; beyond it the address is not listened to. 0 for no bound.",
+    ),
+  API_PROXIES: z
+    .string()
+    .regex(
+      /^[\da-f.:/]+(\s*,\s*[\da-f.:/]+)*$/i,
+      "must be addresses or networks like 10.0.0.5 or 10.0.0.0/8, separated by commas",
+    )
+    .optional()
+    .describe("Reverse proxies (addresses or networks) whose X-Forwarded-For says where a call comes from."),
+  API_STREAMS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(50)
+    .describe("Streams of events that one key may have open at one process."),
   API_URL: optional.describe("For the command line: the API to talk to. Default: the one running on DATA_DIR."),
   API_KEY: optional.describe("For the command line: the secret to send. Default: the one kept in DATA_DIR."),
   METRICS_OPEN: flag.default(false).describe("Serve /metrics without a key."),
@@ -160,6 +191,16 @@ export const SETTINGS = z.object({
     .optional()
     .describe(
       "Hosts (comma-separated; a port may follow) that callback_url may name although they are private, with http as well.",
+    ),
+  DOCUMENT_HOSTS: z
+    .string()
+    .regex(
+      /^(https?:\/\/|\*\.)?[^/\s,*]+(\s*,\s*(https?:\/\/|\*\.)?[^/\s,*]+)*\s*,?$/,
+      "must be hosts like files.example, *.store.example or http://10.0.0.5:9000, separated by commas",
+    )
+    .optional()
+    .describe(
+      "Hosts that documents may be fetched from (comma-separated): files.example or *.files.example by https from public addresses, http://10.0.0.5:9000 or https://store.internal from private ones too. Without it none are fetched.",
     ),
   LOG_LEVEL: z
     .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"])

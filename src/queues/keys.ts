@@ -34,6 +34,10 @@ export function createKeys(prefix: string) {
     index: (group: Group) => `${prefix}:index:${group}`,
     /** Sets: requests that changed and whose door has not yet looked. */
     changed: (source: Source | "callback") => `${prefix}:changed:${source}`,
+    /** Stream: the last changes of all requests, for those who follow them live. */
+    feed: `${prefix}:feed`,
+    /** When somebody's quota of calls is full again, in milliseconds of Redis' clock. */
+    quota: (whose: string) => `${prefix}:quota:${digest(whose)}`,
     /** Hash: request_pk to request id, for webhooks. */
     pks: `${prefix}:pks`,
     /** Hash of encrypted fields: who signs, and other personal data. */

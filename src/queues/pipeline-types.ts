@@ -53,6 +53,24 @@ export type Submitted =
   | { outcome: "known"; request: SignRequest }
   | { outcome: "duplicate"; of: SignRequest };
 
+/** Which requests a list is to have. All that is named has to fit. Times in milliseconds since the epoch. */
+export interface Wanted {
+  state?: string;
+  workflow?: string;
+  stage?: string;
+  /** What they wait for, in the words of core/ages.ts. */
+  waitingFor?: string;
+  source?: string;
+  reference?: string;
+  tenant?: string;
+  /** Those of one group, by the id of its first request. */
+  group?: RequestId;
+  /** Made at this time or later. */
+  createdSinceMs?: number;
+  /** Made before this time. */
+  createdUntilMs?: number;
+}
+
 /** One page of requests, newest first. */
 export interface Page {
   items: SignRequest[];
@@ -94,15 +112,11 @@ export interface Pipeline {
    * PermanentError "signer-erased" or "document-gone" when that cannot be done any more.
    */
   completeGroup(id: RequestId): Promise<void>;
-  /** With `group` those of one group, by the id of its first request. */
-  list(options: {
-    state?: string;
-    reference?: string;
-    tenant?: string;
-    group?: RequestId;
-    limit: number;
-    cursor?: string;
-  }): Promise<Page>;
+  /**
+   * A bounded number of records is looked at: when few fit, a page is short, or empty, and still has a `next_cursor`. It
+   * is undefined on the last page.
+   */
+  list(options: Wanted & { limit: number; cursor?: string }): Promise<Page>;
   history(id: RequestId): Promise<HistoryLine[]>;
   /** Decides an identification that waits for a RAO. The first decision holds; the other one is refused. */
   approve(id: RequestId, by: string): Promise<SignRequest>;

@@ -307,7 +307,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
     get: store.get,
     find: async (id) => (await store.read(id))?.request,
-    list: (options) => listRequests({ redis, keys, store, now }, options),
+    list: (options) => listRequests({ redis, keys, store }, options),
     history: store.history,
 
     approve: (id, by) => decide(id, "approve", by),

@@ -8,6 +8,7 @@ import { type RequestId, SignRequest } from "../core/request.ts";
 import { randomText } from "../core/random.ts";
 import { type Event, isEnd, move, phasesFor, type Phase } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
+import { toFeedText } from "./feed.ts";
 import { pack, packedMark, unpack } from "./packed.ts";
 import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
 import type { Trail } from "./trail.ts";
@@ -84,7 +85,7 @@ export function createStore({
   crashPoint?: CrashPoint | undefined;
 }) {
   const script = (name: string) => readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), "utf8");
-  redis.defineCommand("signpipeBegin", { numberOfKeys: 3, lua: script("begin") });
+  redis.defineCommand("signpipeBegin", { numberOfKeys: 4, lua: script("begin") });
   redis.defineCommand("signpipeTransition", { lua: script("transition") });
   redis.defineCommand("signpipeNudge", { numberOfKeys: 1, lua: script("nudge") });
   redis.defineCommand("signpipePark", { numberOfKeys: 2, lua: script("park") });
@@ -149,6 +150,7 @@ export function createStore({
       keys.pks,
       change.fence?.lockKey ?? keys.due,
       keys.uncleaned,
+      keys.feed,
       ...wants,
     ];
     const json = JSON.stringify({ id, ...rest });
@@ -174,6 +176,8 @@ export function createStore({
       past ? packedMark(mark) : `"mark":"${mark}"`,
       past ? past.listed : "",
       uncleanedChange(before, next) ?? "",
+      // That a call is about to leave is nothing that anybody outside waits for.
+      change.event === "intend" ? "" : toFeedText(id, change.event, stage, phase, updatedMs),
     );
     if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
     if (crashPoint && change.event === "intend") await crashPoint(`${change.note}:in-redis`, id);
@@ -302,12 +306,14 @@ export function createStore({
         keys.request(id),
         keys.history(id),
         keys.due,
+        keys.feed,
         id,
         stage,
         at,
         at + withinMs + MARGIN_MS,
         line,
         STARTABLE,
+        toFeedText(id, "start", stage, "running", at),
       );
       return answer ? toHeld(id, answer) : undefined;
     },

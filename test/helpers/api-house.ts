@@ -15,6 +15,7 @@ import { toApiDocuments } from "../../src/producers/api/document-store.ts";
 import type { Begun, Bound, Idempotency } from "../../src/producers/api/idempotency-types.ts";
 import type { ApiParts } from "../../src/producers/api/ports.ts";
 import { createApi } from "../../src/producers/api/server.ts";
+import type { Feed } from "../../src/queues/feed.ts";
 import type { Standstill } from "../../src/queues/lanes.ts";
 import type { Pipeline, Submission } from "../../src/queues/pipeline-types.ts";
 
@@ -204,6 +205,15 @@ export function memoryIdempotency(): Idempotency & { bound: Map<string, Bound & 
   };
 }
 
+/** A feed in which nothing happens. */
+export function memoryFeed(): Feed {
+  return {
+    follow: async () => () => {},
+    since: async () => ({ entries: [], isWhole: true, next: undefined }),
+    close() {},
+  };
+}
+
 export interface ApiHouse extends ReturnType<typeof fakePipeline> {
   app: FastifyInstance;
   dir: string;
@@ -242,6 +252,7 @@ export async function startApiHouse(parts: Partial<ApiParts> = {}): Promise<ApiH
       video: () => Promise.reject(new PermanentError("There is none", { code: "not-found" })),
     },
     idempotency,
+    feed: memoryFeed(),
     keys: [{ name: "ops", secret: "canary-other-91f3" }, KEY],
     webhookSecret: WEBHOOK_SECRET,
     status: async () => ({ redis: { ok: true } }),

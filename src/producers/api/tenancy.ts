@@ -5,8 +5,9 @@ import type { ApiParts, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
 import { toId } from "./requests.ts";
 
-/** The two calls that look for themselves at whose key was shown: they name no request. */
+/** The calls that look for themselves at whose key was shown: they name no request. */
 const COLLECTION = "/v1/requests";
+const THEIR_OWN = [COLLECTION, "/v1/events"];
 const ONE = `${COLLECTION}/:id`;
 
 /**
@@ -17,7 +18,7 @@ export function addTenancy(app: Server, { pipeline }: Pick<ApiParts, "pipeline">
   app.addHook("onRequest", async (request) => {
     const { keyTenant } = request;
     const { url: route = "" } = request.routeOptions;
-    if (keyTenant === undefined || route === COLLECTION) return;
+    if (keyTenant === undefined || THEIR_OWN.includes(route)) return;
     if (route !== ONE && !route.startsWith(`${ONE}/`)) throw notForThisKey("This call is about all tenants.");
     const found = await pipeline.find(toId((request.params as { id: string }).id));
     if (found === undefined || tenantOf(found) !== keyTenant) {
