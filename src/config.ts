@@ -102,9 +102,7 @@ export const SETTINGS = z.object({
     .min(0)
     .max(1_000_000)
     .default(300)
-    .describe(
-      "Calls a minute from one address without a valid key; beyond it the address is not listened to. 0 for no bound.",
-    ),
+    .describe("Calls a minute from one address without a valid key; beyond it they are told to wait. 0 for no bound."),
   API_PROXIES: z
     .string()
     .regex(

@@ -33,21 +33,17 @@ export function createQuota({ redis, keys, now = Date.now }: { redis: Redis; key
   const script = redis as unknown as Script;
   let muteUntilMs = 0;
 
-  async function ask(whose: string, most: number, windowMs: number, take: boolean): Promise<Standing | undefined> {
-    if (now() < muteUntilMs) return undefined;
-    try {
-      const [ok, left, fullMs, waitMs] = await script.signpipeQuota(keys.quota(whose), most, windowMs, take ? "1" : "");
-      return { ok: ok === 1, left, fullMs, waitMs };
-    } catch {
-      muteUntilMs = now() + MUTE_MS;
-      return undefined;
-    }
-  }
-
   return {
     /** Takes one of `most` calls in `windowMs`. Undefined while nobody is counted. `whose` is kept as a digest. */
-    take: (whose: string, most: number, windowMs: number) => ask(whose, most, windowMs, true),
-    /** How somebody stands, and takes nothing. */
-    look: (whose: string, most: number, windowMs: number) => ask(whose, most, windowMs, false),
+    async take(whose: string, most: number, windowMs: number): Promise<Standing | undefined> {
+      if (now() < muteUntilMs) return undefined;
+      try {
+        const [ok, left, fullMs, waitMs] = await script.signpipeQuota(keys.quota(whose), most, windowMs);
+        return { ok: ok === 1, left, fullMs, waitMs };
+      } catch {
+        muteUntilMs = now() + MUTE_MS;
+        return undefined;
+      }
+    },
   };
 }

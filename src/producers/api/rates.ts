@@ -49,20 +49,14 @@ export function createRates({ quota, rates: { perKey, perAddress } }: { quota: Q
 
   return {
     /**
-     * Before a key is looked at: an address from which too many wrong ones came is not listened to for a while, or keys
-     * could be guessed as fast as the line allows. Throws ApiError "quota-exceeded".
+     * A call without a valid key. Whoever has a valid one is not held up by a neighbour who has not: behind a proxy all
+     * have one address, and no key is short enough to be guessed. Throws ApiError "quota-exceeded".
      */
-    async before(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    async refused(request: FastifyRequest, reply: FastifyReply): Promise<void> {
       if (!quota || perAddress === 0) return;
-      const standing = await quota.look(`address:${toNeighbourhood(request.ip)}`, perAddress, WINDOW_MS);
+      const standing = await quota.take(`address:${toNeighbourhood(request.ip)}`, perAddress, WINDOW_MS);
       if (!standing || standing.ok) return;
       refuse(reply, "address", perAddress, standing, "Too many calls without a valid API key came from this address.");
-    },
-
-    /** A call without a valid key. */
-    async refused(request: FastifyRequest): Promise<void> {
-      if (!quota || perAddress === 0) return;
-      await quota.take(`address:${toNeighbourhood(request.ip)}`, perAddress, WINDOW_MS);
     },
 
     /** A call with a key. Throws ApiError "quota-exceeded". */

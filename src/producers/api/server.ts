@@ -99,7 +99,6 @@ export function createApi(parts: ApiParts): FastifyInstance {
     void app.register(async (scope) => {
       const inside = scope as unknown as Server;
       inside.addHook("onRequest", async (request, reply) => {
-        await rates.before(request, reply);
         const key = readBearer(keys, request.headers.authorization);
         if (key) {
           request.keyName = key.name;
@@ -108,7 +107,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
           if (request.routeOptions.url !== "/metrics") await rates.allowed(request, reply);
           return;
         }
-        await rates.refused(request);
+        await rates.refused(request, reply);
         void reply.header("www-authenticate", 'Bearer realm="signpipe"');
         throw new ApiError("unauthorized", "Send one of the API keys as: Authorization: Bearer <secret>.");
       });
