@@ -366,26 +366,26 @@ describe("a worker that stood still for so long that another one has the request
   });
 
   test.each([
-    ["its upload", upload, { documents: [document], begun: { upload: 1 } }, undefined],
-    ["its cancellation", cleanup, {}, "expired"],
-  ] as const)("after it has deleted does not go on with %s", async (_, { run }, facts, ending) => {
+    ["deleted", "its upload", upload, "deleteDocuments", { documents: [document], begun: { upload: 1 } }, undefined],
+    ["cancelled", "its deletion", cleanup, "cancel", {}, "expired"],
+  ] as const)("after it has %s does not go on with %s", async (_done, _next, { run }, call, facts, ending) => {
     const paper = provider();
     let isOurs = true;
-    const deleteDocuments = async () => {
-      await paper.deleteDocuments();
+    const last = async () => {
+      await paper[call]();
       isOurs = false;
     };
     const all = {
       ...base,
       ending,
       facts: { requestPk: 1, ...facts },
-      provider: { ...paper, deleteDocuments },
+      provider: { ...paper, [call]: last },
       documents: { open: () => [] },
       effect: (_name: string, call: () => Promise<unknown>) => call(),
       isOurs: () => isOurs,
     };
     await expect(run(all as never)).rejects.toMatchObject({ code: "lost-lease", effect: "unknown" });
-    expect(paper.calls).toEqual(["delete"]);
+    expect(paper.calls).toEqual([call === "cancel" ? "cancel" : "delete"]);
   });
 });
 
