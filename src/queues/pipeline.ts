@@ -428,6 +428,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const id = await redis.hget(keys.pks, String(requestPk));
       if (id) {
         const at = await store.nudge(id);
+        // Whoever has it may never have written that down: then this is the only trace.
+        if (at?.stage === "create" && (await strangers.add(requestPk))) await store.nudge(id);
         if (at && !isEnd(at.phase)) await queues.promote(at.stage, id);
         return true;
       }

@@ -510,6 +510,24 @@ describe("a request at the provider that nobody heard of", () => {
     expect(creations).toHaveBeenCalledTimes(1);
   });
 
+  test("is found by its webhook, when what its creation answered was never written down", async () => {
+    const { toy, provider, pkOf, newPk } = await startCreations();
+    const requestPk = newPk();
+    const creations = provider.createVideoId as unknown as Mock<() => Promise<unknown>>;
+    creations.mockImplementationOnce(() => Promise.resolve({ requestPk, videoidPk: 7, videoidLink: "https://x" }));
+    const write = toy.store.write.bind(toy.store);
+    toy.store.write = async (...change) => {
+      if (change[1].event !== "succeed") return await write(...change);
+      toy.store.write = write;
+      throw new Error("Redis is away");
+    };
+    const id = await toy.submit();
+    await expect.poll(async () => (await toy.store.get(id)).waiting?.for, patience).toBe("word of the creation");
+    await toy.pipeline.nudge(requestPk);
+    await expect.poll(() => pkOf(id), patience).toBe(requestPk);
+    expect(creations).toHaveBeenCalledTimes(1);
+  });
+
   test("is found again by the request that had claimed it and died, and cancelled when that one goes another way", async () => {
     const { toy, pkOf, newPk, sweep, cancelled } = await startCreations();
     const id = await toy.submit();
