@@ -191,6 +191,7 @@ export function createApp({
       };
     },
     tenants: accounts,
+    answerWithinMs: settings.ONESHOT_TIMEOUT_MS,
     log,
   });
   const callbackHosts = listOf(settings.CALLBACK_HOSTS);

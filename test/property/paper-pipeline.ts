@@ -102,6 +102,7 @@ export async function startPaperPipeline({ wrap }: Pick<NonNullable<Parameters<t
             return { requestPk, isBeingCreated, isOver, wishes: {} };
           },
           tenants: { traits: [], traitsOf: () => ({ tenant: "default" }) },
+          answerWithinMs: 0,
           log: silent,
           now,
         }),
