@@ -15,6 +15,7 @@ import type { createResults } from "../files/results.ts";
 import { probePdf } from "../files/probe.ts";
 import type { By } from "../files/rewritten.ts";
 import type { Timestamp } from "../files/timestamp.ts";
+import type { ValidationData } from "../files/validation-data.ts";
 import { verifyDetachedFile, verifySignedPdf } from "../files/verify.ts";
 import { Evidence } from "../workers/evidence.ts";
 
@@ -36,6 +37,8 @@ export interface Verified {
   signed_files: number;
   /** When signatures were there, by the timestamps over them; ISO 8601. */
   timestamps: string[];
+  /** What signed PDFs carry for a validation years later, all together; left out where none does. */
+  validation_data?: ValidationData & { files: number };
 }
 
 interface Places {
@@ -74,10 +77,14 @@ export async function verifyRequest(id: RequestId, lines: readonly JournalLine[]
   const facts: Facts = request?.facts ?? factsOf(evidence);
   if (evidence && request) findings.push(...compare(evidence, request, lines));
   const timestamps: Timestamp[] = [];
+  const stores: ValidationData[] = [];
   for (const file of facts.signed ?? []) {
     const checked = await checkSigned(id, file, facts, places);
     if (Array.isArray(checked)) findings.push(...checked);
-    else timestamps.push(...checked.timestamps);
+    else {
+      timestamps.push(...checked.timestamps);
+      if (checked.validationData) stores.push(checked.validationData);
+    }
   }
   if (timestamps.some(({ isVerified }) => !isVerified)) {
     notes.push("whose a timestamp is was not looked at: its certificate is not there");
@@ -92,7 +99,13 @@ export async function verifyRequest(id: RequestId, lines: readonly JournalLine[]
     notes,
     signed_files: facts.signed?.length ?? 0,
     timestamps: [...new Set(timestamps.map(({ at }) => at.toISOString()))],
+    ...(stores.length > 0 && { validation_data: inAll(stores) }),
   };
+}
+
+function inAll(stores: readonly ValidationData[]): NonNullable<Verified["validation_data"]> {
+  const sum = (name: keyof ValidationData) => stores.reduce((total, store) => total + store[name], 0);
+  return { files: stores.length, certificates: sum("certificates"), revocations: sum("revocations") };
 }
 
 async function readEvidence(
@@ -169,7 +182,7 @@ async function checkSigned(
   file: NonNullable<Facts["signed"]>[number],
   { documents = [], format, group }: Facts,
   places: Places,
-): Promise<Flawed[] | { timestamps: Timestamp[] }> {
+): Promise<Flawed[] | { timestamps: Timestamp[]; validationData?: ValidationData | undefined }> {
   const { results, incremental, compare } = places;
   if (!(await results.rehash(id, file))) {
     return [{ code: "signed-file-changed", message: "A signed file is missing, or is not the one that was stored" }];

@@ -131,10 +131,14 @@ function choose(wanted: string, known: ReadonlyMap<RequestId, Known>): RequestId
   throw new CliError(`${hint} "${wanted}": see signpipe verify --all.`);
 }
 
-function toLine({ id, state, ok, findings, notes, signed_files, timestamps }: Verified, out: Terminal["out"]): string {
+function toLine(verified: Verified, out: Terminal["out"]): string {
+  const { id, state, ok, findings, notes, signed_files, timestamps, validation_data: data } = verified;
   const files = signed_files > 0 ? `${signed_files} signed` : "";
   const stamped = timestamps.length > 0 ? `timestamp ${timestamps.join(", ")}` : "";
+  const kept = data ? `long-term data: ${data.certificates} certificates, ${data.revocations} revocation entries` : "";
   const says = findings.map(({ code, message }) => `${code}: ${message}`).join("; ");
   const word = ok ? out.paint("green", "ok  ") : out.paint("red", "FAIL");
-  return [word, id, state, ok ? [files, stamped, ...notes].filter(Boolean).join("; ") : says].join("  ").trimEnd();
+  return [word, id, state, ok ? [files, stamped, kept, ...notes].filter(Boolean).join("; ") : says]
+    .join("  ")
+    .trimEnd();
 }
