@@ -1,6 +1,6 @@
 import { promisify } from "node:util";
 import { inflate } from "node:zlib";
-import { unfiltered } from "./pdf-pages.ts";
+import { unfiltered, Unreadable } from "./pdf-pages.ts";
 import { BadPdf, type Dictionary, isName, type PdfValue, skipBlanks, takeInteger, takeValue } from "./pdf-value.ts";
 
 const toInflated = promisify(inflate);
@@ -29,7 +29,11 @@ export async function decodeStream(dictionary: Dictionary, bytes: Buffer, mostBy
   if (predictor === 1) return plain;
   const isPlain = !parameters.has("Colors") && !parameters.has("BitsPerComponent");
   if (typeof predictor !== "number" || predictor < 10 || !isPlain) throw new BadPdf("a stream with an unknown filter");
-  return unfiltered(plain, Number(parameters.get("Columns") ?? 1));
+  try {
+    return unfiltered(plain, Number(parameters.get("Columns") ?? 1));
+  } catch (error) {
+    throw error instanceof Unreadable ? new BadPdf("a stream that cannot be unpacked") : error;
+  }
 }
 
 function listOf(value: PdfValue | undefined): PdfValue[] {

@@ -54,8 +54,11 @@ export function withUpdate(pdf: Buffer, { objects, trailer = "", root, prev }: W
   return Buffer.concat([pdf, Buffer.from(text, "latin1")]);
 }
 
-/** The PDF and an update in the newer form: objects packed into a stream, listed in a stream. */
-export function withPackedUpdate(pdf: Buffer, { objects, trailer = "" }: Pick<Written, "objects" | "trailer">): Buffer {
+/** The PDF and an update in the newer form: objects packed into a stream, listed in a stream but for the last ones. */
+export function withPackedUpdate(
+  pdf: Buffer,
+  { objects, unlisted = 0 }: Pick<Written, "objects"> & { unlisted?: number },
+): Buffer {
   const first = freeNumber(pdf) + 100;
   const bodies = Object.entries(objects);
   let [table, body] = ["", ""];
@@ -74,9 +77,10 @@ export function withPackedUpdate(pdf: Buffer, { objects, trailer = "" }: Pick<Wr
     bytes.writeUInt16BE(index, 5);
     return bytes;
   };
-  const rows = [...bodies.map((_, index) => row(2, first, index)), row(1, placeOfPack, 0), row(1, at, 0)];
+  const listed = bodies.slice(0, bodies.length - unlisted);
+  const rows = [...listed.map((_, index) => row(2, first, index)), row(1, placeOfPack, 0), row(1, at, 0)];
   const data = Buffer.concat(rows).toString("latin1");
-  const index = [...bodies.map(([number]) => `${number} 1`), `${first} 2`].join(" ");
-  text += `${first + 1} 0 obj\n<< /Type /XRef /W [1 4 2] /Index [${index}] /Size ${first + 2} /Length ${data.length} /Root ${catalogOf(pdf).number} 0 R /Prev ${startxrefOf(pdf)} ${trailer} >>\nstream\n${data}\nendstream\nendobj\nstartxref\n${at}\n%%EOF\n`;
+  const index = [...listed.map(([number]) => `${number} 1`), `${first} 2`].join(" ");
+  text += `${first + 1} 0 obj\n<< /Type /XRef /W [1 4 2] /Index [${index}] /Size ${first + 2} /Length ${data.length} /Root ${catalogOf(pdf).number} 0 R /Prev ${startxrefOf(pdf)} >>\nstream\n${data}\nendstream\nendobj\nstartxref\n${at}\n%%EOF\n`;
   return Buffer.concat([pdf, Buffer.from(text, "latin1")]);
 }
