@@ -56,9 +56,9 @@ async function verdict(pdf: Buffer): Promise<string> {
   }
 }
 
-const refused = (why: string | RegExp) => {
-  return expect.stringMatching(new RegExp(`^signature-partial: .*${typeof why === "string" ? why : why.source}`));
-};
+function refused(why: string): unknown {
+  return expect.stringMatching(new RegExp(`^signature-partial: .*${why}`));
+}
 
 const withEntry = (dictionary: string, entry: string) => dictionary.replace(/>>$/, `${entry} >>`);
 const dss = (pdf: Buffer, more: Record<number, string> = {}) => ({
@@ -188,7 +188,7 @@ describe("what is changed behind a signature is found", () => {
     return Buffer.concat([pdf.subarray(0, at), Buffer.from(text + moved, "latin1")]);
   };
 
-  test.each<[string, () => Buffer, string | RegExp]>([
+  test.each<[string, () => Buffer, string]>([
     ["a page's content is replaced", () => update({ [contents()]: drawn }), "replaces object"],
     [
       "a page shows other content",
