@@ -63,8 +63,16 @@ interface Facts {
   requestPk?: unknown;
 }
 
-/** Checks a request by its lines in the journal, its evidence and its files. Nothing else is asked. */
-export async function verifyRequest(id: RequestId, lines: readonly JournalLine[], places: Places): Promise<Verified> {
+/**
+ * Checks a request by its lines in the journal, its evidence and its files. Nothing else is asked. `again` is the request
+ * as which its documents were handed in once more.
+ */
+export async function verifyRequest(
+  id: RequestId,
+  lines: readonly JournalLine[],
+  places: Places,
+  again?: RequestId,
+): Promise<Verified> {
   const findings: Flawed[] = [];
   const notes: string[] = [];
   const request = foldLines(lines);
@@ -90,7 +98,7 @@ export async function verifyRequest(id: RequestId, lines: readonly JournalLine[]
     notes.push("whose a timestamp is was not looked at: its certificate is not there");
   }
   if (facts.contract) findings.push(...(await checkContract(id, facts.contract, places)));
-  await checkOriginals(id, { request, facts, places, findings, notes });
+  await checkOriginals(id, { request, facts, places, again, findings, notes });
   return {
     id,
     state: request ? (isEnd(request.phase) ? request.phase : `${request.stage} ${request.phase}`) : "unknown",
@@ -241,9 +249,17 @@ async function checkOriginals(
     request,
     facts,
     places: { documents, archive, incremental },
+    again,
     findings,
     notes,
-  }: { request: SignRequest | undefined; facts: Facts; places: Places; findings: Flawed[]; notes: string[] },
+  }: {
+    request: SignRequest | undefined;
+    facts: Facts;
+    places: Places;
+    again: RequestId | undefined;
+    findings: Flawed[];
+    notes: string[];
+  },
 ): Promise<void> {
   if (!facts.documents || !request) return;
   const whole = request.source === "inbox" ? groupIn(facts.group) : [];
@@ -275,6 +291,8 @@ async function checkOriginals(
       : "; signed files that were rewritten were not compared";
     const where = facts.format === "cms" ? "; the signatures are over them" : seen;
     notes.push(`${gone} originals are not kept here${facts.signed ? where : ""}`);
+  } else if (again !== undefined && !facts.signed) {
+    notes.push(`its documents were handed in again as ${again}`);
   } else {
     findings.push({ code: "document-gone", message: "A document is not in .work any more" });
   }

@@ -35,7 +35,13 @@ export async function verify(
     readJournal({ dir: folders.journal, key, each, ...span });
 
   const known = new Map<RequestId, Known>();
-  const chain = await read((line) => known.set(line.request, noted(known.get(line.request), line)));
+  /** By whom what a request is about was handed in again. */
+  const again = new Map<RequestId, RequestId>();
+  const chain = await read((line) => {
+    known.set(line.request, noted(known.get(line.request), line));
+    const { data: earlier } = RequestId.safeParse(line.first?.facts["retryOf"]);
+    if (earlier !== undefined) again.set(earlier, line.request);
+  });
   for (const id of await readdir(folders.signed).catch(() => [])) {
     if (RequestId.safeParse(id).success && !known.has(id)) known.set(id, NOWHERE);
   }
@@ -59,7 +65,7 @@ export async function verify(
     await read((line) => page.get(line.request)?.push(line), spanOf(some, known));
     for (const [id, lines] of page) {
       lines.sort(inOrder);
-      const verified = await verifyRequest(id, lines, places);
+      const verified = await verifyRequest(id, lines, places, again.get(id));
       if (!verified.ok) bad += 1;
       if (json) requests.push(verified);
       else out.line(toLine(verified, out));
