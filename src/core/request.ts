@@ -57,7 +57,7 @@ export const ResultFile = z.object({
 export type ResultFile = z.infer<typeof ResultFile>;
 
 /** Which door a request came through. */
-export const Source = z.enum(["inbox", "api"]);
+export const Source = z.enum(["inbox", "api", "intake"]);
 export type Source = z.infer<typeof Source>;
 
 /**

@@ -34,9 +34,11 @@ export interface Submission {
   isPlaceUnchecked?: boolean | undefined;
   approval?: Approval | undefined;
   callback_url?: string | undefined;
+  /** The job of the queue "intake" that it was handed in with, and a fingerprint of what that said. */
+  intake?: { job: string; print: string } | undefined;
   /** The request that this one tries again. */
   retryOf?: RequestId | undefined;
-  /** Who handed it in: "inbox", "api:<key name>". */
+  /** Who handed it in: "inbox", "intake", "api:<key name>". */
   by: string;
   /** The caller's Idempotency-Key with whose it is, and the SHA-256 of what came with it: to outlive Redis. */
   idempotency?: { name: string; bodyHash: string } | undefined;

@@ -197,6 +197,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       ...(submission.signature?.format === "cms" && { format: "cms" }),
       ...(useasync && { useasync }),
       ...(submission.approval && { approval: submission.approval }),
+      ...(submission.intake && { intake: submission.intake }),
     };
     const note = submission.isPlaceUnchecked ? "submitted; place of the signature not checked" : undefined;
     let mayBeWritten = false;

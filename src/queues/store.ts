@@ -9,6 +9,7 @@ import { randomText } from "../core/random.ts";
 import { type Event, isEnd, move, phasesFor, type Phase } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import { toFeedText } from "./feed.ts";
+import { wantsToKnow } from "./doors.ts";
 import { pack, packedMark, unpack } from "./packed.ts";
 import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
 import type { Trail } from "./trail.ts";
@@ -73,6 +74,7 @@ export function createStore({
   keys,
   orderOf,
   journal,
+  isFollowed = () => false,
   now = Date.now,
   crashPoint,
 }: {
@@ -81,6 +83,8 @@ export function createStore({
   orderOf: OrderOf;
   /** Where every change is written down, apart from Redis. */
   journal: Trail;
+  /** Whether others are told of a request that names no address for it. */
+  isFollowed?: (request: SignRequest) => boolean;
   now?: () => number;
   crashPoint?: CrashPoint | undefined;
 }) {
@@ -140,7 +144,7 @@ export function createStore({
     const next = { ...unmarked, mark };
     const { id, stage, phase, updatedMs, ...rest } = next;
     const pk = pkChange(before, next);
-    const wants = wantsToKnow(next, change.event).map((name) => keys.changed(name));
+    const wants = wantsToKnow(next, change.event, isFollowed).map((name) => keys.changed(name));
     const allKeys = [
       keys.request(id),
       keys.history(id),
@@ -472,15 +476,6 @@ function toObject(json: string): object {
 
 function unreadable(cause?: unknown): PermanentError {
   return new PermanentError("A record in Redis is not readable", { code: "record-damaged", cause });
-}
-
-/** Which doors want to hear of a change: the inbox shows every step, a callback tells waits and ends only. */
-function wantsToKnow(request: SignRequest, event: string): ("inbox" | "callback")[] {
-  if (event === "start" || event === "intend") return [];
-  const wants: ("inbox" | "callback")[] = [];
-  if (request.source === "inbox") wants.push("inbox");
-  if (request.facts["callbackUrl"] && (request.phase === "waiting" || isEnd(request.phase))) wants.push("callback");
-  return wants;
 }
 
 /** A webhook names a request by its request_pk: the map follows the record, until the request is over. */

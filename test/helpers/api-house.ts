@@ -226,6 +226,17 @@ export interface ApiHouse extends ReturnType<typeof fakePipeline> {
   listen(): Promise<string>;
 }
 
+/** Nothing was told to anybody. */
+export const NOBODY_TOLD: Pick<ApiParts, "notifications" | "answers"> = {
+  notifications: {
+    list: async () => [],
+    replay: () => Promise.reject(new PermanentError("There is none", { code: "no-such-notification" })),
+    replayUndelivered: async () => 0,
+    figures: async () => ({ waiting: 0, failed: 0, oldestMs: 0, deliveredEver: 0, failedEver: 0 }),
+  },
+  answers: { figures: async () => ({ waiting: 0, droppedEver: 0 }) },
+};
+
 /** An API over a pipeline in memory and a folder of its own, closed and removed with the test. */
 export async function startApiHouse(parts: Partial<ApiParts> = {}): Promise<ApiHouse> {
   const dir = await mkdtemp(join(tmpdir(), "signpipe-api-"));
@@ -256,6 +267,7 @@ export async function startApiHouse(parts: Partial<ApiParts> = {}): Promise<ApiH
     keys: [{ name: "ops", secret: "canary-other-91f3" }, KEY],
     webhookSecret: WEBHOOK_SECRET,
     status: async () => ({ redis: { ok: true } }),
+    ...NOBODY_TOLD,
     stages: [
       { name: "create", title: "Create the request" },
       { name: "sign", title: "Sign the documents" },

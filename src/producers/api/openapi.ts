@@ -59,6 +59,7 @@ const TAGS = [
     description: "What people do: remind, correct, begin anew, approve, refuse, give the code, cancel, retry.",
   },
   { name: "Results", description: "What comes out." },
+  { name: "Notifications", description: "What callback addresses were told, and telling it once more." },
   { name: "Provider", description: "The address that the signature provider calls." },
   { name: "Watching", description: "For monitoring." },
   { name: "Pages", description: "For people, in a browser." },

@@ -7,6 +7,8 @@ import type { RequestId, StoredDocument } from "../../core/request.ts";
 import type { Format, VideoIdPk } from "../../core/signing.ts";
 import type { Fitted, Wanted } from "../../files/appearances.ts";
 import type { Feed } from "../../queues/feed.ts";
+import type { Answers } from "../../queues/answers.ts";
+import type { Notifications } from "../../queues/notifications.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { Quota } from "../../queues/quota.ts";
 import type { ApiKey } from "./api-keys.ts";
@@ -100,6 +102,10 @@ export interface ApiParts {
   /** The path segment of the address that the provider is told. */
   webhookSecret: string;
   status: () => Promise<Status>;
+  /** What callers were told of their requests. */
+  notifications: Pick<Notifications, "list" | "replay" | "replayUndelivered" | "figures">;
+  /** What the queue "results" has. */
+  answers: Pick<Answers, "figures">;
   /** BullMQ queues for the board at /queues; without them there is no board. */
   queues?: readonly unknown[];
   /** The steps in order, for people. */

@@ -22,6 +22,7 @@ export const PROBLEMS = {
   "not-for-this-key": { status: 403, title: "The API key is for one tenant, and this is not its" },
   "not-found": { status: 404, title: "There is nothing at this address" },
   "no-such-request": { status: 404, title: "There is no such request" },
+  "no-such-notification": { status: 404, title: "The log has no such notification" },
   "no-such-enclosure": { status: 404, title: "The request has no such file" },
   "no-video": { status: 404, title: "There is no video of this identification" },
   "no-such-document": { status: 404, title: "The request has no document with this number" },

@@ -11,6 +11,7 @@ import { addHealth, addMetrics } from "./health.ts";
 import { createHints } from "./hints.ts";
 import { addLanes } from "./lanes.ts";
 import { createMetrics } from "./metrics.ts";
+import { addNotifications } from "./notifications.ts";
 import { addOpenApi } from "./openapi.ts";
 import { addPages } from "./pages.ts";
 import { type ApiParts, DEFAULT_LIMITS, type Server } from "./ports.ts";
@@ -74,7 +75,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
     streams.close();
   });
 
-  const metrics = createMetrics({ pipeline, status });
+  const metrics = createMetrics(parts);
   const hints = createHints({ nudge: (pk) => pipeline.nudge(pk), count: metrics.hint, log });
   app.addHook("onClose", () => {
     hints.close();
@@ -117,6 +118,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
       addReading(inside, parts);
       addActing(inside, parts);
       addEvents(inside, { pipeline, feed, streams });
+      addNotifications(inside, parts);
       addLanes(inside, parts);
       addDownloads(inside, parts);
       addShown(inside, parts);

@@ -2,10 +2,8 @@ import { createHmac } from "node:crypto";
 import { lookup as lookupHost } from "node:dns";
 import { isIP } from "node:net";
 import { Agent } from "undici";
-import { Reminded } from "../../core/correction.ts";
 import { PermanentError, RetryableError } from "../../core/errors.ts";
-import { noticeOf } from "../../core/notice.ts";
-import type { SignRequest } from "../../core/request.ts";
+import type { Answer, Message } from "../../queues/callbacks.ts";
 import { isPublicAddress, NOT_PUBLIC, onlyPublic } from "../address.ts";
 
 /**
@@ -24,25 +22,26 @@ export function mayBeTold(
 }
 
 export interface Teller {
-  tell(request: SignRequest, url: string, signal: AbortSignal): Promise<void>;
+  tell(message: Message, signal: AbortSignal): Promise<Answer>;
   close(): Promise<void>;
 }
 
 /**
- * Tells a caller how a request stands, as Standard Webhooks has it: id, timestamp and HMAC-SHA256 in headers. The body
- * has no personal data. Only https to public addresses is called, and what is resolved is what is connected to;
- * `allowedHosts` may be private and plain http. Redirects are not followed.
+ * Sends notifications as Standard Webhooks has it: id, timestamp and HMAC-SHA256 in headers, one signature for each key
+ * while keys are exchanged. Only https to public addresses is called, and what is resolved is what is connected to;
+ * `allowedHosts` may be private and plain http. Redirects are not followed. Throws RetryableError
+ * "callback-unreachable", PermanentError "callback-not-allowed".
  * @source Standard Webhooks 1.0.0, "Webhook Signatures"
  */
 export function createTeller({
-  key,
+  keysOf,
   allowedHosts,
   now = Date.now,
   lookup = lookupHost,
   isPublic = isPublicAddress,
 }: {
-  /** Signs the messages; receivers know it as whsec_<Base64 of it>. */
-  key: Uint8Array;
+  /** What messages of a tenant are signed with, newest first. */
+  keysOf: (tenant: string | undefined) => readonly Uint8Array[];
   allowedHosts: readonly string[];
   now?: () => number;
   /** How names become addresses. */
@@ -59,14 +58,15 @@ export function createTeller({
   });
 
   return {
-    async tell(request, url, signal) {
+    async tell({ id, notification, url, tenant }, signal) {
       const target = new URL(url);
       if (!mayBeTold(url, allowedHosts, isPublic)) throw notAllowed();
       const allowed = allowedHosts.includes(target.host) || allowedHosts.includes(target.hostname);
-      const id = `msg_${request.id}_${request.updatedMs.toString(36)}`;
       const timestamp = Math.floor(now() / 1000).toString();
-      const body = JSON.stringify(toMessage(request));
-      const signature = createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64");
+      const body = JSON.stringify(notification);
+      const signatures = keysOf(tenant).map((key) => {
+        return `v1,${createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64")}`;
+      });
       const answer = await (allowed ? open : guarded)
         .request({
           origin: target.origin,
@@ -76,7 +76,7 @@ export function createTeller({
             "content-type": "application/json",
             "webhook-id": id,
             "webhook-timestamp": timestamp,
-            "webhook-signature": `v1,${signature}`,
+            "webhook-signature": signatures.join(" "),
           },
           body,
           headersTimeout: 20_000,
@@ -89,9 +89,7 @@ export function createTeller({
         });
       answer.body.on("error", () => {});
       answer.body.destroy();
-      if (answer.statusCode < 200 || answer.statusCode > 299) {
-        throw new RetryableError(`The callback was answered with ${answer.statusCode}`, { code: "callback-refused" });
-      }
+      return { status: answer.statusCode, retryAfterMs: toRetryAfterMs(answer.headers["retry-after"], now()) };
     },
     async close() {
       await Promise.all([open.destroy(), guarded.destroy()]);
@@ -99,32 +97,13 @@ export function createTeller({
   };
 }
 
-function notAllowed(): PermanentError {
-  return new PermanentError("callback_url is not a public https address", { code: "callback-not-allowed" });
+/** When to ask again, from now: a number of seconds, or a date. @source RFC 9110 §10.2.3 */
+function toRetryAfterMs(header: string | string[] | undefined, nowMs: number): number | undefined {
+  if (typeof header !== "string") return undefined;
+  const ms = /^\d{1,9}$/.test(header) ? Number(header) * 1000 : Date.parse(header) - nowMs;
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
 }
 
-/**
- * What a caller is told: where the request is, and nothing about people. That the signer is to be reminded has a type of
- * its own as long as nothing else has happened since; the number of reminders is told in any case.
- */
-export function toMessage(request: SignRequest): object {
-  const { id, reference, stage, phase, waiting, failure, facts, updatedMs } = request;
-  const reminded = Reminded.safeParse(facts["reminded"]).data;
-  const notice = noticeOf(request);
-  return {
-    type: `request.${reminded?.atMs === updatedMs ? "reminded" : phase}`,
-    timestamp: new Date(updatedMs).toISOString(),
-    data: {
-      id,
-      ...(reference !== undefined && { reference }),
-      stage,
-      state: phase,
-      ...(waiting && { waiting: { for: waiting.for, until: new Date(waiting.untilMs).toISOString() } }),
-      ...(failure && { failure: { code: failure.code } }),
-      ...(notice && { notice: { code: notice.code } }),
-      ...(reminded && {
-        reminders: { count: reminded.count, last_at: new Date(reminded.atMs).toISOString() },
-      }),
-    },
-  };
+function notAllowed(): PermanentError {
+  return new PermanentError("callback_url is not a public https address", { code: "callback-not-allowed" });
 }
