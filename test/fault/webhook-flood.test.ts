@@ -109,7 +109,7 @@ test("no notification, whatever is in it, does more than be refused or be a hint
     fc.asyncProperty(bodies, headers, async (body, given) => {
       const right = await send(body, { headers: given });
       expect([200, 400, 413, 415]).toContain(right.status);
-      if (Buffer.byteLength(body) > 8 * 1024) expect(right.status).toBe(413);
+      if (Buffer.byteLength(body) > 8 * 1024) expect([413, 415]).toContain(right.status);
       // With another secret nothing shows of what the body does. An encoding is refused before anybody looks at either.
       const other = await send(body, { headers: given, secret: "wrong-" + house.keyRing.webhookSecret.slice(6) });
       const same = right.status === 415 ? right : wrong;
