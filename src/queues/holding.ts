@@ -58,6 +58,7 @@ export function hold(
         }
         if (!(error instanceof Conflict) || tries > 20) throw error;
         if (error.lockLost) throw takenOver();
+        if (error.isTaken) throw takenByAnother();
         const fresh = await store.read(id);
         if (!fresh || fresh.request.stage !== stage || isEnd(fresh.request.phase)) throw new Superseded();
         // Somebody else has begun a call, or settled ours: what we would write over it is not ours to say.
@@ -140,6 +141,17 @@ function orderOf({ request: { facts } }: Held): string | undefined {
 
 function takenOver(): RetryableError {
   return new RetryableError("Another worker took this request over", { code: "lost-lease", effect: "unknown" });
+}
+
+/**
+ * What a creation has made is another request's: one for the same person, whose own creation was not answered. What
+ * surfaces of that one is cancelled.
+ */
+export function takenByAnother(): RetryableError {
+  return new RetryableError(
+    "Another request of this signer, whose own creation was not answered, has taken the request that was opened for this one: another one is opened",
+    { code: "taken-by-another", effect: "none" },
+  );
 }
 
 function isSame(one: SignRequest["intent"], other: SignRequest["intent"]): boolean {

@@ -241,12 +241,6 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     }
   }
 
-  /** Whoever has a request_pk may never have written that down: then its webhook is the only trace. */
-  async function isUnwritten(id: RequestId, { stage }: { stage: string }, requestPk: number): Promise<boolean> {
-    if (stage === "create") return true;
-    return stage === lastStage && (await store.read(id))?.request.facts["requestPk"] !== requestPk;
-  }
-
   async function forgetRefused({ id, reference }: Submission): Promise<void> {
     if (await store.read(id)) return;
     await vault.withdraw(id);
@@ -435,7 +429,6 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const id = await redis.hget(keys.pks, String(requestPk));
       if (id) {
         const at = await store.nudge(id);
-        if (at && (await isUnwritten(id, at, requestPk)) && (await strangers.add(requestPk))) await store.nudge(id);
         if (at && !isEnd(at.phase)) await queues.promote(at.stage, id);
         return true;
       }

@@ -43,13 +43,21 @@ export interface Change {
   fence?: { lockKey: string; token: string };
 }
 
-/** Thrown when somebody else wrote the record since it was read, or holds its job. */
+/** Thrown when somebody else wrote the record since it was read, holds its job, or has the request_pk that it would get. */
 export class Conflict extends Error {
   override readonly name = "Conflict";
   readonly lockLost: boolean;
-  constructor(lockLost: boolean) {
-    super(lockLost ? "another worker holds this request" : "the request was changed meanwhile");
-    this.lockLost = lockLost;
+  readonly isTaken: boolean;
+  constructor(answer: 0 | -1 | -2) {
+    super(
+      {
+        0: "the request was changed meanwhile",
+        "-1": "another worker holds this request",
+        "-2": "another request has it",
+      }[answer],
+    );
+    this.lockLost = answer === -1;
+    this.isTaken = answer === -2;
   }
 }
 
@@ -61,7 +69,7 @@ const STARTABLE = `,${phasesFor("start").join(",")},`;
 
 interface Scripts {
   signpipeBegin(...args: (string | number)[]): Promise<string[] | null>;
-  signpipeTransition(keys: number, ...args: (string | number)[]): Promise<[string, string] | 0 | -1>;
+  signpipeTransition(keys: number, ...args: (string | number)[]): Promise<[string, string] | 0 | -1 | -2>;
   signpipeNudge(...args: (string | number)[]): Promise<[string, string] | null>;
   signpipePark(...args: (string | number)[]): Promise<string | null>;
 }
@@ -143,7 +151,7 @@ export function createStore({
     const mark = randomText(MARK_BYTES);
     const next = { ...unmarked, mark };
     const { id, stage, phase, updatedMs, ...rest } = next;
-    const pk = pkChange(before, next);
+    const pk = pkChange(before, next, change.event);
     const wants = wantsToKnow(next, change.event, isFollowed).map((name) => keys.changed(name));
     const allKeys = [
       keys.request(id),
@@ -183,7 +191,7 @@ export function createStore({
       // That a call is about to leave is nothing that anybody outside waits for.
       change.event === "intend" ? "" : toFeedText(id, change.event, stage, phase, updatedMs),
     );
-    if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
+    if (answer === 0 || answer === -1 || answer === -2) throw new Conflict(answer);
     if (crashPoint && change.event === "intend") await crashPoint(`${change.note}:in-redis`, id);
     await writeDown(before, next, change, Number(answer[0]), floor !== undefined);
     return { request: next, version: answer[0], nudgedMs: Number(answer[1]) };
@@ -482,12 +490,14 @@ function unreadable(cause?: unknown): PermanentError {
 function pkChange(
   before: SignRequest | undefined,
   after: SignRequest,
-): { value: unknown; how: "set" | "drop" } | undefined {
+  event: Change["event"],
+): { value: unknown; how: "claim" | "set" | "drop" } | undefined {
   const was = before?.facts["requestPk"];
   const is = after.facts["requestPk"];
   // What failed may be taken up again with what it has at the provider: until then that is no stranger's.
   if (is !== undefined && isEnd(after.phase) && after.phase !== "failed") return { value: is, how: "drop" };
-  if (is !== undefined && is !== was) return { value: is, how: "set" };
+  // What a creation has made is nobody else's, or this is not written.
+  if (is !== undefined && is !== was) return { value: is, how: event === "succeed" ? "claim" : "set" };
   if (is !== undefined && before && isEnd(before.phase)) return { value: is, how: "set" };
   if (was !== undefined && is === undefined) return { value: was, how: "drop" };
   return undefined;

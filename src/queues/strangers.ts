@@ -75,6 +75,10 @@ export function createStrangers({ redis, keys, now = Date.now }: { redis: Redis;
     async ownerOf(requestPk: number): Promise<RequestId | undefined> {
       return (await redis.hget(keys.pks, String(requestPk))) ?? undefined;
     },
+    /** Whoever had it has it no more. */
+    async disown(requestPk: number): Promise<void> {
+      await redis.hdel(keys.pks, String(requestPk));
+    },
     /** The fingerprint of the person that it is about, once somebody has read it. */
     async printOf(requestPk: number): Promise<string | undefined> {
       return (await redis.hget(keys.strangerPrints, String(requestPk))) ?? undefined;

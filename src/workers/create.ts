@@ -1,12 +1,13 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
-import { PermanentError, RetryableError } from "../core/errors.ts";
+import { PermanentError } from "../core/errors.ts";
 import { waitFor } from "../core/outcome.ts";
 import { Enclosure } from "../core/identity.ts";
 import type { Run } from "../core/stage.ts";
 import { RequestPk, type Signer, VideoIdPk } from "../core/signing.ts";
 import { AccountWishes } from "../core/tenant.ts";
 import type { RequestSigner } from "../provider/provider.ts";
+import { takenByAnother } from "../queues/holding.ts";
 import { personOf } from "../queues/vault.ts";
 import { toFiles, toPictures } from "./enclosures.ts";
 import { mustBeOurs } from "./ours.ts";
@@ -90,18 +91,10 @@ export const create = defineStage({
     const { email, mobile_phone_number } = signer;
     const person = { email, mobile_phone_number };
     const opened = await effect("create", () => provider.createVideoId(person, forAccount, { signal }));
-    if (!(await run.orphans.keep(opened.requestPk, requestId))) throw takenByAnother();
+    if (await run.orphans.isTaken(opened.requestPk, requestId)) throw takenByAnother();
     return opened;
   },
 });
-
-/** The other one is for the same person, and its own creation was not answered: what surfaces of that is cancelled. */
-function takenByAnother(): RetryableError {
-  return new RetryableError(
-    "Another request of this signer, whose own creation was not answered, has taken the request that was opened for this one: another one is opened",
-    { code: "taken-by-another", effect: "none" },
-  );
-}
 
 async function createClassic(run: Run<Tools, z.infer<typeof Needs>>, signer: Signer) {
   const { requestId, facts, provider, account, documents, orphans, policy, effect, isOurs, signal, now } = run;
@@ -118,7 +111,7 @@ async function createClassic(run: Run<Tools, z.infer<typeof Needs>>, signer: Sig
   const sinceMs = now();
   try {
     const { requestPk } = await effect("create", () => provider.createRequest(creation, forAccount, { signal }));
-    if (!(await orphans.keep(requestPk, requestId))) throw takenByAnother();
+    if (await orphans.isTaken(requestPk, requestId)) throw takenByAnother();
     return { requestPk };
   } catch (error) {
     // Registered and not approved, it may have been left behind: it is cancelled when a webhook tells of it.

@@ -201,16 +201,18 @@ export function createOrphans({
     },
 
     /**
-     * Makes what a creation has just answered its request's own. False when another request for the same person, whose
-     * own creation was not answered, has taken it for its own meanwhile, because the webhook was faster than the answer.
+     * Whether what a creation for `id` has just answered is another request's by now: one for the same person, whose own
+     * creation was not answered, may have taken it for its own, because the webhook was faster than the answer. Writes
+     * nothing that could fail: a failure here would lose what was paid for.
      */
-    async keep(requestPk: number, id: RequestId): Promise<boolean> {
-      if (await strangers.claim(requestPk, id)) return true;
+    async isTaken(requestPk: number, id: RequestId): Promise<boolean> {
       const owner = await strangers.ownerOf(requestPk);
-      if (owner === undefined || owner === id) return true;
-      // A number that an earlier provider, or simulator, gave to one that is over says nothing.
+      if (owner === undefined || owner === id) return false;
       const theirs = await whereabouts(owner);
-      return !theirs.isBeingCreated && (theirs.isOver || theirs.requestPk !== requestPk);
+      if (theirs.isBeingCreated || (theirs.requestPk === requestPk && !theirs.isOver)) return true;
+      // A number that an earlier provider, or simulator, gave to one that is over says nothing.
+      await strangers.disown(requestPk);
+      return false;
     },
 
     /** Cancels an orphan at the provider; it is never used for anything. */

@@ -3,11 +3,12 @@
 -- KEYS: request, history, due, index it leaves, index it enters, pks, BullMQ lock, uncleaned, feed,
 --       then sets that want to know
 -- ARGV: id, version we read, stage, phase, now, json, history line, due ("" = none), created,
---       lock token ("" = no fence), request_pk ("" = none), "set" or "drop" the request_pk, "1" = nudge,
+--       lock token ("" = no fence), request_pk ("" = none), "set" or "drop" the request_pk, or "claim" it: set it unless
+--       another request has it, "1" = nudge,
 --       version to get past ("" = none), what names this state in the JSON,
 --       lines of the list that are in the JSON now, so that it goes ("" = the list stays and gets the line),
 --       "add" or "drop" it among the uncleaned ("" = as it is), what the feed is told ("" = nothing)
--- Returns {version, nudged}; 0 when somebody else wrote; -1 when the lock is not ours.
+-- Returns {version, nudged}; 0 when somebody else wrote; -1 when the lock is not ours; -2 when another has the request_pk.
 local value = redis.call('GET', KEYS[1])
 local version, nudged = '0', '0'
 if value then version, nudged = string.match(value, '^(%d+)|[^|]*|[^|]*|(%d+)|') end
@@ -19,6 +20,7 @@ if version ~= ARGV[2] then
 end
 if ARGV[10] ~= '' and redis.call('GET', KEYS[7]) ~= ARGV[10] then return -1 end
 if ARGV[16] ~= '' and redis.call('LLEN', KEYS[2]) ~= tonumber(ARGV[16]) then return 0 end
+if ARGV[12] == 'claim' and (redis.call('HGET', KEYS[6], ARGV[11]) or ARGV[1]) ~= ARGV[1] then return -2 end
 version = tostring(following)
 if ARGV[13] == '1' then nudged = string.format('%.0f', math.max(tonumber(nudged) + 1, tonumber(ARGV[5]))) end
 redis.call('SET', KEYS[1], table.concat({version, ARGV[3], ARGV[4], nudged, ARGV[5], ARGV[6]}, '|'))
@@ -28,7 +30,7 @@ if ARGV[8] == '' then redis.call('ZREM', KEYS[3], ARGV[1]) else redis.call('ZADD
 if KEYS[4] ~= KEYS[5] then redis.call('ZREM', KEYS[4], ARGV[1]) end
 if KEYS[4] ~= KEYS[5] or ARGV[2] == '0' then redis.call('ZADD', KEYS[5], ARGV[9], ARGV[1]) end
 if ARGV[11] ~= '' then
-  if ARGV[12] == 'set' then redis.call('HSET', KEYS[6], ARGV[11], ARGV[1]) else redis.call('HDEL', KEYS[6], ARGV[11]) end
+  if ARGV[12] ~= 'drop' then redis.call('HSET', KEYS[6], ARGV[11], ARGV[1]) else redis.call('HDEL', KEYS[6], ARGV[11]) end
 end
 if ARGV[17] == 'add' then redis.call('SADD', KEYS[8], ARGV[1])
 elseif ARGV[17] == 'drop' then redis.call('SREM', KEYS[8], ARGV[1]) end
