@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import { createAccounts, ownersOf } from "./account.ts";
+import { createBatches } from "./batches.ts";
 import type { Settings } from "./config.ts";
 import type { CrashPoint } from "./core/crash-point.ts";
 import { isEnd } from "./core/status.ts";
@@ -83,6 +84,7 @@ export function foldersOf(dataDir: string) {
     keys: at("keys"),
     journal: at("journal"),
     images: at("images"),
+    batches: at("batches"),
   };
 }
 
@@ -275,6 +277,12 @@ export function createApp({
     mustKnow: accounts.mustKnow,
   });
 
+  const batches = createBatches({
+    ...{ dir: folders.batches, settings, masterKey, redis: patient, keys, pipeline, documents, appearances, log },
+    queues: outside.queues,
+    ...(crashPoint && { reach: crashPoint }),
+  });
+
   const workers: StageWorker[] = [];
   const closers: (() => Promise<unknown>)[] = [];
   let inbox: Inbox | undefined;
@@ -346,6 +354,7 @@ export function createApp({
     gate,
     recovery,
     vault: inside.vault,
+    batches,
     readJournalLines,
     status,
 
@@ -406,6 +415,8 @@ export function createApp({
         log,
       });
       closers.push(() => keeping.stop());
+      const feeding = batches.start();
+      closers.push(() => feeding.stop());
     },
 
     async startInbox(): Promise<Inbox> {
@@ -441,6 +452,7 @@ export function createApp({
           enclosure: documents.openToShow,
           video: (videoidPk, signal) => provider.downloadVideo(videoidPk, { signal }),
         },
+        batches: batches.door,
         idempotency: createIdempotency({ redis: prompt, keys, masterKey, claimMs: CLAIM_MS, rememberMs: REMEMBER_MS }),
         keys: apiKeys,
         webhookSecret,

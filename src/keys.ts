@@ -128,7 +128,7 @@ function toWebhookSecret({ text, from, isKept = false }: Found): string {
 }
 
 /** A key for one purpose, from the master key. */
-export function deriveKey(masterKey: Uint8Array, purpose: "journal" | "callbacks"): Buffer {
+export function deriveKey(masterKey: Uint8Array, purpose: "journal" | "callbacks" | "batches"): Buffer {
   return createHmac("sha256", masterKey).update(purpose).digest();
 }
 

@@ -33,7 +33,7 @@ export function createKeys(prefix: string) {
     /** Sorted sets: requests of a group by creation time. */
     index: (group: Group) => `${prefix}:index:${group}`,
     /** Sets: requests that changed and whose door has not yet looked. */
-    changed: (source: Source | "callback") => `${prefix}:changed:${source}`,
+    changed: (source: Source | "callback" | "batch") => `${prefix}:changed:${source}`,
     /** Hash: request_pk to request id, for webhooks. */
     pks: `${prefix}:pks`,
     /** Hash of encrypted fields: who signs, and other personal data. */

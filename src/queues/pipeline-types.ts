@@ -1,3 +1,4 @@
+import type { BatchPlace } from "../core/batch.ts";
 import type { Correction } from "../core/correction.ts";
 import type { HistoryLine } from "../core/history.ts";
 import type { RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
@@ -36,6 +37,8 @@ export interface Submission {
   callback_url?: string | undefined;
   /** The request that this one tries again. */
   retryOf?: RequestId | undefined;
+  /** The batch that it is a row of. */
+  batch?: BatchPlace | undefined;
   /** Who handed it in: "inbox", "api:<key name>". */
   by: string;
   /** The caller's Idempotency-Key with whose it is, and the SHA-256 of what came with it: to outlive Redis. */
@@ -52,6 +55,9 @@ export type Submitted =
   /** The id is already there: submitting twice is harmless. */
   | { outcome: "known"; request: SignRequest }
   | { outcome: "duplicate"; of: SignRequest };
+
+/** What of a submission may not be wished for everywhere. */
+export type Allowable = Pick<Submission, "approval" | "callback_url" | "tenant" | "rao">;
 
 /** One page of requests, newest first. */
 export interface Page {
@@ -87,6 +93,11 @@ export interface Pipeline {
       "documents" | "signer" | "signature" | "tenant" | "profile" | "registration_authority"
     >,
   ): Promise<(SignRequest | undefined)[]>;
+  /**
+   * Refuses what would not be taken in here, whatever the documents: throws PermanentError "auto-approval-not-allowed",
+   * "callback-not-allowed", "unknown-tenant" or "unknown-rao".
+   */
+  mustBeAllowed(wishes: Allowable): void;
   get(id: RequestId): Promise<SignRequest>;
   find(id: RequestId): Promise<SignRequest | undefined>;
   /**
@@ -132,10 +143,10 @@ export interface Pipeline {
   isReplaced(id: RequestId): Promise<boolean>;
   /** A webhook spoke of this request_pk: a hint to look. True when the request is ours. */
   nudge(requestPk: number): Promise<boolean>;
-  /** Requests from `source` that changed since `take` was last called; each is returned once per change. */
-  takeChanged(source: Source, limit: number): Promise<RequestId[]>;
+  /** Requests from `source`, or of batches, that changed since `take` was last called; each is returned once per change. */
+  takeChanged(source: Source | "batch", limit: number): Promise<RequestId[]>;
   /** Puts ids back that could not be dealt with. */
-  putBackChanged(source: Source, ids: RequestId[]): Promise<void>;
+  putBackChanged(source: Source | "batch", ids: RequestId[]): Promise<void>;
   /** Calls to the provider that stand still, and why. Empty when all goes. */
   standstills(): Promise<Standstill[]>;
   /** Lets them go on. What stood still. */

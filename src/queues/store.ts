@@ -469,10 +469,11 @@ function unreadable(cause?: unknown): PermanentError {
 }
 
 /** Which doors want to hear of a change: the inbox shows every step, a callback tells waits and ends only. */
-function wantsToKnow(request: SignRequest, event: string): ("inbox" | "callback")[] {
+function wantsToKnow(request: SignRequest, event: string): ("inbox" | "callback" | "batch")[] {
   if (event === "start" || event === "intend") return [];
-  const wants: ("inbox" | "callback")[] = [];
+  const wants: ("inbox" | "callback" | "batch")[] = [];
   if (request.source === "inbox") wants.push("inbox");
+  if (request.facts["batch"]) wants.push("batch");
   if (request.facts["callbackUrl"] && (request.phase === "waiting" || isEnd(request.phase))) wants.push("callback");
   return wants;
 }

@@ -91,6 +91,7 @@ export function fakePipeline() {
       records.set(submission.id, request);
       return { outcome: "accepted", request };
     },
+    mustBeAllowed() {},
     async completeGroup(id) {
       called("completeGroup", id);
     },

@@ -56,6 +56,7 @@ const TAGS = [
     name: "Acting",
     description: "What people do: remind, correct, begin anew, approve, refuse, give the code, cancel, retry.",
   },
+  { name: "Batches", description: "Many requests at once, from a table." },
   { name: "Results", description: "What comes out." },
   { name: "Provider", description: "The address that the signature provider calls." },
   { name: "Watching", description: "For monitoring." },

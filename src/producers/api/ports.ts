@@ -7,6 +7,7 @@ import type { RequestId, StoredDocument } from "../../core/request.ts";
 import type { Format, VideoIdPk } from "../../core/signing.ts";
 import type { Fitted, Wanted } from "../../files/appearances.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
+import type { BatchDoor } from "../batch/door.ts";
 import type { ApiKey } from "./api-keys.ts";
 import type { Idempotency } from "./idempotency-types.ts";
 import type { ProblemCode } from "./problem.ts";
@@ -78,6 +79,8 @@ export interface ApiParts {
   results: ResultStore;
   shown: Shown;
   idempotency: Idempotency;
+  /** Batches; without it there are no calls for them. */
+  batches?: BatchDoor;
   keys: readonly ApiKey[];
   /** The path segment of the address that the provider is told. */
   webhookSecret: string;

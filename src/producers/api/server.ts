@@ -2,6 +2,7 @@ import Fastify, { type FastifyInstance, LogController } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import { randomBytes } from "node:crypto";
 import { readBearer } from "./api-keys.ts";
+import { addBatches } from "./batches.ts";
 import { addBoard } from "./board.ts";
 import { addDownloads } from "./downloads.ts";
 import { addShown } from "./shown.ts";
@@ -93,6 +94,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
       });
       addTenancy(inside, parts);
       addSubmit(inside, { ...parts, limits });
+      if (parts.batches) addBatches(inside, { ...parts, batches: parts.batches });
       addReading(inside, parts);
       addActing(inside, parts);
       addLanes(inside, parts);

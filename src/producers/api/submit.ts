@@ -101,7 +101,7 @@ interface Outcome {
 }
 
 async function submit(request: FastifyRequest, parts: Taken): Promise<Outcome> {
-  const name = nameOf(request);
+  const name = idempotencyKeyOf(request);
   const begun = name === undefined ? undefined : await parts.idempotency.begin(name);
   if (begun?.state === "busy") {
     throw new ApiError(
@@ -245,8 +245,8 @@ function otherBody(): ApiError {
   );
 }
 
-/** Names the call's Idempotency-Key, with whose it is. */
-function nameOf(request: FastifyRequest): string | undefined {
+/** Names the call's Idempotency-Key, with whose it is. Throws ApiError "invalid-idempotency-key". */
+export function idempotencyKeyOf(request: FastifyRequest): string | undefined {
   const key = request.headers["idempotency-key"];
   if (key === undefined) return undefined;
   if (typeof key !== "string" || !/^[\x21-\x7e]{1,255}$/.test(key)) {
