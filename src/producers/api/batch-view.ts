@@ -96,7 +96,7 @@ export function toBatchView(standing: BatchStanding): BatchView {
     ...(held && { held }),
     ...(progress?.stands && { stands: progress.stands }),
     rows,
-    counts: countsOf(standing) as Record<string, number>,
+    counts: countsOf(standing),
     over: progress?.over ?? 0,
     waiting_for_people: progress?.waiting ?? 0,
     ...(progress?.finishMs !== undefined && { estimated_finish_at: toTime(progress.finishMs) }),

@@ -28,6 +28,8 @@ const Checks = Object.keys({
 /** The name of the column, or the list of a row in JSON, that names the files. */
 export const FILES = "files";
 const SEPARATOR = ";";
+/** Names that would change how objects behave instead of being data. */
+const FORBIDDEN = ["__proto__", "constructor", "prototype"];
 
 /** Every column but `files`: the manifest's fields, flat. */
 const COLUMNS: readonly Column[] = [
@@ -272,6 +274,10 @@ export function fromJson(row: number, given: unknown, defaults: Record<string, u
     const name = ALIASES[key] ?? key;
     const column = BY_NAME.get(name);
     if (value === null) continue;
+    if (FORBIDDEN.includes(key)) {
+      raw.problems.push({ column: key, message: "is not a key that is known here" });
+      continue;
+    }
     if (name === FILES) raw.files = toNames(value, raw.problems);
     else if (isObject(value)) set(raw.manifest, [key], merged(raw.manifest[key], value));
     else if (column && typeof value === "string") put(raw, name, value.trim());

@@ -350,7 +350,7 @@ export function createFeeder(parts: FeederParts) {
     const counts = batch.counts();
     const how = progressOf({ counts, endedMs: batch.ended(), sinceMs: record.createdMs }, sinceMs);
     const progress: BatchProgress = {
-      counts: counts as Record<string, number>,
+      counts: counts,
       over: how.over,
       waiting: how.waiting,
       ...(how.finishMs !== undefined && record.state === "running" && { finishMs: how.finishMs }),

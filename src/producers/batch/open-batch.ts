@@ -46,7 +46,7 @@ export async function openBatch(folders: BatchFolders, first: BatchRecord) {
   const open = () => [...outcomes.values()].filter((one) => hasRequest(one) && !isRowOver(one.state));
 
   return {
-    id: id as BatchId,
+    id: id,
     record: first,
     /** Something changed since results and progress were written. */
     isChanged: true,

@@ -32,7 +32,7 @@ export async function* readTable(bytes: Uint8Array): AsyncGenerator<TableRow, vo
       if (cells.length > 0) yield { row, cells };
     }
   } catch (error) {
-    throw toRefusal(error, row + 1);
+    throw toRefusal(error);
   } finally {
     source.destroy();
     parser.destroy();
@@ -65,9 +65,10 @@ const OBJECTIONS: Record<string, string> = {
   CSV_MAX_RECORD_SIZE: "is longer than a row can be: look for a quote that is never closed",
 };
 
-function toRefusal(error: unknown, row: number): unknown {
-  const code = (error as Partial<CsvError> | undefined)?.code;
+function toRefusal(error: unknown): unknown {
+  // What is known of it besides its code is how many rows were in order before.
+  const { code, records } = (error ?? {}) as Partial<CsvError> & { records?: unknown };
   if (code === undefined || !(code in OBJECTIONS)) return error;
   // The parser's own message quotes the cell.
-  return unreadable(`cannot be read from row ${row} on: it ${OBJECTIONS[code]}`);
+  return unreadable(`cannot be read from row ${Number(records) + 1} on: it ${OBJECTIONS[code]}`);
 }
