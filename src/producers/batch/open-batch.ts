@@ -1,5 +1,4 @@
 import {
-  type BatchId,
   type BatchRecord,
   countRows,
   hasRequest,
