@@ -110,12 +110,12 @@ export function isRowOver(state: RowState): boolean {
 
 /** Whether a row has, or had, a request of its own. */
 export function hasRequest({ state, code }: Pick<RowOutcome, "state" | "code">): boolean {
-  if (state === "cancelled") return code !== NOT_SUBMITTED;
+  if (state === "cancelled") return code !== ROW_CODES.notSubmitted;
   return state !== "pending" && state !== "rejected" && state !== "duplicate";
 }
 
-/** Of a row that was cancelled before it was submitted. */
-export const NOT_SUBMITTED = "cancelled-before-submission";
+/** Codes of rows that have, and had, no request. */
+export const ROW_CODES = { notSubmitted: "cancelled-before-submission" } as const;
 
 /** Rows by state; those in which there is none are left out. */
 export type RowCounts = Partial<Record<RowState, number>>;

@@ -3,7 +3,7 @@ import {
   countRows,
   hasRequest,
   isRowOver,
-  NOT_SUBMITTED,
+  ROW_CODES,
   type RowCounts,
   type RowOutcome,
 } from "../../core/batch.ts";
@@ -104,7 +104,7 @@ export async function openBatch(folders: BatchFolders, first: BatchRecord) {
     async cancelPending(now: number): Promise<void> {
       const rows = pending;
       pending = [];
-      const code = NOT_SUBMITTED;
+      const code = ROW_CODES.notSubmitted;
       const message = "The batch was cancelled before this row was submitted";
       const cancelled = rows.map((row): RowOutcome => {
         const attempt = outcomes.get(row)?.attempt ?? 1;
