@@ -13,7 +13,7 @@ import {
   toTable,
   untilBatch,
 } from "../helpers/batches.ts";
-import { startHouse } from "../helpers/house.ts";
+import { type House, startHouse } from "../helpers/house.ts";
 
 test("a table of thirty is signed, with as many results as rows; what is wrong with one row keeps no other back", async () => {
   const house = await startHouse({ settings: BY_ITSELF });
@@ -51,6 +51,22 @@ test("a table of thirty is signed, with as many results as rows; what is wrong w
   expect(house.effects("sign")).toBe(29);
 });
 
+/** All that Redis has under a key, as text. */
+async function valueOf(redis: House["app"]["redis"], key: string): Promise<string> {
+  const readers: Record<string, () => Promise<unknown>> = {
+    string: () => redis.get(key),
+    hash: () => redis.hgetall(key),
+    list: () => redis.lrange(key, 0, -1),
+    set: () => redis.smembers(key),
+    zset: () => redis.zrange(key, 0, -1),
+    stream: () => redis.xrange(key, "-", "+"),
+    none: () => Promise.resolve(null), // it has just gone
+  };
+  const read = readers[await redis.type(key)];
+  if (!read) throw new Error(`${key} is of a kind that is not read here`);
+  return JSON.stringify(await read());
+}
+
 test("nothing of who signs is in a log, in Redis, in the results, or in the clear on the disk", async () => {
   const house = await startHouse({ settings: BY_ITSELF, work: false });
   const { table, files, mark } = await classicBatch(3);
@@ -60,11 +76,13 @@ test("nothing of who signs is in a log, in Redis, in the results, or in the clea
   const { redis, keys } = house.app;
   const everything: string[] = [house.logged()];
   for (const key of await redis.keys(`${keys.prefix.replaceAll(/[{}]/g, "[$&]")}*`)) {
-    everything.push(key, await redis.dump(key).then((value) => String(value)));
+    everything.push(key, await valueOf(redis, key));
   }
   for (const name of ["rows.jsonl", "states.jsonl", "results.csv", "results.json", "progress.json"]) {
     everything.push(readFileSync(join(house.dataDir, "batches", id, name), "latin1"));
   }
+  // What has to be there is found, so what must not be would be.
+  expect(everything.some((text) => text.includes(`ref-${mark}-1`))).toBe(true);
   for (const secret of secrets) {
     expect(
       everything.filter((text) => text.includes(secret)),
