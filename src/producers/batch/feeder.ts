@@ -69,8 +69,6 @@ export interface FeederParts {
   reach?: (boundary: "row:adopted" | "row:submitted" | "row:noted", id: RequestId) => void | Promise<void>;
 }
 
-export type Feeder = ReturnType<typeof createFeeder>;
-
 /**
  * Submits the rows of all batches, a few ahead of what the workers have taken up, and keeps their results. What it does
  * can be repeated at any instant: a row's request has an id that follows from the row, and what became of it is in the
