@@ -6,8 +6,10 @@ import { createAccounts, ownersOf } from "./account.ts";
 import { createBatches } from "./batches.ts";
 import type { Settings } from "./config.ts";
 import type { CrashPoint } from "./core/crash-point.ts";
+import type { SignRequest } from "./core/request.ts";
 import { isEnd } from "./core/status.ts";
 import { AccountWishes } from "./core/tenant.ts";
+import { startIntake } from "./intake.ts";
 import { startKeeping } from "./keeping.ts";
 import { deriveKey, type KeyRing } from "./keys.ts";
 import { createAppearances } from "./files/appearances.ts";
@@ -19,25 +21,31 @@ import { createDocuments } from "./files/documents.ts";
 import { createResults } from "./files/results.ts";
 import { createSpace } from "./files/space.ts";
 import { toApiDocuments } from "./producers/api/document-store.ts";
+import { createRemote } from "./producers/api/remote.ts";
 import { createApi } from "./producers/api/server.ts";
 import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
 import type { Check, Status } from "./producers/api/status.ts";
+import { readUrls } from "./producers/callback/secrets.ts";
 import { mayBeTold } from "./producers/callback/tell.ts";
 import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
 import { createProvider } from "./provider/client.ts";
 import { createAround } from "./queues/around.ts";
-import { connect } from "./queues/connect.ts";
+import { connect, toLoginError } from "./queues/connect.ts";
 import { createCodes } from "./queues/codes.ts";
+import { createFeed } from "./queues/feed.ts";
 import { createGate } from "./queues/gate.ts";
 import { createGroups } from "./queues/groups.ts";
 import { createGuard } from "./queues/guard.ts";
 import { createHanded } from "./queues/handed.ts";
 import { createCrowd } from "./queues/crowd.ts";
 import { createIdempotency } from "./queues/idempotency.ts";
+import { createAnswers } from "./queues/answers.ts";
 import { createImageUids } from "./queues/image-uids.ts";
 import { createKeys } from "./queues/keys.ts";
 import { createLanes } from "./queues/lanes.ts";
+import { createNotifications } from "./queues/notifications.ts";
 import { createPipeline } from "./queues/pipeline.ts";
+import { createQuota } from "./queues/quota.ts";
 import { createQueues } from "./queues/queues.ts";
 import { createRecovery, type ReadLines } from "./queues/recovery.ts";
 import { createRedisWatch } from "./queues/redis-watch.ts";
@@ -127,6 +135,8 @@ export function createApp({
   const patient = connect(redisUrl, { maxRetriesPerRequest: null }, away);
   const prompt = connect(redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000, enableOfflineQueue: true }, away);
 
+  const standardUrl = readUrls(settings.CALLBACK_URL);
+  const isFollowed = ({ facts }: SignRequest) => standardUrl(facts["tenant"] as string | undefined) !== undefined;
   const handed = createHanded();
   const journalKey = deriveKey(masterKey, "journal");
   const journal = doubles.journal ?? createJournal({ dir: folders.journal, key: journalKey, log });
@@ -190,9 +200,10 @@ export function createApp({
       };
     },
     tenants: accounts,
+    answerWithinMs: settings.ONESHOT_TIMEOUT_MS,
     log,
   });
-  const callbackHosts = (settings.CALLBACK_HOSTS ?? "").split(",").map((host) => host.trim());
+  const callbackHosts = listOf(settings.CALLBACK_HOSTS);
   const policy: Policy = {
     approval: settings.APPROVAL,
     identifyWithinMs: settings.IDENTIFY_WITHIN_MS,
@@ -283,16 +294,23 @@ export function createApp({
     ...(crashPoint && { reach: crashPoint }),
   });
 
+  const apiDocuments = toApiDocuments(documents, {
+    maxBytes: settings.MAX_DOCUMENT_BYTES,
+    room: space.need,
+    appearances,
+  });
   const workers: StageWorker[] = [];
   const closers: (() => Promise<unknown>)[] = [];
   let inbox: Inbox | undefined;
 
   function createCore(redis: Redis) {
     return {
-      store: createStore({ redis, keys, orderOf, journal: trail, crashPoint }),
+      store: createStore({ redis, keys, orderOf, journal: trail, isFollowed, crashPoint }),
       queues: createQueues({ stages: STAGE_NAMES, connection: redis, keys }),
       vault: createVault({ redis, keys, masterKey, spare }),
       codes: createCodes({ redis, keys, masterKey }),
+      notifications: createNotifications({ redis, connection: redis, keys }),
+      answers: createAnswers({ redis, connection: redis, keys, most: settings.RESULTS_MOST }),
     };
   }
 
@@ -419,6 +437,13 @@ export function createApp({
       closers.push(() => feeding.stop());
     },
 
+    /** Takes requests from the public queue "intake". */
+    startIntake(): void {
+      const parts = { ...inside, settings, masterKey, redis: patient, keys, pipeline, documents: apiDocuments, log };
+      const intake = startIntake(parts);
+      closers.push(() => intake.stop());
+    },
+
     async startInbox(): Promise<Inbox> {
       inbox = createInbox({
         dataDir: settings.DATA_DIR,
@@ -444,9 +469,11 @@ export function createApp({
 
     /** Starts the HTTP API. Its address. */
     async startApi(): Promise<string> {
+      const remote = createRemote({ hosts: listOf(settings.DOCUMENT_HOSTS) });
+      const feed = createFeed({ redis: prompt, keys, store: outside.store });
       const api = createApi({
         pipeline,
-        documents: toApiDocuments(documents, { maxBytes: settings.MAX_DOCUMENT_BYTES, room: space.need, appearances }),
+        documents: apiDocuments,
         results,
         shown: {
           enclosure: documents.openToShow,
@@ -454,17 +481,33 @@ export function createApp({
         },
         batches: batches.door,
         idempotency: createIdempotency({ redis: prompt, keys, masterKey, claimMs: CLAIM_MS, rememberMs: REMEMBER_MS }),
+        feed,
+        remote,
+        quota: createQuota({ redis: prompt, keys }),
+        rates: { perKey: settings.API_RATE, perAddress: settings.API_REFUSED_RATE },
+        proxies: listOf(settings.API_PROXIES),
         keys: apiKeys,
         webhookSecret,
         status,
+        notifications: outside.notifications,
+        answers: outside.answers,
         queues: outside.queues.all(),
         stages: stages.map(({ name, title }) => ({ name, title })),
-        limits: { documents: settings.MAX_DOCUMENTS, documentBytes: settings.MAX_DOCUMENT_BYTES },
+        limits: {
+          documents: settings.MAX_DOCUMENTS,
+          documentBytes: settings.MAX_DOCUMENT_BYTES,
+          streams: settings.API_STREAMS,
+        },
         metricsOpen: settings.METRICS_OPEN,
         log,
         version,
       });
-      closers.unshift(() => api.close());
+      closers.unshift(() =>
+        api.close().finally(() => {
+          feed.close();
+          return remote.close();
+        }),
+      );
       await api.listen({ host: settings.API_HOST, port: settings.API_PORT });
       const address = api.server.address();
       const port = typeof address === "object" && address ? address.port : settings.API_PORT;
@@ -480,7 +523,8 @@ export function createApp({
         Promise.allSettled([...doors, ...workers.map((worker) => worker.stop(graceMs))]),
         graceMs + CLOSE_MARGIN_MS,
       );
-      await bounded(Promise.allSettled([inside.queues.close(), outside.queues.close(), provider.close()]), LAST_MS);
+      const parts = [inside, outside].flatMap(({ queues, notifications, answers }) => [queues, notifications, answers]);
+      await bounded(Promise.allSettled([...parts, provider].map((part) => part.close())), LAST_MS);
       guard.close();
       gate.close();
       await bounded(journal.close(), LAST_MS);
@@ -490,13 +534,9 @@ export function createApp({
   };
 }
 
-/** @source Redis documentation, "ACL": codes of refused logins and commands */
-function toLoginError(error: unknown): unknown {
-  const code = error instanceof Error ? /^(NOAUTH|WRONGPASS|NOPERM)\b/.exec(error.message)?.[1] : undefined;
-  if (code === undefined) return error;
-  return new Error(
-    `Redis refuses this user or password (${code}): correct them in REDIS_URL, like redis://user:password@host:6379.`,
-  );
+/** The members of a setting that lists some. */
+function listOf(setting: string | undefined): string[] {
+  return (setting ?? "").split(",").flatMap((member) => member.trim() || []);
 }
 
 async function bounded(work: Promise<unknown>, withinMs: number): Promise<void> {

@@ -89,6 +89,35 @@ export const SETTINGS = z.object({
   API_KEYS: optional.describe(
     "name:secret pairs, or name@tenant:secret for one tenant, separated by commas; sent as Authorization: Bearer <secret>.",
   ),
+  API_RATE: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(10_000_000)
+    .default(30_000)
+    .describe("Calls a minute with one key, at all processes together; 0 for no bound."),
+  API_REFUSED_RATE: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(300)
+    .describe("Calls a minute from one address without a valid key; beyond it they are told to wait. 0 for no bound."),
+  API_PROXIES: z
+    .string()
+    .regex(
+      /^[\da-f.:/]+(\s*,\s*[\da-f.:/]+)*$/i,
+      "must be addresses or networks like 10.0.0.5 or 10.0.0.0/8, separated by commas",
+    )
+    .optional()
+    .describe("Reverse proxies (addresses or networks) whose X-Forwarded-For says where a call comes from."),
+  API_STREAMS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(50)
+    .describe("Streams of events that one key may have open at one process."),
   API_URL: optional.describe("For the command line: the API to talk to. Default: the one running on DATA_DIR."),
   API_KEY: optional.describe("For the command line: the secret to send. Default: the one kept in DATA_DIR."),
   METRICS_OPEN: flag.default(false).describe("Serve /metrics without a key."),
@@ -178,6 +207,44 @@ export const SETTINGS = z.object({
     .describe(
       "Hosts (comma-separated; a port may follow) that callback_url may name although they are private, with http as well.",
     ),
+  DOCUMENT_HOSTS: z
+    .string()
+    .regex(
+      /^(https?:\/\/|\*\.)?[^/\s,*]+(\s*,\s*(https?:\/\/|\*\.)?[^/\s,*]+)*\s*,?$/,
+      "must be hosts like files.example, *.store.example or http://10.0.0.5:9000, separated by commas",
+    )
+    .optional()
+    .describe(
+      "Hosts that documents may be fetched from (comma-separated): files.example or *.files.example by https from public addresses, http://10.0.0.5:9000 or https://store.internal from private ones too. Without it none are fetched.",
+    ),
+  CALLBACK_URL: z
+    .string()
+    .regex(
+      /^([a-z][a-z0-9-]{0,39}=)?https?:\/\/[^\s,]+([\s,]+([a-z][a-z0-9-]{0,39}=)?https?:\/\/[^\s,]+)*$/,
+      "must be an address like https://crm.example/hooks, or tenant=address, with spaces between several",
+    )
+    .optional()
+    .describe("Told of every request that names no callback_url; tenant=address for those of one tenant."),
+  CALLBACK_SECRETS: z
+    .string()
+    .regex(
+      /^([a-z][a-z0-9-]{0,39}=)?whsec_[A-Za-z0-9+/]{32,86}={0,2}([\s,]+([a-z][a-z0-9-]{0,39}=)?whsec_[A-Za-z0-9+/]{32,86}={0,2})*$/,
+      "must be whsec_ and the Base64 of 24 to 64 bytes, or tenant=whsec_…, with commas between several",
+    )
+    .optional()
+    .describe(
+      "Secrets that messages to callers are signed with, newest first; tenant=secret for one tenant's. Default: made from MASTER_KEY, one for each tenant.",
+    ),
+  INTAKE: flag.default(false).describe("Take requests from the queue intake, and answer them in the queue results."),
+  INTAKE_DIR: optional.describe("Folder with the documents that jobs of the queue intake name by their path."),
+  INTAKE_PLAIN: flag.default(false).describe("Take who signs from jobs of the queue intake in the clear as well."),
+  RESULTS_MOST: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(10_000_000)
+    .default(100_000)
+    .describe("Most jobs that wait in the queue results; beyond it the oldest go."),
   LOG_LEVEL: z
     .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"])
     .default("info")
@@ -254,7 +321,7 @@ export function readSettings(
  * stand in for the provider. The environment is not asked: others put names there too.
  */
 function isMisspelt(name: string): boolean {
-  return /^(?:ONESHOT|INBOX|API|MASTER|WEBHOOK|TENANTS?)_/.test(name) && !isOurs(name);
+  return /^(?:ONESHOT|INBOX|INTAKE|CALLBACK|API|MASTER|WEBHOOK|TENANTS?)_/.test(name) && !isOurs(name);
 }
 
 /** A setting's value where it is given first. Set to nothing, it is not given, wherever else it is. */

@@ -4,11 +4,14 @@ import { createCheckpointer } from "./files/checkpoint.ts";
 import type { Documents } from "./files/documents.ts";
 import { createSweeper } from "./files/sweeper.ts";
 import { deriveKey } from "./keys.ts";
+import { readSecrets, readUrls } from "./producers/callback/secrets.ts";
 import { createTeller } from "./producers/callback/tell.ts";
+import { type Answers, startTelling } from "./queues/answers.ts";
 import { createCallbacks } from "./queues/callbacks.ts";
 import type { connect } from "./queues/connect.ts";
 import type { Gate } from "./queues/gate.ts";
 import type { Keys } from "./queues/keys.ts";
+import type { Notifications } from "./queues/notifications.ts";
 import type { Queues } from "./queues/queues.ts";
 import { createReconciler } from "./queues/reconciler.ts";
 import type { Store } from "./queues/store.ts";
@@ -32,6 +35,8 @@ export function startKeeping({
   keys,
   store,
   queues,
+  notifications,
+  answers,
   documents,
   orphans,
   gate,
@@ -45,6 +50,8 @@ export function startKeeping({
   keys: Keys;
   store: Store;
   queues: Queues;
+  notifications: Notifications;
+  answers: Answers;
   documents: Documents;
   orphans: Orphans;
   gate: Pick<Gate, "isOpen">;
@@ -52,8 +59,20 @@ export function startKeeping({
 }): { stop(): Promise<void> } {
   const { readMany } = store;
   const reconciler = createReconciler({ redis, keys, store, queues, log, everyMs: settings.RECONCILE_MS });
-  const teller = createTeller({ key: deriveKey(masterKey, "callbacks"), allowedHosts: callbackHosts });
-  const callbacks = createCallbacks({ redis, connection: redis, keys, store, masterKey, tell: teller.tell, log });
+  const keysOf = readSecrets(settings.CALLBACK_SECRETS, (tenant) => madeSecret(masterKey, tenant));
+  const teller = createTeller({ keysOf, allowedHosts: callbackHosts });
+  const callbacks = createCallbacks({
+    redis,
+    connection: redis,
+    keys,
+    store,
+    notifications,
+    masterKey,
+    standardUrl: readUrls(settings.CALLBACK_URL),
+    tell: teller.tell,
+    log,
+  });
+  const telling = startTelling({ redis, keys, store, answers });
   const sweeper = createSweeper({ signedDir: folders.signed, archiveDir: folders.archive, documents, readMany });
   const checkpointer = createCheckpointer({
     dir: folders.journal,
@@ -96,11 +115,16 @@ export function startKeeping({
   return {
     async stop() {
       checkpointer.stop();
-      await Promise.all([reconciler.stop(), callbacks.stop(), ...rounds.map((round) => round.stop())]);
+      await Promise.all([reconciler.stop(), callbacks.stop(), telling.stop(), ...rounds.map((round) => round.stop())]);
       await sweeper.stop();
       await teller.close();
     },
   };
+}
+
+/** The secret of a tenant that was given none. That of the default one is older than tenants are. */
+export function madeSecret(masterKey: Uint8Array, tenant: string | undefined): Uint8Array {
+  return deriveKey(masterKey, tenant === undefined ? "callbacks" : `callbacks:${tenant}`);
 }
 
 function codeOf(error: unknown): string {

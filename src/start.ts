@@ -125,6 +125,7 @@ export async function start(
     if (has("workers")) app.startWorkers(stages);
     const api = has("api") ? await listen(app, settings) : undefined;
     if (has("inbox")) await app.startInbox();
+    if (has("intake") && settings.INTAKE) app.startIntake();
     if (simulator && api) {
       await unlessSet(signal, tellWebhook(simulator.origin, `${api}/webhooks/oneshot/${keyRing.webhookSecret}`));
     }

@@ -90,6 +90,20 @@ const Standstills = z.looseObject({
   items: z.array(z.looseObject({ lane: z.string(), code: z.string(), reason: z.string(), since: z.string() })),
 });
 
+const Notification = z.looseObject({
+  id: z.string(),
+  type: z.string(),
+  timestamp: z.string(),
+  state: z.string(),
+  attempts: z.number(),
+  status: z.number().optional(),
+  code: z.string().optional(),
+  next_at: z.string().optional(),
+});
+export type Notification = z.infer<typeof Notification>;
+const Notifications = z.looseObject({ items: z.array(Notification) });
+const Replayed = z.looseObject({ replayed: z.number() });
+
 const Problem = z.looseObject({
   detail: z.string().optional(),
   title: z.string().optional(),
@@ -247,6 +261,14 @@ export function createClient(
     /** A file that was handed in to show who the signer is. */
     enclosure: (id: string, name: string) => download(at(id, `/enclosures/${encodeURIComponent(name)}`)),
     history: async (id: string) => (await call(History, "GET", at(id, "/history"))).items,
+    /** What the request's callback address was told. */
+    notifications: async (id: string) => (await call(Notifications, "GET", at(id, "/notifications"))).items,
+    /** Tells one of them once more. */
+    replay: (id: string, notification: string) =>
+      call(Notification, "POST", at(id, `/notifications/${encodeURIComponent(notification)}/replay`)),
+    /** The same with all that came about since then and were not delivered. How many. */
+    replaySince: async (since: string) =>
+      (await call(Replayed, "POST", "/v1/notifications/replay", { json: { since } })).replayed,
     /** Calls to the provider that stand still. */
     standstills: async () => (await call(Standstills, "GET", "/v1/lanes")).items,
     resume: async () => (await call(Standstills, "POST", "/v1/lanes/resume")).items,

@@ -291,6 +291,44 @@ export const COMMANDS: Command[] = [
     said: "Taken up again:",
   }),
   {
+    name: "notifications",
+    args: ["<what>", "[id]", "[notification]"],
+    summary: "list what a request's callback address was told; replay it; print the secret that signs it",
+    options: [
+      ["--since <time>", "replay: all that came about since then and was not delivered, of all requests"],
+      ["--tenant <name>", "secret: whose, where there are several"],
+      JSON_OPTION,
+    ],
+    after:
+      "signpipe notifications <id>                        list\n" +
+      "signpipe notifications replay <id> [notification]  tell one once more, or all that were not delivered\n" +
+      "signpipe notifications secret                      for whoever verifies signatures; keep it as a password",
+    async run(context, [what, id, notification], { since, tenant, json }) {
+      const told = await import("./notifications.ts");
+      const { terminal } = context;
+      const how = { json: json === true };
+      if (text(what) === "secret") {
+        return told.printSecrets(context.settings(), terminal, typeof tenant === "string" ? tenant : undefined);
+      }
+      if (text(what) !== "replay") return await told.listNotifications(client(context), terminal, text(what), how);
+      const which = {
+        typed: text(id),
+        notification: text(notification),
+        since: typeof since === "string" ? since : undefined,
+      };
+      return await told.replayNotifications(client(context), terminal, which, how);
+    },
+  },
+  {
+    name: "intake",
+    args: ["<what>"],
+    summary: "key: print the public key with which who signs is sealed in jobs of the queue intake",
+    async run({ settings, terminal }, [what]) {
+      const { printIntakeKey } = await import("./notifications.ts");
+      return await printIntakeKey(settings(), terminal, text(what));
+    },
+  },
+  {
     name: "resume",
     summary: "let calls to the provider go on that stand still, after the cause was mended there",
     options: [JSON_OPTION],

@@ -15,6 +15,7 @@ import type { createResults } from "../files/results.ts";
 import { probePdf } from "../files/probe.ts";
 import type { By } from "../files/rewritten.ts";
 import type { Timestamp } from "../files/timestamp.ts";
+import type { ValidationData } from "../files/validation-data.ts";
 import { verifyDetachedFile, verifySignedPdf } from "../files/verify.ts";
 import { Evidence } from "../workers/evidence.ts";
 
@@ -36,6 +37,8 @@ export interface Verified {
   signed_files: number;
   /** When signatures were there, by the timestamps over them; ISO 8601. */
   timestamps: string[];
+  /** What signed PDFs carry for a validation years later, all together; left out where none does. */
+  validation_data?: ValidationData & { files: number };
 }
 
 interface Places {
@@ -60,8 +63,16 @@ interface Facts {
   requestPk?: unknown;
 }
 
-/** Checks a request by its lines in the journal, its evidence and its files. Nothing else is asked. */
-export async function verifyRequest(id: RequestId, lines: readonly JournalLine[], places: Places): Promise<Verified> {
+/**
+ * Checks a request by its lines in the journal, its evidence and its files. Nothing else is asked. `again` is the request
+ * as which its documents were handed in once more.
+ */
+export async function verifyRequest(
+  id: RequestId,
+  lines: readonly JournalLine[],
+  places: Places,
+  again?: RequestId,
+): Promise<Verified> {
   const findings: Flawed[] = [];
   const notes: string[] = [];
   const request = foldLines(lines);
@@ -74,16 +85,20 @@ export async function verifyRequest(id: RequestId, lines: readonly JournalLine[]
   const facts: Facts = request?.facts ?? factsOf(evidence);
   if (evidence && request) findings.push(...compare(evidence, request, lines));
   const timestamps: Timestamp[] = [];
+  const stores: ValidationData[] = [];
   for (const file of facts.signed ?? []) {
     const checked = await checkSigned(id, file, facts, places);
     if (Array.isArray(checked)) findings.push(...checked);
-    else timestamps.push(...checked.timestamps);
+    else {
+      timestamps.push(...checked.timestamps);
+      if (checked.validationData) stores.push(checked.validationData);
+    }
   }
   if (timestamps.some(({ isVerified }) => !isVerified)) {
     notes.push("whose a timestamp is was not looked at: its certificate is not there");
   }
   if (facts.contract) findings.push(...(await checkContract(id, facts.contract, places)));
-  await checkOriginals(id, { request, facts, places, findings, notes });
+  await checkOriginals(id, { request, facts, places, again, findings, notes });
   return {
     id,
     state: request ? (isEnd(request.phase) ? request.phase : `${request.stage} ${request.phase}`) : "unknown",
@@ -92,7 +107,13 @@ export async function verifyRequest(id: RequestId, lines: readonly JournalLine[]
     notes,
     signed_files: facts.signed?.length ?? 0,
     timestamps: [...new Set(timestamps.map(({ at }) => at.toISOString()))],
+    ...(stores.length > 0 && { validation_data: inAll(stores) }),
   };
+}
+
+function inAll(stores: readonly ValidationData[]): NonNullable<Verified["validation_data"]> {
+  const sum = (name: keyof ValidationData) => stores.reduce((total, store) => total + store[name], 0);
+  return { files: stores.length, certificates: sum("certificates"), revocations: sum("revocations") };
 }
 
 async function readEvidence(
@@ -169,7 +190,7 @@ async function checkSigned(
   file: NonNullable<Facts["signed"]>[number],
   { documents = [], format, group }: Facts,
   places: Places,
-): Promise<Flawed[] | { timestamps: Timestamp[] }> {
+): Promise<Flawed[] | { timestamps: Timestamp[]; validationData?: ValidationData | undefined }> {
   const { results, incremental, compare } = places;
   if (!(await results.rehash(id, file))) {
     return [{ code: "signed-file-changed", message: "A signed file is missing, or is not the one that was stored" }];
@@ -228,9 +249,17 @@ async function checkOriginals(
     request,
     facts,
     places: { documents, archive, incremental },
+    again,
     findings,
     notes,
-  }: { request: SignRequest | undefined; facts: Facts; places: Places; findings: Flawed[]; notes: string[] },
+  }: {
+    request: SignRequest | undefined;
+    facts: Facts;
+    places: Places;
+    again: RequestId | undefined;
+    findings: Flawed[];
+    notes: string[];
+  },
 ): Promise<void> {
   if (!facts.documents || !request) return;
   const whole = request.source === "inbox" ? groupIn(facts.group) : [];
@@ -262,6 +291,8 @@ async function checkOriginals(
       : "; signed files that were rewritten were not compared";
     const where = facts.format === "cms" ? "; the signatures are over them" : seen;
     notes.push(`${gone} originals are not kept here${facts.signed ? where : ""}`);
+  } else if (again !== undefined && !facts.signed) {
+    notes.push(`its documents were handed in again as ${again}`);
   } else {
     findings.push({ code: "document-gone", message: "A document is not in .work any more" });
   }

@@ -35,7 +35,13 @@ export async function verify(
     readJournal({ dir: folders.journal, key, each, ...span });
 
   const known = new Map<RequestId, Known>();
-  const chain = await read((line) => known.set(line.request, noted(known.get(line.request), line)));
+  /** By whom what a request is about was handed in again. */
+  const again = new Map<RequestId, RequestId>();
+  const chain = await read((line) => {
+    known.set(line.request, noted(known.get(line.request), line));
+    const { data: earlier } = RequestId.safeParse(line.first?.facts["retryOf"]);
+    if (earlier !== undefined) again.set(earlier, line.request);
+  });
   for (const id of await readdir(folders.signed).catch(() => [])) {
     if (RequestId.safeParse(id).success && !known.has(id)) known.set(id, NOWHERE);
   }
@@ -59,7 +65,7 @@ export async function verify(
     await read((line) => page.get(line.request)?.push(line), spanOf(some, known));
     for (const [id, lines] of page) {
       lines.sort(inOrder);
-      const verified = await verifyRequest(id, lines, places);
+      const verified = await verifyRequest(id, lines, places, again.get(id));
       if (!verified.ok) bad += 1;
       if (json) requests.push(verified);
       else out.line(toLine(verified, out));
@@ -131,10 +137,14 @@ function choose(wanted: string, known: ReadonlyMap<RequestId, Known>): RequestId
   throw new CliError(`${hint} "${wanted}": see signpipe verify --all.`);
 }
 
-function toLine({ id, state, ok, findings, notes, signed_files, timestamps }: Verified, out: Terminal["out"]): string {
+function toLine(verified: Verified, out: Terminal["out"]): string {
+  const { id, state, ok, findings, notes, signed_files, timestamps, validation_data: data } = verified;
   const files = signed_files > 0 ? `${signed_files} signed` : "";
   const stamped = timestamps.length > 0 ? `timestamp ${timestamps.join(", ")}` : "";
+  const kept = data ? `long-term data: ${data.certificates} certificates, ${data.revocations} revocation entries` : "";
   const says = findings.map(({ code, message }) => `${code}: ${message}`).join("; ");
   const word = ok ? out.paint("green", "ok  ") : out.paint("red", "FAIL");
-  return [word, id, state, ok ? [files, stamped, ...notes].filter(Boolean).join("; ") : says].join("  ").trimEnd();
+  return [word, id, state, ok ? [files, stamped, kept, ...notes].filter(Boolean).join("; ") : says]
+    .join("  ")
+    .trimEnd();
 }

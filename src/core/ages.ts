@@ -46,6 +46,7 @@ const WAITS = [
 ] as const;
 /** What a wait is called: one that has no limit above is no wait. */
 export type WaitName = (typeof WAITS)[number][0];
+export const WAIT_NAMES: readonly WaitName[] = WAITS.map(([what]) => what);
 
 /** Every state that a request can stay in, whose turn it is, and for how long. Ends have no limit. */
 export const AGE_LIMITS: readonly AgeLimit[] = [

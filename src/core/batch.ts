@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import { RequestId, Sha256, Source, toRequestId } from "./request.ts";
+import { RequestId, Sha256, type SignRequest, Source, toRequestId } from "./request.ts";
 import { PHASES } from "./status.ts";
 
 /** Names a batch: "bat-" and 128 bits, written like a request's. Safe as a folder name and a URL segment. */
@@ -23,6 +23,12 @@ export function rowRequestId(batch: BatchId, row: number, attempt: number): Requ
 /** Where a request comes from, as a fact of its record. */
 export const BatchPlace = z.object({ id: BatchId, row: z.int().positive() });
 export type BatchPlace = z.infer<typeof BatchPlace>;
+const Place = BatchPlace.optional().catch(undefined);
+
+/** Which row of which batch a request is; undefined of one that is none. */
+export function batchOf({ facts }: Pick<SignRequest, "facts">): BatchPlace | undefined {
+  return Place.parse(facts["batch"]);
+}
 
 export const LEAST_PRIORITY = 1;
 export const MOST_PRIORITY = 10;

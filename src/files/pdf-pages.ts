@@ -31,7 +31,7 @@ interface Section {
 }
 
 /** Not within bounds, or not as the standard has it: nothing can be said then. */
-class Unreadable extends Error {}
+export class Unreadable extends Error {}
 
 /** How many pages there are, and the shape of the one that was asked for; undefined when there is no such page. */
 export interface FoundPage {
@@ -327,7 +327,7 @@ function toBox(array: string): PageShape["box"] {
 }
 
 /** Undoes the filters of PNG, a byte a column. @source ISO/IEC 15948 §9 */
-function unfiltered(bytes: Buffer, columns: number): Buffer {
+export function unfiltered(bytes: Buffer, columns: number): Buffer {
   if (!Number.isSafeInteger(columns) || columns < 1) throw new Unreadable();
   const rows = Math.floor(bytes.length / (columns + 1));
   const out = Buffer.alloc(rows * columns);

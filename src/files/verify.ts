@@ -7,12 +7,15 @@ import { probe } from "./probe.ts";
 import { type By, compareRewritten } from "./rewritten.ts";
 import { BadCms } from "./signed-data.ts";
 import type { Timestamp } from "./timestamp.ts";
+import { type Added, Changed, readAdded, type ValidationData } from "./validation-data.ts";
 
 const WINDOW_BYTES = 1 << 20;
 /** A /ByteRange and its four numbers fit into this. */
 const RANGE_BYTES = 512;
 /** The largest signature container that is read; real ones have some ten kilobytes. */
 const CONTENTS_MOST = 8 << 20;
+/** Byte ranges that are looked at, from the end, where none covers the whole. Real PDFs have a handful. */
+const RANGES_MOST = 256;
 
 export interface VerifiedSignature {
   digestAlgorithm: string;
@@ -22,6 +25,8 @@ export interface VerifiedSignature {
   certificate: Buffer;
   /** Of the whole file, as it was read. */
   sha256: string;
+  /** What stands behind the signature for a validation years later; undefined where nothing does. */
+  validationData?: ValidationData | undefined;
   /** What it was recognised by as the original, signed. */
   recognisedBy: Recognised;
 }
@@ -40,9 +45,10 @@ interface Expected {
 }
 
 /**
- * Checks a signed PDF: it is whole; one signature covers all of it but the signature itself; the digest in its CMS is
- * the digest of those bytes; the signature verifies with the signer's certificate in it, and so do timestamps over it
- * with theirs. A document timestamp is verified in the same way, but is no signature of a person. And, when `original` is given,
+ * Checks a signed PDF: it is whole; one signature covers all of it but the signature itself, and but for updates behind
+ * it that change nothing it is about (see readAdded); the digest in its CMS is the digest of those bytes; the signature
+ * verifies with the signer's certificate in it, and so do timestamps over it with theirs. Document timestamps are
+ * verified in the same way, but are no signatures of a person. And, when `original` is given,
  * it begins with the original, byte by byte. Where that is not `incremental`, because the provider rewrites PDFs, it may
  * show what the original shows instead; see compareRewritten. Reads it once, or twice then; bounded memory whatever the
  * size.
@@ -58,44 +64,78 @@ export async function verifySigned(
 ): Promise<VerifiedSignature> {
   await probe(content);
   const { sizeBytes } = content;
-  const ranges = await findByteRanges(content);
-  if (ranges.length === 0) throw new PermanentError("The PDF has no signature", { code: "signature-missing" });
-  const whole = ranges.find((range) => isWhole(range, sizeBytes));
-  if (!whole) throw new PermanentError("No signature covers the whole PDF", { code: "signature-partial" });
-  const [, before, after] = whole;
-  const cms = await readContents(content, before, after);
-  if (cms.stamped) throw await onlyStamped(content, { before, after, stamped: cms.stamped });
+  const { range, cms, added } = await findSignature(content, signal);
   const { digestAlgorithm, messageDigest, timestamps, certificate } = cms;
   const isLonger = original !== undefined && original.sizeBytes < sizeBytes;
   if (original && incremental && !isLonger) throw otherDocument(incremental);
   const prefixBytes = isLonger ? original.sizeBytes : undefined;
-  const digests = await digestOnce(content, { before, after, digestAlgorithm, prefixBytes });
+  const digests = await digestOnce(content, { range, digestAlgorithm, prefixBytes });
   // An original that was signed before, and comes back as it was handed in.
   if (digests.sha256 === original?.sha256) throw otherDocument(incremental);
   const continues = isLonger && digests.prefix === original.sha256;
   if (original && incremental && !continues) throw otherDocument(incremental);
+  // Or comes back with no more than a timestamp.
+  if (continues && endOf(range) <= original.sizeBytes)
+    throw partial("No signature covers more than the original, which was signed before");
   if (!digests.covered.equals(messageDigest)) {
     throw new PermanentError("The PDF was changed after it was signed", { code: "signature-invalid" });
   }
   const recognisedBy = continues ? "bytes" : await recognise(content, { original, compare, signal });
-  return { digestAlgorithm, timestamps, certificate, sha256: digests.sha256, recognisedBy };
+  const { sha256 } = digests;
+  return { digestAlgorithm, timestamps, certificate, sha256, recognisedBy, validationData: added?.validationData };
 }
 
-/** Why a PDF is not signed whose last signature is a document timestamp. @source ETSI EN 319 142-1 §5.4.3 */
-async function onlyStamped(
-  content: Content,
-  { before, after, stamped: { imprint } }: { before: number; after: number; stamped: NonNullable<Cms["stamped"]> },
-): Promise<PermanentError> {
-  const { covered } = await digestOnce(content, {
-    before,
-    after,
-    digestAlgorithm: imprint.algorithm,
-    prefixBytes: undefined,
-  });
-  if (!covered.equals(imprint.digest)) return invalid("its document timestamp is of something else");
-  return new PermanentError("A document timestamp covers the whole PDF, but no signature does", {
-    code: "signature-partial",
-  });
+interface Found {
+  range: ByteRange;
+  cms: Cms;
+  /** What stands behind it. */
+  added?: Added;
+}
+
+/**
+ * The signature of a person that covers the whole PDF; or the last one, with nothing behind it but what may be added,
+ * whose timestamps are verified then. Not compared is the digest of what it covers.
+ */
+async function findSignature(content: Content, signal: AbortSignal | undefined): Promise<Found> {
+  const { sizeBytes } = content;
+  const isWhole = (range: ByteRange) => range[0] === 0 && endOf(range) === sizeBytes;
+  const whole = await findByteRanges(content, isWhole);
+  const last = whole.find(isWhole);
+  const cms = last && (await readContents(content, last));
+  if (last && cms && !cms.stamped) return { range: last, cms };
+  if (last && cms?.stamped) await checkStamp(content, last, cms.stamped);
+  const ranges = last ? await findByteRanges(content, () => false) : whole;
+  if (ranges.length === 0) throw new PermanentError("The PDF has no signature", { code: "signature-missing" });
+  for (const range of ranges.filter(([from]) => from === 0).sort((a, b) => endOf(b) - endOf(a))) {
+    const found = await readContents(content, range);
+    if (found.stamped) continue;
+    const added = await addedBehind(content, range, signal);
+    for (const stamp of added.stamps) {
+      const { stamped } = await readContents(content, stamp as ByteRange);
+      if (!stamped) throw invalid("its document timestamp is none");
+      await checkStamp(content, stamp as ByteRange, stamped);
+    }
+    return { range, cms: found, added };
+  }
+  throw partial(
+    last ? "A document timestamp covers the whole PDF, but no signature does" : "No signature covers the whole PDF",
+  );
+}
+
+/** What was added behind a signature. Throws PermanentError "signature-partial". */
+async function addedBehind(content: Content, range: ByteRange, signal: AbortSignal | undefined): Promise<Added> {
+  try {
+    return await readAdded(content, endOf(range), signal);
+  } catch (error) {
+    if (!(error instanceof Changed)) throw error;
+    throw partial(`No signature covers the whole PDF, and what was added behind it is not allowed: ${error.message}`);
+  }
+}
+
+/** That a document timestamp is of what it covers. @source ETSI EN 319 142-1 §5.4.3 */
+async function checkStamp(content: Content, range: ByteRange, { imprint }: NonNullable<Cms["stamped"]>): Promise<void> {
+  const { covered } = await digestOnce(content, { range, digestAlgorithm: imprint.algorithm, prefixBytes: undefined });
+  if (!covered.equals(imprint.digest)) throw invalid("its document timestamp is of something else");
 }
 
 /** What a PDF that was rewritten is recognised by. Throws PermanentError "signature-other-document". */
@@ -130,7 +170,7 @@ export async function verifySignedPdf({ signedPath, ...expected }: Expected & { 
 export async function verifyDetached(
   content: Content,
   digest: Digest,
-): Promise<Omit<VerifiedSignature, "sha256" | "recognisedBy">> {
+): Promise<Omit<VerifiedSignature, "sha256" | "recognisedBy" | "validationData">> {
   const { sizeBytes } = content;
   const bad = (why: string) => {
     return new PermanentError(`The CMS signature is not valid: ${why}`, { code: "signature-invalid" });
@@ -161,19 +201,19 @@ export async function verifyDetachedFile(path: string, digest: Digest) {
 async function digestOnce(
   content: Content,
   {
-    before,
-    after,
+    range,
     digestAlgorithm,
     prefixBytes,
-  }: { before: number; after: number; digestAlgorithm: string; prefixBytes: number | undefined },
+  }: { range: ByteRange; digestAlgorithm: string; prefixBytes: number | undefined },
 ): Promise<{ sha256: string; prefix: string | undefined; covered: Buffer }> {
+  const [, before, after] = range;
   const whole = createHash("sha256");
   let covered: Hash | undefined = digestAlgorithm === "sha256" ? undefined : createHash(digestAlgorithm);
   let prefix: string | undefined;
-  const stops = [...new Set([prefixBytes ?? 0, before, after, content.sizeBytes])].sort((a, b) => a - b);
+  const places = new Set([prefixBytes ?? 0, before, after, endOf(range), content.sizeBytes]);
   let at = 0;
-  for (const stop of stops) {
-    const isCovered = stop <= before || at >= after;
+  for (const stop of [...places].sort((a, b) => a - b)) {
+    const isCovered = stop <= before || (at >= after && stop <= endOf(range));
     await content.feed(at, stop, isCovered && covered ? [whole, covered] : [whole]);
     if (stop === before) covered ??= whole.copy();
     if (stop === prefixBytes) prefix = whole.copy().digest("hex");
@@ -184,14 +224,12 @@ async function digestOnce(
 
 type ByteRange = [from: number, before: number, after: number, length: number];
 
-function isWhole([from, , after, length]: ByteRange, sizeBytes: number): boolean {
-  return from === 0 && after + length === sizeBytes;
-}
+const endOf = ([, , after, length]: ByteRange): number => after + length;
 
-/** The byte ranges, from the end of the file backwards, until one that covers the whole of it is among them. */
-async function findByteRanges(content: Content): Promise<ByteRange[]> {
+/** The byte ranges, from the end of the file backwards, until one that is `enough` is among them. */
+async function findByteRanges(content: Content, enough: (range: ByteRange) => boolean): Promise<ByteRange[]> {
   const { sizeBytes } = content;
-  const found: ByteRange[] = [];
+  const found = new Map<string, ByteRange>();
   for (let end = sizeBytes; end > 0;) {
     const start = Math.max(0, end - WINDOW_BYTES);
     const window = await content.read(start, end + RANGE_BYTES - start);
@@ -202,13 +240,12 @@ async function findByteRanges(content: Content): Promise<ByteRange[]> {
     ) {
       const range = readByteRange(window.toString("latin1", at, at + RANGE_BYTES), sizeBytes);
       if (!range) continue;
-      if (isWhole(range, sizeBytes)) return [range];
-      // One is enough to tell "not the whole" from "none at all".
-      if (found.length === 0) found.push(range);
+      if (enough(range)) return [range];
+      if (found.size < RANGES_MOST) found.set(range.join(), range);
     }
     end = start;
   }
-  return found;
+  return [...found.values()];
 }
 
 function readByteRange(text: string, sizeBytes: number): ByteRange | undefined {
@@ -219,7 +256,7 @@ function readByteRange(text: string, sizeBytes: number): ByteRange | undefined {
 }
 
 /** The CMS in the gap between the two ranges, which must hold nothing but its hexadecimal string. */
-async function readContents(content: Content, before: number, after: number): Promise<Cms> {
+async function readContents(content: Content, [, before, after]: ByteRange): Promise<Cms> {
   if (after - before > CONTENTS_MOST) throw invalid("the signature is larger than any real one");
   const text = (await content.read(before, after - before)).toString("latin1");
   if (!/^<[0-9A-Fa-f\0\t\n\f\r ]*>$/.test(text)) throw invalid("more than the signature is left out of what it covers");
@@ -240,6 +277,10 @@ function otherDocument(incremental: boolean): PermanentError {
     ? "does not continue the original byte by byte: it is another document, or the provider rewrites PDFs (ONESHOT_INCREMENTAL)"
     : "does not show the original's pages with their text: it is another document, or was rewritten beyond recognition (ONESHOT_COMPARE)";
   return new PermanentError(`The signed PDF ${why}`, { code: "signature-other-document" });
+}
+
+function partial(message: string): PermanentError {
+  return new PermanentError(message, { code: "signature-partial" });
 }
 
 function invalid(why: string): PermanentError {

@@ -67,16 +67,23 @@ function variants(secret: string): string[] {
  * looks like an e-mail address, a phone number or the bytes of a file, at most `atMost` characters. Of secrets that are
  * names of files, the bare name goes as well.
  */
-export function redact(text: string, secrets: readonly string[], { atMost = 200 } = {}): string {
-  const needles = [...new Set(secrets.filter(Boolean).flatMap(variants))].sort((a, b) => b.length - a.length);
-  const patterns = [...needles.map(escape), ...secrets.filter(Boolean).flatMap(bareNames)];
+export function redact(text: string, sent: readonly string[], { atMost = 200 } = {}): string {
+  // An accent can be a character of its own, and servers change one way of writing it into the other.
+  const secrets = [...new Set(sent.filter(Boolean).flatMap((one) => [one, one.normalize("NFC")]))];
+  const needles = [...new Set(secrets.flatMap(variants))].sort((a, b) => b.length - a.length);
+  const patterns = [...needles.map(escape), ...secrets.flatMap(bareNames)];
   const hide = (line: string) =>
     patterns.length === 0 ? line : line.replaceAll(new RegExp(patterns.join("|"), "giu"), "[removed]");
   const cut = text.slice(0, LONGEST_TEXT);
   let line = hide(cut);
   // A secret that the cut went through is no longer found; what could be its beginning goes too.
   if (cut.length < text.length) line = line.slice(0, -Math.max(1, ...needles.map((needle) => needle.length)));
-  line = hide(line.replaceAll(/[\s\p{Cc}\p{Cf}]+/gu, " ").trim());
+  line = hide(
+    line
+      .normalize("NFC")
+      .replaceAll(/[\s\p{Cc}\p{Cf}]+/gu, " ")
+      .trim(),
+  );
   line = line.replaceAll(DATA, (run) => (isData(run) ? "[data]" : run));
   line = line.replaceAll(EMAIL, "[e-mail]").replaceAll(PHONE, (found, uuid?: string) => (uuid ? found : "[number]"));
   return line.length <= atMost ? line : `${line.slice(0, Math.max(0, atMost - 1))}…`;

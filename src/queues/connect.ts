@@ -43,3 +43,12 @@ export function connect(
   });
   return redis;
 }
+
+/** What a refused login is told as; everything else is passed through. @source Redis documentation, "ACL": codes of refused logins and commands */
+export function toLoginError(error: unknown): unknown {
+  const code = error instanceof Error ? /^(NOAUTH|WRONGPASS|NOPERM)\b/.exec(error.message)?.[1] : undefined;
+  if (code === undefined) return error;
+  return new Error(
+    `Redis refuses this user or password (${code}): correct them in REDIS_URL, like redis://user:password@host:6379.`,
+  );
+}

@@ -33,7 +33,21 @@ export function createKeys(prefix: string) {
     /** Sorted sets: requests of a group by creation time. */
     index: (group: Group) => `${prefix}:index:${group}`,
     /** Sets: requests that changed and whose door has not yet looked. */
-    changed: (source: Source | "callback" | "batch") => `${prefix}:changed:${source}`,
+    changed: (source: Source | "callback") => `${prefix}:changed:${source}`,
+    /** Stream: the last changes of all requests, for those who follow them live. */
+    feed: `${prefix}:feed`,
+    /** When somebody's quota of calls is full again, in milliseconds of Redis' clock. */
+    quota: (whose: string) => `${prefix}:quota:${digest(whose)}`,
+    /** Hash: what a request's followers are told, and what became of it, by the notification's id. */
+    notifications: (id: RequestId) => `${prefix}:notifications:${id}`,
+    /** There while the receiver of a request's notifications is gone for good. */
+    notificationsStopped: (id: RequestId) => `${prefix}:notifications-stopped:${id}`,
+    /** Sorted sets: notifications that were not delivered ("<request id>|<its id>"), by when they came about. */
+    undelivered: (state: "waiting" | "failed") => `${prefix}:notifications-${state}`,
+    /** Hash: how many notifications were delivered and given up, ever. */
+    notificationCounts: `${prefix}:notification-counts`,
+    /** How many jobs of the queue "results" went because nobody took them. */
+    resultsDropped: `${prefix}:results-dropped`,
     /** Hash: request_pk to request id, for webhooks. */
     pks: `${prefix}:pks`,
     /** Hash of encrypted fields: who signs, and other personal data. */

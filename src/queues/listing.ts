@@ -1,24 +1,18 @@
 import type { Redis } from "ioredis";
 import { PermanentError } from "../core/errors.ts";
+import { batchOf } from "../core/batch.ts";
 import { GroupPlace, memberIds } from "../core/group.ts";
 import type { RequestId, SignRequest } from "../core/request.ts";
 import { PHASES } from "../core/status.ts";
 import { DEFAULT_TENANT } from "../core/tenant.ts";
 import { type Group, GROUPS, groupOf, type Keys } from "./keys.ts";
-import type { Page } from "./pipeline-types.ts";
+import type { Page, Wanted } from "./pipeline-types.ts";
 import type { Store } from "./store.ts";
 
 interface Parts {
   redis: Redis;
   keys: Keys;
   store: Store;
-}
-
-interface Wanted {
-  state?: string;
-  reference?: string;
-  tenant?: string;
-  group?: RequestId;
 }
 
 /** Records looked at for one page at the most: a rare state in a huge backlog gives short pages, not slow ones. */
@@ -29,26 +23,21 @@ const LOOK_AT_MOST = 2_000;
  * nor skips what is there all the time. Throws PermanentError "bad-cursor", "bad-state".
  */
 export async function listRequests(
-  { redis, keys, store }: Parts & { now?: () => number },
-  { state, reference, tenant, group, limit, cursor }: Wanted & { limit: number; cursor?: string },
+  { redis, keys, store }: Parts,
+  { limit, cursor, ...wanted }: Wanted & { limit: number; cursor?: string },
 ): Promise<Page> {
+  const { state, reference, group, createdSinceMs = 0, createdUntilMs = Infinity } = wanted;
   if (state !== undefined && !(PHASES as readonly string[]).includes(state)) {
     throw new PermanentError(`There is no state "${state.slice(0, 20)}"; there are ${PHASES.join(", ")}`, {
       code: "bad-state",
     });
   }
-  const after = cursor === undefined ? undefined : readCursor(cursor);
-  const isWanted = ({ phase, facts }: SignRequest) =>
-    (state === undefined || phase === state) &&
-    (tenant === undefined || (facts["tenant"] ?? DEFAULT_TENANT) === tenant);
-  if (group !== undefined) {
-    const fits = (record: SignRequest) =>
-      (reference === undefined || record.reference === reference) && isWanted(record);
-    return pageOf(await membersOf(store, group), fits, limit, after);
-  }
-  if (reference !== undefined) {
-    const records = await store.readMany(await redis.smembers(keys.reference(reference)));
-    return pageOf(records, (record) => record.reference === reference && isWanted(record), limit, after);
+  const after = beginAfter(cursor === undefined ? undefined : readCursor(cursor), createdUntilMs);
+  const isWanted = (record: SignRequest) => fits(record, wanted) && record.createdMs >= createdSinceMs;
+  if (group !== undefined) return pageOf(await membersOf(store, group), isWanted, limit, after);
+  // A reference that very many share is no shortcut: their records would all be read for each page.
+  if (reference !== undefined && (await redis.scard(keys.reference(reference))) <= LOOK_AT_MOST) {
+    return pageOf(await store.readMany(await redis.smembers(keys.reference(reference))), isWanted, limit, after);
   }
 
   const groups = state === undefined ? GROUPS : [groupOf(state as SignRequest["phase"])];
@@ -56,7 +45,8 @@ export async function listRequests(
   let last = after;
   let looked = 0;
   while (items.length < limit && looked < LOOK_AT_MOST) {
-    const page = await newestOf(store, groups, last, limit);
+    const newest = await newestOf(store, groups, last, limit);
+    const page = newest.filter(({ createdMs }) => createdMs >= createdSinceMs);
     if (page.length === 0) return { items, next_cursor: undefined };
     looked += page.length;
     const records = new Map((await store.readMany(page.map(({ id }) => id))).map((record) => [record.id, record]));
@@ -68,6 +58,29 @@ export async function listRequests(
     }
   }
   return { items, next_cursor: last && writeCursor(last) };
+}
+
+/** Whether a record is one of those that are wanted; when it was made is not looked at. */
+function fits(record: SignRequest, wanted: Wanted): boolean {
+  const { state, workflow, stage, waitingFor, source, reference, tenant, batch } = wanted;
+  const { facts, waiting, phase } = record;
+  return (
+    (state ?? phase) === phase &&
+    (workflow ?? record.workflow) === record.workflow &&
+    (stage ?? record.stage) === record.stage &&
+    (source ?? record.source) === record.source &&
+    (waitingFor === undefined || (phase === "waiting" && waiting?.for === waitingFor)) &&
+    (reference === undefined || record.reference === reference) &&
+    (tenant === undefined || (facts["tenant"] ?? DEFAULT_TENANT) === tenant) &&
+    (batch === undefined || batchOf(record)?.id === batch)
+  );
+}
+
+/** The entry after which a page begins: what the cursor names, or the time before which all of it was made. */
+function beginAfter(cursor: Entry | undefined, untilMs: number): Entry | undefined {
+  if (untilMs === Infinity) return cursor;
+  const bound = { id: "", createdMs: untilMs };
+  return cursor && isAfter(cursor, bound) ? cursor : bound;
 }
 
 type Entry = { id: RequestId; createdMs: number };

@@ -1,4 +1,4 @@
-import type { BatchPlace } from "../core/batch.ts";
+import type { BatchId, BatchPlace } from "../core/batch.ts";
 import type { Correction } from "../core/correction.ts";
 import type { HistoryLine } from "../core/history.ts";
 import type { RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
@@ -35,11 +35,13 @@ export interface Submission {
   isPlaceUnchecked?: boolean | undefined;
   approval?: Approval | undefined;
   callback_url?: string | undefined;
+  /** The job of the queue "intake" that it was handed in with, and a fingerprint of what that said. */
+  intake?: { job: string; print: string } | undefined;
   /** The request that this one tries again. */
   retryOf?: RequestId | undefined;
   /** The batch that it is a row of. */
   batch?: BatchPlace | undefined;
-  /** Who handed it in: "inbox", "api:<key name>". */
+  /** Who handed it in: "inbox", "intake", "api:<key name>". */
   by: string;
   /** The caller's Idempotency-Key with whose it is, and the SHA-256 of what came with it: to outlive Redis. */
   idempotency?: { name: string; bodyHash: string } | undefined;
@@ -58,6 +60,26 @@ export type Submitted =
 
 /** What of a submission may not be wished for everywhere. */
 export type Allowable = Pick<Submission, "approval" | "callback_url" | "tenant" | "rao">;
+
+/** Which requests a list is to have. All that is named has to fit. Times in milliseconds since the epoch. */
+export interface Wanted {
+  state?: string;
+  workflow?: string;
+  stage?: string;
+  /** What they wait for, in the words of core/ages.ts. */
+  waitingFor?: string;
+  source?: string;
+  reference?: string;
+  tenant?: string;
+  /** Those of one group, by the id of its first request. */
+  group?: RequestId;
+  /** Those of one batch, by its id. */
+  batch?: BatchId;
+  /** Made at this time or later. */
+  createdSinceMs?: number;
+  /** Made before this time. */
+  createdUntilMs?: number;
+}
 
 /** One page of requests, newest first. */
 export interface Page {
@@ -105,15 +127,11 @@ export interface Pipeline {
    * PermanentError "signer-erased" or "document-gone" when that cannot be done any more.
    */
   completeGroup(id: RequestId): Promise<void>;
-  /** With `group` those of one group, by the id of its first request. */
-  list(options: {
-    state?: string;
-    reference?: string;
-    tenant?: string;
-    group?: RequestId;
-    limit: number;
-    cursor?: string;
-  }): Promise<Page>;
+  /**
+   * A bounded number of records is looked at: when few fit, a page is short, or empty, and still has a `next_cursor`. It
+   * is undefined on the last page.
+   */
+  list(options: Wanted & { limit: number; cursor?: string }): Promise<Page>;
   history(id: RequestId): Promise<HistoryLine[]>;
   /** Decides an identification that waits for a RAO. The first decision holds; the other one is refused. */
   approve(id: RequestId, by: string): Promise<SignRequest>;
@@ -144,9 +162,9 @@ export interface Pipeline {
   /** A webhook spoke of this request_pk: a hint to look. True when the request is ours. */
   nudge(requestPk: number): Promise<boolean>;
   /** Requests from `source`, or of batches, that changed since `take` was last called; each is returned once per change. */
-  takeChanged(source: Source | "batch", limit: number): Promise<RequestId[]>;
+  takeChanged(source: Source, limit: number): Promise<RequestId[]>;
   /** Puts ids back that could not be dealt with. */
-  putBackChanged(source: Source | "batch", ids: RequestId[]): Promise<void>;
+  putBackChanged(source: Source, ids: RequestId[]): Promise<void>;
   /** Calls to the provider that stand still, and why. Empty when all goes. */
   standstills(): Promise<Standstill[]>;
   /** Lets them go on. What stood still. */

@@ -3,7 +3,7 @@ import type { WaitName } from "../core/ages.ts";
 import { withFormer } from "../core/correction.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { randomText } from "../core/random.ts";
-import type { RequestId, SignRequest, Source } from "../core/request.ts";
+import { refusesDuplicates, type RequestId, type SignRequest, type Source } from "../core/request.ts";
 import { type Ending, isEnd, type Phase } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import { type AllowedParts, createAllowed } from "./allowed.ts";
@@ -121,8 +121,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   async function refuseSecondTry(request: SignRequest): Promise<void> {
     const { id, source, phase, facts } = request;
     if (isUncleaned(request)) return; // it is not taken up
-    const isDropped = source === "inbox" || facts["batch"] !== undefined;
-    if (!isDropped || (phase !== "failed" && phase !== "expired") || facts["signedMs"] !== undefined) return;
+    if (!refusesDuplicates(source) || (phase !== "failed" && phase !== "expired") || facts["signedMs"] !== undefined)
+      return;
     const person = await vault.read(id);
     if (!person) return;
     const later = await seen.claim(id, printsOfRequest(masterKey, request, person.signer));
@@ -190,6 +190,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       ...(submission.signature?.format === "cms" && { format: "cms" }),
       ...(useasync && { useasync }),
       ...(submission.approval && { approval: submission.approval }),
+      ...(submission.intake && { intake: submission.intake }),
     };
     const note = submission.isPlaceUnchecked ? "submitted; place of the signature not checked" : undefined;
     let mayBeWritten = false;
@@ -232,6 +233,12 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       if (!mayBeWritten || isAnswer(error)) await forgetRefused(submission).catch(() => {}); // why, is the answer
       throw error;
     }
+  }
+
+  /** Whoever has a request_pk may never have written that down: then its webhook is the only trace. */
+  async function isUnwritten(id: RequestId, { stage }: { stage: string }, requestPk: number): Promise<boolean> {
+    if (stage === "create") return true;
+    return stage === lastStage && (await store.read(id))?.request.facts["requestPk"] !== requestPk;
   }
 
   async function forgetRefused({ id, reference }: Submission): Promise<void> {
@@ -294,7 +301,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
     get: store.get,
     find: async (id) => (await store.read(id))?.request,
-    list: (options) => listRequests({ redis, keys, store, now }, options),
+    list: (options) => listRequests({ redis, keys, store }, options),
     history: store.history,
 
     approve: (id, by) => decide(id, "approve", by),
@@ -415,6 +422,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const id = await redis.hget(keys.pks, String(requestPk));
       if (id) {
         const at = await store.nudge(id);
+        if (at && (await isUnwritten(id, at, requestPk)) && (await strangers.add(requestPk))) await store.nudge(id);
         if (at && !isEnd(at.phase)) await queues.promote(at.stage, id);
         return true;
       }
@@ -429,7 +437,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     standstills: lanes.list,
     resume: lanes.resume,
 
-    takeChanged: (source: Source | "batch", limit) => redis.spop(keys.changed(source), limit),
+    takeChanged: (source: Source, limit) => redis.spop(keys.changed(source), limit),
     async putBackChanged(source, ids) {
       if (ids.length > 0) await redis.sadd(keys.changed(source), ...ids);
     },

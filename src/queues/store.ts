@@ -8,6 +8,8 @@ import { type RequestId, SignRequest } from "../core/request.ts";
 import { randomText } from "../core/random.ts";
 import { type Event, isEnd, move, phasesFor, type Phase } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
+import { toFeedText } from "./feed.ts";
+import { wantsToKnow } from "./doors.ts";
 import { pack, packedMark, unpack } from "./packed.ts";
 import { GROUPS, type Group, groupOf, type Keys } from "./keys.ts";
 import type { Trail } from "./trail.ts";
@@ -72,6 +74,7 @@ export function createStore({
   keys,
   orderOf,
   journal,
+  isFollowed = () => false,
   now = Date.now,
   crashPoint,
 }: {
@@ -80,11 +83,13 @@ export function createStore({
   orderOf: OrderOf;
   /** Where every change is written down, apart from Redis. */
   journal: Trail;
+  /** Whether others are told of a request that names no address for it. */
+  isFollowed?: (request: SignRequest) => boolean;
   now?: () => number;
   crashPoint?: CrashPoint | undefined;
 }) {
   const script = (name: string) => readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), "utf8");
-  redis.defineCommand("signpipeBegin", { numberOfKeys: 3, lua: script("begin") });
+  redis.defineCommand("signpipeBegin", { numberOfKeys: 4, lua: script("begin") });
   redis.defineCommand("signpipeTransition", { lua: script("transition") });
   redis.defineCommand("signpipeNudge", { numberOfKeys: 1, lua: script("nudge") });
   redis.defineCommand("signpipePark", { numberOfKeys: 2, lua: script("park") });
@@ -139,7 +144,7 @@ export function createStore({
     const next = { ...unmarked, mark };
     const { id, stage, phase, updatedMs, ...rest } = next;
     const pk = pkChange(before, next);
-    const wants = wantsToKnow(next, change.event).map((name) => keys.changed(name));
+    const wants = wantsToKnow(next, change.event, isFollowed).map((name) => keys.changed(name));
     const allKeys = [
       keys.request(id),
       keys.history(id),
@@ -149,6 +154,7 @@ export function createStore({
       keys.pks,
       change.fence?.lockKey ?? keys.due,
       keys.uncleaned,
+      keys.feed,
       ...wants,
     ];
     const json = JSON.stringify({ id, ...rest });
@@ -174,6 +180,8 @@ export function createStore({
       past ? packedMark(mark) : `"mark":"${mark}"`,
       past ? past.listed : "",
       uncleanedChange(before, next) ?? "",
+      // That a call is about to leave is nothing that anybody outside waits for.
+      change.event === "intend" ? "" : toFeedText(id, change.event, stage, phase, updatedMs),
     );
     if (answer === 0 || answer === -1) throw new Conflict(answer === -1);
     if (crashPoint && change.event === "intend") await crashPoint(`${change.note}:in-redis`, id);
@@ -302,12 +310,14 @@ export function createStore({
         keys.request(id),
         keys.history(id),
         keys.due,
+        keys.feed,
         id,
         stage,
         at,
         at + withinMs + MARGIN_MS,
         line,
         STARTABLE,
+        toFeedText(id, "start", stage, "running", at),
       );
       return answer ? toHeld(id, answer) : undefined;
     },
@@ -466,16 +476,6 @@ function toObject(json: string): object {
 
 function unreadable(cause?: unknown): PermanentError {
   return new PermanentError("A record in Redis is not readable", { code: "record-damaged", cause });
-}
-
-/** Which doors want to hear of a change: the inbox shows every step, a callback tells waits and ends only. */
-function wantsToKnow(request: SignRequest, event: string): ("inbox" | "callback" | "batch")[] {
-  if (event === "start" || event === "intend") return [];
-  const wants: ("inbox" | "callback" | "batch")[] = [];
-  if (request.source === "inbox") wants.push("inbox");
-  if (request.facts["batch"]) wants.push("batch");
-  if (request.facts["callbackUrl"] && (request.phase === "waiting" || isEnd(request.phase))) wants.push("callback");
-  return wants;
 }
 
 /** A webhook names a request by its request_pk: the map follows the record, until the request is over. */

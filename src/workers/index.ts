@@ -58,5 +58,6 @@ export const INTAKE_FACTS = [
   "enclosures",
   "approval",
   "callbackUrl",
+  "intake",
   "retryOf",
 ] as const;

@@ -44,6 +44,7 @@ export function createOrphans({
   print,
   whereabouts,
   tenants,
+  answerWithinMs,
   log,
   now = Date.now,
 }: {
@@ -58,6 +59,8 @@ export function createOrphans({
   ) => Promise<{ requestPk: number | undefined; isBeingCreated: boolean; isOver: boolean; wishes: AccountWishes }>;
   /** Whose requests there may be. */
   tenants: { traits: readonly TenantTraits[]; traitsOf: (wishes: AccountWishes) => TenantTraits };
+  /** The answer of a creation comes within this, or never. */
+  answerWithinMs: number;
   log: Log;
   now?: () => number;
 }) {
@@ -227,6 +230,8 @@ export function createOrphans({
       let cancelled = 0;
       const untilMs = performance.now() + SWEEP_WITHIN_MS;
       for (const stranger of list) {
+        // A creation for the same person may be under way, and its webhook faster than its answer.
+        if (stranger.heardMs > now() - answerWithinMs - CLOCKS_APART_MS) continue;
         if (stranger.owner !== undefined && (await isUsedBy(stranger.owner, stranger.requestPk))) continue;
         const looked = await look(stranger, untilMs, signal);
         for (const { id, print: mine, sinceMs } of suspects) {

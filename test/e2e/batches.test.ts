@@ -58,7 +58,7 @@ async function valueOf(redis: House["app"]["redis"], key: string): Promise<strin
     hash: () => redis.hgetall(key),
     list: () => redis.lrange(key, 0, -1),
     set: () => redis.smembers(key),
-    zset: () => redis.zrange(key, 0, -1),
+    zset: () => redis.zrange(key, "0", "-1"),
     stream: () => redis.xrange(key, "-", "+"),
     none: () => Promise.resolve(null), // it has just gone
   };

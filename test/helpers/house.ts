@@ -112,6 +112,7 @@ export async function startHouse({
   const app = createApp({ settings, keyRing, redisUrl, oneshotUrl: providerUrl, log, ...(doubles && { doubles }) });
   await app.ready();
   if (keep) app.startKeeping();
+  if (settings.INTAKE) app.startIntake();
   if (work) app.startWorkers();
   const api = await app.startApi();
   simulator.set({ webhookUrl: `${api}/webhooks/oneshot/${keyRing.webhookSecret}` });

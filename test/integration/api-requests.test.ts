@@ -164,6 +164,20 @@ test.each([
     "must be one of queued, running, waiting, retrying, done, refused, cancelled, expired, failed",
   ],
   ["reference=a&reference=b", "query.reference", "must be a single text"],
+  ["workflow=video", "query.workflow", "must be one of videoid, videoid-external, classic"],
+  ["stage=nowhere", "query.stage", "must be one of create, sign"],
+  ["source=fax", "query.source", "must be one of inbox, api"],
+  [
+    "created_since=yesterday",
+    "query.created_since",
+    "must be a day like 2026-01-31, or a time like 2026-01-31T08:00:00Z",
+  ],
+  [
+    "created_until=2026-13-01",
+    "query.created_until",
+    "must be a day like 2026-01-31, or a time like 2026-01-31T08:00:00Z",
+  ],
+  ["stat=done", "query.stat", "is not a key that is known here"],
 ])("a list with %s is refused with the field named, and what it must be", async (query, field, message) => {
   const house = await startApiHouse();
   const answer = await ask(house, `/v1/requests?${query}`);
@@ -383,4 +397,74 @@ test("keys, codes and signers are in no log line", async () => {
   await house.app.inject({ url: `/no/such/${KEY.secret}` });
   expect(house.logged()).toContain("call answered");
   expect(house.logged()).not.toContain("canary");
+});
+
+test("a list leads to its next page by a Link, with the same filters", async () => {
+  const house = await startApiHouse();
+  for (let i = 0; i < 3; i++) {
+    const one = record({ reference: "loan & lease" });
+    house.records.set(one.id, one);
+  }
+  const first = await ask(house, "/v1/requests?reference=loan+%26+lease&limit=2&state=");
+  const [, next = ""] = /^<(.+)>; rel="next"$/.exec(String(first.headers.link)) ?? [];
+  const second = await ask(house, next);
+  expect([told(first).items.length, told(second).items.length, second.headers.link]).toEqual([2, 1, undefined]);
+  expect(house.calls.filter(([name]) => name === "list").at(-1)?.[1]).toMatchObject({
+    reference: "loan & lease",
+    limit: 2,
+  });
+});
+
+test("every filter of a list reaches the pipeline, with its times in milliseconds", async () => {
+  const house = await startApiHouse();
+  const group = freshId();
+  const query = new URLSearchParams({
+    state: "waiting",
+    workflow: "classic",
+    stage: "sign",
+    waiting_for: "another code",
+    source: "inbox",
+    reference: "loan-1",
+    tenant: "third",
+    group,
+    created_since: "2026-01-15",
+    created_until: "2026-01-15T10:00:00+02:00",
+  });
+  expect((await ask(house, `/v1/requests?${query.toString()}`)).statusCode).toBe(200);
+  expect(house.calls.at(-1)).toEqual([
+    "list",
+    {
+      state: "waiting",
+      workflow: "classic",
+      stage: "sign",
+      waitingFor: "another code",
+      source: "inbox",
+      reference: "loan-1",
+      tenant: "third",
+      group,
+      createdSinceMs: Date.UTC(2026, 0, 15),
+      createdUntilMs: Date.UTC(2026, 0, 15, 8),
+      limit: 50,
+    },
+  ]);
+});
+
+test("a request that the client has is not sent again, until it changes", async () => {
+  const house = await startApiHouse();
+  const request = record({ mark: "a1" });
+  house.records.set(request.id, request);
+  const first = await ask(house, `/v1/requests/${request.id}`);
+  const etag = String(first.headers.etag);
+  expect(etag).toMatch(/^"[\w-]{22}"$/);
+  expect(first.headers["cache-control"]).toBe("private, no-cache");
+  for (const header of [etag, `W/${etag}`, `"other", ${etag}`, "*"]) {
+    const again = await ask(house, `/v1/requests/${request.id}`, { "if-none-match": header });
+    expect([again.statusCode, again.body, again.headers.etag], header).toEqual([304, "", etag]);
+  }
+  // A worker that takes it up writes no new mark.
+  for (const changed of [{ mark: "a2" }, { phase: "running" as const }, { updatedMs: request.updatedMs + 1 }]) {
+    house.records.set(request.id, { ...request, ...changed });
+    const again = await ask(house, `/v1/requests/${request.id}`, { "if-none-match": etag });
+    expect([again.statusCode, again.headers.etag === etag], JSON.stringify(changed)).toEqual([200, false]);
+  }
 });

@@ -213,14 +213,9 @@ test("sizes are bounded by document and by request", async () => {
   expect(announced.statusCode).toBe(413);
 });
 
-test("a submission must be multipart", async () => {
+test("a submission must be multipart, or JSON that names the documents", async () => {
   const house = await startApiHouse();
-  for (const type of [
-    "application/json",
-    "application/pdf",
-    "multipart/mixed; boundary=x",
-    "application/x-www-form-urlencoded",
-  ]) {
+  for (const type of ["application/pdf", "multipart/mixed; boundary=x", "application/x-www-form-urlencoded"]) {
     const answer = await house.app.inject({
       method: "POST",
       url: "/v1/requests",
@@ -318,10 +313,22 @@ test("a key whose call was refused is free again", async () => {
 
 test("a key must be visible ASCII", async () => {
   const house = await startApiHouse();
-  for (const value of ["", "a b", "k".repeat(256), "é"]) {
+  const refused = ["", "a b", "k".repeat(256), "é", '""', '"a', 'a"b', '"a"b"', '"a"; v=1', '"a", "b"', '"a\\\\"b"'];
+  for (const value of refused) {
     const answer = await submit(house.app, [manifestPart(), filePart()], { "idempotency-key": value });
     expect(answer.json()).toMatchObject({ status: 400, code: "invalid-idempotency-key" });
   }
+});
+
+test("a key in quotes is the key without them, and may have spaces", async () => {
+  const house = await startApiHouse();
+  const send = (value: string) => submit(house.app, [manifestPart(), filePart()], { "idempotency-key": value });
+  const first = await send('"order-18"');
+  const again = await send("order-18");
+  expect([again.statusCode, again.headers["idempotency-replayed"], again.body]).toEqual([202, "true", first.body]);
+  const other = await send('"order 18 \\"b\\""');
+  expect([other.statusCode, other.headers["idempotency-replayed"]]).toEqual([202, undefined]);
+  expect(told(other).id).not.toBe(told(first).id);
 });
 
 test("a call that died between binding its key and submitting is finished by its repetition, under the same id", async () => {

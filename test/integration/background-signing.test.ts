@@ -140,7 +140,7 @@ describe("a signing in the background", () => {
     provider.status = "CANCELLED";
     await pass(1_000);
     await reaches("async-signing-failed");
-    expect((await toy.store.get(id)).phase).toBe("failed");
+    await expect.poll(async () => (await toy.store.get(id)).phase, patience).toBe("failed");
   });
 
   test("with an authentication of ours is not begun again by itself: past its grace it is a failure", async () => {
@@ -150,7 +150,7 @@ describe("a signing in the background", () => {
     await reaches("certificate");
     await pass(GRACE_MS + 60_000);
     await reaches("async-signing-failed");
-    expect((await toy.store.get(id)).phase).toBe("failed");
+    await expect.poll(async () => (await toy.store.get(id)).phase, patience).toBe("failed");
     expect(provider.sign).toHaveBeenCalledTimes(1);
   });
 });

@@ -1,14 +1,19 @@
-import { createHmac, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type RequestListener } from "node:http";
 import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
 import type { lookup, LookupAllOptions } from "node:dns";
 import { Redis } from "ioredis";
+import { Webhook } from "standardwebhooks";
 import { describe, expect, inject, onTestFinished, test } from "vitest";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
+import { Notification, notificationIdOf, toNotification } from "../../src/core/notification.ts";
 import type { SignRequest } from "../../src/core/request.ts";
-import { createTeller, isPublicAddress } from "../../src/producers/callback/tell.ts";
-import { createCallbacks } from "../../src/queues/callbacks.ts";
+import { isPublicAddress } from "../../src/producers/address.ts";
+import { createTeller } from "../../src/producers/callback/tell.ts";
+import { readSecrets, readUrls, toSecret } from "../../src/producers/callback/secrets.ts";
+import { type Answer, createCallbacks, type Message } from "../../src/queues/callbacks.ts";
 import { createKeys } from "../../src/queues/keys.ts";
+import { createNotifications } from "../../src/queues/notifications.ts";
 import { sealCallback } from "../../src/queues/seal.ts";
 import type { Store } from "../../src/queues/store.ts";
 import { record } from "../helpers/api-house.ts";
@@ -45,7 +50,7 @@ async function startCaller(answer: RequestListener = (_request, response) => voi
 }
 
 function teller(given: Partial<Parameters<typeof createTeller>[0]> = {}) {
-  const made = createTeller({ key: KEY, allowedHosts: [], ...given });
+  const made = createTeller({ keysOf: () => [KEY], allowedHosts: [], ...given });
   onTestFinished(() => made.close());
   return made;
 }
@@ -59,26 +64,29 @@ const WAITING: SignRequest = record({
   failure: { code: "code-rejected", message: "ana@example.com gave a wrong one", stage: "sign" },
 });
 
-describe("a message", () => {
-  test("is signed as Standard Webhooks has it, and says where the request is and nothing about people", async () => {
-    const caller = await startCaller();
-    const nowMs = Date.UTC(2026, 10, 24, 9, 0, 7, 900);
-    await teller({ allowedHosts: [caller.host], now: () => nowMs }).tell(WAITING, caller.url, soon());
-    const [message] = caller.heard;
-    const { "webhook-id": id, "webhook-timestamp": timestamp, "webhook-signature": signature } = message?.headers ?? {};
-    expect(message?.path).toBe("/hook?token=of-the-caller");
-    expect(timestamp).toBe(String(Math.floor(nowMs / 1000)));
-    // Computed the way the specification words it, from what was received and the secret as receivers have it.
-    const secret = `whsec_${KEY.toString("base64")}`;
-    const signed = Buffer.from([id, timestamp, message?.body].join("."));
-    const expected = createHmac("sha256", Buffer.from(secret.slice("whsec_".length), "base64"))
-      .update(signed)
-      .digest();
-    const [version, given = ""] = String(signature).split(",");
-    expect(version).toBe("v1");
-    expect(Buffer.from(given, "base64").equals(expected)).toBe(true);
+function toMessage(url: string, request = WAITING): Message {
+  return { id: notificationIdOf(request), notification: toNotification(request), url, tenant: undefined };
+}
 
-    expect(JSON.parse(message?.body ?? "")).toEqual({
+/** Throws unless the message is signed with this key, as the standard's own library sees it. */
+function verify({ headers, body }: Heard, key: Uint8Array): unknown {
+  const names = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+  const given = Object.fromEntries(names.map((name) => [name, String(headers[name])]));
+  return new Webhook(toSecret(key)).verify(body, given);
+}
+
+describe("a message", () => {
+  test("is one to the library of Standard Webhooks, and says where the request is and nothing about people", async () => {
+    const caller = await startCaller();
+    await teller({ allowedHosts: [caller.host] }).tell(toMessage(caller.url), soon());
+    const [message] = caller.heard as [Heard];
+    expect(message.path).toBe("/hook?token=of-the-caller");
+    expect(message.headers["webhook-id"]).toMatch(/^msg_req-/);
+    const body = verify(message, KEY);
+    expect(() => verify({ ...message, body: `${message.body} ` }, KEY)).toThrow(/signature/i);
+    expect(() => verify(message, randomBytes(32))).toThrow(/signature/i);
+    expect(Notification.parse(body)).toEqual(body);
+    expect(body).toEqual({
       type: "request.waiting",
       timestamp: new Date(WAITING.updatedMs).toISOString(),
       data: {
@@ -86,16 +94,45 @@ describe("a message", () => {
         reference: "loan-1",
         stage: "sign",
         state: "waiting",
-        waiting: { for: "code", until: "2026-12-01T00:00:00.000Z" },
+        waiting: { for: "code", whose: "signer", until: "2026-12-01T00:00:00.000Z" },
         failure: { code: "code-rejected" },
+        created_at: new Date(WAITING.createdMs).toISOString(),
+        links: { self: `/v1/requests/${WAITING.id}` },
       },
     });
+  });
+
+  test("is signed with every secret of its tenant while these are exchanged, and with no other tenant's", async () => {
+    const caller = await startCaller();
+    const [newer, older, acme] = [randomBytes(32), randomBytes(24), randomBytes(64)];
+    const given = `${toSecret(newer)}, ${toSecret(older)} acme=${toSecret(acme)}`;
+    const { tell } = teller({ allowedHosts: [caller.host], keysOf: readSecrets(given, () => KEY) });
+    await tell(toMessage(caller.url), soon());
+    await tell({ ...toMessage(caller.url), tenant: "acme" }, soon());
+    const [ours, theirs] = caller.heard as [Heard, Heard];
+    expect(String(ours.headers["webhook-signature"]).split(" ")).toHaveLength(2);
+    verify(ours, newer);
+    verify(ours, older);
+    expect(() => verify(ours, acme)).toThrow(/signature/i);
+    verify(theirs, acme);
+    expect(() => verify(theirs, newer)).toThrow(/signature/i);
+  });
+
+  test("of a tenant without secrets is signed with one of its own", () => {
+    const keysOf = readSecrets(undefined, (tenant = "") => Buffer.from(tenant));
+    expect([keysOf("acme"), keysOf()].map(([key]) => String(key))).toEqual(["acme", ""]);
+    const urlOf = readUrls("https://all.example/a=b acme=https://acme.example/");
+    expect([urlOf(), urlOf("acme"), urlOf("other")]).toEqual([
+      "https://all.example/a=b",
+      "https://acme.example/",
+      "https://all.example/a=b",
+    ]);
   });
 
   test("about the same state has the same id, and about another one another", async () => {
     const caller = await startCaller();
     const { tell } = teller({ allowedHosts: [caller.host] });
-    for (const updatedMs of [1_000, 1_000, 2_000]) await tell({ ...WAITING, updatedMs }, caller.url, soon());
+    for (const updatedMs of [1_000, 1_000, 2_000]) await tell(toMessage(caller.url, { ...WAITING, updatedMs }), soon());
     const [first, again, other] = caller.heard.map(({ headers }) => headers["webhook-id"]);
     expect(again).toBe(first);
     expect(other).not.toBe(first);
@@ -106,20 +143,28 @@ describe("a message", () => {
     const caller = await startCaller((_request, response) =>
       response.writeHead(307, { location: elsewhere.url }).end(),
     );
-    const told = teller({ allowedHosts: [caller.host, elsewhere.host] }).tell(WAITING, caller.url, soon());
-    await expect(told).rejects.toMatchObject({ kind: "retryable", code: "callback-refused" });
+    const told = teller({ allowedHosts: [caller.host, elsewhere.host] }).tell(toMessage(caller.url), soon());
+    await expect(told).resolves.toMatchObject({ status: 307 });
     expect(elsewhere.heard).toHaveLength(0);
   });
 
-  test.each([400, 404, 410, 429, 500, 503])("that is answered with %i is told again later", async (status) => {
-    const caller = await startCaller((_request, response) => void response.writeHead(status).end("no"));
-    const told = teller({ allowedHosts: [caller.host] }).tell(WAITING, caller.url, soon());
-    await expect(told).rejects.toMatchObject({ kind: "retryable", code: "callback-refused" });
+  test.each([
+    ["120", 120_000],
+    ["Thu, 26 Nov 2026 21:02:00 GMT", 120_000],
+    ["Thu, 26 Nov 2026 20:00:00 GMT", 0],
+    ["soon", undefined],
+  ])("that is answered with Retry-After: %s tells when to come again", async (header, retryAfterMs) => {
+    const caller = await startCaller((_request, response) => {
+      response.writeHead(503, { "retry-after": header }).end("no");
+    });
+    const now = () => Date.UTC(2026, 10, 26, 21);
+    const told = teller({ allowedHosts: [caller.host], now }).tell(toMessage(caller.url), soon());
+    await expect(told).resolves.toEqual({ status: 503, retryAfterMs });
   });
 
   test("that nobody answers is given up in time", async () => {
     const caller = await startCaller(() => {});
-    const told = teller({ allowedHosts: [caller.host] }).tell(WAITING, caller.url, AbortSignal.timeout(150));
+    const told = teller({ allowedHosts: [caller.host] }).tell(toMessage(caller.url), AbortSignal.timeout(150));
     await expect(told).rejects.toMatchObject({ kind: "retryable", code: "callback-unreachable" });
   });
 
@@ -137,7 +182,7 @@ describe("a message", () => {
       response.once("close", () => hungUp.resolve());
       more();
     });
-    await teller({ allowedHosts: [caller.host] }).tell(WAITING, caller.url, soon());
+    await teller({ allowedHosts: [caller.host] }).tell(toMessage(caller.url), soon());
     await hungUp.promise;
     expect(sent).toBeLessThan(32 * 1024 ** 2);
   });
@@ -145,7 +190,7 @@ describe("a message", () => {
   test("that cannot be delivered fails without the address in its sentence", async () => {
     const { url, server, host } = await startCaller();
     await new Promise((resolve) => server.close(resolve));
-    const told = teller({ allowedHosts: [host] }).tell(WAITING, url, soon());
+    const told = teller({ allowedHosts: [host] }).tell(toMessage(url), soon());
     const error = await told.catch((failure: Error) => failure);
     expect(error).toMatchObject({ kind: "retryable", code: "callback-unreachable" });
     expect((error as Error).message).not.toMatch(/127|hook|token/);
@@ -210,7 +255,7 @@ describe("a caller's address", () => {
     "https://localhost/",
     "https://user:pass@127.0.0.1/",
   ])("%s is refused for good", async (url) => {
-    const told = teller().tell(WAITING, url, soon());
+    const told = teller().tell(toMessage(url), soon());
     await expect(told).rejects.toMatchObject({ kind: "permanent", code: "callback-not-allowed" });
   });
 
@@ -218,7 +263,7 @@ describe("a caller's address", () => {
     const inner = await startTcp("127.0.0.1");
     const { tell } = teller({ lookup: answering(["127.0.0.1"], ["10.0.0.1", "::1"]) });
     for (let i = 0; i < 2; i++) {
-      const told = tell(WAITING, `https://caller.example:${inner.port}/`, soon());
+      const told = tell(toMessage(`https://caller.example:${inner.port}/`), soon());
       await expect(told).rejects.toMatchObject({ kind: "permanent", code: "callback-not-allowed" });
     }
     expect(inner.connections()).toBe(0);
@@ -238,9 +283,9 @@ describe("a caller's address", () => {
       }) as unknown as typeof lookup,
     });
     const url = `https://caller.example:${outer.port}/`;
-    await expect(tell(WAITING, url, soon())).rejects.toMatchObject({ code: "callback-unreachable" }); // it speaks no TLS
+    await expect(tell(toMessage(url), soon())).rejects.toMatchObject({ code: "callback-unreachable" }); // it speaks no TLS
     expect([outer.connections(), inner.connections(), looks.length]).toEqual([1, 0, 1]);
-    await expect(tell(WAITING, url, soon())).rejects.toMatchObject({ code: "callback-not-allowed" });
+    await expect(tell(toMessage(url), soon())).rejects.toMatchObject({ code: "callback-not-allowed" });
     expect([outer.connections(), inner.connections(), looks.length]).toEqual([1, 0, 2]);
   });
 
@@ -248,10 +293,10 @@ describe("a caller's address", () => {
     const allowed = await startCaller();
     const other = await startCaller();
     const { tell } = teller({ allowedHosts: [allowed.host] });
-    await tell(WAITING, allowed.url, soon());
-    await expect(tell(WAITING, other.url, soon())).rejects.toMatchObject({ code: "callback-not-allowed" });
+    await tell(toMessage(allowed.url), soon());
+    await expect(tell(toMessage(other.url), soon())).rejects.toMatchObject({ code: "callback-not-allowed" });
     expect([allowed.heard.length, other.heard.length]).toEqual([1, 0]);
-    await teller({ allowedHosts: ["127.0.0.1"] }).tell(WAITING, other.url, soon());
+    await teller({ allowedHosts: ["127.0.0.1"] }).tell(toMessage(other.url), soon());
     expect(other.heard).toHaveLength(1);
   });
 });
@@ -280,122 +325,240 @@ async function startTcp(host: string, port = 0) {
   return { port: (server.address() as AddressInfo).port, connections: () => connections };
 }
 
+type Tell = (message: Message) => Promise<Answer>;
+const ok: Tell = () => Promise.resolve({ status: 204 });
+
 /** The queue of callbacks on real Redis, over one record. */
-function startCallbacks(tell: Parameters<typeof createCallbacks>[0]["tell"], facts: Record<string, unknown> = {}) {
+function startCallbacks(tell: Tell, facts: Record<string, unknown> = {}, standardUrl?: string) {
   const redis = new Redis(inject("redisUrl"), { maxRetriesPerRequest: null });
   const keys = createKeys(`{test-${randomBytes(6).toString("hex")}}`);
   const id = newId();
   const callbackUrl = sealCallback(KEY, id, "https://caller.example/hook?token=canary");
   const request = record({ id, phase: "waiting", facts: { callbackUrl, ...facts } });
   const store = { read: (asked: string) => Promise.resolve(asked === id ? { request } : undefined) } as Partial<Store>;
+  const notifications = createNotifications({ redis, connection: redis, keys });
   const callbacks = createCallbacks({
     redis,
     connection: redis,
     keys,
     store: store as Store,
+    notifications,
     masterKey: KEY,
+    standardUrl: () => standardUrl,
     tell,
     log: silent,
   });
   callbacks.start();
   onTestFinished(async () => {
     await callbacks.stop();
+    await notifications.close();
     const all = await redis.keys(`${keys.prefix.replaceAll(/[{}]/g, "[$&]")}*`);
     if (all.length > 0) await redis.del(all);
     redis.disconnect();
   });
-  return { redis, keys, id, request, queue: callbacks.queue, change: () => redis.sadd(keys.changed("callback"), id) };
+  return {
+    redis,
+    keys,
+    id,
+    request,
+    notifications,
+    queue: notifications.queue,
+    note: () => redis.sadd(keys.changed("callback"), id),
+    /** The request comes to another state. */
+    async change() {
+      request.updatedMs += 1;
+      await redis.sadd(keys.changed("callback"), id);
+    },
+    logOf: async () =>
+      (await notifications.list(id)).map(({ state, attempts, status, code }) => [state, attempts, status ?? code]),
+  };
 }
+
+const patient = { timeout: 15_000 };
 
 describe("a change", () => {
   test("is told once, at the address that only the master key opens", async () => {
     const told: string[] = [];
-    const { id, change, redis, keys, queue } = startCallbacks((request, url) => {
-      told.push(`${request.id} ${url}`);
-      return Promise.resolve();
+    const { id, note, redis, keys, queue, logOf, request } = startCallbacks((message) => {
+      told.push(`${message.id} ${message.notification.data.id} ${message.url}`);
+      return ok(message);
     });
-    await change();
-    await expect.poll(() => told, { timeout: 10_000 }).toEqual([`${id} https://caller.example/hook?token=canary`]);
-    await expect.poll(async () => (await queue.getJobCounts())["active"], { timeout: 5_000 }).toBe(0);
-    expect(await redis.exists(keys.changed("callback"), `${keys.changed("callback")}:taken`)).toBe(0);
+    await note();
+    const one = `${notificationIdOf(request)} ${id} https://caller.example/hook?token=canary`;
+    await expect.poll(() => told, patient).toEqual([one]);
+    await expect.poll(logOf, patient).toEqual([["delivered", 1, 204]]);
+    await note(); // noted once more, as after a crash
+    await expect
+      .poll(() => redis.exists(keys.changed("callback"), `${keys.changed("callback")}:taken`), patient)
+      .toBe(0);
+    await expect
+      .poll(async () => (await queue.getJobCounts("active", "waiting", "delayed"))["active"], patient)
+      .toBe(0);
     expect(told).toHaveLength(1);
   });
 
   test("that comes while an earlier one is being handed on is told as well", async () => {
     let told = 0;
-    const toy = startCallbacks(() => {
+    const toy = startCallbacks((message) => {
       told += 1;
-      return Promise.resolve();
+      return ok(message);
     });
     // The next change of the record comes right after the job of the last one was added.
     const add = toy.queue.add.bind(toy.queue);
-    toy.queue.add = async (...args) => {
+    toy.queue.add = async (...args: Parameters<typeof add>) => {
       const job = await add(...args);
       if (told < 1) await expect.poll(() => told).toBe(1);
       if (told === 1) await toy.change();
       return job;
     };
     await toy.change();
-    await expect.poll(() => told, { timeout: 10_000 }).toBe(2);
+    await expect.poll(() => told, patient).toBe(2);
   });
 
   test("whose handing on was cut by a crash is handed on by the next one", async () => {
     let told = 0;
-    const { redis, keys, id } = startCallbacks(() => {
+    const { redis, keys, id } = startCallbacks((message) => {
       told += 1;
-      return Promise.resolve();
+      return ok(message);
     });
     await redis.sadd(`${keys.changed("callback")}:taken`, id);
-    await expect.poll(() => told, { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => told, patient).toBe(1);
   });
 
-  test("that cannot be delivered is told again after a pause, for two days or so", async () => {
+  test("that nobody answers is told again after a pause, the same under the same id, for two days or so", async () => {
     const at: number[] = [];
-    const { change, queue } = startCallbacks(() => {
+    const heard = new Set<string>();
+    const toy = startCallbacks(({ id, notification }) => {
       at.push(Date.now());
-      return at.length > 1
-        ? Promise.resolve()
-        : Promise.reject(new RetryableError("down", { code: "callback-unreachable" }));
+      heard.add(`${id} ${JSON.stringify(notification)}`);
+      toy.request.phase = "done"; // what it has come to since is another notification
+      if (at.length > 1) return Promise.resolve({ status: 200 });
+      return Promise.reject(new RetryableError("down", { code: "callback-unreachable" }));
     });
-    await change();
-    await expect.poll(() => at.length, { timeout: 15_000 }).toBe(2);
+    await toy.change();
+    await expect.poll(toy.logOf, patient).toEqual([["waiting", 1, "callback-unreachable"]]);
+    await expect.poll(() => at.length, patient).toBe(2);
     expect((at[1] ?? 0) - (at[0] ?? 0)).toBeGreaterThanOrEqual(2_500);
+    expect(heard.size).toBe(1);
+    await expect.poll(toy.logOf, patient).toEqual([["delivered", 2, 200]]);
     // 5 s, doubled up to 2 h, each spread over its upper half: three quarters on average.
-    const attempts = queue.opts.defaultJobOptions?.attempts ?? 0;
+    const attempts = toy.queue.opts.defaultJobOptions?.attempts ?? 0;
     const fullMs = Array.from({ length: attempts - 1 }, (_, i) => Math.min(5_000 * 2 ** i, 7_200_000));
     const meanDays = (fullMs.reduce((sum, ms) => sum + ms, 0) * 0.75) / 86_400_000;
     expect(meanDays).toBeGreaterThan(1.9);
     expect(meanDays).toBeLessThan(2.4);
   });
 
+  test.each([400, 404, 429, 500, 503])("that is answered with %i is told again later", async (status) => {
+    const { change, logOf } = startCallbacks(() => Promise.resolve({ status }));
+    await change();
+    await expect.poll(logOf, patient).toEqual([["waiting", 1, status]]);
+  });
+
+  test("waits for as long as the receiver asks, a day at the most", async () => {
+    const { change, notifications, id } = startCallbacks(() => Promise.resolve({ status: 503, retryAfterMs: 5e9 }));
+    await change();
+    const waitMs = async () => {
+      const [entry] = await notifications.list(id);
+      return entry?.lastMs === undefined ? 0 : (entry.nextMs ?? 0) - entry.lastMs;
+    };
+    await expect.poll(waitMs, patient).toBeGreaterThan(86_000_000);
+    expect(await waitMs()).toBeLessThan(86_500_000);
+  });
+
+  test("is told no more where 410 was the answer, until something is replayed there", async () => {
+    let status = 410;
+    const { change, logOf, notifications } = startCallbacks(() => Promise.resolve({ status }));
+    await change();
+    await expect.poll(logOf, patient).toEqual([["stopped", 1, 410]]);
+    await change();
+    await expect.poll(logOf, patient).toEqual([
+      ["stopped", 1, 410],
+      ["stopped", 0, "callback-gone"],
+    ]);
+    status = 200;
+    expect(await notifications.replayUndelivered(0)).toBe(2);
+    await expect.poll(logOf, patient).toEqual([
+      ["delivered", 2, 200],
+      ["delivered", 1, 200],
+    ]);
+    expect(await notifications.figures()).toMatchObject({ waiting: 0, failed: 0, deliveredEver: 2, failedEver: 2 });
+  });
+
   test("that can never be delivered is tried once, and its job holds a code and nothing else", async () => {
     let told = 0;
-    const { change, queue, id, redis, keys } = startCallbacks((_request, url) => {
+    const { change, queue, id, redis, keys, logOf, request, notifications } = startCallbacks(({ url }) => {
       told += 1;
       return Promise.reject(new PermanentError(`${url} is private`, { code: "callback-not-allowed" }));
     });
     await change();
-    await expect.poll(async () => (await queue.getFailed()).length, { timeout: 10_000 }).toBe(1);
+    await expect.poll(async () => (await queue.getFailed()).length, patient).toBe(1);
     expect(told).toBe(1);
     const [job] = await queue.getFailed();
-    expect([job?.failedReason, job?.data]).toEqual(["callback-not-allowed", { requestId: id }]);
-    expect(JSON.stringify(await redis.hgetall(`${keys.queues}:callback:${job?.id}`))).not.toMatch(/caller|canary/);
+    const notification = notificationIdOf(request);
+    expect([job?.failedReason, job?.data]).toEqual(["callback-not-allowed", { requestId: id, notification }]);
+    expect(await logOf()).toEqual([["failed", 1, "callback-not-allowed"]]);
+    const written = [`${keys.queues}:callback:${job?.id}`, keys.notifications(id)].map((key) => redis.hgetall(key));
+    expect(JSON.stringify(await Promise.all(written))).not.toMatch(/caller|canary/);
+    await notifications.replay(id, notification);
+    await expect.poll(() => told, patient).toBe(2);
+  });
+
+  test("is told at the operator's address when the request names none", async () => {
+    const told: string[] = [];
+    const { change } = startCallbacks(
+      (message) => {
+        told.push(message.url);
+        return ok(message);
+      },
+      { callbackUrl: undefined },
+      "https://standard.example/",
+    );
+    await change();
+    await expect.poll(() => told, patient).toEqual(["https://standard.example/"]);
+  });
+
+  test("is told from a job of an earlier version as well", async () => {
+    let told = 0;
+    const { queue, id } = startCallbacks((message) => {
+      told += 1;
+      return ok(message);
+    });
+    await queue.add("callback", { requestId: id });
+    await expect.poll(() => told, patient).toBe(1);
   });
 
   test("of a request that wants no callback, or is gone, is forgotten", async () => {
     let told = 0;
-    const { change, redis, keys, queue } = startCallbacks(
-      () => {
+    const { change, redis, keys, queue, notifications, id } = startCallbacks(
+      (message) => {
         told += 1;
-        return Promise.resolve();
+        return ok(message);
       },
       { callbackUrl: undefined },
     );
     await change();
     await redis.sadd(keys.changed("callback"), newId());
     const left = async () => (await redis.scard(keys.changed("callback"))) + (await queue.count());
-    await expect.poll(left, { timeout: 10_000 }).toBe(0);
-    await expect.poll(async () => (await queue.getJobCounts())["active"], { timeout: 5_000 }).toBe(0);
+    await expect.poll(left, patient).toBe(0);
+    await expect.poll(async () => (await queue.getJobCounts())["active"], patient).toBe(0);
     expect(told).toBe(0);
+    expect(await notifications.list(id)).toEqual([]);
   });
+});
+
+test("a request's log keeps a hundred entries, and those that are still to be told", async () => {
+  const { request, notifications, id, redis, keys, queue } = startCallbacks(ok);
+  await queue.pause();
+  for (let n = 0; n < 110; n++) {
+    request.updatedMs += 1;
+    await notifications.note(request);
+    const [last] = (await notifications.list(id)).slice(-1);
+    if (last && n > 2) await notifications.write(id, { ...last, state: "failed" });
+  }
+  const log = await notifications.list(id);
+  expect(log).toHaveLength(100);
+  expect(log.filter(({ state }) => state === "waiting")).toHaveLength(3);
+  expect(await redis.pttl(keys.notifications(id))).toBeGreaterThan(29 * 86_400_000);
+  expect((await notifications.figures()).failed).toBe(log.length - 3);
 });

@@ -4,9 +4,9 @@ import { PermanentError, RetryableError } from "../../src/core/errors.ts";
 import { noticeOf } from "../../src/core/notice.ts";
 import { endAs } from "../../src/core/outcome.ts";
 import type { AnyStage } from "../../src/core/stage.ts";
+import { toNotification } from "../../src/core/notification.ts";
 import { type Ending, ENDINGS } from "../../src/core/status.ts";
 import { toView } from "../../src/producers/api/view.ts";
-import { toMessage } from "../../src/producers/callback/tell.ts";
 import { cleanup } from "../../src/workers/cleanup.ts";
 import { startToy, toyStage, waitFor } from "../helpers/toy.ts";
 
@@ -162,7 +162,7 @@ describe("a request that was to end otherwise and turns out to be signed", () =>
     expect(request.ending).toBeUndefined();
     const notice = { code, message: expect.stringMatching(/but turned out to be signed: .* are here\.$/) as string };
     expect(toView(request)).toMatchObject({ state: "done", notice });
-    expect(toMessage(request)).toMatchObject({ type: "request.done", data: { notice: { code } } });
+    expect(toNotification(request)).toMatchObject({ type: "request.done", data: { notice: { code } } });
     const lines = (await toy.store.history(id)).map(({ event, stage, note }) => `${event} ${stage} ${note ?? ""}`);
     expect(lines).toContain(`requeue fetch ${code}`);
     expect(await toy.vault.read(id)).toBeUndefined();

@@ -147,6 +147,27 @@ describe("a folder with 23 PDFs", () => {
     for (const place of ["failed", ".work", "inbox", "duplicates"]) expect(await house.tree(place)).toEqual([]);
   });
 
+  test("that is put back with a mistake in it, and once more without, is still the one of which a part is signed", async () => {
+    const house = startInboxHouse();
+    await house.take(estate());
+    const [first = "", second = "", third = ""] = idsOf(house);
+    await share(house, [first, second, third]);
+    for (const id of [first, third]) await sign(house, id);
+    house.pipeline.move(second, { phase: "failed", failure });
+    await house.pass();
+    await writeFile(house.at("failed", "estate", "request.json"), "{");
+    await rename(house.at("failed", "estate"), house.at("inbox", "estate"));
+    await house.pass(1_000, 8);
+    const note = { code: "invalid-manifest", retry_of: first };
+    expect(await house.json("failed", "estate.error.json")).toMatchObject(note);
+    await writeFile(house.at("failed", "estate", "request.json"), MANIFEST);
+    await rename(house.at("failed", "estate"), house.at("inbox", "estate"));
+    await house.pass(1_000, 8);
+    expect(await house.tree("duplicates")).toEqual([]);
+    expect(submitted(house)[1]).toEqual([SPLIT[1]]);
+    expect(house.pipeline.submissions[1]).toMatchObject({ retryOf: first });
+  });
+
   test("comes back from failed/ when its failed request was retried and is done", async () => {
     const house = startInboxHouse();
     await house.take(estate());

@@ -73,7 +73,10 @@ describe("a start that is interrupted ends quickly, with everything it had start
     expect(await start.ended).toBe(143);
     expect(Date.now() - atMs).toBeLessThan(QUICK_MS);
     expect(started.length).toBeGreaterThan(1);
-    for (const { pid, command } of started) expect(isRunning(pid), command).toBe(false);
+    // What ends with its parent has to hear of it first.
+    for (const { pid, command } of started) {
+      await until(`the end of ${command}`, () => (isRunning(pid) ? undefined : true), 2_000);
+    }
     expect(existsSync(join(start.DATA_DIR, "run.json"))).toBe(false);
   });
 });

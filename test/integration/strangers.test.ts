@@ -128,6 +128,7 @@ test("of many creations that were not heard of at once each finds its own, and e
     print: (parts) => parts.join("/"),
     whereabouts: async () => ({ requestPk: undefined, isBeingCreated: true, isOver: false, wishes: {} }),
     tenants: { traits: [], traitsOf: () => ({ tenant: "default" }) },
+    answerWithinMs: 0,
     log: createLog("silent"),
   });
   const found = await Promise.all(many.map(({ id }) => orphans.find(id, 0, new AbortController().signal)));
@@ -177,16 +178,22 @@ async function startTwoTenants({ acme, beta, shown }: { acme: Made; beta: Made; 
       traits,
       traitsOf: ({ tenant }) => traits.find((one) => one.tenant === tenant) ?? { tenant: tenant ?? "" },
     },
+    answerWithinMs: 0,
     log: createLog("silent"),
     now: () => clock.atMs,
   });
   const { signal } = new AbortController();
+  /** When nobody waits for the answer of a creation any more. */
+  const sweep = async () => {
+    clock.atMs += 10_000;
+    return await orphans.sweep(signal);
+  };
   const find = async (id: RequestId) => {
     await orphans.suspect(id, clock.atMs);
     const found = await orphans.find(id, clock.atMs, signal);
     return found.is === "found" ? found.request.requestPk : found.is;
   };
-  return { ids, cancelled, having, strangers, find, suspect: orphans.suspect, sweep: () => orphans.sweep(signal) };
+  return { ids, cancelled, having, strangers, find, suspect: orphans.suspect, sweep };
 }
 
 test.each([

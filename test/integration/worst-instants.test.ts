@@ -366,26 +366,26 @@ describe("a worker that stood still for so long that another one has the request
   });
 
   test.each([
-    ["its upload", upload, { documents: [document], begun: { upload: 1 } }, undefined],
-    ["its cancellation", cleanup, {}, "expired"],
-  ] as const)("after it has deleted does not go on with %s", async (_, { run }, facts, ending) => {
+    ["deleted", "its upload", upload, "deleteDocuments", { documents: [document], begun: { upload: 1 } }, undefined],
+    ["cancelled", "its deletion", cleanup, "cancel", {}, "expired"],
+  ] as const)("after it has %s does not go on with %s", async (_done, _next, { run }, call, facts, ending) => {
     const paper = provider();
     let isOurs = true;
-    const deleteDocuments = async () => {
-      await paper.deleteDocuments();
+    const last = async () => {
+      await paper[call]();
       isOurs = false;
     };
     const all = {
       ...base,
       ending,
       facts: { requestPk: 1, ...facts },
-      provider: { ...paper, deleteDocuments },
+      provider: { ...paper, [call]: last },
       documents: { open: () => [] },
       effect: (_name: string, call: () => Promise<unknown>) => call(),
       isOurs: () => isOurs,
     };
     await expect(run(all as never)).rejects.toMatchObject({ code: "lost-lease", effect: "unknown" });
-    expect(paper.calls).toEqual(["delete"]);
+    expect(paper.calls).toEqual([call === "cancel" ? "cancel" : "delete"]);
   });
 });
 
@@ -434,6 +434,7 @@ describe("a request at the provider that nobody heard of", () => {
       cancel: (requestPk: number) => Promise.resolve(void cancelled.push(requestPk)),
     };
     let orphans: ReturnType<typeof createOrphans> | undefined;
+    let aheadMs = 0;
     const idle = stage("idle", () =>
       Promise.resolve(waitFor("code", { whose: "signer", within: "1h", poll: () => 3_600_000 })),
     );
@@ -451,15 +452,36 @@ describe("a request at the provider that nobody heard of", () => {
             return { requestPk, isBeingCreated: request?.stage === "create", isOver, wishes: {} };
           },
           tenants,
+          answerWithinMs: 0,
           log: silent,
+          now: () => Date.now() + aheadMs,
         });
         return { provider, vault, orphans, account: () => ({}), policy: { createGraceMs: graceMs } };
       },
     });
     toy.work();
     const pkOf = async (id: string) => (await toy.store.get(id)).facts["requestPk"];
-    const sweep = () => orphans?.sweep(new AbortController().signal);
-    return { toy, provider, cancelled, strange, pkOf, sweep, newPk: () => (pks += 1) };
+    /** Later, when nobody waits for the answer of a creation any more. */
+    const sweep = async (afterMs = 10_000) => {
+      aheadMs = afterMs;
+      await orphans?.sweep(new AbortController().signal);
+      aheadMs = 0;
+    };
+    /** A request whose creation is answered, just before the process dies. */
+    const answerUnwritten = async (requestPk: number) => {
+      const creations = provider.createVideoId as unknown as Mock<() => Promise<unknown>>;
+      creations.mockImplementationOnce(() => Promise.resolve({ requestPk, videoidPk: 7, videoidLink: "https://x" }));
+      const write = toy.store.write.bind(toy.store);
+      toy.store.write = async (...change) => {
+        if (change[1].event !== "succeed") return await write(...change);
+        toy.store.write = write;
+        throw new Error("Redis is away");
+      };
+      const id = await toy.submit();
+      await expect.poll(async () => (await toy.store.get(id)).waiting?.for, patience).toBe("word of the creation");
+      return id;
+    };
+    return { toy, provider, cancelled, strange, pkOf, sweep, answerUnwritten, newPk: () => (pks += 1) };
   }
 
   test("becomes one request's, and not that of two for the same person who look at the same time", async () => {
@@ -510,6 +532,30 @@ describe("a request at the provider that nobody heard of", () => {
     expect(creations).toHaveBeenCalledTimes(1);
   });
 
+  test("is found by its webhook, when what its creation answered was never written down", async () => {
+    const { toy, provider, pkOf, newPk, answerUnwritten } = await startCreations();
+    const requestPk = newPk();
+    const id = await answerUnwritten(requestPk);
+    await toy.pipeline.nudge(requestPk);
+    await expect.poll(() => pkOf(id), patience).toBe(requestPk);
+    expect(provider.createVideoId).toHaveBeenCalledTimes(1);
+  });
+
+  test("is cancelled when its webhook comes, after its request was cancelled without ever having written it down", async () => {
+    const { toy, newPk, sweep, cancelled, answerUnwritten } = await startCreations();
+    const requestPk = newPk();
+    const id = await answerUnwritten(requestPk);
+    await toy.pipeline.cancel(id, "api:test");
+    await toy.reaches(id, "last", "cancelled");
+    await toy.strangers.suspect(
+      { id, print: `${ana.email}/${ana.mobilePhoneNumber}`, sinceMs: 0 },
+      Date.now() + 60_000,
+    );
+    await toy.pipeline.nudge(requestPk);
+    await sweep();
+    expect(cancelled).toEqual([requestPk]);
+  });
+
   test("is found again by the request that had claimed it and died, and cancelled when that one goes another way", async () => {
     const { toy, pkOf, newPk, sweep, cancelled } = await startCreations();
     const id = await toy.submit();
@@ -525,6 +571,8 @@ describe("a request at the provider that nobody heard of", () => {
     const second = newPk(); // of a second creation, which nobody heard of either
     await toy.strangers.add(second);
     await toy.strangers.claim(second, id);
+    await sweep(0);
+    expect(cancelled).toEqual([]); // another one's, perhaps, whose answer is on its way
     await sweep();
     expect(cancelled).toEqual([second]);
   });

@@ -23,6 +23,7 @@ const TOP = [
     "batches.ts",
     "cli.ts",
     "config.ts",
+    "intake.ts",
     "keeping.ts",
     "keys.ts",
     "log.ts",

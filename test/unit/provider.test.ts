@@ -106,6 +106,17 @@ describe("redaction", () => {
   });
 
   test.each([
+    ["NFC", "NFD"],
+    ["NFD", "NFC"],
+  ] as const)("a secret written in %s is found in a text in %s", (one, other) => {
+    const line = redact(
+      "lease Ana López, lease Ana López.pdf, López".normalize(other),
+      ["lease Ana López.pdf", "López"].map((secret) => secret.normalize(one)),
+    );
+    expect(line).toBe("[removed], [removed], [removed]");
+  });
+
+  test.each([
     ["document_front.jpg", "document_front is missing"],
     ["Contract.pdf", "The contract is not there, on page 1"],
     ["1.pdf", "Request 1012632 has 1 document"],

@@ -70,7 +70,7 @@ function addHandIn(app: Server, parts: Parts): void {
           "be used are named, by row and column, and the others are submitted. With dry_run=true nothing but the check is " +
           "done. The same Idempotency-Key with the same content gives the same batch, for as long as it is there.",
         tags: ["Batches"],
-        querystring: z.object({ dry_run: FLAG.describe("true: check everything, and keep nothing.") }),
+        querystring: z.strictObject({ dry_run: FLAG.describe("true: check everything, and keep nothing.") }),
         response: { 200: DryRun, 202: BatchAccepted },
         "x-answers": {
           200: { description: "With dry_run=true: what would happen." },
@@ -182,7 +182,7 @@ function addFollowing(app: Server, { batches }: Parts): void {
         summary: "List batches",
         description: "Newest first, a page at a time.",
         tags: ["Batches"],
-        querystring: z.object({
+        querystring: z.strictObject({
           limit: Limit,
           cursor: z.string().max(100).optional().describe("next_cursor of the page before."),
         }),
@@ -225,7 +225,7 @@ function addFollowing(app: Server, { batches }: Parts): void {
         description: "In their order, a page at a time.",
         tags: ["Batches"],
         params: Params,
-        querystring: z.object({
+        querystring: z.strictObject({
           state: z.union([RowStateView, z.literal("")], `must be one of ${RowStateView.options.join(", ")}`).optional(),
           limit: Limit,
           cursor: z.string().max(20).optional().describe("next_cursor of the page before."),

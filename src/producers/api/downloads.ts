@@ -3,6 +3,7 @@ import { Readable } from "node:stream";
 import { z } from "zod";
 import type { RequestId, ResultFile } from "../../core/request.ts";
 import { FormatFact } from "../../core/signing.ts";
+import { isFresh } from "./fresh.ts";
 import { toContentDisposition } from "./names.ts";
 import type { ApiParts, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
@@ -113,12 +114,6 @@ async function send(request: FastifyRequest, reply: FastifyReply, { results, id,
     return await reply.send(Readable.from([]));
   }
   return await reply.send(content);
-}
-
-/** @source RFC 9110 §13.1.2 */
-function isFresh(header: string | undefined, etag: string): boolean {
-  if (header === undefined) return false;
-  return header.split(",").some((tag) => tag.trim() === "*" || tag.trim().replace(/^W\//, "") === etag);
 }
 
 function damaged(): ApiError {

@@ -45,7 +45,10 @@ export async function sendProblem(
   const { status, code } = refusal.body;
   if (refusal.expected) request.log.debug({ code }, "call refused");
   else request.log.error({ code, err: thrown }, "call failed");
-  if (refusal.retryAfterSeconds !== undefined) void reply.header("retry-after", refusal.retryAfterSeconds);
+  // Whoever refused may have said already when.
+  if (refusal.retryAfterSeconds !== undefined && !reply.hasHeader("retry-after")) {
+    void reply.header("retry-after", refusal.retryAfterSeconds);
+  }
   // Already text: the schemas of the answers are for successful ones.
   return await reply
     .code(status)

@@ -36,12 +36,26 @@ const history: z.infer<typeof HistoryView> = {
   ],
 };
 
+const notification = {
+  id: `msg_${id}_mk5q8x2w`,
+  type: "request.waiting",
+  timestamp: "2026-01-15T08:36:33.120Z",
+  state: "waiting",
+  attempts: 1,
+  last_at: "2026-01-15T08:36:34.020Z",
+  status: 503,
+  code: "callback-refused",
+  next_at: "2026-01-15T08:36:39.020Z",
+};
+
 /** An example of each answer, by the name of its schema. */
 export const EXAMPLES: Record<string, unknown> = {
   Request: request,
   Accepted: accepted,
   RequestList: list,
   History: history,
+  Notification: notification,
+  NotificationList: { items: [notification] },
   Alive: { status: "alive", version: "1.0.0" },
   Health: { status: "ready", reasons: [], checks: { redis: { ok: true }, provider: { ok: true } } },
   Received: { received: true },

@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { Pipeline } from "../../queues/pipeline-types.ts";
+import type { ApiParts } from "./ports.ts";
 import { HINT_OUTCOMES, type HintOutcome } from "./hints.ts";
 import type { Check, Status } from "./status.ts";
 
@@ -18,9 +18,13 @@ export type NotificationOutcome = "accepted" | "unreadable" | "wrong-secret" | "
 export function createMetrics({
   pipeline,
   status,
+  notifications: told,
+  answers,
 }: {
-  pipeline: Pick<Pipeline, "counts">;
+  pipeline: Pick<ApiParts["pipeline"], "counts">;
   status: () => Promise<Status>;
+  notifications: Pick<ApiParts["notifications"], "figures">;
+  answers: ApiParts["answers"];
 }): Metrics {
   const register = new Registry();
   const registers = [register];
@@ -41,6 +45,17 @@ export function createMetrics({
     "Requests that are over and may have left documents at the provider: cleaning up after them was given up.",
   );
   const unreadable = gauge("signpipe_requests_unreadable", "Open requests whose record in Redis cannot be read.");
+  const undelivered = gauge(
+    "signpipe_notifications",
+    "Notifications that were not delivered: waiting to be, or given up (30 days).",
+    ["state"],
+  );
+  const oldest = gauge("signpipe_notifications_oldest_seconds", "Age of the oldest notification that waits.");
+  const results = gauge("signpipe_results", 'Jobs that wait in the queue "results" to be taken.');
+  const counter = (name: string, help: string) => new Counter({ name, help, registers });
+  const delivered = counter("signpipe_notifications_delivered_total", "Notifications that were delivered.");
+  const failed = counter("signpipe_notifications_failed_total", "Notifications that were given up, or stopped.");
+  const dropped = counter("signpipe_results_dropped_total", 'Jobs of the queue "results" that nobody took in time.');
   const up = gauge("signpipe_up", "1 when the part named is well.", ["part"]);
   const figures = gauge("signpipe_part", "Figures that the part named tells of itself.", ["part", "figure"]);
 
@@ -84,6 +99,27 @@ export function createMetrics({
     }
   }
 
+  /** Of all processes: the figures are in Redis. */
+  async function readOutward(): Promise<void> {
+    try {
+      const [now, waiting] = await Promise.all([told.figures(), answers.figures()]);
+      undelivered.set({ state: "waiting" }, now.waiting);
+      undelivered.set({ state: "failed" }, now.failed);
+      oldest.set(now.oldestMs / 1000);
+      results.set(waiting.waiting);
+      for (const [one, ever] of [
+        [delivered, now.deliveredEver],
+        [failed, now.failedEver],
+        [dropped, waiting.droppedEver],
+      ] as const) {
+        one.reset();
+        one.inc(ever);
+      }
+    } catch {
+      // signpipe_redis_up says so
+    }
+  }
+
   async function readStatus(): Promise<void> {
     up.reset();
     figures.reset();
@@ -98,7 +134,7 @@ export function createMetrics({
   return {
     contentType: register.contentType,
     async text() {
-      await Promise.all([readPipeline(), readStatus()]);
+      await Promise.all([readPipeline(), readOutward(), readStatus()]);
       return await register.metrics();
     },
     hint: (outcome) => hints.inc({ outcome }),

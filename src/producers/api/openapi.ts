@@ -1,7 +1,9 @@
 import swagger from "@fastify/swagger";
 import { jsonSchemaTransform, jsonSchemaTransformObject } from "fastify-type-provider-zod";
+import { z } from "zod";
 import { ENCLOSURES } from "../../core/identity.ts";
 import { manifestJsonSchema } from "../manifest.ts";
+import { Reference } from "./references.ts";
 import { EXAMPLES, MANIFEST_EXAMPLE } from "./examples.ts";
 import type { AnswerNote, Limits, Server } from "./ports.ts";
 import { type Problem, PROBLEMS, type ProblemCode } from "./problem.ts";
@@ -58,13 +60,21 @@ const TAGS = [
   },
   { name: "Batches", description: "Many requests at once, from a table." },
   { name: "Results", description: "What comes out." },
+  { name: "Notifications", description: "What callback addresses were told, and telling it once more." },
   { name: "Provider", description: "The address that the signature provider calls." },
   { name: "Watching", description: "For monitoring." },
   { name: "Pages", description: "For people, in a browser." },
 ];
 
 /** Problems that a call with a key can always answer. */
-const ALWAYS = ["unauthorized", "not-for-this-key", "internal", "redis-unavailable"] as const satisfies ProblemCode[];
+const ALWAYS = [
+  "unauthorized",
+  "not-for-this-key",
+  "not-acceptable",
+  "quota-exceeded",
+  "internal",
+  "redis-unavailable",
+] as const satisfies ProblemCode[];
 
 /** Collects the routes that are added from now on into one OpenAPI 3.1 document. */
 export function addOpenApi(
@@ -118,8 +128,9 @@ function addUpload(operation: Operation, limits: Limits): void {
     {
       name: "Idempotency-Key",
       in: "header",
-      description: "1 to 255 visible ASCII characters of the caller's choice, remembered for a day.",
-      schema: { type: "string", minLength: 1, maxLength: 255 },
+      description:
+        "1 to 255 visible ASCII characters of the caller's choice, in double quotes or not. Remembered for a day from the first answer on.",
+      schema: { type: "string", minLength: 1, maxLength: 512 },
     },
   ];
   const file = {
@@ -127,6 +138,7 @@ function addUpload(operation: Operation, limits: Limits): void {
     contentMediaType: "application/pdf",
     description: "A PDF; with signature.format cms a file of any kind, or a hash file (NAME.hash.json).",
   };
+  const { $schema: _, ...references } = z.toJSONSchema(Reference, { io: "input" });
   operation.requestBody = {
     required: true,
     content: {
@@ -152,6 +164,18 @@ function addUpload(operation: Operation, limits: Limits): void {
           enclosure: { contentType: "application/octet-stream" },
         },
         example: { manifest: MANIFEST_EXAMPLE, file: ["(bytes of the PDF)"] },
+      },
+      "application/json": {
+        schema: {
+          type: "object",
+          required: ["manifest", "documents"],
+          additionalProperties: false,
+          properties: {
+            manifest: { $ref: "#/components/schemas/Manifest" },
+            documents: { type: "array", items: references, minItems: 1, maxItems: limits.documents },
+          },
+        },
+        example: { manifest: MANIFEST_EXAMPLE, documents: [{ url: "https://files.example/lease.pdf" }] },
       },
     },
   };
@@ -203,7 +227,8 @@ function addBody(operation: Operation): void {
   delete operation["x-body-example"];
   if (example === undefined) {
     // Calls that need no body take an empty object for the sake of clients that always send one.
-    if (operation.requestBody?.content["application/json"]) delete operation.requestBody;
+    const { content } = operation.requestBody ?? {};
+    if (content?.["application/json"] && !content["multipart/form-data"]) delete operation.requestBody;
     return;
   }
   const content = operation.requestBody?.content ?? { "application/json": { schema: { type: "object" } } };

@@ -6,11 +6,17 @@ import type { Enclosure, EnclosureRole } from "../../core/identity.ts";
 import type { RequestId, StoredDocument } from "../../core/request.ts";
 import type { Format, VideoIdPk } from "../../core/signing.ts";
 import type { Fitted, Wanted } from "../../files/appearances.ts";
+import type { Feed } from "../../queues/feed.ts";
+import type { Answers } from "../../queues/answers.ts";
+import type { Notifications } from "../../queues/notifications.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { BatchDoor } from "../batch/door.ts";
+import type { Quota } from "../../queues/quota.ts";
 import type { ApiKey } from "./api-keys.ts";
 import type { Idempotency } from "./idempotency-types.ts";
 import type { ProblemCode } from "./problem.ts";
+import type { Rates } from "./rates.ts";
+import type { Remote } from "./remote.ts";
 import type { Status } from "./status.ts";
 
 /** A file that has come, and of which nobody has said yet what it is. */
@@ -64,6 +70,8 @@ export interface Limits {
   totalBytes: number;
   /** How long one upload may take, in milliseconds. */
   uploadMs: number;
+  /** Streams of events that one key may have open in this process. */
+  streams: number;
 }
 
 export const DEFAULT_LIMITS: Limits = {
@@ -71,6 +79,7 @@ export const DEFAULT_LIMITS: Limits = {
   documentBytes: 1024 ** 3,
   totalBytes: 4 * 1024 ** 3,
   uploadMs: 30 * 60_000,
+  streams: 50,
 };
 
 export interface ApiParts {
@@ -81,10 +90,25 @@ export interface ApiParts {
   idempotency: Idempotency;
   /** Batches; without it there are no calls for them. */
   batches?: BatchDoor;
+  /** Tells of changes as they happen. */
+  feed: Feed;
+  /** Fetches documents that are named by their address; without it none are. */
+  remote?: Remote;
+  /** Counts calls; without it nobody is counted. */
+  quota?: Quota;
+  rates?: Partial<Rates>;
+  /** Addresses of proxies, and their networks, whose X-Forwarded-For says who calls. */
+  proxies?: readonly string[];
+  /** How often an idle stream of events gives a sign of life, in milliseconds. */
+  beatMs?: number;
   keys: readonly ApiKey[];
   /** The path segment of the address that the provider is told. */
   webhookSecret: string;
   status: () => Promise<Status>;
+  /** What callers were told of their requests. */
+  notifications: Pick<Notifications, "list" | "replay" | "replayUndelivered" | "figures">;
+  /** What the queue "results" has. */
+  answers: Pick<Answers, "figures">;
   /** BullMQ queues for the board at /queues; without them there is no board. */
   queues?: readonly unknown[];
   /** The steps in order, for people. */

@@ -4,7 +4,7 @@ import { PermanentError } from "../../core/errors.ts";
 import { RequestId, type SignRequest } from "../../core/request.ts";
 import type { ApiParts, Server } from "./ports.ts";
 import type { ProblemCode } from "./problem.ts";
-import { HistoryView, RequestList, RequestView, State, toHistory, toView } from "./view.ts";
+import { RequestView, toView } from "./view.ts";
 
 /** Any text: what is no id is answered like an id that nobody has. */
 export const IdParams = z.object({
@@ -16,93 +16,6 @@ export function toId(text: string): RequestId {
   const parsed = RequestId.safeParse(text);
   if (parsed.success) return parsed.data;
   throw new PermanentError("There is no request with this id", { code: "no-such-request" });
-}
-
-const PAGE = 50;
-const LIMIT_HINT = "must be a number from 1 to 200";
-
-const ListQuery = z.object({
-  state: z
-    .union([State, z.literal("")], `must be one of ${State.options.join(", ")}`)
-    .optional()
-    .describe("Only requests in this state."),
-  reference: z.string().max(200).optional().describe("Only requests with exactly this caller's id."),
-  tenant: z.string().max(40).optional().describe("Only requests of this tenant, default for those that name none."),
-  group: z
-    .union([RequestId, z.literal("")], "must be the id of a group, which is that of its first request")
-    .optional()
-    .describe("Only requests of this group."),
-  limit: z
-    .union([z.coerce.number().int().min(1, LIMIT_HINT).max(200, LIMIT_HINT), z.literal("")], LIMIT_HINT)
-    .default(PAGE)
-    .describe("Most items of a page, 1 to 200."),
-  cursor: z.string().max(500).optional().describe("next_cursor of the page before."),
-});
-
-/** Adds the calls that read requests. */
-export function addReading(app: Server, { pipeline }: Pick<ApiParts, "pipeline">): void {
-  app.get(
-    "/v1/requests",
-    {
-      schema: {
-        operationId: "listRequests",
-        summary: "List requests",
-        description: "Newest first, a page at a time. Filters combine.",
-        tags: ["Requests"],
-        querystring: ListQuery,
-        response: { 200: RequestList },
-        "x-answers": { 200: { description: "One page." } },
-        "x-problems": ["invalid-request", "bad-cursor"],
-      },
-    },
-    async ({ query, keyTenant }) => {
-      const { state, reference, group, limit, cursor } = query;
-      const tenant = keyTenant ?? query.tenant;
-      const page = await pipeline.list({
-        limit: limit || PAGE,
-        ...(state && { state }),
-        ...(reference && { reference }),
-        ...(group && { group }),
-        ...(tenant && { tenant }),
-        ...(cursor && { cursor }),
-      });
-      return { items: page.items.map(toView), next_cursor: page.next_cursor ?? null };
-    },
-  );
-
-  app.get(
-    "/v1/requests/:id",
-    {
-      schema: {
-        operationId: "getRequest",
-        summary: "Read a request",
-        description: "Where it is, whose turn it is, and what has come of its documents.",
-        tags: ["Requests"],
-        params: IdParams,
-        response: { 200: RequestView },
-        "x-answers": { 200: { description: "The request." } },
-        "x-problems": ["no-such-request"],
-      },
-    },
-    async ({ params }) => toView(await pipeline.get(toId(params.id))),
-  );
-
-  app.get(
-    "/v1/requests/:id/history",
-    {
-      schema: {
-        operationId: "getHistory",
-        summary: "Read a request's history",
-        description: "Every change of its state with its time and, when somebody outside caused it, who.",
-        tags: ["Requests"],
-        params: IdParams,
-        response: { 200: HistoryView },
-        "x-answers": { 200: { description: "The lines, oldest first." } },
-        "x-problems": ["no-such-request"],
-      },
-    },
-    async ({ params }) => toHistory(await pipeline.history(toId(params.id))),
-  );
 }
 
 const visible = (text: string) => text.replaceAll(/\p{Cc}+/gu, " ").trim();

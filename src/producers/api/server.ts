@@ -1,27 +1,36 @@
 import Fastify, { type FastifyInstance, LogController } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
-import { randomBytes } from "node:crypto";
 import { readBearer } from "./api-keys.ts";
 import { addBatches } from "./batches.ts";
 import { addBoard } from "./board.ts";
 import { addDownloads } from "./downloads.ts";
 import { addShown } from "./shown.ts";
 import { addErrors, sendProblem } from "./errors.ts";
+import { addEvents } from "./events.ts";
+import { addAcceptable, addGuards } from "./guards.ts";
 import { addHealth, addMetrics } from "./health.ts";
 import { createHints } from "./hints.ts";
 import { addLanes } from "./lanes.ts";
 import { createMetrics } from "./metrics.ts";
+import { addNotifications } from "./notifications.ts";
 import { addOpenApi } from "./openapi.ts";
 import { addPages } from "./pages.ts";
 import { type ApiParts, DEFAULT_LIMITS, type Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
-import { addActing, addReading } from "./requests.ts";
+import { createRates } from "./rates.ts";
+import { createRemote } from "./remote.ts";
+import { addReading } from "./reading.ts";
+import { addActing } from "./requests.ts";
+import { createStreams } from "./streams.ts";
 import { addSubmit } from "./submit.ts";
 import { addTenancy } from "./tenancy.ts";
+import { answerUnparsed, newCorrelationId } from "./unparsed.ts";
 import { addWebhook } from "./webhook.ts";
 
 /** Of a JSON body. */
 const BODY_BYTES = 64 * 1024;
+
+const NO_RATES = { perKey: 0, perAddress: 0 };
 
 const INTRO =
   "Takes PDFs to qualified electronic signatures. Hand in documents and the signer, follow the request, give the code " +
@@ -32,19 +41,23 @@ const INTRO =
  * (RFC 9457); no answer, log line or metric holds a secret or data about a signer. `close()` lets calls in progress end.
  */
 export function createApi(parts: ApiParts): FastifyInstance {
-  const { pipeline, keys, status, log, version, stages, now = Date.now } = parts;
+  const { pipeline, keys, status, log, version, stages, feed, proxies = [], now = Date.now } = parts;
   const limits = { ...DEFAULT_LIMITS, ...parts.limits };
+  const rates = createRates({ quota: parts.quota, rates: { ...NO_RATES, ...parts.rates } });
+  const streams = createStreams({ most: limits.streams, ...(parts.beatMs !== undefined && { beatMs: parts.beatMs }) });
   const app: Server = Fastify({
     loggerInstance: log,
     // The framework would log addresses, and one of them holds a secret; the hook below logs the route instead.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: "correlationId" }),
-    genReqId: () => `c-${randomBytes(8).toString("hex")}`,
+    genReqId: newCorrelationId,
     bodyLimit: BODY_BYTES,
-    trustProxy: false,
+    trustProxy: proxies.length === 0 ? false : [...proxies],
     // A connection on which nothing moves for a minute is gone; an upload that moves may take its time.
     connectionTimeout: 60_000,
     requestTimeout: limits.uploadMs,
-    http: { headersTimeout: 15_000 },
+    // A missing Host header is refused by us, in the words of all other refusals.
+    http: { headersTimeout: 15_000, requireHostHeader: false },
+    clientErrorHandler: answerUnparsed,
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 512 },
     // What the router itself refuses comes by no handler and no hook.
@@ -57,9 +70,13 @@ export function createApi(parts: ApiParts): FastifyInstance {
   addParsers(app);
   addErrors(app);
   addHeaders(app);
+  addGuards(app);
   addClosing(app);
+  app.addHook("preClose", async () => {
+    streams.close();
+  });
 
-  const metrics = createMetrics({ pipeline, status });
+  const metrics = createMetrics(parts);
   const hints = createHints({ nudge: (pk) => pipeline.nudge(pk), count: metrics.hint, log });
   app.addHook("onClose", () => {
     hints.close();
@@ -68,7 +85,8 @@ export function createApi(parts: ApiParts): FastifyInstance {
     const { method } = request;
     const route = request.routeOptions.url ?? "none";
     const answered = { method, route, status: reply.statusCode };
-    metrics.answered(answered, reply.elapsedTime);
+    // How long somebody listened says nothing about how fast is answered.
+    if (!route.endsWith("/events")) metrics.answered(answered, reply.elapsedTime);
     const fields = {
       ...answered,
       durationMs: Math.round(reply.elapsedTime),
@@ -87,16 +105,22 @@ export function createApi(parts: ApiParts): FastifyInstance {
         if (key) {
           request.keyName = key.name;
           request.keyTenant = key.tenant;
+          // Whoever watches must see how things stand, most of all when too much is called.
+          if (request.routeOptions.url !== "/metrics") await rates.allowed(request, reply);
           return;
         }
+        await rates.refused(request, reply);
         void reply.header("www-authenticate", 'Bearer realm="signpipe"');
         throw new ApiError("unauthorized", "Send one of the API keys as: Authorization: Bearer <secret>.");
       });
+      addAcceptable(inside);
       addTenancy(inside, parts);
-      addSubmit(inside, { ...parts, limits });
+      addSubmit(inside, { ...parts, limits, remote: parts.remote ?? createRemote({ hosts: [] }) });
       if (parts.batches) addBatches(inside, { ...parts, batches: parts.batches });
       addReading(inside, parts);
       addActing(inside, parts);
+      addEvents(inside, { pipeline, feed, streams });
+      addNotifications(inside, parts);
       addLanes(inside, parts);
       addDownloads(inside, parts);
       addShown(inside, parts);

@@ -10,11 +10,13 @@ import { toWishes } from "../manifest.ts";
 import { type Bound, CLAIM_MS, type Claim } from "./idempotency-types.ts";
 import type { ApiParts, Limits, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
+import type { Remote } from "./remote.ts";
+import { REFERENCES_BYTES, toReferences } from "./references.ts";
 import { tenantFor } from "./tenancy.ts";
 import { readUpload, type Upload } from "./upload.ts";
 import { type Accepted, Accepted as AcceptedSchema, toAccepted } from "./view.ts";
 
-type Parts = Pick<ApiParts, "pipeline" | "documents" | "idempotency"> & { limits: Limits };
+type Parts = Pick<ApiParts, "pipeline" | "documents" | "idempotency"> & { limits: Limits; remote: Remote };
 
 /** Adds `POST /v1/requests`. */
 export function addSubmit(app: Server, parts: Parts): void {
@@ -23,6 +25,7 @@ export function addSubmit(app: Server, parts: Parts): void {
     app.post(
       "/v1/requests",
       {
+        bodyLimit: REFERENCES_BYTES,
         schema: {
           operationId: "submitRequest",
           summary: "Hand in documents to be signed",
@@ -32,7 +35,8 @@ export function addSubmit(app: Server, parts: Parts): void {
             'manifest names under "identity". They are stored and ' +
             "checked, and the request is durable and queued, when this answers. More than ten documents become several " +
             "requests, each of which is identified, approved and signed by itself; the answer names them all under " +
-            '"group". Send an Idempotency-Key to be able to ' +
+            '"group". Documents may also be named by their address: then the body is JSON, and they are fetched before this ' +
+            "answers. Send an Idempotency-Key to be able to " +
             "repeat the call: the same key with the same body gives the same answer and makes nothing twice.",
           tags: ["Requests"],
           response: { 202: AcceptedSchema },
@@ -47,6 +51,7 @@ export function addSubmit(app: Server, parts: Parts): void {
           },
           "x-problems": [
             "invalid-multipart",
+            "invalid-request",
             "invalid-json",
             "unknown-part",
             "manifest-missing",
@@ -61,6 +66,10 @@ export function addSubmit(app: Server, parts: Parts): void {
             "invalid-manifest",
             "unusable-pdf",
             "hash-file-invalid",
+            "document-host-not-allowed",
+            "document-not-fetched",
+            "document-differs",
+            "document-host-unreachable",
             "enclosure-missing",
             "enclosure-not-named",
             "unusable-enclosure",
@@ -77,15 +86,10 @@ export function addSubmit(app: Server, parts: Parts): void {
         },
       },
       async (request, reply) => {
-        if (!request.isMultipart()) {
-          throw new ApiError(
-            "unsupported-media-type",
-            'Send multipart/form-data with one part "manifest" and one or more parts "file".',
-          );
-        }
+        const incoming = toIncoming(request, parts);
         // Before the key is looked up, which Redis may have forgotten, and before an upload is read for nothing.
         const taking = await parts.pipeline.mayTake();
-        const { accepted, replayed } = await submit(request, { ...parts, taking });
+        const { accepted, replayed } = await submit(request, { ...parts, taking, incoming });
         if (replayed) void reply.header("idempotency-replayed", "true");
         return await reply.code(202).header("location", accepted.links.self).send(accepted);
       },
@@ -93,7 +97,40 @@ export function addSubmit(app: Server, parts: Parts): void {
   });
 }
 
-type Taken = Parts & { taking: Taking };
+/** What a submission comes as. */
+export interface Incoming {
+  /** How much is to come, in bytes, as far as that is said; 0 otherwise. */
+  announcedBytes: number;
+  /** Stores its documents under `id`; what was stored when it throws is the caller's to discard. */
+  read(id: RequestId): Promise<Upload>;
+  /** What it is, to be compared with an earlier one. Stores nothing that stays. */
+  identify(): Promise<{ bodyHash: string; documents: number }>;
+}
+
+function toIncoming(request: FastifyRequest, parts: Parts): Incoming {
+  if (request.isMultipart()) {
+    return {
+      announcedBytes: Number(request.headers["content-length"] ?? 0),
+      read: (id) => readUpload(request, { id, ...parts }),
+      async identify() {
+        const id = freshId();
+        try {
+          const { bodyHash, documents } = await readUpload(request, { id, ...parts });
+          return { bodyHash, documents: documents.length };
+        } finally {
+          await parts.documents.discard(id);
+        }
+      },
+    };
+  }
+  if (request.body !== undefined) return toReferences(request.body, parts);
+  throw new ApiError(
+    "unsupported-media-type",
+    'Send multipart/form-data with one part "manifest" and one or more parts "file", or JSON that names the documents.',
+  );
+}
+
+type Taken = Parts & { taking: Taking; incoming: Incoming };
 
 interface Outcome {
   accepted: Accepted;
@@ -140,14 +177,14 @@ async function accept(
   let tenant: string | undefined;
   let fitted: Fitted;
   try {
-    await documents.room(Number(request.headers["content-length"] ?? 0));
+    await documents.room(parts.incoming.announcedBytes);
   } catch (error) {
     request.raw.resume(); // the client, which sends first, gets to read the answer
     throw error;
   }
   try {
     await documents.discard(id);
-    upload = await readUpload(request, { id, ...parts });
+    upload = await parts.incoming.read(id);
     tenant = tenantFor(request.keyTenant, upload.manifest.tenant);
     fitted = await documents.fit(upload.manifest.signature, upload.documents).catch(toManifestError);
     if (key) await bind(key, upload.bodyHash, id);
@@ -220,22 +257,17 @@ async function bind({ claim, earlier }: { claim: Claim; earlier: Bound | undefin
 }
 
 /** The answer that was given before, after making sure that this is the same call. */
-async function replay(request: FastifyRequest, parts: Parts, bound: Bound): Promise<Outcome> {
-  const id = freshId();
-  try {
-    const { bodyHash, documents } = await readUpload(request, { id, ...parts });
-    if (bodyHash !== bound.bodyHash) throw otherBody();
-    // A crash may have come between its requests: those that are missing are made now, or by whoever takes up the first.
-    const accepted = toAccepted(bound.requestId, documents.length);
-    if (accepted.group) {
-      await parts.pipeline
-        .completeGroup(bound.requestId)
-        .catch((error: unknown) => request.log.warn({ requestId: bound.requestId, err: error }, "group not completed"));
-    }
-    return { accepted, replayed: true };
-  } finally {
-    await parts.documents.discard(id);
+async function replay(request: FastifyRequest, { pipeline, incoming }: Taken, bound: Bound): Promise<Outcome> {
+  const { bodyHash, documents } = await incoming.identify();
+  if (bodyHash !== bound.bodyHash) throw otherBody();
+  // A crash may have come between its requests: those that are missing are made now, or by whoever takes up the first.
+  const accepted = toAccepted(bound.requestId, documents);
+  if (accepted.group) {
+    await pipeline
+      .completeGroup(bound.requestId)
+      .catch((error: unknown) => request.log.warn({ requestId: bound.requestId, err: error }, "group not completed"));
   }
+  return { accepted, replayed: true };
 }
 
 function otherBody(): ApiError {
@@ -245,17 +277,31 @@ function otherBody(): ApiError {
   );
 }
 
-/** Names the call's Idempotency-Key, with whose it is. Throws ApiError "invalid-idempotency-key". */
+/**
+ * Names the call's Idempotency-Key, with whose it is. The key is a string in quotes, as the draft has it, or the same
+ * without them, as most clients send it: both are one key.
+ * Throws ApiError "invalid-idempotency-key".
+ * @source draft-ietf-httpapi-idempotency-key-header-07 §2.1; RFC 9651 §3.3.3
+ */
 export function idempotencyKeyOf(request: FastifyRequest): string | undefined {
-  const key = request.headers["idempotency-key"];
-  if (key === undefined) return undefined;
-  if (typeof key !== "string" || !/^[\x21-\x7e]{1,255}$/.test(key)) {
+  const sent = request.headers["idempotency-key"];
+  if (sent === undefined) return undefined;
+  const key = typeof sent === "string" ? readKey(sent) : undefined;
+  if (key === undefined) {
     throw new ApiError(
       "invalid-idempotency-key",
-      "Idempotency-Key must be 1 to 255 visible ASCII characters, sent once.",
+      "Idempotency-Key must be 1 to 255 visible ASCII characters, in double quotes or not, sent once.",
     );
   }
   return `${request.keyName}:${key}`;
+}
+
+function readKey(sent: string): string | undefined {
+  const [, quoted] = /^"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"$/.exec(sent.trim()) ?? [];
+  const key = quoted?.replaceAll(/\\(.)/g, "$1") ?? sent;
+  // Two headers arrive as one, joined by a comma and a space.
+  const pattern = quoted === undefined ? /^[\x21\x23-\x7e]{1,255}$/ : /^[\x20-\x7e]{1,255}$/;
+  return pattern.test(key) ? key : undefined;
 }
 
 function keepExtended(claim: Claim): () => void {

@@ -9,9 +9,9 @@ import { toId } from "./requests.ts";
 
 /** The calls that look for themselves at whose key was shown: they name no request, and no batch. */
 const COLLECTION = "/v1/requests";
-const ONE = `${COLLECTION}/:id`;
 const BATCHES = "/v1/batches";
-const SCHEMA = "/v1/schemas/batch-row";
+const THEIR_OWN = [COLLECTION, "/v1/events", BATCHES, "/v1/schemas/batch-row"];
+const ONE = `${COLLECTION}/:id`;
 const BATCH = `${BATCHES}/:id`;
 
 /**
@@ -22,7 +22,7 @@ export function addTenancy(app: Server, { pipeline, batches }: Pick<ApiParts, "p
   app.addHook("onRequest", async (request) => {
     const { keyTenant } = request;
     const { url: route = "" } = request.routeOptions;
-    if (keyTenant === undefined || route === COLLECTION || route === BATCHES || route === SCHEMA) return;
+    if (keyTenant === undefined || THEIR_OWN.includes(route)) return;
     if (batches && (route === BATCH || route.startsWith(`${BATCH}/`))) {
       const batch = await batches.find(toBatch((request.params as { id: string }).id));
       if (batch?.tenant !== keyTenant) throw noSuchBatch();

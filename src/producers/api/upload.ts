@@ -106,7 +106,7 @@ export async function readUpload(
   if (documents.length === 0) {
     throw new ApiError("no-documents", `Send 1 to ${limits.documents} documents, each in a part named "file".`);
   }
-  const enclosures = await match(namedFiles(manifest.identity), sent, { store, limits });
+  const enclosures = await matchEnclosures(namedFiles(manifest.identity), sent, { store, limits });
   return { manifest, documents, enclosures, bodyHash: toBodyHash(manifest, documents, enclosures) };
 
   /** Checks the documents from this one on. How many they were. */
@@ -137,7 +137,7 @@ async function receiveEnclosure(
 }
 
 /** Gives each file that the manifest names the one that was sent under this name, and looks whether it is what it should be. */
-async function match(
+export async function matchEnclosures(
   files: readonly NamedFile[],
   sent: readonly Sent[],
   { store, limits }: { store: DocumentStore; limits: Limits },
@@ -225,10 +225,14 @@ async function receive(
 /** What a document is refused with, by what its check says of it. */
 const REFUSALS: Record<string, ProblemCode> = { "not-a-pdf": "not-a-pdf", "hash-file-invalid": "hash-file-invalid" };
 
-function toDocumentError(error: unknown, n: number, name: string, limits: Limits): unknown {
+export function toDocumentError(error: unknown, n: number, name: string, limits: Limits, list = "file"): unknown {
   const known = error instanceof PermanentError ? REFUSALS[error.code] : undefined;
   const code = known ?? "unusable-pdf";
-  return toPartError(error, { field: `file[${n}]`, what: `Document ${n} ("${name}")`, goal: "signed", code }, limits);
+  return toPartError(
+    error,
+    { field: `${list}[${n}]`, what: `Document ${n} ("${name}")`, goal: "signed", code },
+    limits,
+  );
 }
 
 async function readBytes(part: MultipartFile): Promise<Buffer> {
@@ -246,8 +250,9 @@ async function readBytes(part: MultipartFile): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-function parseManifest(bytes: Buffer): Manifest {
-  const read = readManifest(bytes);
+/** The manifest in what was sent for one. Throws ApiError "invalid-json", "invalid-manifest". */
+export function parseManifest(sent: unknown): Manifest {
+  const read = readManifest(sent);
   if (read.ok) return read.manifest;
   const [first] = read.problems;
   const errors = read.problems.map(({ field, message }): FieldError => {
@@ -263,7 +268,7 @@ function refuseBySize(announcedBytes: number, limits: Limits): void {
   if (announcedBytes > limits.totalBytes + ENVELOPE_BYTES) throw tooLarge(limits);
 }
 
-function tooLarge({ totalBytes }: Limits): ApiError {
+export function tooLarge({ totalBytes }: Limits): ApiError {
   return new ApiError("too-large", `All files together must not be larger than ${toSize(totalBytes)}.`);
 }
 

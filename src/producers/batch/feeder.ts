@@ -1,6 +1,7 @@
 import { z } from "zod";
 import {
   type BatchId,
+  batchOf,
   type BatchRecord,
   createTurns,
   progressOf,
@@ -17,7 +18,7 @@ import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { RowSeals } from "../../queues/row-seals.ts";
 import type { Submittable } from "./check.ts";
 import { openBatch, type OpenBatch } from "./open-batch.ts";
-import { outcomeOf, placeOf } from "./outcome.ts";
+import { outcomeOf } from "./outcome.ts";
 import { toCsv, toJson } from "./results.ts";
 
 /** The process that feeds may be silent for so long before another one takes over. */
@@ -155,7 +156,7 @@ export function createFeeder(parts: FeederParts) {
 
   async function followOne(id: RequestId, news: Map<OpenBatch, RowOutcome[]>): Promise<void> {
     const request = await pipeline.find(id);
-    const place = request && placeOf(request);
+    const place = request && batchOf(request);
     if (!place) return;
     const record = batches.get(place.id)?.record ?? (await folders.find(place.id));
     if (!record) return;
@@ -290,7 +291,7 @@ export function createFeeder(parts: FeederParts) {
       ...wishes,
       ...fitted,
       id,
-      source: "api",
+      source: "batch",
       by: batch.record.by,
       documents: files.map(({ n: _n, as, ...file }) => ({ ...file, id: `${id}/${as}` })),
       enclosures: enclosures.map(({ n: _n, as, ...file }) => ({ ...file, id: `${id}/${as}` })),

@@ -1,16 +1,10 @@
 import { z } from "zod";
-import { BatchPlace, isRowOver, type RowOutcome } from "../../core/batch.ts";
+import { isRowOver, type RowOutcome } from "../../core/batch.ts";
 import { noticeOf } from "../../core/notice.ts";
 import type { SignRequest } from "../../core/request.ts";
 import { isEnd } from "../../core/status.ts";
 
 const Signed = z.array(z.object({ name: z.string(), sha256: z.string() })).catch([]);
-const Place = BatchPlace.optional().catch(undefined);
-
-/** Which row of which batch a request is; undefined for one that was handed in by itself. */
-export function placeOf({ facts }: Pick<SignRequest, "facts">): BatchPlace | undefined {
-  return Place.parse(facts["batch"]);
-}
 
 /** What became of a row, by its request. */
 export function outcomeOf(request: SignRequest, row: number, attempt: number): RowOutcome {

@@ -1,57 +1,10 @@
 import { createHmac } from "node:crypto";
 import { lookup as lookupHost } from "node:dns";
-import { BlockList, isIP, isIPv4 } from "node:net";
+import { isIP } from "node:net";
 import { Agent } from "undici";
-import { Reminded } from "../../core/correction.ts";
 import { PermanentError, RetryableError } from "../../core/errors.ts";
-import { noticeOf } from "../../core/notice.ts";
-import type { SignRequest } from "../../core/request.ts";
-
-/**
- * Addresses that are not on the public internet. Of IPv6 only 2000::/3 is, and not all of it: everything else is local,
- * reserved, or an IPv4 address in another form (mapped, NAT64), which would lead around the list above.
- * @source IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890), RFC 4291 §2.4
- */
-const PRIVATE = {
-  // Two lists: one would take every IPv4 address for its mapped IPv6 form.
-  ipv4: toList("ipv4", [
-    ["0.0.0.0", 8],
-    ["10.0.0.0", 8],
-    ["100.64.0.0", 10],
-    ["127.0.0.0", 8],
-    ["169.254.0.0", 16],
-    ["172.16.0.0", 12],
-    ["192.0.0.0", 24],
-    ["192.0.2.0", 24],
-    ["192.168.0.0", 16],
-    ["198.18.0.0", 15],
-    ["198.51.100.0", 24],
-    ["203.0.113.0", 24],
-    ["224.0.0.0", 3],
-  ]),
-  ipv6: toList("ipv6", [
-    ["::", 3],
-    ["2001::", 23],
-    ["2001:db8::", 32],
-    ["2002::", 16],
-    ["3fff::", 20],
-    ["4000::", 2],
-    ["8000::", 1],
-  ]),
-};
-
-function toList(family: "ipv4" | "ipv6", subnets: readonly (readonly [string, number])[]): BlockList {
-  const list = new BlockList();
-  for (const [network, prefix] of subnets) list.addSubnet(network, prefix, family);
-  return list;
-}
-
-/** Whether an address may be called on somebody else's behalf. */
-export function isPublicAddress(address: string): boolean {
-  if (isIP(address) === 0 || address.includes("%")) return false;
-  const family = isIPv4(address) ? "ipv4" : "ipv6";
-  return !PRIVATE[family].check(address, family);
-}
+import type { Answer, Message } from "../../queues/callbacks.ts";
+import { isPublicAddress, NOT_PUBLIC, onlyPublic } from "../address.ts";
 
 /**
  * Whether a caller may name this address: https to what is not private by its own words; at hosts that the operator
@@ -69,25 +22,26 @@ export function mayBeTold(
 }
 
 export interface Teller {
-  tell(request: SignRequest, url: string, signal: AbortSignal): Promise<void>;
+  tell(message: Message, signal: AbortSignal): Promise<Answer>;
   close(): Promise<void>;
 }
 
 /**
- * Tells a caller how a request stands, as Standard Webhooks has it: id, timestamp and HMAC-SHA256 in headers. The body
- * has no personal data. Only https to public addresses is called, and what is resolved is what is connected to;
- * `allowedHosts` may be private and plain http. Redirects are not followed.
+ * Sends notifications as Standard Webhooks has it: id, timestamp and HMAC-SHA256 in headers, one signature for each key
+ * while keys are exchanged. Only https to public addresses is called, and what is resolved is what is connected to;
+ * `allowedHosts` may be private and plain http. Redirects are not followed. Throws RetryableError
+ * "callback-unreachable", PermanentError "callback-not-allowed".
  * @source Standard Webhooks 1.0.0, "Webhook Signatures"
  */
 export function createTeller({
-  key,
+  keysOf,
   allowedHosts,
   now = Date.now,
   lookup = lookupHost,
   isPublic = isPublicAddress,
 }: {
-  /** Signs the messages; receivers know it as whsec_<Base64 of it>. */
-  key: Uint8Array;
+  /** What messages of a tenant are signed with, newest first. */
+  keysOf: (tenant: string | undefined) => readonly Uint8Array[];
   allowedHosts: readonly string[];
   now?: () => number;
   /** How names become addresses. */
@@ -99,31 +53,20 @@ export function createTeller({
   const guarded = new Agent({
     connect: {
       timeout: 10_000,
-      lookup(hostname, options, callback) {
-        lookup(hostname, { ...options, all: true }, (error, addresses) => {
-          const good = addresses?.filter(({ address }) => isPublic(address)) ?? [];
-          const [first] = good;
-          if (error || !first) {
-            callback(error ?? Object.assign(new Error("not a public address"), { code: "ENOTPUBLIC" }), "", 4);
-          } else if (options.all) {
-            callback(null, good);
-          } else {
-            callback(null, first.address, first.family);
-          }
-        });
-      },
+      lookup: onlyPublic(lookup, isPublic),
     },
   });
 
   return {
-    async tell(request, url, signal) {
+    async tell({ id, notification, url, tenant }, signal) {
       const target = new URL(url);
       if (!mayBeTold(url, allowedHosts, isPublic)) throw notAllowed();
       const allowed = allowedHosts.includes(target.host) || allowedHosts.includes(target.hostname);
-      const id = `msg_${request.id}_${request.updatedMs.toString(36)}`;
       const timestamp = Math.floor(now() / 1000).toString();
-      const body = JSON.stringify(toMessage(request));
-      const signature = createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64");
+      const body = JSON.stringify(notification);
+      const signatures = keysOf(tenant).map((key) => {
+        return `v1,${createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64")}`;
+      });
       const answer = await (allowed ? open : guarded)
         .request({
           origin: target.origin,
@@ -133,7 +76,7 @@ export function createTeller({
             "content-type": "application/json",
             "webhook-id": id,
             "webhook-timestamp": timestamp,
-            "webhook-signature": `v1,${signature}`,
+            "webhook-signature": signatures.join(" "),
           },
           body,
           headersTimeout: 20_000,
@@ -141,14 +84,12 @@ export function createTeller({
           signal,
         })
         .catch((cause: unknown) => {
-          if ((cause as NodeJS.ErrnoException).code === "ENOTPUBLIC") throw notAllowed();
+          if ((cause as NodeJS.ErrnoException).code === NOT_PUBLIC) throw notAllowed();
           throw new RetryableError("The callback could not be delivered", { code: "callback-unreachable", cause });
         });
       answer.body.on("error", () => {});
       answer.body.destroy();
-      if (answer.statusCode < 200 || answer.statusCode > 299) {
-        throw new RetryableError(`The callback was answered with ${answer.statusCode}`, { code: "callback-refused" });
-      }
+      return { status: answer.statusCode, retryAfterMs: toRetryAfterMs(answer.headers["retry-after"], now()) };
     },
     async close() {
       await Promise.all([open.destroy(), guarded.destroy()]);
@@ -156,32 +97,13 @@ export function createTeller({
   };
 }
 
-function notAllowed(): PermanentError {
-  return new PermanentError("callback_url is not a public https address", { code: "callback-not-allowed" });
+/** When to ask again, from now: a number of seconds, or a date. @source RFC 9110 §10.2.3 */
+function toRetryAfterMs(header: string | string[] | undefined, nowMs: number): number | undefined {
+  if (typeof header !== "string") return undefined;
+  const ms = /^\d{1,9}$/.test(header) ? Number(header) * 1000 : Date.parse(header) - nowMs;
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
 }
 
-/**
- * What a caller is told: where the request is, and nothing about people. That the signer is to be reminded has a type of
- * its own as long as nothing else has happened since; the number of reminders is told in any case.
- */
-export function toMessage(request: SignRequest): object {
-  const { id, reference, stage, phase, waiting, failure, facts, updatedMs } = request;
-  const reminded = Reminded.safeParse(facts["reminded"]).data;
-  const notice = noticeOf(request);
-  return {
-    type: `request.${reminded?.atMs === updatedMs ? "reminded" : phase}`,
-    timestamp: new Date(updatedMs).toISOString(),
-    data: {
-      id,
-      ...(reference !== undefined && { reference }),
-      stage,
-      state: phase,
-      ...(waiting && { waiting: { for: waiting.for, until: new Date(waiting.untilMs).toISOString() } }),
-      ...(failure && { failure: { code: failure.code } }),
-      ...(notice && { notice: { code: notice.code } }),
-      ...(reminded && {
-        reminders: { count: reminded.count, last_at: new Date(reminded.atMs).toISOString() },
-      }),
-    },
-  };
+function notAllowed(): PermanentError {
+  return new PermanentError("callback_url is not a public https address", { code: "callback-not-allowed" });
 }

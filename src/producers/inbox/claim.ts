@@ -29,6 +29,8 @@ export const Note = z.object({
   state: z.string(),
   stage: z.string().optional(),
   request_id: z.string().optional(),
+  /** The request of an earlier attempt, of one that came back again without having become a request. */
+  retry_of: z.string().optional(),
   attempts: z.number().optional(),
   /** The earlier request that this is a duplicate of. */
   duplicate_of: z.object({ request_id: z.string(), state: z.string() }).optional(),

@@ -90,15 +90,16 @@ export function createHandIn({
   /** The request that had failed with one of these documents and was given back under this name, if any. */
   async function earlierAttempt(claim: Claim, found: readonly StoredDocument[]): Promise<SignRequest | undefined> {
     const note = notes.read("failed", claim.raw);
-    if (!note?.request_id || note.request_id === claim.id) return undefined;
-    const earlier = await pipeline.find(note.request_id);
+    const id = note?.request_id ?? note?.retry_of;
+    if (id === undefined || id === claim.id) return undefined;
+    const earlier = await pipeline.find(id);
     if (!earlier) return undefined;
     const hashes = new Set(found.map(({ sha256 }) => sha256));
     const group = GroupPlace.safeParse(earlier.facts["group"]).data;
     let isDone = true;
     let isSame = false;
-    for (const id of group ? memberIds(group) : [earlier.id]) {
-      const request = id === earlier.id ? earlier : await pipeline.find(id);
+    for (const member of group ? memberIds(group) : [earlier.id]) {
+      const request = member === earlier.id ? earlier : await pipeline.find(member);
       if (request && !isEnd(request.phase)) return undefined;
       isDone &&= request?.phase === "done";
       const before = (request?.facts["documents"] ?? []) as { sha256: string }[];

@@ -86,6 +86,7 @@ export function createInbox({
     inbox: folders.inbox,
     intake,
     claims,
+    notes,
     setAside,
     statusFiles,
     follow,

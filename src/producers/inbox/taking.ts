@@ -6,6 +6,7 @@ import type { Ends } from "./ends.ts";
 import type { Follow } from "./follow.ts";
 import type { Taken } from "./intake.ts";
 import { toPath, toShortHash, toText } from "./names.ts";
+import type { Notes } from "./notes.ts";
 import { Held } from "./pending.ts";
 import { find, moveTo } from "./place.ts";
 import type { StatusFiles } from "./status-file.ts";
@@ -16,6 +17,7 @@ export function createTaking({
   inbox,
   intake,
   claims,
+  notes,
   setAside,
   statusFiles,
   follow,
@@ -27,6 +29,7 @@ export function createTaking({
   inbox: string;
   intake: (claim: Claim) => Promise<Taken>;
   claims: Claims;
+  notes: Pick<Notes, "read">;
   setAside: SetAside;
   statusFiles: StatusFiles;
   follow: Follow;
@@ -69,8 +72,9 @@ export function createTaking({
 
   async function giveBack(
     claim: Claim,
-    { where, note }: { where: "failed" | "duplicates"; note: Note },
+    { where, note: told }: { where: "failed" | "duplicates"; note: Note },
   ): Promise<void> {
+    const note = where === "failed" ? withEarlier(claim, told) : told;
     try {
       await setAside(claim, { where, note, keep: false });
       await statusFiles.tellAside(claim, note, `${where}/${toText(claim.aside?.raw ?? claim.raw)}`);
@@ -83,6 +87,12 @@ export function createTaking({
       { code: note.code, name: toShortHash(claim.raw) },
       where === "failed" ? "file failed" : "duplicate set aside",
     );
+  }
+
+  /** What was signed at an earlier attempt is found through the note, which this one replaces. */
+  function withEarlier({ raw }: Claim, note: Note): Note {
+    const { request_id, retry_of = request_id } = notes.read("failed", raw) ?? {};
+    return retry_of === undefined ? note : { ...note, retry_of };
   }
 
   /** Somebody was still writing: back into the inbox, as if nothing had been. */

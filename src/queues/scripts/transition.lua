@@ -1,11 +1,12 @@
 -- Writes a request only if nobody wrote it since we read it, with its history line, its place in the indexes and the
 -- wish to be looked at, in one step. Optionally only while this worker still holds its job (the fence).
--- KEYS: request, history, due, index it leaves, index it enters, pks, BullMQ lock, uncleaned, then sets that want to know
+-- KEYS: request, history, due, index it leaves, index it enters, pks, BullMQ lock, uncleaned, feed,
+--       then sets that want to know
 -- ARGV: id, version we read, stage, phase, now, json, history line, due ("" = none), created,
 --       lock token ("" = no fence), request_pk ("" = none), "set" or "drop" the request_pk, "1" = nudge,
 --       version to get past ("" = none), what names this state in the JSON,
 --       lines of the list that are in the JSON now, so that it goes ("" = the list stays and gets the line),
---       "add" or "drop" it among the uncleaned ("" = as it is)
+--       "add" or "drop" it among the uncleaned ("" = as it is), what the feed is told ("" = nothing)
 -- Returns {version, nudged}; 0 when somebody else wrote; -1 when the lock is not ours.
 local value = redis.call('GET', KEYS[1])
 local version, nudged = '0', '0'
@@ -31,5 +32,6 @@ if ARGV[11] ~= '' then
 end
 if ARGV[17] == 'add' then redis.call('SADD', KEYS[8], ARGV[1])
 elseif ARGV[17] == 'drop' then redis.call('SREM', KEYS[8], ARGV[1]) end
-for i = 9, #KEYS do redis.call('SADD', KEYS[i], ARGV[1]) end
+if ARGV[18] ~= '' then redis.call('XADD', KEYS[9], 'MAXLEN', '~', 10000, '*', 'e', ARGV[18]) end
+for i = 10, #KEYS do redis.call('SADD', KEYS[i], ARGV[1]) end
 return {version, nudged}

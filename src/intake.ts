@@ -1,0 +1,48 @@
+import type { Logger } from "pino";
+import type { Settings } from "./config.ts";
+import { deriveKey } from "./keys.ts";
+import type { DocumentStore } from "./producers/api/ports.ts";
+import { createOpener } from "./producers/intake/sealed.ts";
+import { createTake, type FetchDocument } from "./producers/intake/take.ts";
+import type { Answers } from "./queues/answers.ts";
+import type { connect } from "./queues/connect.ts";
+import { startIntakeWorker } from "./queues/intake.ts";
+import type { Keys } from "./queues/keys.ts";
+import type { Pipeline } from "./queues/pipeline-types.ts";
+
+/** Takes requests from the public queue "intake". Several processes of a deployment may do it. */
+export function startIntake({
+  settings,
+  masterKey,
+  redis,
+  keys,
+  pipeline,
+  documents,
+  fetchDocument,
+  answers,
+  log,
+}: {
+  settings: Settings;
+  masterKey: Uint8Array;
+  redis: ReturnType<typeof connect>;
+  keys: Keys;
+  pipeline: Pipeline;
+  documents: DocumentStore;
+  /** How documents are had that jobs name by their url. */
+  fetchDocument?: FetchDocument;
+  answers: Answers;
+  log: Logger;
+}): { stop(): Promise<void> } {
+  const secret = deriveKey(masterKey, "intake");
+  const take = createTake({
+    pipeline,
+    documents,
+    opener: createOpener(secret),
+    folder: settings.INTAKE_DIR,
+    fetchDocument,
+    allowPlain: settings.INTAKE_PLAIN,
+    most: settings.MAX_DOCUMENTS,
+    printKey: secret,
+  });
+  return startIntakeWorker({ connection: redis, keys, masterKey, take, find: pipeline.find, answers, log });
+}
