@@ -7,6 +7,7 @@
  * The path is one in INTAKE_DIR. Each result is printed as one line of JSON; it ends with the request, or with --until
  * TYPE at the first result of that type.
  */
+import { Buffer } from "node:buffer";
 import { Queue, Worker } from "bullmq";
 import { CompactEncrypt, importJWK } from "jose";
 
@@ -21,7 +22,7 @@ const content = {
   manifest: { reference, signer: { email: EMAIL, mobile_phone_number: PHONE } },
   documents: [{ path }],
 };
-const sealed = await new CompactEncrypt(new TextEncoder().encode(JSON.stringify(content)))
+const sealed = await new CompactEncrypt(Buffer.from(JSON.stringify(content)))
   .setProtectedHeader({ alg: "ECDH-ES", enc: "A256GCM", kid: jwk.kid })
   .encrypt(await importJWK(jwk, "ECDH-ES"));
 
