@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import { createAccounts, ownersOf } from "./account.ts";
+import { createBatches } from "./batches.ts";
 import type { Settings } from "./config.ts";
 import type { CrashPoint } from "./core/crash-point.ts";
 import type { SignRequest } from "./core/request.ts";
@@ -91,6 +92,7 @@ export function foldersOf(dataDir: string) {
     keys: at("keys"),
     journal: at("journal"),
     images: at("images"),
+    batches: at("batches"),
   };
 }
 
@@ -286,6 +288,12 @@ export function createApp({
     mustKnow: accounts.mustKnow,
   });
 
+  const batches = createBatches({
+    ...{ dir: folders.batches, settings, masterKey, redis: patient, keys, pipeline, documents, appearances, log },
+    queues: outside.queues,
+    ...(crashPoint && { reach: crashPoint }),
+  });
+
   const apiDocuments = toApiDocuments(documents, {
     maxBytes: settings.MAX_DOCUMENT_BYTES,
     room: space.need,
@@ -364,6 +372,7 @@ export function createApp({
     gate,
     recovery,
     vault: inside.vault,
+    batches,
     readJournalLines,
     status,
 
@@ -424,6 +433,8 @@ export function createApp({
         log,
       });
       closers.push(() => keeping.stop());
+      const feeding = batches.start();
+      closers.push(() => feeding.stop());
     },
 
     /** Takes requests from the public queue "intake". */
@@ -468,6 +479,7 @@ export function createApp({
           enclosure: documents.openToShow,
           video: (videoidPk, signal) => provider.downloadVideo(videoidPk, { signal }),
         },
+        batches: batches.door,
         idempotency: createIdempotency({ redis: prompt, keys, masterKey, claimMs: CLAIM_MS, rememberMs: REMEMBER_MS }),
         feed,
         remote,

@@ -154,6 +154,23 @@ export const SETTINGS = z.object({
     .describe(
       "Most documents that are taken at once, in a call or in a folder of the inbox; more than 10 become several requests that stay together.",
     ),
+  BATCH_MAX_ROWS: z.coerce.number().int().min(1).max(1_000_000).default(50_000).describe("Most rows of a batch."),
+  BATCH_MAX_TABLE_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1024)
+    .max(268_435_456)
+    .default(33_554_432)
+    .describe("Largest batch.csv or batch.json, in bytes. It is read into memory as a whole."),
+  BATCH_MAX_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1024)
+    .default(17_179_869_184)
+    .describe("All files of a batch together, in bytes, at the most."),
+  BATCH_KEEP_MS: ms(14 * DAY_MS).describe(
+    "How long the rows of a batch that did not all end well are kept after it is over, encrypted, for another try.",
+  ),
   DISK_RESERVE_BYTES: ms(268_435_456).describe(
     "Room that stays free on the disk of DATA_DIR: below it nothing new is taken in and nothing is signed.",
   ),

@@ -130,7 +130,7 @@ function toWebhookSecret({ text, from, isKept = false }: Found): string {
 /** A key for one purpose, from the master key. */
 export function deriveKey(
   masterKey: Uint8Array,
-  purpose: "journal" | "callbacks" | `callbacks:${string}` | "intake",
+  purpose: "journal" | "callbacks" | `callbacks:${string}` | "intake" | "batches",
 ): Buffer {
   return createHmac("sha256", masterKey).update(purpose).digest();
 }

@@ -56,6 +56,36 @@ const Accepted = z.looseObject({
 });
 export type Accepted = z.infer<typeof Accepted>;
 
+const Because = z.looseObject({ code: z.string(), message: z.string() });
+/** A batch as the API tells it. */
+const Batch = z.looseObject({
+  id: z.string(),
+  name: z.string().optional(),
+  state: z.string(),
+  priority: z.number(),
+  asked: z.string().optional(),
+  held: Because.optional(),
+  stands: Because.optional(),
+  rows: z.number(),
+  counts: z.record(z.string(), z.number()),
+  over: z.number(),
+  waiting_for_people: z.number(),
+  estimated_finish_at: z.string().optional(),
+  created_at: z.string(),
+});
+export type Batch = z.infer<typeof Batch>;
+const BatchPage = z.looseObject({ items: z.array(Batch), next_cursor: z.string().nullish() });
+const Report = z.looseObject({
+  rows: z.number(),
+  good: z.number(),
+  rejected: z.number(),
+  problems: z.array(z.object({ row: z.number(), column: z.string(), message: z.string() })),
+  unused_files: z.array(z.string()),
+});
+export type Report = z.infer<typeof Report>;
+const BatchAccepted = z.looseObject({ batch: Batch, report: Report });
+const BatchChecked = z.looseObject({ report: Report });
+
 const Standstills = z.looseObject({
   items: z.array(z.looseObject({ lane: z.string(), code: z.string(), reason: z.string(), since: z.string() })),
 });
@@ -103,6 +133,8 @@ export type Client = ReturnType<typeof createClient>;
 const HEADERS_MS = 30_000;
 /** An upload is answered only after its documents are stored and checked. */
 const UPLOAD_MS = 10 * 60_000;
+/** The same for a batch, whose files are many. */
+const BATCH_MS = 60 * 60_000;
 const TRIES = 4;
 const ENDS = ["done", "refused", "cancelled", "expired", "failed"];
 
@@ -194,6 +226,26 @@ export function createClient(
     return new Refused(visible(sentence), status, code);
   }
 
+  /** What is not answered is sent again under the same Idempotency-Key, so that nothing is made twice. */
+  async function send<T>(
+    schema: z.ZodType<T>,
+    path: string,
+    sending: Sending,
+    { again, timeoutMs }: { again: (waitMs: number) => void; timeoutMs: number },
+  ): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await call(schema, "POST", path, { sending, timeoutMs });
+      } catch (error) {
+        const isBusy = error instanceof Refused && (error.status === 503 || error.code === "idempotency-in-progress");
+        if (attempt >= TRIES || !(isBusy || error instanceof NoAnswer)) throw error;
+        const waitMs = 250 * 2 ** attempt;
+        again(waitMs);
+        await pause(waitMs);
+      }
+    }
+  }
+
   const page = (query: Record<string, string | undefined>) => {
     const given = Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined);
     return call(Page, "GET", `/v1/requests?${new URLSearchParams(given).toString()}`);
@@ -228,18 +280,21 @@ export function createClient(
      * Hands documents in. What is not answered is sent again under the same Idempotency-Key, so that nothing is made
      * twice; `again` is told.
      */
-    async submit(sending: Sending, again: (waitMs: number) => void): Promise<Accepted> {
-      for (let attempt = 1; ; attempt++) {
-        try {
-          return await call(Accepted, "POST", "/v1/requests", { sending, timeoutMs: UPLOAD_MS });
-        } catch (error) {
-          const isBusy = error instanceof Refused && (error.status === 503 || error.code === "idempotency-in-progress");
-          if (attempt >= TRIES || !(isBusy || error instanceof NoAnswer)) throw error;
-          const waitMs = 250 * 2 ** attempt;
-          again(waitMs);
-          await pause(waitMs);
-        }
-      }
+    submit: (sending: Sending, again: (waitMs: number) => void): Promise<Accepted> =>
+      send(Accepted, "/v1/requests", sending, { again, timeoutMs: UPLOAD_MS }),
+
+    batches: {
+      page: (query: Record<string, string>) =>
+        call(BatchPage, "GET", `/v1/batches?${new URLSearchParams(query).toString()}`),
+      get: (id: string) => call(Batch, "GET", `/v1/batches/${encodeURIComponent(id)}`),
+      /** Acts on a batch: pause, resume, cancel, retry, priority. */
+      act: (id: string, act: string, json?: unknown) =>
+        call(Batch, "POST", `/v1/batches/${encodeURIComponent(id)}/${act}`, json === undefined ? {} : { json }),
+      results: (id: string, name: string) => download(`/v1/batches/${encodeURIComponent(id)}/${name}`),
+      submit: (sending: Sending, again: (waitMs: number) => void) =>
+        send(BatchAccepted, "/v1/batches", sending, { again, timeoutMs: BATCH_MS }),
+      dryRun: (sending: Sending, again: (waitMs: number) => void) =>
+        send(BatchChecked, "/v1/batches?dry_run=true", sending, { again, timeoutMs: BATCH_MS }),
     },
   };
 }

@@ -125,6 +125,33 @@ export const COMMANDS: Command[] = [
     },
   },
   {
+    name: "batch",
+    args: ["<act>", "[what]"],
+    summary: "hand in many requests from a table, follow them, and steer them",
+    options: [
+      ["--dry-run", "with submit: check every row and file, and hand nothing in"],
+      ["--canary", "with submit: one row goes ahead, the others follow when it is done"],
+      ["--priority <n>", "with submit and priority: how many turns it gets beside other batches, 1 to 10"],
+      ["--name <text>", "with submit: what you call it; the folder's name when not given"],
+      ["--idempotency-key <key>", "with submit: makes the same batch twice count once; made up when not given"],
+      ["-o, --output <file>", "with results: where to (results.csv or .json); a file that is there is not overwritten"],
+      JSON_OPTION,
+    ],
+    after:
+      "signpipe batch submit <folder or table>   hands in batch.csv or batch.json, and the files beside it that it names\n" +
+      "signpipe batch list                       all batches, newest first\n" +
+      "signpipe batch show <id>                  how many of its rows are where, and when it will be over\n" +
+      "signpipe batch results <id>               what came of each row, as a table\n" +
+      "signpipe batch pause|resume|cancel <id>   submit no more rows; go on; cancel what is not done\n" +
+      "signpipe batch retry <id>                 try again what failed, expired or was cancelled, and nothing else\n" +
+      "signpipe batch priority <id> --priority 8 give it more turns, or fewer\n" +
+      "Exit code: 0; with submit, 2 when some rows cannot be used; 1 a mistake or no answer.",
+    async run(context, [name, what], options) {
+      const { runBatch } = await import("./batch.ts");
+      return await runBatch(client(context), context.terminal, { act: text(name), what: text(what) }, options);
+    },
+  },
+  {
     name: "list",
     summary: "list requests, newest first",
     options: [

@@ -24,14 +24,8 @@ export function toUploadBody(
   { paths, files: named = [] }: { paths: string[]; files?: NamedFile[] },
   sent: (bytes: number) => void,
 ): UploadBody {
-  const boundary = `signpipe-${randomUUID()}`;
   const files = [
-    ...paths.map((path) => ({
-      path,
-      bytes: sizeOf(path, "name documents"),
-      part: `name="file"; filename=${quoteFilename(basename(path))}`,
-      type: typeOf(path),
-    })),
+    ...paths.map((path) => toFilePart(path, "name documents")),
     ...named.map(({ role, path }) => ({
       path,
       bytes: sizeOf(path, `it is to be sent as ${role}`),
@@ -39,20 +33,43 @@ export function toUploadBody(
       type: "application/octet-stream",
     })),
   ];
-  const json = Buffer.from(JSON.stringify(manifest));
-  const start = Buffer.concat([
+  return toMultipart([{ name: "manifest", bytes: Buffer.from(JSON.stringify(manifest)) }], files, sent);
+}
+
+/** A file that is sent, and the part that it becomes. */
+export interface FilePart {
+  path: string;
+  bytes: number;
+  /** What the part's Content-Disposition has behind "form-data; ". */
+  part: string;
+  type: string;
+}
+
+/** A file as a part "file" under its own name. `hint` says what to do where it cannot be read. */
+export function toFilePart(path: string, hint: string): FilePart {
+  const part = `name="file"; filename=${quoteFilename(basename(path))}`;
+  return { path, bytes: sizeOf(path, hint), part, type: typeOf(path) };
+}
+
+/** Fields in memory, then files, read while they are sent. `sent` is told how many bytes have left. */
+export function toMultipart(
+  fields: readonly { name: string; bytes: Uint8Array; type?: string }[],
+  files: readonly FilePart[],
+  sent: (bytes: number) => void,
+): UploadBody {
+  const boundary = `signpipe-${randomUUID()}`;
+  const head = (part: string, type: string, isFirst: boolean) =>
     Buffer.from(
-      `--${boundary}\r\nContent-Disposition: form-data; name="manifest"\r\nContent-Type: application/json\r\n\r\n`,
-    ),
-    json,
-  ]);
-  const heads = files.map(({ part, type }) =>
-    Buffer.from(`\r\n--${boundary}\r\nContent-Disposition: form-data; ${part}\r\nContent-Type: ${type}\r\n\r\n`),
+      `${isFirst ? "" : "\r\n"}--${boundary}\r\nContent-Disposition: form-data; ${part}\r\nContent-Type: ${type}\r\n\r\n`,
+    );
+  const start = Buffer.concat(
+    fields.flatMap(({ name, bytes, type = "application/json" }, i) => [head(`name="${name}"`, type, i === 0), bytes]),
   );
+  const heads = files.map(({ part, type }) => head(part, type, false));
   const end = Buffer.from(`\r\n--${boundary}--\r\n`);
   const totalBytes =
     start.length +
-    heads.reduce((sum, head) => sum + head.length, 0) +
+    heads.reduce((sum, one) => sum + one.length, 0) +
     files.reduce((sum, file) => sum + file.bytes, 0) +
     end.length;
 

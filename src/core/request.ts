@@ -57,8 +57,13 @@ export const ResultFile = z.object({
 export type ResultFile = z.infer<typeof ResultFile>;
 
 /** Which door a request came through. */
-export const Source = z.enum(["inbox", "api", "intake"]);
+export const Source = z.enum(["inbox", "api", "intake", "batch"]);
 export type Source = z.infer<typeof Source>;
+
+/** Ways in by which people hand the same thing in twice, and mean it once: there a second one is refused. */
+export function refusesDuplicates(source: Source): boolean {
+  return source === "inbox" || source === "batch";
+}
 
 /**
  * The record in Redis: the single source of truth about one request. It holds no personal data and no secret: who

@@ -133,6 +133,17 @@ export function createDocuments({ dir }: { dir: string }) {
       return shared;
     },
 
+    /**
+     * Takes files from elsewhere on the same file system into the folder of a request that may never come about, under
+     * the names in `as`; each is a file of its own when the other one goes. On disk when this resolves; safe to repeat.
+     * Throws PermanentError "document-gone", and what the disk says.
+     */
+    async adopt(id: RequestId, files: readonly { path: string; as: string }[]): Promise<void> {
+      const folder = await this.beginUpload(id);
+      for (const { path: from, as } of files) await withDisk(() => linkAnew(from, join(folder, as)));
+      await syncFolder(folder);
+    },
+
     /** Removes these files, when they are there. Throws what the disk says. */
     async erase(files: readonly Pick<StoredDocument, "id">[]): Promise<void> {
       for (const file of files) await withDisk(() => rm(path(file), { force: true }));

@@ -74,7 +74,7 @@ export function createSweeper({
         if (begunMs === undefined || now() - begunMs < STALE_MS) continue;
         await documents.remove(id);
         swept.uploads += 1;
-      } else if (request.source === "api") await settle(request, swept);
+      } else if (request.source !== "inbox") await settle(request, swept);
     }
   }
 

@@ -10,7 +10,7 @@ import {
   withFormer,
 } from "../core/correction.ts";
 import { PermanentError } from "../core/errors.ts";
-import type { RequestId, SignRequest } from "../core/request.ts";
+import { refusesDuplicates, type RequestId, type SignRequest } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import { forgetFrom } from "./forget.ts";
@@ -86,7 +86,7 @@ export function createIdentification({
   async function claim(request: SignRequest, correction: Correction): Promise<void> {
     const person = await personOf(vault, request.id);
     const prints = printsOfRequest(masterKey, request, corrected(person.signer, correction));
-    if (request.source !== "inbox") return await seen.mark(request.id, prints);
+    if (!refusesDuplicates(request.source)) return await seen.mark(request.id, prints);
     const other = await seen.claim(request.id, prints);
     if (!other) return;
     const message = `Request ${other.id} has a document of this one for the corrected signer: it is not signed twice`;

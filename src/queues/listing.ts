@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import { PermanentError } from "../core/errors.ts";
+import { batchOf } from "../core/batch.ts";
 import { GroupPlace, memberIds } from "../core/group.ts";
 import type { RequestId, SignRequest } from "../core/request.ts";
 import { PHASES } from "../core/status.ts";
@@ -60,7 +61,8 @@ export async function listRequests(
 }
 
 /** Whether a record is one of those that are wanted; when it was made is not looked at. */
-function fits(record: SignRequest, { state, workflow, stage, waitingFor, source, reference, tenant }: Wanted): boolean {
+function fits(record: SignRequest, wanted: Wanted): boolean {
+  const { state, workflow, stage, waitingFor, source, reference, tenant, batch } = wanted;
   const { facts, waiting, phase } = record;
   return (
     (state ?? phase) === phase &&
@@ -69,7 +71,8 @@ function fits(record: SignRequest, { state, workflow, stage, waitingFor, source,
     (source ?? record.source) === record.source &&
     (waitingFor === undefined || (phase === "waiting" && waiting?.for === waitingFor)) &&
     (reference === undefined || record.reference === reference) &&
-    (tenant === undefined || (facts["tenant"] ?? DEFAULT_TENANT) === tenant)
+    (tenant === undefined || (facts["tenant"] ?? DEFAULT_TENANT) === tenant) &&
+    (batch === undefined || batchOf(record)?.id === batch)
   );
 }
 

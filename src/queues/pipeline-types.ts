@@ -1,3 +1,4 @@
+import type { BatchId, BatchPlace } from "../core/batch.ts";
 import type { Correction } from "../core/correction.ts";
 import type { HistoryLine } from "../core/history.ts";
 import type { RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
@@ -38,6 +39,8 @@ export interface Submission {
   intake?: { job: string; print: string } | undefined;
   /** The request that this one tries again. */
   retryOf?: RequestId | undefined;
+  /** The batch that it is a row of. */
+  batch?: BatchPlace | undefined;
   /** Who handed it in: "inbox", "intake", "api:<key name>". */
   by: string;
   /** The caller's Idempotency-Key with whose it is, and the SHA-256 of what came with it: to outlive Redis. */
@@ -55,6 +58,9 @@ export type Submitted =
   | { outcome: "known"; request: SignRequest }
   | { outcome: "duplicate"; of: SignRequest };
 
+/** What of a submission may not be wished for everywhere. */
+export type Allowable = Pick<Submission, "approval" | "callback_url" | "tenant" | "rao">;
+
 /** Which requests a list is to have. All that is named has to fit. Times in milliseconds since the epoch. */
 export interface Wanted {
   state?: string;
@@ -67,6 +73,8 @@ export interface Wanted {
   tenant?: string;
   /** Those of one group, by the id of its first request. */
   group?: RequestId;
+  /** Those of one batch, by its id. */
+  batch?: BatchId;
   /** Made at this time or later. */
   createdSinceMs?: number;
   /** Made before this time. */
@@ -107,6 +115,11 @@ export interface Pipeline {
       "documents" | "signer" | "signature" | "tenant" | "profile" | "registration_authority"
     >,
   ): Promise<(SignRequest | undefined)[]>;
+  /**
+   * Refuses what would not be taken in here, whatever the documents: throws PermanentError "auto-approval-not-allowed",
+   * "callback-not-allowed", "unknown-tenant" or "unknown-rao".
+   */
+  mustBeAllowed(wishes: Allowable): void;
   get(id: RequestId): Promise<SignRequest>;
   find(id: RequestId): Promise<SignRequest | undefined>;
   /**
@@ -148,7 +161,7 @@ export interface Pipeline {
   isReplaced(id: RequestId): Promise<boolean>;
   /** A webhook spoke of this request_pk: a hint to look. True when the request is ours. */
   nudge(requestPk: number): Promise<boolean>;
-  /** Requests from `source` that changed since `take` was last called; each is returned once per change. */
+  /** Requests from `source`, or of batches, that changed since `take` was last called; each is returned once per change. */
   takeChanged(source: Source, limit: number): Promise<RequestId[]>;
   /** Puts ids back that could not be dealt with. */
   putBackChanged(source: Source, ids: RequestId[]): Promise<void>;

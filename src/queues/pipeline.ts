@@ -3,10 +3,10 @@ import type { WaitName } from "../core/ages.ts";
 import { withFormer } from "../core/correction.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { randomText } from "../core/random.ts";
-import type { RequestId, SignRequest, Source } from "../core/request.ts";
+import { refusesDuplicates, type RequestId, type SignRequest, type Source } from "../core/request.ts";
 import { type Ending, isEnd, type Phase } from "../core/status.ts";
-import { DEFAULT_TENANT } from "../core/tenant.ts";
 import type { OrderOf } from "../core/workflow.ts";
+import { type AllowedParts, createAllowed } from "./allowed.ts";
 import type { Codes } from "./codes.ts";
 import { forgetFrom } from "./forget.ts";
 import type { Gate } from "./gate.ts";
@@ -38,7 +38,7 @@ const NOTE_BYTES = 6;
 /** Memory is not freed in a moment. */
 const FULL_AGAIN_MS = 30_000;
 
-export interface PipelineParts {
+export interface PipelineParts extends AllowedParts {
   redis: Redis;
   keys: Keys;
   store: Store;
@@ -55,12 +55,6 @@ export interface PipelineParts {
   masterKey: Uint8Array;
   stages: readonly { name: string; retryFrom: string }[];
   orderOf: OrderOf;
-  /** Whether a request may ask to be approved without a RAO's decision. */
-  allowAuto: boolean;
-  /** Whether a request may name this address to be told at. */
-  mayTell?: (url: string) => boolean;
-  /** Throws PermanentError "unknown-tenant" or "unknown-rao" for one that there is not. */
-  mustKnow?: (wishes: { tenant?: string | undefined; rao?: string | undefined }) => void;
   now?: () => number;
 }
 
@@ -81,11 +75,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     masterKey,
     stages,
     orderOf,
-    allowAuto,
-    mayTell = () => true,
-    mustKnow = () => {},
     now = Date.now,
   } = parts;
+  const allowed = createAllowed(parts);
   const seen = createSeen({ redis, keys, store });
   const lastStage = stages.at(-1)?.name;
 
@@ -129,7 +121,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   async function refuseSecondTry(request: SignRequest): Promise<void> {
     const { id, source, phase, facts } = request;
     if (isUncleaned(request)) return; // it is not taken up
-    if (source !== "inbox" || (phase !== "failed" && phase !== "expired") || facts["signedMs"] !== undefined) return;
+    if (!refusesDuplicates(source) || (phase !== "failed" && phase !== "expired") || facts["signedMs"] !== undefined)
+      return;
     const person = await vault.read(id);
     if (!person) return;
     const later = await seen.claim(id, printsOfRequest(masterKey, request, person.signer));
@@ -222,6 +215,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
             ...(enclosures.length > 0 && { enclosures }),
             ...(submission.callback_url && { callbackUrl: sealCallback(masterKey, id, submission.callback_url) }),
             ...(submission.retryOf && { retryOf: submission.retryOf }),
+            ...(submission.batch && { batch: submission.batch }),
             ...(rest.length > 0 && {
               group: { id, n: 1, of: rest.length + 1 },
               rest: { documents: rest, alike: Object.keys(alike), by, ...(note !== undefined && { note }) },
@@ -264,24 +258,17 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     mayTake,
     ...identification,
 
+    mustBeAllowed(wishes) {
+      allowed.mustBeWished(wishes);
+      allowed.tenantOf(wishes);
+    },
+
     async submit(submission, { taking, writes } = {}): Promise<Submitted> {
       const { id } = submission;
-      if (submission.approval === "auto" && !allowAuto) {
-        throw new PermanentError(
-          'approval: "auto" is not allowed here; leave it out, or have the operator set APPROVAL=auto',
-          { code: "auto-approval-not-allowed" },
-        );
-      }
-      if (submission.callback_url !== undefined && !mayTell(submission.callback_url)) {
-        throw new PermanentError(
-          "callback_url must be a public https address; the operator can allow other hosts, and http there, with CALLBACK_HOSTS",
-          { code: "callback-not-allowed" },
-        );
-      }
+      allowed.mustBeWished(submission);
       const known = (await store.read(id))?.request;
       if (known) return { outcome: "known", request: known };
-      const tenant = submission.tenant === DEFAULT_TENANT ? undefined : submission.tenant;
-      mustKnow({ tenant, rao: submission.rao });
+      const tenant = allowed.tenantOf(submission);
       const epoch = taking ?? (await mayTake());
       const prints = printsOf(masterKey, submission);
       const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);

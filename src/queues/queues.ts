@@ -150,6 +150,12 @@ export function createQueues({
       return await queueOf(stage).getJobState(id);
     },
 
+    /** How many jobs wait for a worker, of all stages together. Those that are parked are not among them. */
+    async waiting(): Promise<number> {
+      const counts = await Promise.all([...queues.values()].map((queue) => queue.getWaitingCount()));
+      return counts.reduce((sum, one) => sum + one, 0);
+    },
+
     /** How many workers are connected, of all processes; undefined when Redis does not let us ask. */
     async workers(): Promise<number | undefined> {
       try {

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,15 +9,18 @@ import { onTestFinished } from "vitest";
 import { PermanentError } from "../../src/core/errors.ts";
 import { type RequestId, type SignRequest, toRequestId } from "../../src/core/request.ts";
 import { createAppearances } from "../../src/files/appearances.ts";
+import { createBatchFolders } from "../../src/files/batches.ts";
 import { createDocuments } from "../../src/files/documents.ts";
 import { createResults } from "../../src/files/results.ts";
 import { toApiDocuments } from "../../src/producers/api/document-store.ts";
 import type { Begun, Bound, Idempotency } from "../../src/producers/api/idempotency-types.ts";
 import type { ApiParts } from "../../src/producers/api/ports.ts";
 import { createApi } from "../../src/producers/api/server.ts";
+import { createBatchDoor } from "../../src/producers/batch/door.ts";
 import type { Feed } from "../../src/queues/feed.ts";
 import type { Standstill } from "../../src/queues/lanes.ts";
 import type { Pipeline, Submission } from "../../src/queues/pipeline-types.ts";
+import { createRowSeals } from "../../src/queues/row-seals.ts";
 
 export const KEY = { name: "crm", secret: "canary-key-2f7e9d31aa" };
 export const WEBHOOK_SECRET = "canary-hook-77c1f0e2bd9914";
@@ -92,6 +95,7 @@ export function fakePipeline() {
       records.set(submission.id, request);
       return { outcome: "accepted", request };
     },
+    mustBeAllowed() {},
     async completeGroup(id) {
       called("completeGroup", id);
     },
@@ -250,12 +254,21 @@ export async function startApiHouse(parts: Partial<ApiParts> = {}): Promise<ApiH
     },
   });
   await Promise.all([mkdir(join(dir, ".work")), mkdir(join(dir, "signed"))]);
+  const appearances = createAppearances({ dir: join(dir, "appearance"), kept: join(dir, "images") });
   const app = createApi({
     pipeline: fake.pipeline,
     documents: toApiDocuments(createDocuments({ dir: join(dir, ".work") }), {
       maxBytes: 1024 ** 3,
       room: async () => {},
-      appearances: createAppearances({ dir: join(dir, "appearance"), kept: join(dir, "images") }),
+      appearances,
+    }),
+    batches: createBatchDoor({
+      folders: createBatchFolders({ dir: join(dir, "batches") }),
+      pipeline: fake.pipeline,
+      appearances,
+      seals: createRowSeals({ masterKey: Buffer.alloc(32, 7) }),
+      digest: (text) => createHash("sha256").update(text).digest(),
+      ...{ maxRows: 1_000, maxTableBytes: 1024 ** 2, maxDocumentBytes: 1024 ** 3, maxBytes: 1024 ** 3 },
     }),
     results: createResults({ dir: join(dir, "signed") }),
     shown: {

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { type SettingName, SETTINGS } from "../../src/config.ts";
 import { AGE_LIMITS } from "../../src/core/ages.ts";
 import { type Ending, type Event, MOVES, PHASES, move } from "../../src/core/status.ts";
+import { rowJsonSchema } from "../../src/producers/batch/columns.ts";
 import { notificationJsonSchema } from "../../src/core/notification.ts";
 import { intakeJsonSchema } from "../../src/producers/intake/job.ts";
 import { resultJsonSchema } from "../../src/queues/answers.ts";
@@ -18,6 +19,7 @@ export const DOCUMENTS: readonly { path: string; write: () => string }[] = [
   { path: "docs/configuration.md", write: configuration },
   { path: "docs/states.md", write: states },
   { path: "docs/simulator.md", write: simulator },
+  { path: "docs/batch-row.schema.json", write: () => `${JSON.stringify(rowJsonSchema(), null, 2)}\n` },
   { path: "docs/request.schema.json", write: () => `${JSON.stringify(manifestJsonSchema(), null, 2)}\n` },
   { path: "docs/notification.schema.json", write: () => `${JSON.stringify(notificationJsonSchema(), null, 2)}\n` },
   { path: "docs/intake.schema.json", write: () => `${JSON.stringify(intakeJsonSchema(), null, 2)}\n` },

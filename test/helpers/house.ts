@@ -53,6 +53,7 @@ export async function startHouse({
   simulator: simulatorOptions = {},
   settings: given = {},
   work = true,
+  keep = true,
   oneshotUrl,
   redisUrl = inject("redisUrl"),
   dataDir: givenDir,
@@ -63,6 +64,8 @@ export async function startHouse({
   settings?: Record<string, string>;
   /** Start the workers, too. */
   work?: boolean;
+  /** Do the housekeeping, too, of which the feeding of batches is a part. */
+  keep?: boolean;
   /** Another address for the provider, such as a proxy in front of the simulator. */
   oneshotUrl?: (simulator: Simulator) => string;
   redisUrl?: string;
@@ -108,7 +111,7 @@ export async function startHouse({
   const providerUrl = oneshotUrl?.(simulator) ?? simulator.url;
   const app = createApp({ settings, keyRing, redisUrl, oneshotUrl: providerUrl, log, ...(doubles && { doubles }) });
   await app.ready();
-  app.startKeeping();
+  if (keep) app.startKeeping();
   if (settings.INTAKE) app.startIntake();
   if (work) app.startWorkers();
   const api = await app.startApi();

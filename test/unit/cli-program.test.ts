@@ -49,7 +49,7 @@ test("the parts of a start are chosen by name, and an unknown one is refused", a
     const { exitCode, err } = await runCommand(["start", "--only", only]);
     expect(exitCode).toBe(1);
     expect(err).toMatch(
-      /^signpipe: --only: there is no part "(mailbox)?": there are api, inbox, workers, keeping\.\n$/,
+      /^signpipe: --only: there is no part "(mailbox)?": there are api, inbox, intake, workers, keeping\.\n$/,
     );
   }
 });

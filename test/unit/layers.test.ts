@@ -20,6 +20,7 @@ const TOP = [
   ...[
     "account.ts",
     "app.ts",
+    "batches.ts",
     "cli.ts",
     "config.ts",
     "intake.ts",
@@ -36,6 +37,7 @@ const ONLY_IN: Record<string, readonly string[]> = {
   bullmq: ["queues"],
   "unpdf/pdfjs": ["files"],
   ioredis: ["queues", "app.ts", "cli", "embedded"],
+  "csv-parse": ["producers"],
 };
 /** Layers of which others see types only. */
 const TYPES_ONLY: Record<string, readonly string[]> = { producers: ["queues"] };

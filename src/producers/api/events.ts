@@ -1,5 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
+import { BatchId, batchOf } from "../../core/batch.ts";
 import { isFeedId, isLater } from "../../core/feed-id.ts";
 import type { HistoryLine } from "../../core/history.ts";
 import { type RequestId, RequestId as RequestIdSchema, type SignRequest } from "../../core/request.ts";
@@ -90,6 +91,10 @@ const EventsQuery = z.strictObject({
     .union([RequestIdSchema, z.literal("")], "must be the id of a group, which is that of its first request")
     .optional()
     .describe("Only requests of this group."),
+  batch: z
+    .union([BatchId, z.literal("")], "must be the id of a batch")
+    .optional()
+    .describe("Only rows of this batch."),
 });
 
 function readLast({ headers }: FastifyRequest, pattern: RegExp | undefined): string | undefined {
@@ -239,19 +244,20 @@ function followAll(
 }
 
 function toFilter(query: z.infer<typeof EventsQuery>, keyTenant: string | undefined): (entry: FeedEntry) => boolean {
-  const { state, reference, group } = query;
+  const { state, reference, group, batch } = query;
   const tenant = keyTenant ?? query.tenant;
   return ({ phase, event, request }) =>
     event !== "intend" &&
     (!state || state === phase) &&
     (!reference || reference === request.reference) &&
     (!tenant || tenant === (request.facts["tenant"] ?? DEFAULT_TENANT)) &&
-    (!group || group === toView(request).group?.id);
+    (!group || group === toView(request).group?.id) &&
+    (!batch || batch === batchOf(request)?.id);
 }
 
 /** A change, with what never changes of the request; what it waits for only while that is what the change was about. */
 function toEntryMessage({ id, event, stage, phase, atMs, request }: FeedEntry): Message {
-  const { reference, tenant, group, waiting, failure } = toView(request);
+  const { reference, tenant, group, batch, waiting, failure } = toView(request);
   const isLast = request.updatedMs === atMs && request.phase === phase && request.stage === stage;
   return {
     id,
@@ -265,6 +271,7 @@ function toEntryMessage({ id, event, stage, phase, atMs, request }: FeedEntry): 
       ...(reference !== undefined && { reference }),
       ...(tenant !== undefined && { tenant }),
       ...(group && { group }),
+      ...(batch && { batch }),
       ...(isLast && waiting && { waiting: { for: waiting.for, until: waiting.until } }),
       ...(isLast && failure && { failure: { code: failure.code } }),
     },

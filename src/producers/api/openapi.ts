@@ -58,6 +58,7 @@ const TAGS = [
     name: "Acting",
     description: "What people do: remind, correct, begin anew, approve, refuse, give the code, cancel, retry.",
   },
+  { name: "Batches", description: "Many requests at once, from a table." },
   { name: "Results", description: "What comes out." },
   { name: "Notifications", description: "What callback addresses were told, and telling it once more." },
   { name: "Provider", description: "The address that the signature provider calls." },

@@ -10,6 +10,7 @@ import type { Feed } from "../../queues/feed.ts";
 import type { Answers } from "../../queues/answers.ts";
 import type { Notifications } from "../../queues/notifications.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
+import type { BatchDoor } from "../batch/door.ts";
 import type { Quota } from "../../queues/quota.ts";
 import type { ApiKey } from "./api-keys.ts";
 import type { Idempotency } from "./idempotency-types.ts";
@@ -87,6 +88,8 @@ export interface ApiParts {
   results: ResultStore;
   shown: Shown;
   idempotency: Idempotency;
+  /** Batches; without it there are no calls for them. */
+  batches?: BatchDoor;
   /** Tells of changes as they happen. */
   feed: Feed;
   /** Fetches documents that are named by their address; without it none are. */

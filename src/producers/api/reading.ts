@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { BatchId } from "../../core/batch.ts";
 import { WAIT_NAMES } from "../../core/ages.ts";
 import { RequestId, Source } from "../../core/request.ts";
 import { WORKFLOWS } from "../../core/workflow.ts";
@@ -34,6 +35,10 @@ function toQuery(stages: readonly string[]) {
       .union([RequestId, z.literal("")], "must be the id of a group, which is that of its first request")
       .optional()
       .describe("Only requests of this group."),
+    batch: z
+      .union([BatchId, z.literal("")], "must be the id of a batch")
+      .optional()
+      .describe("Only rows of this batch."),
     created_since: Time.describe("Only requests that were made at this time or later; a day begins in UTC."),
     created_until: Time.describe("Only requests that were made before this time."),
     limit: z
@@ -47,7 +52,7 @@ type Query = z.infer<ReturnType<typeof toQuery>>;
 
 /** What is asked for. What was given as nothing is not asked for. */
 function toWanted(query: Query, keyTenant: string | undefined): Wanted {
-  const { state, workflow, stage, waiting_for, source, reference, group, created_since, created_until } = query;
+  const { state, workflow, stage, waiting_for, source, reference, group, batch, created_since, created_until } = query;
   const tenant = keyTenant ?? query.tenant;
   return {
     ...(state && { state }),
@@ -57,6 +62,7 @@ function toWanted(query: Query, keyTenant: string | undefined): Wanted {
     ...(source && { source }),
     ...(reference && { reference }),
     ...(group && { group }),
+    ...(batch && { batch }),
     ...(tenant && { tenant }),
     ...(created_since && { createdSinceMs: Date.parse(created_since) }),
     ...(created_until && { createdUntilMs: Date.parse(created_until) }),

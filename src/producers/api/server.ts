@@ -1,6 +1,7 @@
 import Fastify, { type FastifyInstance, LogController } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import { readBearer } from "./api-keys.ts";
+import { addBatches } from "./batches.ts";
 import { addBoard } from "./board.ts";
 import { addDownloads } from "./downloads.ts";
 import { addShown } from "./shown.ts";
@@ -115,6 +116,7 @@ export function createApi(parts: ApiParts): FastifyInstance {
       addAcceptable(inside);
       addTenancy(inside, parts);
       addSubmit(inside, { ...parts, limits, remote: parts.remote ?? createRemote({ hosts: [] }) });
+      if (parts.batches) addBatches(inside, { ...parts, batches: parts.batches });
       addReading(inside, parts);
       addActing(inside, parts);
       addEvents(inside, { pipeline, feed, streams });

@@ -138,7 +138,7 @@ interface Outcome {
 }
 
 async function submit(request: FastifyRequest, parts: Taken): Promise<Outcome> {
-  const name = nameOf(request);
+  const name = idempotencyKeyOf(request);
   const begun = name === undefined ? undefined : await parts.idempotency.begin(name);
   if (begun?.state === "busy") {
     throw new ApiError(
@@ -280,9 +280,10 @@ function otherBody(): ApiError {
 /**
  * Names the call's Idempotency-Key, with whose it is. The key is a string in quotes, as the draft has it, or the same
  * without them, as most clients send it: both are one key.
+ * Throws ApiError "invalid-idempotency-key".
  * @source draft-ietf-httpapi-idempotency-key-header-07 §2.1; RFC 9651 §3.3.3
  */
-function nameOf(request: FastifyRequest): string | undefined {
+export function idempotencyKeyOf(request: FastifyRequest): string | undefined {
   const sent = request.headers["idempotency-key"];
   if (sent === undefined) return undefined;
   const key = typeof sent === "string" ? readKey(sent) : undefined;

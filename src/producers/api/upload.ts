@@ -17,6 +17,7 @@ import {
 import { toDisplayName } from "./names.ts";
 import type { DocumentStore, Limits, Received } from "./ports.ts";
 import { ApiError, type FieldError, type ProblemCode } from "./problem.ts";
+import { toSize } from "./sizes.ts";
 
 const BLOCK_BYTES = 1 << 20;
 /** Room for boundaries and part headers beside the documents. */
@@ -93,7 +94,7 @@ export async function readUpload(
     // What came before the manifest, which says what a document may be.
     if (manifest) await checkFrom(checked, formatOf(manifest));
   } catch (error) {
-    throw sort(error);
+    throw sortUpload(error);
   } finally {
     // Whatever is left of the body is read and dropped, so that the client, which sends first, gets to read the answer.
     request.raw.unpipe();
@@ -272,7 +273,7 @@ export function tooLarge({ totalBytes }: Limits): ApiError {
 }
 
 /** The parser's own errors; they have no code of ours. */
-function sort(error: unknown): unknown {
+export function sortUpload(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = "code" in error ? error.code : undefined;
   if (code === "FST_PARTS_LIMIT" || code === "FST_FILES_LIMIT") {
@@ -306,14 +307,4 @@ export function sorted(value: unknown): unknown {
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, member]) => [name, sorted(member)]),
   );
-}
-
-function toSize(bytes: number): string {
-  const [size, unit] =
-    bytes >= 1024 ** 3
-      ? [bytes / 1024 ** 3, "GiB"]
-      : bytes >= 1024 ** 2
-        ? [bytes / 1024 ** 2, "MiB"]
-        : [bytes / 1024, "KiB"];
-  return `${Math.round(size * 10) / 10} ${unit}`;
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { BatchPlace, batchOf } from "../../core/batch.ts";
 import { Former, Order, Ordered, Reminded } from "../../core/correction.ts";
 import type { HistoryLine } from "../../core/history.ts";
 import { noticeOf } from "../../core/notice.ts";
@@ -43,6 +44,7 @@ export const RequestView = z
     reference: z.string().optional().describe("The caller's own id."),
     tenant: z.string().optional().describe("On whose account, when it is not the default one."),
     group: GroupView.optional().describe("Where it stands among the requests that were handed in together."),
+    batch: BatchPlace.optional().describe("Which row of which batch it is."),
     waiting: z
       .object({
         for: z.string(),
@@ -202,6 +204,7 @@ export function toView(request: SignRequest): RequestView {
   const order = toOrder(request);
   const tenant = Tenant.parse(facts["tenant"]);
   const group = Group.parse(facts["group"]);
+  const batch = batchOf(request);
   return {
     id,
     workflow,
@@ -211,6 +214,7 @@ export function toView(request: SignRequest): RequestView {
     ...(reference !== undefined && { reference }),
     ...(tenant !== undefined && { tenant }),
     ...(group && { group }),
+    ...(batch && { batch }),
     ...(waiting && {
       waiting: {
         for: waiting.for,

@@ -1,0 +1,94 @@
+import { createHmac } from "node:crypto";
+import { stat } from "node:fs/promises";
+import type { Settings } from "./config.ts";
+import type { Log } from "./core/stage.ts";
+import type { Appearances } from "./files/appearances.ts";
+import { createBatchFolders } from "./files/batches.ts";
+import type { Documents } from "./files/documents.ts";
+import { deriveKey } from "./keys.ts";
+import { createBatchDoor } from "./producers/batch/door.ts";
+import { createFeeder, type FeederParts, LEAD_LAPSE_MS } from "./producers/batch/feeder.ts";
+import type { connect } from "./queues/connect.ts";
+import type { Keys } from "./queues/keys.ts";
+import { createLeader } from "./queues/leader.ts";
+import type { Pipeline } from "./queues/pipeline-types.ts";
+import type { Queues } from "./queues/queues.ts";
+import { createRowSeals } from "./queues/row-seals.ts";
+
+const STALE_MS = 24 * 3_600_000;
+const SWEEP_MS = 600_000;
+
+/** Everything about batches: the door for those who hand in and follow, and what feeds their rows. Starts nothing. */
+export function createBatches({
+  dir,
+  settings,
+  masterKey,
+  redis,
+  keys,
+  pipeline,
+  queues,
+  documents,
+  appearances,
+  log,
+  reach,
+}: {
+  dir: string;
+  settings: Settings;
+  masterKey: Uint8Array;
+  redis: ReturnType<typeof connect>;
+  keys: Keys;
+  pipeline: Pipeline;
+  queues: Pick<Queues, "waiting">;
+  documents: Documents;
+  appearances: Appearances;
+  log: Log;
+  reach?: FeederParts["reach"];
+}) {
+  const folders = createBatchFolders({ dir });
+  const seals = createRowSeals({ masterKey });
+  const idKey = deriveKey(masterKey, "batches");
+  const door = createBatchDoor({
+    folders,
+    pipeline,
+    appearances,
+    seals,
+    digest: (text) => createHmac("sha256", idKey).update(text).digest(),
+    maxRows: settings.BATCH_MAX_ROWS,
+    maxTableBytes: settings.BATCH_MAX_TABLE_BYTES,
+    maxDocumentBytes: settings.MAX_DOCUMENT_BYTES,
+    maxBytes: settings.BATCH_MAX_BYTES,
+  });
+
+  async function isStale(path: string): Promise<boolean> {
+    const found = await stat(path).catch(() => undefined);
+    return found !== undefined && Date.now() - found.mtimeMs > STALE_MS;
+  }
+
+  return {
+    door,
+    folders,
+    /** Feeds the rows; one of the processes that have started it does. */
+    start(): { stop(): Promise<void> } {
+      const feeder = createFeeder({
+        folders,
+        pipeline,
+        documents,
+        seals,
+        leader: createLeader({ redis, keys, what: "batches", lapseMs: LEAD_LAPSE_MS }),
+        waiting: () => queues.waiting(),
+        keepMs: settings.BATCH_KEEP_MS,
+        log,
+        ...(reach && { reach }),
+      });
+      feeder.start();
+      const sweep = () => void folders.sweep(isStale).catch(() => 0);
+      const timer = setInterval(sweep, SWEEP_MS);
+      return {
+        async stop() {
+          clearInterval(timer);
+          await feeder.stop();
+        },
+      };
+    },
+  };
+}

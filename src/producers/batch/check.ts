@@ -1,0 +1,222 @@
+import { PermanentError } from "../../core/errors.ts";
+import { type Enclosure, fileNameOf } from "../../core/identity.ts";
+import type { Digest, StoredDocument } from "../../core/request.ts";
+import type { Format } from "../../core/signing.ts";
+import type { Appearances, Fitted } from "../../files/appearances.ts";
+import type { KeptRow } from "../../files/batches.ts";
+import { probeEnclosure } from "../../files/enclosure.ts";
+import { checkSignable } from "../../files/signable.ts";
+import type { Pipeline } from "../../queues/pipeline-types.ts";
+import { formatOf, isSameName, type Manifest, namedFiles, toWishes } from "../manifest.ts";
+import { FILES, type RowProblem, shown, toRowProblems } from "./columns.ts";
+import { type ReadRow, readBatch } from "./read.ts";
+
+/** Problems that a report names; how many there are it says in any case. */
+const PROBLEMS_SHOWN = 200;
+const UNUSED_SHOWN = 20;
+/** Longer than any file system takes. */
+const NAME_LETTERS = 255;
+
+/** A file that came with the table. */
+export interface BatchFile {
+  /** The name by which rows name it. */
+  name: string;
+  /** Where it is kept among the documents of the batch. */
+  n: number;
+  path: string;
+  sizeBytes: number;
+  sha256: string;
+}
+
+/** What it takes to submit a row, apart from its id: what is sealed. */
+export interface Submittable {
+  wishes: ReturnType<typeof toWishes>;
+  fitted: Fitted;
+  /** The files, by where the batch keeps them, and what they are called in the store. */
+  documents: (Omit<StoredDocument, "id"> & { n: number; as: string })[];
+  enclosures: (Omit<Enclosure, "id"> & { n: number; as: string })[];
+}
+
+/** What was found wrong with a row. */
+export interface RowRefusal extends RowProblem {
+  row: number;
+}
+
+/** What the check of a batch found. */
+export interface BatchReport {
+  rows: number;
+  good: number;
+  rejected: number;
+  problems: RowRefusal[];
+  /** Files that came and that no row names. */
+  unused_files: string[];
+}
+
+/**
+ * Checks a batch as a submission would be: the table, each row as a manifest, each of its files as what it is to be. What
+ * it gives are the rows as they are kept, one after another; `report` is whole once they have all been taken. Throws
+ * what readBatch throws, and what the file system says.
+ */
+export function createCheck({
+  pipeline,
+  appearances,
+  maxBytes,
+}: {
+  pipeline: Pick<Pipeline, "mustBeAllowed">;
+  appearances: Pick<Appearances, "fit">;
+  maxBytes: number;
+}) {
+  return function check(
+    bytes: Uint8Array,
+    {
+      files,
+      maxRows,
+      tenant,
+      seal,
+    }: {
+      files: readonly BatchFile[];
+      maxRows: number;
+      /** The only tenant that rows may be for; whichever they name, when undefined. */
+      tenant?: string | undefined;
+      seal: (row: number, text: string) => string;
+    },
+  ): { rows: AsyncGenerator<KeptRow, void, undefined>; report: BatchReport } {
+    const byName = new Map<string, BatchFile>();
+    for (const file of files) byName.set(file.name.normalize("NFC"), file);
+    const used = new Set<BatchFile>();
+    const known = new Map<string, Promise<{ digest?: Digest }>>();
+    const report: BatchReport = { rows: 0, good: 0, rejected: 0, problems: [], unused_files: [] };
+
+    /** A document is looked at once for each way of signing, however many rows name it. */
+    function checkOnce(file: BatchFile, format: Format): Promise<{ digest?: Digest }> {
+      const key = `${format} ${file.n}`;
+      const found = known.get(key) ?? checkSignable(file.path, { name: file.name, format, maxBytes });
+      known.set(key, found);
+      return found;
+    }
+
+    async function* rows(): AsyncGenerator<KeptRow, void, undefined> {
+      for await (const read of readBatch(bytes, { maxRows })) {
+        const kept = await keep(read);
+        report.rows += 1;
+        if (kept.problems) report.rejected += 1;
+        else report.good += 1;
+        for (const problem of kept.problems ?? []) {
+          if (report.problems.length < PROBLEMS_SHOWN) report.problems.push({ row: kept.row, ...problem });
+        }
+        yield kept;
+      }
+      const unused = files.filter((file) => !used.has(file));
+      report.unused_files = unused.slice(0, UNUSED_SHOWN).map(({ name }) => name);
+    }
+
+    async function keep(read: ReadRow): Promise<KeptRow> {
+      const { row, files: names, reference } = read;
+      const kept = { row, ...(reference !== undefined && { reference }), files: names.map(visible) };
+      const problems: RowProblem[] = [...(read.problems ?? [])];
+      for (const name of names) {
+        const file = byName.get(name.normalize("NFC"));
+        if (file) used.add(file);
+        else problems.push({ column: FILES, message: `names "${shown(name)}", which did not come with the table` });
+      }
+      if (!("manifest" in read) || problems.length > 0) return { ...kept, problems };
+      const ready = await makeSubmittable(read.manifest, names, problems);
+      if (!ready || problems.length > 0) return { ...kept, problems };
+      return { ...kept, sealed: seal(row, JSON.stringify(ready)) };
+    }
+
+    async function makeSubmittable(
+      manifest: Manifest,
+      names: readonly string[],
+      problems: RowProblem[],
+    ): Promise<Submittable | undefined> {
+      const format = formatOf(manifest);
+      const documents: Submittable["documents"] = [];
+      const places: { path: string; name: string }[] = [];
+      refuseForeign(manifest, problems);
+      for (const [i, name] of names.entries()) {
+        const file = byName.get(name.normalize("NFC"));
+        if (!file) continue;
+        try {
+          const { n, sizeBytes, sha256 } = file;
+          const called = file.name.normalize("NFC");
+          documents.push({
+            n,
+            as: `${i + 1}.pdf`,
+            name: called,
+            sizeBytes,
+            sha256,
+            ...(await checkOnce(file, format)),
+          });
+          places.push({ path: file.path, name: called });
+        } catch (error) {
+          problems.push({ column: FILES, message: `names "${shown(name)}", which cannot be signed: ${why(error)}` });
+        }
+      }
+      const enclosures = await enclosuresOf(manifest, problems);
+      if (problems.length > 0) return undefined;
+      const fitted = await appearances.fit(manifest.signature, places).catch((error: unknown) => {
+        if (!(error instanceof PermanentError)) throw error;
+        const fields = Object.entries(error.fields ?? { manifest: error.message });
+        problems.push(...toRowProblems(fields.map(([field, message]) => ({ field, message }))));
+        return {};
+      });
+      const wishes = toWishes(manifest);
+      return { wishes: { ...wishes, ...(tenant !== undefined && { tenant }) }, fitted, documents, enclosures };
+    }
+
+    function refuseForeign({ tenant: named, ...wishes }: Manifest, problems: RowProblem[]): void {
+      if (tenant !== undefined && named !== undefined && named !== tenant) {
+        problems.push({ column: "tenant", message: `must be "${tenant}", or empty: the key is for that tenant alone` });
+        return;
+      }
+      try {
+        pipeline.mustBeAllowed({ ...wishes, tenant: named ?? tenant });
+      } catch (error) {
+        if (!(error instanceof PermanentError)) throw error;
+        problems.push({ column: COLUMNS_OF[error.code] ?? "row", message: `is refused: ${error.message}` });
+      }
+    }
+
+    async function enclosuresOf({ identity }: Manifest, problems: RowProblem[]): Promise<Submittable["enclosures"]> {
+      const found: Submittable["enclosures"] = [];
+      for (const { role, name } of namedFiles(identity)) {
+        const file = byName.get(name.normalize("NFC")) ?? files.find((one) => isSameName(one.name, name));
+        if (!file) {
+          problems.push({ column: role, message: "names a file that did not come with the table" });
+          continue;
+        }
+        used.add(file);
+        try {
+          const contentType = await probeEnclosure(file.path, role, { maxBytes });
+          const { n, sizeBytes, sha256 } = file;
+          found.push({ n, as: fileNameOf({ name: role, contentType }), name: role, contentType, sizeBytes, sha256 });
+        } catch (error) {
+          problems.push({ column: role, message: `names a file that cannot be used: ${why(error)}` });
+        }
+      }
+      return found;
+    }
+
+    return { rows: rows(), report };
+  };
+}
+
+/** The column that a wish which is not for everybody stands in, by the code of its refusal. */
+const COLUMNS_OF: Record<string, string> = {
+  "auto-approval-not-allowed": "approval",
+  "callback-not-allowed": "callback_url",
+  "unknown-tenant": "tenant",
+  "unknown-rao": "rao",
+};
+
+/** A name as it is kept: whole, but for what a person could not see. */
+function visible(name: string): string {
+  return name.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?").slice(0, NAME_LETTERS);
+}
+
+/** Why a file is refused. A fault of the disk is passed on: it is not the row's. */
+function why(error: unknown): string {
+  if (!(error instanceof PermanentError)) throw error;
+  return error.message.replace(/[.\s]*$/, "");
+}
