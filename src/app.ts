@@ -439,9 +439,13 @@ export function createApp({
 
     /** Takes requests from the public queue "intake". */
     startIntake(): void {
-      const parts = { ...inside, settings, masterKey, redis: patient, keys, pipeline, documents: apiDocuments, log };
-      const intake = startIntake(parts);
-      closers.push(() => intake.stop());
+      const remote = createRemote({ hosts: listOf(settings.DOCUMENT_HOSTS) });
+      const parts = { ...inside, settings, masterKey, redis: patient, keys, pipeline, documents: apiDocuments, remote };
+      const intake = startIntake({ ...parts, log });
+      closers.push(async () => {
+        await intake.stop();
+        await remote.close();
+      });
     },
 
     async startInbox(): Promise<Inbox> {

@@ -1,9 +1,12 @@
 import type { Logger } from "pino";
 import type { Settings } from "./config.ts";
+import { PermanentError, RetryableError } from "./core/errors.ts";
 import { deriveKey } from "./keys.ts";
 import type { DocumentStore } from "./producers/api/ports.ts";
+import { ApiError } from "./producers/api/problem.ts";
+import type { Remote } from "./producers/api/remote.ts";
 import { createOpener } from "./producers/intake/sealed.ts";
-import { createTake, type FetchDocument } from "./producers/intake/take.ts";
+import { createTake } from "./producers/intake/take.ts";
 import type { Answers } from "./queues/answers.ts";
 import type { connect } from "./queues/connect.ts";
 import { startIntakeWorker } from "./queues/intake.ts";
@@ -18,7 +21,7 @@ export function startIntake({
   keys,
   pipeline,
   documents,
-  fetchDocument,
+  remote,
   answers,
   log,
 }: {
@@ -29,7 +32,7 @@ export function startIntake({
   pipeline: Pipeline;
   documents: DocumentStore;
   /** How documents are had that jobs name by their url. */
-  fetchDocument?: FetchDocument;
+  remote: Pick<Remote, "fetch">;
   answers: Answers;
   log: Logger;
 }): { stop(): Promise<void> } {
@@ -39,10 +42,24 @@ export function startIntake({
     documents,
     opener: createOpener(secret),
     folder: settings.INTAKE_DIR,
-    fetchDocument,
+    fetchDocument: (url) => fetchFrom(remote, url),
     allowPlain: settings.INTAKE_PLAIN,
     most: settings.MAX_DOCUMENTS,
     printKey: secret,
   });
   return startIntakeWorker({ connection: redis, keys, masterKey, take, find: pipeline.find, answers, log });
+}
+
+/** A host that does not answer now may do so later; what it, or the operator, does not give is not there. */
+async function fetchFrom(remote: Pick<Remote, "fetch">, url: string) {
+  try {
+    const { content, declaredBytes } = await remote.fetch(url);
+    return { content, sizeBytes: declaredBytes };
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    const { message, code } = error;
+    throw code === "document-host-unreachable"
+      ? new RetryableError(message, { code })
+      : new PermanentError(message, { code });
+  }
 }

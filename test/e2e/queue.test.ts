@@ -1,6 +1,8 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -106,6 +108,30 @@ test("the same job makes one request, and another one under its id is refused", 
   for (const path of stored) expect((await readFile(path)).subarray(0, 5).toString()).toBe("%PDF-");
 }, 60_000);
 
+test("a document that is named by its address is fetched from a host that the operator allows", async () => {
+  const pdf = await samplePdf();
+  let isUp = false;
+  const server = createServer(({ url }, response) => {
+    response.statusCode = isUp ? (url === "/lease.pdf?a=b" ? 200 : 404) : 503;
+    response.end(response.statusCode === 200 ? pdf : "");
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void server.close());
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { add, seal, toldOf, house } = await startQueues({ DOCUMENT_HOSTS: origin });
+  const job = async (url: string) => ({
+    version: 1,
+    sealed: await seal({ manifest: { signer: SIGNER }, documents: [{ url, name: "lease.pdf" }] }),
+  });
+  await add(await job(`${origin}/lease.pdf?a=b`), { jobId: "there" });
+  await expect.poll(() => house.logged(), patient).toContain("document-host-unreachable");
+  expect(await toldOf("there")).toEqual([]); // it may be had later
+  isUp = true;
+  await expect.poll(async () => typesOf(await toldOf("there")), patient).toEqual(["request.accepted"]);
+  await add(await job(`${origin}/another.pdf`), { jobId: "gone" });
+  await expect.poll(async () => typesOf(await toldOf("gone")), patient).toEqual(["document-not-fetched"]);
+}, 60_000);
+
 test("every bad job is answered with what is wrong, and goes", async () => {
   const { add, seal, toldOf, folder, intake, house } = await startQueues();
   await writeFile(join(folder, "text.pdf"), "no PDF");
@@ -125,7 +151,7 @@ test("every bad job is answered with what is wrong, and goes", async () => {
     plain: [{ version: 1, manifest: ours, documents: [{ path: "lease.pdf" }] }, "intake-plain-not-allowed"],
     "no-signer": [await sealed([{ path: "lease.pdf" }], {}), "invalid-manifest", "manifest.signer"],
     "no-documents": [{ version: 1, sealed: await seal({ manifest: ours }) }, "intake-invalid", "documents"],
-    "a-url": [await sealed([{ url: "https://example.com/a.pdf" }]), "intake-url-not-allowed", "documents.0"],
+    "a-url": [await sealed([{ url: "https://example.com/a.pdf" }]), "document-host-not-allowed", "documents.0"],
     "a-text": [await sealed([{ path: "lease.pdf" }, { path: "text.pdf" }]), "not-a-pdf", "documents.1"],
     outside: [await sealed([{ path: "../lease.pdf" }]), "path-not-allowed", "documents.0"],
     absolute: [await sealed([{ path: "/etc/hostname" }]), "path-not-allowed", "documents.0"],

@@ -62,8 +62,8 @@ export function createTake({
   opener: Opener;
   /** Where files are that jobs name by their path; without it, none can be. */
   folder: string | undefined;
-  /** How documents are had that jobs name by their url; without it, none can be. */
-  fetchDocument?: FetchDocument | undefined;
+  /** How documents are had that jobs name by their url. */
+  fetchDocument: FetchDocument;
   /** Whether who signs may stand in a job in the clear. */
   allowPlain: boolean;
   /** Documents in one job at the most. */
@@ -238,10 +238,7 @@ export function createTake({
       }
       return await openShared(folder, path);
     }
-    if (url === undefined || !fetchDocument) {
-      throw new PermanentError("No document can be named by its url here", { code: "intake-url-not-allowed" });
-    }
-    return await fetchDocument(url);
+    return await fetchDocument(url ?? "");
   }
 
   /** The same for two jobs that ask for the same. */
