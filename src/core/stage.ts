@@ -49,8 +49,11 @@ export type Run<Tools, Facts> = Tools & {
   effect<T>(name: string, call: () => Promise<T>, grounds?: Record<string, unknown>): Promise<T>;
 };
 
-/** The answer to "did it work?" after silence: the facts it gave, a wait until we can know, or "repeat" when it did not. */
-export type Settled<Gives> = Gives | Waiting | Ended | "repeat";
+/**
+ * The answer to "did it work?" after silence: the facts it gave, a wait until we can know, "repeat" when it did not as
+ * far as we can know, or "undone" when it did and was taken back: then the next call is a first one.
+ */
+export type Settled<Gives> = Gives | Waiting | Ended | "repeat" | "undone";
 
 /** One step of the pipeline. The queue, the retry policy, the statuses and the board's row all follow from it. */
 export interface Stage<Tools, Needs extends z.ZodObject, Gives extends z.ZodObject> {

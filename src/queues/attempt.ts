@@ -132,6 +132,8 @@ export async function runAttempt<Tools extends object>({
   let unsettled: SignRequest["intent"];
   /** An earlier call of the kind that this attempt makes, which may have worked: one that surely failed does not undo it. */
   let standing: SignRequest["intent"];
+  /** What an earlier call did is known, and was taken back. */
+  let isUndone = false;
   /** The costly call that this attempt has made. */
   let made: string | undefined;
   /** The costly call that has left in this attempt, and may have worked. */
@@ -210,7 +212,8 @@ export async function runAttempt<Tools extends object>({
       if (settled instanceof Waiting) return new Unsettled(settled);
       if (settled instanceof Ended) return settled;
       unsettled = undefined;
-      if (settled !== "repeat") return stage.gives.parse(settled);
+      if (settled === "undone") isUndone = true;
+      else if (settled !== "repeat") return stage.gives.parse(settled);
     }
     const { ending, failure } = request();
     if (ending && !isLast) return new Ended(ending, failure?.code ?? ending, "ended before this stage");
@@ -238,7 +241,7 @@ export async function runAttempt<Tools extends object>({
     await reach("before-intent", name);
     const before = performance.now();
     const begun = (request().facts["begun"] ?? {}) as Record<string, number>;
-    const earlier = request().intent?.effect === name ? request().intent : undefined;
+    const earlier = request().intent?.effect === name && !isUndone ? request().intent : undefined;
     const intent = { effect: name, atMs: now(), firstMs: earlier?.firstMs ?? now(), tries: (earlier?.tries ?? 0) + 1 };
     standing = earlier;
     const announcement: Change = {

@@ -13,6 +13,8 @@ import { toFiles, toPictures } from "./enclosures.ts";
 import { mustBeOurs } from "./ours.ts";
 import { defineStage, type Tools } from "./stage.ts";
 
+/** Creations that were taken back do not count among the unanswered, up to here: a provider that never answers is no case. */
+const CREATIONS_MOST = 4;
 /** When a look goes on that had no time left. */
 const LOOK_ON_MS = 5_000;
 
@@ -20,6 +22,8 @@ const Needs = z.object({
   ...AccountWishes.shape,
   useasync: z.boolean().optional(),
   enclosures: z.array(Enclosure).default([]),
+  /** How often each call was begun. */
+  begun: z.record(z.string(), z.number()).nullish(),
 });
 
 /**
@@ -42,7 +46,7 @@ export const create = defineStage({
   concurrency: 50,
   retryFrom: "create",
 
-  async afterSilence({ requestId, request, orphans, policy, isOurs, signal, now }, intent) {
+  async afterSilence({ requestId, request, facts, orphans, policy, isOurs, signal, now }, intent) {
     await orphans.suspect(requestId, intent.firstMs);
     const search = await orphans.find(requestId, intent.firstMs, signal);
     const found = search.is === "found" ? search.request : undefined;
@@ -56,7 +60,7 @@ export const create = defineStage({
       // Without its videoid_pk, or an approval, it can never be signed: it goes, and a new one comes.
       mustBeOurs(isOurs); // another worker may have heard more of it meanwhile, and use it
       await orphans.cancel(found.requestPk, signal);
-      return "repeat";
+      return (facts.begun?.["create"] ?? 0) < CREATIONS_MOST ? "undone" : "repeat";
     }
     const graceOverMs = intent.atMs + policy.createGraceMs;
     // However long it takes: what has not been looked at may be what was paid for.

@@ -418,7 +418,11 @@ describe("a request at the provider that nobody heard of", () => {
 
   const ONE_TENANT: TenantsOfOrphans = { traits: [], traitsOf: () => ({ tenant: "default" }) };
 
-  async function startCreations({ graceMs = 60_000, tenants = ONE_TENANT } = {}) {
+  async function startCreations({
+    graceMs = 60_000,
+    tenants = ONE_TENANT,
+    link = "https://x",
+  }: { graceMs?: number; tenants?: TenantsOfOrphans; link?: string | undefined } = {}) {
     let pks = 4_000;
     const cancelled: number[] = [];
     /** Those that are about somebody else. */
@@ -429,7 +433,7 @@ describe("a request at the provider that nobody heard of", () => {
         await new Promise((resolve) => setTimeout(resolve, 100)); // all look before one has written
         const status = cancelled.includes(requestPk) ? "CANCELLED" : "VIDEOPENDING";
         const person = strange.has(requestPk) ? { email: "eva@example.com" } : ana;
-        return { ...person, requestPk, videoidPk: requestPk + 1, videoidLink: "https://x", status };
+        return { ...person, requestPk, videoidPk: requestPk + 1, videoidLink: link, status };
       },
       cancel: (requestPk: number) => Promise.resolve(void cancelled.push(requestPk)),
     };
@@ -498,6 +502,21 @@ describe("a request at the provider that nobody heard of", () => {
     await toy.pipeline.nudge(another);
     await expect.poll(have, patience).toHaveLength(2);
     expect(new Set(await have())).toEqual(new Set([requestPk, another]));
+  });
+
+  test("does not count among the unanswered creations once it was cancelled; one after the other they are made, and not for ever", async () => {
+    const { toy, provider, newPk, cancelled } = await startCreations({ link: "", graceMs: 600 });
+    const creations = provider.createVideoId as unknown as Mock<() => Promise<unknown>>;
+    // Each works, and is not answered; its webhook comes at once.
+    creations.mockImplementation(async () => {
+      if (creations.mock.calls.length <= 5) await toy.pipeline.nudge(newPk());
+      throw unheard();
+    });
+    const id = await toy.submit();
+    await toy.reaches(id, "last", "failed");
+    expect((await toy.store.get(id)).failure?.code).toBe("unknown-outcome");
+    expect(cancelled).toHaveLength(5);
+    expect(creations.mock.calls.length).toBe(6);
   });
 
   test("stays with the request that took it for its own before the answer came; the one it was made for makes another", async () => {

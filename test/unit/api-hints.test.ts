@@ -94,7 +94,7 @@ test("a request that is spoken of again and again gets its share at once and lit
     if (i === 1_500) hints.add(50);
     await new Promise((resolve) => setImmediate(resolve));
   }
-  await expect.poll(() => passed.get(50)).toBe(1); // not held up by the noise
+  await expect.poll(() => passed.get(50), { timeout: 10_000 }).toBe(1); // not held up by the noise
   hints.close();
   // Half a second of the clock: four each, and five a second for all three.
   const known = [1, 2, 3].map((pk) => passed.get(pk) ?? 0);
