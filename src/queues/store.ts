@@ -4,7 +4,7 @@ import type { CrashPoint } from "../core/crash-point.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { decodeLine, encodeLine, type HistoryLine } from "../core/history.ts";
 import { changed, type Patch, RESTORER } from "../core/journal.ts";
-import { type RequestId, SignRequest } from "../core/request.ts";
+import { type Door, doorOf, type RequestId, SignRequest } from "../core/request.ts";
 import { randomText } from "../core/random.ts";
 import { type Event, isEnd, move, phasesFor, type Phase } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
@@ -229,13 +229,14 @@ export function createStore({
   }
 
   /** What could not be written down was not accepted: nobody is to find it, and take it up, after the caller was told. */
-  async function withdraw({ id, phase, source }: SignRequest): Promise<void> {
+  async function withdraw(request: SignRequest): Promise<void> {
+    const { id, phase } = request;
     await redis
       .multi()
       .del(keys.request(id), keys.history(id))
       .zrem(keys.due, id)
       .zrem(keys.index(groupOf(phase)), id)
-      .srem(keys.changed(source), id)
+      .srem(keys.changed(doorOf(request)), id)
       .exec()
       .catch(() => {});
   }
@@ -483,10 +484,10 @@ function unreadable(cause?: unknown): PermanentError {
 }
 
 /** Which doors want to hear of a change: the inbox shows every step, a callback tells waits and ends only. */
-function wantsToKnow(request: SignRequest, event: string): ("inbox" | "callback")[] {
+function wantsToKnow(request: SignRequest, event: string): (Door | "callback")[] {
   if (event === "start" || event === "intend") return [];
-  const wants: ("inbox" | "callback")[] = [];
-  if (request.source === "inbox") wants.push("inbox");
+  const wants: (Door | "callback")[] = [];
+  if (request.source === "inbox") wants.push(doorOf(request));
   if (request.facts["callbackUrl"] && (request.phase === "waiting" || isEnd(request.phase))) wants.push("callback");
   return wants;
 }

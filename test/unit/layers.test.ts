@@ -17,7 +17,19 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 };
 /** Files in src itself build and start the rest. */
 const TOP = [
-  ...["account.ts", "app.ts", "cli.ts", "config.ts", "keeping.ts", "keys.ts", "log.ts", "parts.ts", "start.ts"],
+  ...[
+    "account.ts",
+    "app.ts",
+    "cli.ts",
+    "config.ts",
+    "doors.ts",
+    "inboxes.ts",
+    "keeping.ts",
+    "keys.ts",
+    "log.ts",
+    "parts.ts",
+    "start.ts",
+  ],
   ...["tenants.ts", "cli"],
 ];
 /** The only places that may import a package. */
