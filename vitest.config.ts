@@ -10,6 +10,7 @@ const PROJECTS = [
   { name: "conformance", testTimeout: 20_000, globalSetup: [] },
   { name: "integration", testTimeout: 30_000, globalSetup: [REDIS] },
   { name: "property", testTimeout: 90_000, globalSetup: [REDIS] },
+  { name: "acceptance", testTimeout: 90_000, globalSetup: [REDIS] },
   { name: "e2e", testTimeout: 90_000, globalSetup: [REDIS] },
   { name: "foreign", testTimeout: 60_000, globalSetup: [REDIS] },
   { name: "fault", testTimeout: 120_000, globalSetup: [REDIS] },

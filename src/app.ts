@@ -9,6 +9,8 @@ import type { CrashPoint } from "./core/crash-point.ts";
 import type { SignRequest } from "./core/request.ts";
 import { isEnd } from "./core/status.ts";
 import { AccountWishes } from "./core/tenant.ts";
+import { createInboxes, type Inboxes } from "./doors.ts";
+import { type ConfiguredInbox, readInboxes } from "./inboxes.ts";
 import { startIntake } from "./intake.ts";
 import { startKeeping } from "./keeping.ts";
 import { deriveKey, type KeyRing } from "./keys.ts";
@@ -27,7 +29,7 @@ import { CLAIM_MS, REMEMBER_MS } from "./producers/api/idempotency-types.ts";
 import type { Check, Status } from "./producers/api/status.ts";
 import { readUrls } from "./producers/callback/secrets.ts";
 import { mayBeTold } from "./producers/callback/tell.ts";
-import { createInbox, type Inbox } from "./producers/inbox/inbox.ts";
+import type { Inbox } from "./producers/inbox/inbox.ts";
 import { createProvider } from "./provider/client.ts";
 import { createAround } from "./queues/around.ts";
 import { connect, toLoginError } from "./queues/connect.ts";
@@ -40,6 +42,7 @@ import { createHanded } from "./queues/handed.ts";
 import { createCrowd } from "./queues/crowd.ts";
 import { createIdempotency } from "./queues/idempotency.ts";
 import { createAnswers } from "./queues/answers.ts";
+import { createInboxLease } from "./queues/inbox-lease.ts";
 import { createImageUids } from "./queues/image-uids.ts";
 import { createKeys } from "./queues/keys.ts";
 import { createLanes } from "./queues/lanes.ts";
@@ -105,6 +108,7 @@ export function createApp({
   log,
   version = "0.0.0",
   tenants = readTenants(settings),
+  inboxes: configured = readInboxes(settings, tenants),
   giveUp,
   doubles: { stages = realStages, crashPoint, ...doubles } = {},
 }: {
@@ -116,6 +120,8 @@ export function createApp({
   version?: string;
   /** Whose accounts there are; those of the settings, when left out. */
   tenants?: Tenants;
+  /** Which inboxes there are besides the one in DATA_DIR; those of the settings, when left out. */
+  inboxes?: readonly ConfiguredInbox[];
   /** Called when only a new process helps. */
   giveUp?: (why: string) => void;
   /** What a test of crashes puts in the place of parts. */
@@ -301,7 +307,7 @@ export function createApp({
   });
   const workers: StageWorker[] = [];
   const closers: (() => Promise<unknown>)[] = [];
-  let inbox: Inbox | undefined;
+  let inboxes: Inboxes | undefined;
 
   function createCore(redis: Redis) {
     return {
@@ -355,7 +361,8 @@ export function createApp({
 
   async function status(): Promise<Status> {
     const [redis, reach, disk] = await Promise.all([redisCheck(), providerCheck(), space.check()]);
-    return { redis, disk, provider: reach, ...(inbox && { inbox: inbox.check() }) };
+    const own = inboxes && { inbox: inboxes.first.check(), inboxes: inboxes.checks() };
+    return { redis, disk, provider: reach, ...own };
   }
 
   return {
@@ -448,27 +455,19 @@ export function createApp({
       });
     },
 
+    /** Starts every inbox; the one in DATA_DIR. */
     async startInbox(): Promise<Inbox> {
-      inbox = createInbox({
-        dataDir: settings.DATA_DIR,
-        pipeline,
-        documents,
-        appearances,
-        room: () => space.need(0),
-        config: {
-          settleMs: settings.INBOX_SETTLE_MS,
-          incompleteMs: settings.INBOX_INCOMPLETE_MS,
-          settleMaxMs: settings.INBOX_SETTLE_MAX_MS,
-          sweepMs: settings.INBOX_SWEEP_MS,
-          folderSettleMs: settings.INBOX_FOLDER_SETTLE_MS,
-          maxBytes: settings.MAX_DOCUMENT_BYTES,
-          maxDocuments: settings.MAX_DOCUMENTS,
-        },
-        log,
-      });
-      await inbox.start();
-      closers.push(() => inbox?.stop() ?? Promise.resolve());
-      return inbox;
+      inboxes = this.createInboxes();
+      closers.push(() => inboxes?.stop() ?? Promise.resolve());
+      await inboxes.start();
+      return inboxes.first;
+    },
+
+    /** Every inbox, without starting any. */
+    createInboxes(): Inboxes {
+      const lease = (name: string) => createInboxLease({ redis: prompt, keys, name, leaseMs: settings.LOCK_MS });
+      const room = () => space.need(0);
+      return createInboxes({ settings, configured, pipeline, documents, appearances, room, lease, log });
     },
 
     /** Starts the HTTP API. Its address. */

@@ -53,6 +53,9 @@ export const SETTINGS = z.object({
   TENANTS_FILE: optional.describe(
     "JSON file with the accounts of further tenants, which requests choose by name (below). ONESHOT_* is the default one.",
   ),
+  INBOXES_FILE: optional.describe(
+    "JSON file with further inboxes, on this disk or on network shares (below). The one in DATA_DIR is always there.",
+  ),
   ONESHOT_RETRIEVAL: z
     .enum(["auto", "seed", "reference"])
     .default("auto")
@@ -321,7 +324,7 @@ export function readSettings(
  * stand in for the provider. The environment is not asked: others put names there too.
  */
 function isMisspelt(name: string): boolean {
-  return /^(?:ONESHOT|INBOX|INTAKE|CALLBACK|API|MASTER|WEBHOOK|TENANTS?)_/.test(name) && !isOurs(name);
+  return /^(?:ONESHOT|INBOX(?:ES)?|INTAKE|CALLBACK|API|MASTER|WEBHOOK|TENANTS?)_/.test(name) && !isOurs(name);
 }
 
 /** A setting's value where it is given first. Set to nothing, it is not given, wherever else it is. */

@@ -12,6 +12,7 @@ import { findRedis } from "./embedded/redis.ts";
 import { replaceDurably } from "./files/durable.ts";
 import { type KeyRing, readKeys } from "./keys.ts";
 import { type Part, PARTS } from "./parts.ts";
+import { readInboxes } from "./inboxes.ts";
 import { readTenants, type Tenants } from "./tenants.ts";
 import { STAGE_NAMES, type StageName } from "./workers/index.ts";
 
@@ -90,6 +91,7 @@ export async function start(
   makeDataDir(settings.DATA_DIR);
   const keyRing = readKeys(settings, { forApi: parts.includes("api") });
   mustHaveTenants(keyRing, tenants);
+  const inboxes = readInboxes(settings, tenants);
   const undo: (() => Promise<unknown>)[] = [];
   const stop = async () => {
     for (const step of undo.splice(0).reverse()) await step().catch(() => {});
@@ -117,7 +119,17 @@ export async function start(
     const oneshotUrl = simulator?.url ?? settings.ONESHOT_URL ?? "";
 
     const { promise: failed, resolve: giveUp } = Promise.withResolvers<string>();
-    const app = createApp({ settings, keyRing, redisUrl: redis.url, oneshotUrl, log, version, tenants, giveUp });
+    const app = createApp({
+      settings,
+      keyRing,
+      redisUrl: redis.url,
+      oneshotUrl,
+      log,
+      version,
+      tenants,
+      inboxes,
+      giveUp,
+    });
     undo.push(() => app.close());
     await unlessSet(signal, app.ready());
     const has = (part: Part) => parts.includes(part);

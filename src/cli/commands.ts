@@ -87,6 +87,19 @@ export const COMMANDS: Command[] = [
     },
   },
   {
+    name: "inbox",
+    args: ["<what>", "[path]"],
+    summary: "list the inboxes, say what would become of a file, mark a new inbox, or go through all of them once",
+    options: [JSON_OPTION],
+    after:
+      "list: mode and figures of each. test <path>: which rules decide about a file; nothing is touched. init <name>: says that a folder of INBOXES_FILE is the one that was meant. sweep: takes what lies there, and ends.",
+    async run({ settings, terminal, signal }, [what, path], { json }) {
+      const { inbox } = await import("./inbox.ts");
+      const argument = typeof path === "string" ? path : undefined;
+      return await inbox(settings(), { what: text(what), argument, json: json === true }, { terminal, signal });
+    },
+  },
+  {
     name: "submit",
     args: ["<file...>"],
     summary: "hand in documents that one person signs: PDFs, or any with --format cms",

@@ -87,7 +87,7 @@ export async function runWork(
 }
 
 /** The start that runs on this folder, and answers. */
-async function findRunning(dataDir: string): Promise<RunFile | undefined> {
+export async function findRunning(dataDir: string): Promise<RunFile | undefined> {
   const run = readRunFile(dataDir);
   if (!run || run.pid === process.pid || !isHere(run)) return undefined;
   return (await answers(run.api)) ? run : undefined;

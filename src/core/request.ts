@@ -65,6 +65,25 @@ export function refusesDuplicates(source: Source): boolean {
   return source === "inbox" || source === "batch";
 }
 
+/** Name of an inbox among several; the one in DATA_DIR has none. */
+export const InboxName = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,29}$/, "must be small letters, digits and -, at most 30, beginning with a letter");
+export type InboxName = z.infer<typeof InboxName>;
+
+/** Who is told of a request's changes: each inbox of those that it brought. */
+export type Door = Source | `inbox:${InboxName}`;
+
+/** The inbox with this name, as a door. */
+export function inboxDoor(name: InboxName | undefined): Door {
+  return name === undefined ? "inbox" : `inbox:${name}`;
+}
+
+/** The door that a request came through. */
+export function doorOf({ source, facts }: Pick<SignRequest, "source" | "facts">): Door {
+  return source === "inbox" ? inboxDoor(InboxName.safeParse(facts["inbox"]).data) : source;
+}
+
 /**
  * The record in Redis: the single source of truth about one request. It holds no personal data and no secret: who
  * signs is in the vault, the code with the codes.

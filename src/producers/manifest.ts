@@ -200,21 +200,49 @@ export type ReadManifest = { ok: true; manifest: Manifest } | { ok: false; probl
 
 /**
  * Reads a manifest from text, from the bytes of a file (UTF-8, with or without a byte order mark), or from a value
- * that was parsed already. Never throws; says for each field what is wrong with it.
+ * that was parsed already. What it leaves out is taken from `under`, and of a signer and the like each field by itself;
+ * with `tenant` it is for that one alone. Never throws; says for each field what is wrong with it.
  */
-export function readManifest(json: unknown): ReadManifest {
+export function readManifest(
+  json: unknown,
+  { under, tenant }: { under?: Readonly<Record<string, unknown>> | undefined; tenant?: string | undefined } = {},
+): ReadManifest {
   const read = typeof json === "string" || json instanceof Uint8Array ? parseText(json) : { value: json };
   if ("message" in read) return { ok: false, problems: [{ field: "manifest", message: read.message }] };
   const forbidden = findForbidden(read.value);
   if (forbidden) return { ok: false, problems: [{ field: forbidden, message: "is not a key that is known here" }] };
-  const parsed = Manifest.safeParse(read.value);
-  if (parsed.success) return { ok: true, manifest: parsed.data };
+  const value = under ? laidOver(under, read.value) : read.value;
+  const parsed = Manifest.safeParse(value);
+  if (parsed.success && tenant !== undefined && (parsed.data.tenant ?? tenant) !== tenant) {
+    return {
+      ok: false,
+      problems: [{ field: "tenant", message: `must be left out, or be "${tenant}": so it is set here` }],
+    };
+  }
+  if (parsed.success) return { ok: true, manifest: { ...parsed.data, ...(tenant !== undefined && { tenant }) } };
   const problems = parsed.error.issues
     .flatMap(meant)
     .flatMap((issue) =>
-      isMissing(read.value, issue) ? { field: toField(issue), message: "is missing" } : toProblems(issue),
+      isMissing(value, issue) ? { field: toField(issue), message: "is missing" } : toProblems(issue),
     );
   return { ok: false, problems: problems.slice(0, PROBLEMS_SHOWN) };
+}
+
+/** What the manifest says, and what it does not say as it is in `under`. Of objects, each field by itself. */
+function laidOver(under: Readonly<Record<string, unknown>>, value: unknown): unknown {
+  if (!isObject(value)) return value;
+  const merged: Record<string, unknown> = { ...under };
+  for (const [key, own] of Object.entries(value)) {
+    const below = under[key];
+    // Another workflow, or another way to confirm, is another thing and no addition to it.
+    const isWhole = key !== "signer" && key !== "signature";
+    merged[key] = !isWhole && isObject(own) && isObject(below) ? { ...below, ...own } : own;
+  }
+  return merged;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** The manifest's JSON Schema, in the form in which it is written (draft 2020-12). */

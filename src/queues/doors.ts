@@ -1,18 +1,16 @@
 import { isTold } from "../core/notification.ts";
-import type { SignRequest, Source } from "../core/request.ts";
-
-type Door = Exclude<Source, "api"> | "callback";
+import { type Door, doorOf, type SignRequest } from "../core/request.ts";
 
 /** Which doors want to hear of a change: the inbox and batches show every step; callbacks and results tell waits and ends only. */
 export function wantsToKnow(
   request: SignRequest,
   event: string,
   isFollowed: (request: SignRequest) => boolean,
-): Door[] {
+): (Door | "callback")[] {
   if (event === "start" || event === "intend") return [];
   const { source, facts } = request;
-  const wants: Door[] = [];
-  if (source === "inbox" || source === "batch") wants.push(source);
+  const wants: (Door | "callback")[] = [];
+  if (source === "inbox" || source === "batch") wants.push(doorOf(request));
   if (!isTold(request)) return wants;
   if (source === "intake") wants.push("intake");
   if (facts["callbackUrl"] || isFollowed(request)) wants.push("callback");

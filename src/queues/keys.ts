@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { RequestId, Source } from "../core/request.ts";
+import type { Door, RequestId } from "../core/request.ts";
 import { isEnd, type Phase } from "../core/status.ts";
 
 /** Requests are listed by group: everything that moves by itself is one, waiting is another, every end its own. */
@@ -33,7 +33,7 @@ export function createKeys(prefix: string) {
     /** Sorted sets: requests of a group by creation time. */
     index: (group: Group) => `${prefix}:index:${group}`,
     /** Sets: requests that changed and whose door has not yet looked. */
-    changed: (source: Source | "callback") => `${prefix}:changed:${source}`,
+    changed: (door: Door | "callback") => `${prefix}:changed:${door}`,
     /** Stream: the last changes of all requests, for those who follow them live. */
     feed: `${prefix}:feed`,
     /** When somebody's quota of calls is full again, in milliseconds of Redis' clock. */
@@ -88,6 +88,8 @@ export function createKeys(prefix: string) {
     uncleaned: `${prefix}:uncleaned`,
     /** Set: open requests whose record the reconciler could not read. */
     unreadable: `${prefix}:unreadable`,
+    /** Held by the process that serves an inbox: "host:namespace:pid:random". */
+    inboxLease: (name: string) => `${prefix}:inbox-lease:${name}`,
     /** Held by the process that reconciles. */
     leader: (what: string) => `${prefix}:leader:${what}`,
   };

@@ -1,7 +1,7 @@
 import type { BatchId, BatchPlace } from "../core/batch.ts";
 import type { Correction } from "../core/correction.ts";
 import type { HistoryLine } from "../core/history.ts";
-import type { RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
+import type { Door, InboxName, RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
 import type { Enclosure, Identification } from "../core/identity.ts";
 import type { Appearance, Approval, Authentication, Format, Picture, Signer } from "../core/signing.ts";
 import type { Workflow } from "../core/workflow.ts";
@@ -12,6 +12,8 @@ export interface Submission {
   id: RequestId;
   workflow: Workflow;
   source: Source;
+  /** The inbox that it came through, where that is another one than the one in DATA_DIR. */
+  inbox?: InboxName | undefined;
   reference?: string | undefined;
   documents: StoredDocument[];
   /** More documents for the same signer, in the same folder: those of each further request of its group. */
@@ -161,10 +163,10 @@ export interface Pipeline {
   isReplaced(id: RequestId): Promise<boolean>;
   /** A webhook spoke of this request_pk: a hint to look. True when the request is ours. */
   nudge(requestPk: number): Promise<boolean>;
-  /** Requests from `source`, or of batches, that changed since `take` was last called; each is returned once per change. */
-  takeChanged(source: Source, limit: number): Promise<RequestId[]>;
+  /** Requests that came through `door`, or of batches, and changed since this was last called; each is returned once per change. */
+  takeChanged(door: Door, limit: number): Promise<RequestId[]>;
   /** Puts ids back that could not be dealt with. */
-  putBackChanged(source: Source, ids: RequestId[]): Promise<void>;
+  putBackChanged(door: Door, ids: RequestId[]): Promise<void>;
   /** Calls to the provider that stand still, and why. Empty when all goes. */
   standstills(): Promise<Standstill[]>;
   /** Lets them go on. What stood still. */

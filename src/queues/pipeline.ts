@@ -3,7 +3,7 @@ import type { WaitName } from "../core/ages.ts";
 import { withFormer } from "../core/correction.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
 import { randomText } from "../core/random.ts";
-import { refusesDuplicates, type RequestId, type SignRequest, type Source } from "../core/request.ts";
+import { refusesDuplicates, type RequestId, type SignRequest } from "../core/request.ts";
 import { type Ending, isEnd, type Phase } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import { type AllowedParts, createAllowed } from "./allowed.ts";
@@ -181,6 +181,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     /** What is said of every request of a group. A fact that names a file, or is encrypted for one request, is no such. */
     const alike = {
       authentication: { method, ...(external && { type: external.type }), ...(delivery && { delivery }) },
+      ...(submission.inbox && { inbox: submission.inbox }),
       ...(submission.tenant && { tenant: submission.tenant }),
       ...(submission.rao && { rao: submission.rao }),
       ...(submission.profile && { profile: submission.profile }),
@@ -430,9 +431,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     standstills: lanes.list,
     resume: lanes.resume,
 
-    takeChanged: (source: Source, limit) => redis.spop(keys.changed(source), limit),
-    async putBackChanged(source, ids) {
-      if (ids.length > 0) await redis.sadd(keys.changed(source), ...ids);
+    takeChanged: (door, limit) => redis.spop(keys.changed(door), limit),
+    async putBackChanged(door, ids) {
+      if (ids.length > 0) await redis.sadd(keys.changed(door), ...ids);
     },
 
     async counts() {

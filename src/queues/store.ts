@@ -233,13 +233,14 @@ export function createStore({
   }
 
   /** What could not be written down was not accepted: nobody is to find it, and take it up, after the caller was told. */
-  async function withdraw({ id, phase, source }: SignRequest): Promise<void> {
+  async function withdraw(request: SignRequest): Promise<void> {
+    const { id, phase } = request;
     await redis
       .multi()
       .del(keys.request(id), keys.history(id))
       .zrem(keys.due, id)
       .zrem(keys.index(groupOf(phase)), id)
-      .srem(keys.changed(source), id)
+      .srem(keys.changed(doorOf(request)), id)
       .exec()
       .catch(() => {});
   }

@@ -58,7 +58,7 @@ test("every problem that the API documents can happen, and docs/api.md has it", 
 test("docs/inbox.md explains every code that the inbox itself gives", () => {
   const explained = codesListed("docs/inbox.md", "| Code |");
   const own = codesIn(join(ROOT, "src/producers/inbox"));
-  const forOperators = ["folders-on-two-disks", "watch-failed"];
+  const forOperators = ["folders-on-two-disks", "watch-failed", "disk-error"];
   expect([...explained.keys()].filter((code) => !given.has(code))).toEqual([]);
   expect([...own].filter((code) => !explained.has(code) && !forOperators.includes(code)).sort()).toEqual([]);
 });

@@ -23,6 +23,8 @@ const TOP = [
     "batches.ts",
     "cli.ts",
     "config.ts",
+    "doors.ts",
+    "inboxes.ts",
     "intake.ts",
     "keeping.ts",
     "keys.ts",

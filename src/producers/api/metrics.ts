@@ -59,6 +59,9 @@ export function createMetrics({
   const up = gauge("signpipe_up", "1 when the part named is well.", ["part"]);
   const figures = gauge("signpipe_part", "Figures that the part named tells of itself.", ["part", "figure"]);
 
+  const inboxes = gauge("signpipe_inbox", "Figures of each inbox; the one in DATA_DIR is default.", ["root", "figure"]);
+  const inboxUp = gauge("signpipe_inbox_up", "1 when the inbox is well, and served.", ["root"]);
+
   const hints = new Counter({
     name: "signpipe_webhook_hints_total",
     help: "Hints from webhooks by what became of them.",
@@ -123,8 +126,15 @@ export function createMetrics({
   async function readStatus(): Promise<void> {
     up.reset();
     figures.reset();
-    const parts = await status().catch(() => ({}));
-    for (const [part, check] of Object.entries(parts) as [string, Check | undefined][]) {
+    inboxes.reset();
+    inboxUp.reset();
+    const { inboxes: others = {}, ...parts } = await status().catch((): Partial<Status> => ({}));
+    const roots = { ...(parts.inbox && { default: parts.inbox }), ...others };
+    for (const [root, check] of Object.entries(roots)) {
+      inboxUp.set({ root }, check.ok ? 1 : 0);
+      for (const [figure, number] of Object.entries(check.figures ?? {})) inboxes.set({ root, figure }, number);
+    }
+    for (const [part, check] of Object.entries<Check | undefined>(parts)) {
       if (!check) continue;
       up.set({ part }, check.ok ? 1 : 0);
       for (const [figure, number] of Object.entries(check.figures ?? {})) figures.set({ part, figure }, number);

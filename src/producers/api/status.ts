@@ -17,6 +17,8 @@ export interface Status {
   /** Told, but not decisive: requests are accepted and kept while the provider is away. */
   provider?: Check | undefined;
   inbox?: Check | undefined;
+  /** Told, but not decisive: a share that is away keeps nobody else from working. By name. */
+  inboxes?: Readonly<Record<string, Check>> | undefined;
   workers?: Check | undefined;
 }
 
@@ -39,6 +41,9 @@ export function toHealth(status: Status): Health {
     const { ok, note } = check;
     checks[part] = { ok, ...(note !== undefined && { note }) };
     if (!ok && part !== "provider") reasons.push(note === undefined ? `${part} is not well` : `${part}: ${note}`);
+  }
+  for (const [name, { ok, note }] of Object.entries(status.inboxes ?? {})) {
+    checks[`inbox:${name}`] = { ok, ...(note !== undefined && { note }) };
   }
   return { status: reasons.length === 0 ? "ready" : "not-ready", reasons, checks };
 }

@@ -71,7 +71,7 @@ export function createSetAside({
   async function placeFolder(claim: Claim, target: Path, keep: boolean): Promise<Placed> {
     const folder = claims.at(claim.id, PLACES.folder);
     if (keep) {
-      await mkdir(target, { recursive: true });
+      await makeOne(target);
       // What a crash left of an earlier try would keep the folder from being taken when it is put back.
       for (const name of await readdir(target)) if (isPartial(name)) await rm(within(target, name), { force: true });
       for (const { raw, as } of claim.parts) await shareTo(claims.at(claim.id, as), within(target, raw));
@@ -83,7 +83,7 @@ export function createSetAside({
     // Everything back under its own name, then the folder as a whole.
     const rest = await Promise.all([folder, ...claim.parts.map(({ as }) => claims.at(claim.id, as))].map(find));
     if (rest.every((one) => one === undefined)) return "missing";
-    await mkdir(folder, { recursive: true });
+    await makeOne(folder);
     for (const { raw, as } of claim.parts) await moveTo(claims.at(claim.id, as), toPath(folder, raw));
     return await moveTo(folder, target);
   }
@@ -99,6 +99,15 @@ async function giveCopy(from: Path, to: Path): Promise<void> {
   } catch (error) {
     if (errnoOf(error) !== "EACCES" && errnoOf(error) !== "EPERM") throw error;
     await moveTo(from, to);
+  }
+}
+
+/** Makes a folder where its parent has to be: on a disk that has gone away nothing is made. There already is fine. */
+export async function makeOne(folder: Path): Promise<void> {
+  try {
+    await mkdir(folder, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST") throw error;
   }
 }
 

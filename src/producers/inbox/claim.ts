@@ -9,6 +9,7 @@ import { RequestId, toRequestId } from "../../core/request.ts";
 import { replaceDurably } from "../../files/durable.ts";
 import { errnoOf, type Mark } from "./look.ts";
 import { type RawName, toPath } from "./names.ts";
+import type { Stock } from "./stock.ts";
 
 /** Where things are in the folder of a claim. Their own names are kept in claim.json only: no path is made of them. */
 export const PLACES = { claim: "claim.json", sidecar: "sidecar.json", folder: "folder", special: "special" } as const;
@@ -91,7 +92,18 @@ export type Claims = ReturnType<typeof createClaims>;
  * Many are taken at once, into one folder and with one list: a folder and a file for each would cost ten times as
  * much as the rename itself, and the last file would wait that long in the open. They get their folders afterwards.
  */
-export function createClaims({ inbox, work, now }: { inbox: string; work: string; now: () => number }) {
+export function createClaims({
+  inbox,
+  work,
+  now,
+  stock,
+}: {
+  inbox: string;
+  work: string;
+  now: () => number;
+  /** Copies of what is claimed, which go with the claim. */
+  stock?: Pick<Stock, "drop"> | undefined;
+}) {
   const folderOf = (id: RequestId) => join(work, id);
   const at = (id: RequestId, name: string) => join(work, id, name);
   const gate = join(work, "gate");
@@ -197,11 +209,13 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
     if (list?.open.size === 0) rmSync(list.path, { force: true });
   }
 
-  /** Claims that a crash left without their folders. */
+  /** Claims that a crash left without their folders; not those that are being taken here and now. */
   function unsettled(): Claim[] {
     const names = readNames(gate);
     const there = new Set(
-      names.map((name) => name.replace(/\.json$/, "")).filter((id) => RequestId.safeParse(id).success),
+      names
+        .map((name) => name.replace(/\.json$/, ""))
+        .filter((id) => RequestId.safeParse(id).success && !lists.has(id)),
     );
     const found: Claim[] = [];
     for (const name of names.filter((one) => one.endsWith(".list"))) {
@@ -213,7 +227,7 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
         lists.set(claim.id, { path, open });
         found.push(claim);
       }
-      if (open.size === 0) rmSync(path, { force: true });
+      if (open.size === 0 && ![...lists.values()].some((list) => list.path === path)) rmSync(path, { force: true });
     }
     // Not on any list that can be read: the names are lost, the files are not.
     for (const id of there) {
@@ -276,6 +290,8 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
   }
 
   return {
+    /** Whoever comes next finds what is not in its folder yet. */
+    forgetUnsettled: () => lists.clear(),
     takeAll,
     settleIn,
     unsettled,
@@ -298,6 +314,7 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
      */
     finish({ id, parts, requests: of = 1 }: Claim): void {
       for (const member of memberIds({ id, of }).slice(1)) dropShared(member);
+      for (const member of stock ? memberIds({ id, of }) : []) stock?.drop(member);
       for (const { as, role } of parts) if (role !== undefined) rmSync(at(id, as), { force: true });
       rmSync(at(id, PLACES.sidecar), { force: true });
       rmSync(at(id, PLACES.folder), { recursive: true, force: true });

@@ -1,9 +1,12 @@
 import type { Appearances } from "../../files/appearances.ts";
 import type { Log } from "../../core/stage.ts";
+import type { InboxName } from "../../core/request.ts";
+import type { InboxLease } from "../../queues/inbox-lease.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { Check } from "../api/status.ts";
 import type { InboxDocuments } from "./intake.ts";
 import type { Patience } from "./tracker.ts";
+import type { Absence } from "./presence.ts";
 import type { Mode } from "./watch.ts";
 
 /** Lengths of time in milliseconds. */
@@ -32,10 +35,58 @@ export interface InboxConfig {
   maxInFlight?: number;
   /** "auto" (the default) polls where events cannot be relied on. */
   watch?: "auto" | Mode;
+  /** How the one who drops says that a file is complete (default "settle": it does not change any more). */
+  protocol?: Protocol;
+  /** What becomes of a document that was handed in before (default "set-aside"). */
+  duplicates?: Duplicates;
+  /** What becomes of the original once it is signed (default "archive"). */
+  onSuccess?: OnSuccess;
+  /** Globs of names that are nobody's business, besides those that never are. */
+  ignore?: readonly string[];
+  /** Claims that are not over at the same time; the rest stays in the inbox. No bound when left out. */
+  inFlight?: number;
+  /** What is older than this is removed from these folders; never when left out. */
+  purgeMs?: { archive?: number | undefined; failed?: number | undefined; duplicates?: number | undefined };
+}
+
+export const PROTOCOLS = ["settle", "rename-in", "done-file", "manifest"] as const;
+export type Protocol = (typeof PROTOCOLS)[number];
+export const DUPLICATES = ["set-aside", "accept", "link"] as const;
+export type Duplicates = (typeof DUPLICATES)[number];
+export const ON_SUCCESS = ["archive", "delete", "keep"] as const;
+export type OnSuccess = (typeof ON_SUCCESS)[number];
+
+/** The folders of an inbox, and what they are called unless somebody says otherwise. */
+export const FOLDERS = {
+  inbox: "inbox",
+  signed: "signed",
+  failed: "failed",
+  duplicates: "duplicates",
+  archive: "archive",
+  status: "status",
+} as const;
+export type FolderNames = Record<keyof typeof FOLDERS, string>;
+
+/** An inbox of its own, beside the one in DATA_DIR. */
+export interface InboxRoot {
+  name: InboxName;
+  /** Its folder, in which all others are, and its marker. */
+  dir: string;
+  folders?: Partial<FolderNames>;
+  /** On whose account everything is that comes through it. */
+  tenant?: string | undefined;
+  /** What its manifests say where they leave it out. */
+  defaults?: Readonly<Record<string, unknown>>;
+  /** The folder of a claim's results below signed, such as "{date}/{name}" (default "{requestId}"). */
+  results?: string | undefined;
 }
 
 export interface InboxParts {
   dataDir: string;
+  /** The one that is meant; that of DATA_DIR when left out. */
+  root?: InboxRoot;
+  /** Which of several processes serves it; always this one when left out. */
+  lease?: InboxLease;
   pipeline: Pick<Pipeline, "submit" | "find" | "signedBefore" | "isReplaced" | "takeChanged" | "putBackChanged">;
   documents: InboxDocuments;
   appearances: Pick<Appearances, "fit">;
@@ -70,24 +121,32 @@ export interface InboxStatus {
   lastScanMs: number | undefined;
   scanMs: number;
   isRootGone: boolean;
+  /** Why it is not served here and now. */
+  absence: Absence | undefined;
 }
 
-export function toPatience({ settleMs = 5_000, ...config }: InboxConfig): Patience {
+export function toPatience({
+  protocol,
+  settleMs = protocol === "rename-in" ? 0 : 5_000,
+  ...config
+}: InboxConfig): Patience {
   return {
     settleMs,
     folderSettleMs: config.folderSettleMs ?? 30_000,
     incompleteMs: config.incompleteMs ?? 30_000,
     settleMaxMs: config.settleMaxMs ?? 600_000,
-    sidecarWaitMs: config.sidecarWaitMs ?? 6 * settleMs,
+    sidecarWaitMs: config.sidecarWaitMs ?? Math.max(6 * settleMs, protocol === "rename-in" ? 30_000 : 0),
     reportMs: config.reportMs ?? 60_000,
   };
 }
 
 /** The status in one sentence and in figures, for health and metrics. No names. */
 export function toCheck(status: InboxStatus, { now, sweepMs }: { now: number; sweepMs: number }): Check {
-  const { isRootGone, lastScanMs, why, mode, pausedWhy, ...numbers } = status;
+  const { isRootGone, absence, lastScanMs, why, mode, pausedWhy, ...numbers } = status;
   const sinceScanMs = lastScanMs === undefined ? 0 : now - lastScanMs;
   const isLate = sinceScanMs > 3 * sweepMs + 30_000;
+  const isElsewhere = absence?.code === "inbox-elsewhere";
+  if (absence) return { ok: isElsewhere, note: absence.message, figures: { ...numbers, gone: isElsewhere ? 0 : 1 } };
   const ok = !isRootGone && status.pausedMs === 0 && !isLate;
   const note = isRootGone
     ? "the inbox cannot be listed"
@@ -98,5 +157,5 @@ export function toCheck(status: InboxStatus, { now, sweepMs }: { now: number; sw
         : status.held > 0
           ? `${status.held} files can be neither taken nor given back; look at the folder failed`
           : `watched by ${mode === "native" ? "events and listings" : "listings"}: ${why}`;
-  return { ok, note, figures: { ...numbers, sinceScanMs } };
+  return { ok, note, figures: { ...numbers, gone: isRootGone ? 1 : 0, sinceScanMs } };
 }

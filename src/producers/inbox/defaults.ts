@@ -1,14 +1,14 @@
 import { join } from "node:path";
 import { DEFAULTS } from "./ignore.ts";
 import { lookAt } from "./look.ts";
-import { readSmall, toManifest, Unusable } from "./read-request.ts";
+import { readSmall, type Standing, toManifest, Unusable } from "./read-request.ts";
 import { brokenDefaults, type Reason } from "./unusable.ts";
 
 /**
  * What is wrong with defaults.json, if anything. One broken file must not send a thousand PDFs back, nor must one that
  * somebody is saving at this moment: PDFs wait in the inbox until it can be used. Read anew only when it changed.
  */
-export function createDefaults({ inbox }: { inbox: string }) {
+export function createDefaults({ inbox, standing }: { inbox: string; standing?: Standing | undefined }) {
   const path = join(inbox, DEFAULTS);
   let key = "";
   let fault: Reason | undefined;
@@ -31,7 +31,7 @@ export function createDefaults({ inbox }: { inbox: string }) {
   function read(): Reason | undefined {
     try {
       const bytes = readSmall(path);
-      if (bytes) toManifest(bytes, DEFAULTS, "file");
+      if (bytes) toManifest(bytes, DEFAULTS, "file", standing);
       return undefined;
     } catch (error) {
       if (error instanceof Unusable) return brokenDefaults(error.reason);

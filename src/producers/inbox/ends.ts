@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
+import { readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { memberId } from "../../core/group.ts";
@@ -7,8 +7,9 @@ import { Enclosure } from "../../core/identity.ts";
 import type { SignRequest } from "../../core/request.ts";
 import { hashFile } from "../../files/content.ts";
 import { syncFolder } from "../../files/durable.ts";
-import { sidecarOf, type SetAside, within } from "./aside.ts";
+import { makeOne, sidecarOf, type SetAside, within } from "./aside.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
+import type { OnSuccess } from "./config.ts";
 import { READY, REQUEST } from "./ignore.ts";
 import { errnoOf } from "./look.ts";
 import { toPath, withCounter } from "./names.ts";
@@ -40,8 +41,14 @@ export function createEnds({
   claims,
   notes,
   setAside,
+  onSuccess = "archive",
+  resultsIn,
 }: {
   folders: { archive: string; failed: string };
+  /** What becomes of the originals of what is done. */
+  onSuccess?: OnSuccess;
+  /** The folder of a claim's results. */
+  resultsIn: (claim: Claim, lead: SignRequest) => string;
   claims: Claims;
   notes: Notes;
   setAside: SetAside;
@@ -51,8 +58,10 @@ export function createEnds({
    * was delivered.
    */
   async function archive(claim: Claim, { lead }: Whole): Promise<void> {
-    const folder = join(folders.archive, claim.id);
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const isKept = onSuccess === "keep";
+    const folder = isKept ? resultsIn(claim, lead) : join(folders.archive, claim.id);
+    if (onSuccess !== "delete" || claim.form === "folder") await makeOne(folder);
+    if (onSuccess === "delete") return await removeAll(claim, { lead, folder });
     const kept: Path[] = [];
     for (const { raw, as } of documentsOf(claim)) {
       for (let n = 1; ; n++) {
@@ -63,10 +72,21 @@ export function createEnds({
       }
     }
     await syncFolder(folder);
-    await syncFolder(folders.archive);
+    if (!isKept) await syncFolder(folders.archive);
     if (claim.aside) await takeBack(claim, { raw: claim.aside.raw, kept, request: lead });
     else await forgetFailure(claim);
     if (claim.form === "folder") await archiveRest(claim, folder);
+    claims.finish(claim);
+  }
+
+  /** Where nobody wants to have the originals back: the results begin with them, and were verified. */
+  async function removeAll(claim: Claim, { lead, folder }: { lead: SignRequest; folder: string }): Promise<void> {
+    const own = documentsOf(claim).map(({ as }) => claims.at(claim.id, as));
+    if (claim.aside) await takeBack(claim, { raw: claim.aside.raw, kept: own, request: lead });
+    else await forgetFailure(claim);
+    if (claim.form === "folder") await archiveRest(claim, folder);
+    await rmdir(folder).catch(() => {}); // nothing else lay in it
+    for (const path of own) await rm(path, { force: true });
     claims.finish(claim);
   }
 

@@ -1,6 +1,6 @@
 import { exponential } from "../../core/backoff.ts";
 import { GroupPlace, memberIds } from "../../core/group.ts";
-import { RequestId, type SignRequest } from "../../core/request.ts";
+import { type Door, RequestId, type SignRequest } from "../../core/request.ts";
 import type { Log } from "../../core/stage.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { Claim, Claims } from "./claim.ts";
@@ -29,6 +29,10 @@ export function createFollow({
   statusFiles,
   ends,
   together,
+  bringsAll = false,
+  mustBeHere = () => {},
+  door = "inbox",
+  tellOpen = () => {},
   log,
   now,
 }: {
@@ -36,7 +40,16 @@ export function createFollow({
   claims: Claims;
   statusFiles: StatusFiles;
   ends: Ends;
+  /** Brings results to where the person looks for them. */
   together: (claim: Claim, whole: Whole) => Promise<string[]>;
+  /** Whether that is to be done for every claim, and not for those alone whose documents are in several requests. */
+  bringsAll?: boolean;
+  /** Throws when the inbox is away. */
+  mustBeHere?: () => void;
+  /** Whose requests are followed. */
+  door?: Door;
+  /** Told whether a claim is still on its way. */
+  tellOpen?: (id: RequestId, isOpen: boolean) => void;
   log: Log;
   now: () => number;
 }) {
@@ -61,13 +74,17 @@ export function createFollow({
    */
   async function apply(id: RequestId): Promise<void> {
     const claim = claims.read(id);
-    if (claim === undefined) return await applyGroup(id);
+    if (claim === undefined) {
+      mustBeHere();
+      return await applyGroup(id);
+    }
     if (claim === "damaged") return;
     const whole = await readWhole(pipeline, claim);
     if (!whole) return;
     const isDivided = claim.requests !== undefined || claim.signedAs !== undefined;
-    const signed = whole.isOver && isDivided ? await together(claim, whole) : undefined;
+    const signed = whole.isOver && (isDivided || bringsAll) ? await together(claim, whole) : undefined;
     await statusFiles.tell(claim, whole, signed);
+    tellOpen(id, !whole.isOver);
     if (!whole.isOver) return;
     if (whole.state === "done") {
       await releaseEarlier(whole.requests);
@@ -143,7 +160,7 @@ export function createFollow({
       for (;;) {
         let ids: RequestId[];
         try {
-          ids = await pipeline.takeChanged("inbox", BATCH);
+          ids = await pipeline.takeChanged(door, BATCH);
           isAway = false;
         } catch (error) {
           if (!isAway) log.warn({ code: codeOf(error) }, "changes of requests not read");
@@ -157,7 +174,7 @@ export function createFollow({
 
     /** Leaves what could not be dealt with to whoever comes next. */
     async stop(): Promise<void> {
-      await pipeline.putBackChanged("inbox", [...later.keys()]).catch(() => {});
+      await pipeline.putBackChanged(door, [...later.keys()]).catch(() => {});
     },
     behind: () => later.size,
   };

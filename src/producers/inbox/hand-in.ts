@@ -1,6 +1,6 @@
 import { GroupPlace, memberIds, splitDocuments } from "../../core/group.ts";
 import type { Enclosure } from "../../core/identity.ts";
-import { RequestId, type SignRequest, type StoredDocument } from "../../core/request.ts";
+import { type InboxName, RequestId, type SignRequest, type StoredDocument } from "../../core/request.ts";
 import { isEnd } from "../../core/status.ts";
 import type { Fitted } from "../../files/appearances.ts";
 import type { Pipeline, Submitted } from "../../queues/pipeline-types.ts";
@@ -27,10 +27,13 @@ export function createHandIn({
   claims,
   notes,
   pipeline,
+  root: { name, acceptsDuplicates = false } = {},
 }: {
   claims: Pick<Claims, "save">;
   notes: Pick<Notes, "read">;
   pipeline: Pick<Pipeline, "submit" | "find" | "signedBefore">;
+  /** Which inbox this is, where it is not the one in DATA_DIR, and whether it minds duplicates. */
+  root?: { name?: InboxName | undefined; acceptsDuplicates?: boolean };
 }) {
   return async function handIn(claim: Claim, manifest: Manifest, found: Found & Fitted): Promise<Submitted> {
     // Divided anew, it might leave out what it has signed itself by now.
@@ -48,10 +51,11 @@ export function createHandIn({
       ...found,
       id: claim.id,
       source: "inbox",
-      by: "inbox",
+      inbox: name,
+      by: name === undefined ? "inbox" : `inbox:${name}`,
       documents: first,
       ...(rest.length > 0 && { rest }),
-      refuseDuplicate: true,
+      refuseDuplicate: !acceptsDuplicates,
       ...(earlier && { retryOf: earlier.id }),
     });
   };

@@ -1,4 +1,4 @@
-import { isPdfName, isSidecarName, type RawName } from "./names.ts";
+import { isPdfName, isSidecarName, type RawName, toText } from "./names.ts";
 
 /** Takes the place of a sidecar for PDFs that come without one. Never consumed. */
 export const DEFAULTS = "defaults.json";
@@ -16,6 +16,34 @@ const UNFINISHED = /\.(?:tmp|part|partial|crdownload|download|filepart)$/i;
 
 export function isIgnored(raw: RawName): boolean {
   return IGNORED.test(raw);
+}
+
+/** Says, as NAME.done beside NAME, that NAME is complete: where the protocol of an inbox is done-file. */
+const DONE = ".done";
+
+/** What a file of this name says to be complete; undefined when it says nothing of the kind. */
+export function toAnnounced(raw: RawName): RawName | undefined {
+  return raw.length > DONE.length && raw.endsWith(DONE) ? raw.slice(0, -DONE.length) : undefined;
+}
+
+/** The name of the file that says so of `raw`. */
+export function announcementOf(raw: RawName): RawName {
+  return raw + DONE;
+}
+
+/**
+ * A test for names from a glob: * is any number of characters, ? is one, [abc] one of these. Capitals make no difference.
+ * Never a path: a glob with / hits nothing.
+ */
+export function toGlobTest(glob: string): (raw: RawName) => boolean {
+  const source = glob.normalize("NFC").replaceAll(/\[[^\]]+\]|[\s\S]/g, (one) => {
+    if (one === "*") return ".*";
+    if (one === "?") return ".";
+    if (one.length > 2 && one.startsWith("[")) return `[${one.slice(1, -1).replaceAll(/[\\^]/g, "\\$&")}]`;
+    return one.replaceAll(/[.+^${}()|[\]\\/]/g, "\\$&");
+  });
+  const pattern = new RegExp(`^${source}$`, "isu");
+  return (raw) => pattern.test(toText(raw).normalize("NFC"));
 }
 
 /** Whether a file of this name says that something in its folder is still on its way. */

@@ -1,27 +1,36 @@
 import { statSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { PermanentError } from "../../core/errors.ts";
-import type { RequestId } from "../../core/request.ts";
+import { inboxDoor, type RequestId, type SignRequest } from "../../core/request.ts";
 import { removeStale } from "../../files/sweeper.ts";
 import { createSetAside } from "./aside.ts";
-import { createClaims, type Wanted } from "./claim.ts";
-import { type InboxParts, type InboxStatus, toCheck, toPatience } from "./config.ts";
+import { type Claim, createClaims, type Wanted } from "./claim.ts";
+import { FOLDERS, type InboxParts, type InboxStatus, toCheck, toPatience } from "./config.ts";
+import { createDelivery, resultFolder } from "./delivery.ts";
 import { createEnds } from "./ends.ts";
+import { examine } from "./fitness.ts";
 import { createFollow } from "./follow.ts";
 import { createHeal } from "./heal.ts";
+import { announcementOf, toGlobTest } from "./ignore.ts";
 import { createIntake } from "./intake.ts";
 import { errnoOf } from "./look.ts";
-import type { RawName } from "./names.ts";
+import { type RawName, toPath } from "./names.ts";
 import { createNotes } from "./notes.ts";
 import { createBreath, eachOf } from "./pace.ts";
 import { codeOf, createPending } from "./pending.ts";
+import { type Absence, createPresence } from "./presence.ts";
+import { createPurge } from "./purge.ts";
+import type { Standing } from "./read-request.ts";
 import { createReports } from "./reports.ts";
+import { createStanding } from "./standing.ts";
 import { createStatusFiles } from "./status-file.ts";
+import { createStock } from "./stock.ts";
 import { createTaking } from "./taking.ts";
-import { createTogether } from "./together.ts";
+import { createTogether, resultsOf } from "./together.ts";
 import { createTracker, type Ready } from "./tracker.ts";
 import { chooseMode, type Mode, startWatch, type Watch } from "./watch.ts";
+import { toWhole } from "./whole.ts";
 
 export type Inbox = ReturnType<typeof createInbox>;
 
@@ -33,6 +42,10 @@ const LEAST_GAP_MS = 20;
 const ENTRIES_PER_GAP_MS = 500;
 /** Taking so many, and most of what is there, makes more events than beginning to watch anew would cost. */
 const MANY = 1_000;
+/** How often it is looked whether an inbox is back that is away. */
+const ABSENT_MS = 5_000;
+/** How often claims are looked for that another process may have left behind. */
+const LOOK_MS = 60_000;
 /** A listing is at most a tenth of the time. */
 const LIST_SHARE = 10;
 
@@ -43,6 +56,8 @@ const LIST_SHARE = 10;
  */
 export function createInbox({
   dataDir,
+  root,
+  lease,
   pipeline,
   documents,
   appearances,
@@ -51,26 +66,61 @@ export function createInbox({
   log,
   now = steady,
 }: InboxParts) {
-  const at = (name: string) => join(dataDir, name);
+  const dir = root?.dir ?? dataDir;
+  const at = (name: string) => join(dir, name);
+  const places = { ...FOLDERS, ...root?.folders };
   const folders = {
-    inbox: at("inbox"),
+    inbox: at(places.inbox),
     work: at(".work"),
-    failed: at("failed"),
-    duplicates: at("duplicates"),
-    archive: at("archive"),
-    status: at("status"),
+    failed: at(places.failed),
+    duplicates: at(places.duplicates),
+    archive: at(places.archive),
+    status: at(places.status),
+    ...(root && { signed: at(places.signed) }),
   };
+  const signed = join(dataDir, FOLDERS.signed);
+  const { onSuccess = "archive", protocol = "settle" } = config;
+  const standing: Standing = { defaults: root?.defaults, tenant: root?.tenant };
+  const leftOut = (config.ignore ?? []).map(toGlobTest);
   const { sweepMs = 15_000, maxBytes = 1024 ** 3, maxDocuments = 100, maxInFlight = 10_000, followMs = 1_000 } = config;
   const patience = toPatience(config);
 
-  const tracker = createTracker({ inbox: folders.inbox, patience, now });
-  const claims = createClaims({ inbox: folders.inbox, work: folders.work, now });
+  const tracker = createTracker({
+    inbox: folders.inbox,
+    patience,
+    now,
+    protocol,
+    standing,
+    isLeftOut: (raw) => leftOut.some((hits) => hits(raw)),
+  });
+  const stock = root && createStock({ work: join(dataDir, ".work") });
+  const claims = createClaims({ inbox: folders.inbox, work: folders.work, now, stock });
   const notes = createNotes({ folders });
-  const statusFiles = createStatusFiles({ dir: folders.status });
+  const statusFiles = createStatusFiles({ dir: folders.status, places, onSuccess });
   const setAside = createSetAside({ folders, claims, notes });
-  const ends = createEnds({ folders, claims, notes, setAside });
-  const together = createTogether({ signed: at("signed") });
-  const follow = createFollow({ pipeline, claims, statusFiles, ends, together, log, now });
+  const ends = createEnds({ folders, claims, notes, setAside, onSuccess, resultsIn });
+  const template = root?.results ?? "{requestId}";
+  const deliver = root && createDelivery({ from: signed, to: at(places.signed), template });
+  const together = deliver ?? createTogether({ signed });
+  /** Claims that are not over. */
+  const open = new Set<RequestId>();
+  const tellOpen = (id: RequestId, isOpen: boolean) => void (isOpen ? open.add(id) : open.delete(id));
+  const presence = createPresence({ dir, inbox: folders.inbox, marked: root !== undefined });
+  const standingHere = createStanding({ presence, lease, arrive, leave, log });
+  const follow = createFollow({
+    pipeline,
+    claims,
+    statusFiles,
+    ends,
+    together,
+    bringsAll: deliver !== undefined,
+    mustBeHere: standingHere.mustBeHere,
+    door: inboxDoor(root?.name),
+    tellOpen,
+    log,
+    now,
+  });
+  const purge = createPurge({ folders, purgeMs: config.purgeMs });
   const intake = createIntake({
     claims,
     notes,
@@ -78,6 +128,9 @@ export function createInbox({
     documents,
     appearances,
     defaultsPath: tracker.defaultsPath,
+    standing,
+    stock,
+    root: { name: root?.name, acceptsDuplicates: config.duplicates === "accept" },
     maxBytes,
     maxDocuments,
   });
@@ -91,6 +144,9 @@ export function createInbox({
     statusFiles,
     follow,
     ends,
+    mustBeHere: standingHere.mustBeHere,
+    linked: config.duplicates === "link" ? linked : undefined,
+    tellOpen,
     counts,
     log,
     now,
@@ -102,7 +158,7 @@ export function createInbox({
     now,
     log,
     changed: () => {
-      if (isFull && pending.room() > 0) plan();
+      if (isFull && room() > 0) plan();
     },
   });
   const heal = createHeal({
@@ -111,9 +167,12 @@ export function createInbox({
     pipeline,
     follow,
     statusFiles,
-    takeIn: (claim) => pending.add(claim),
+    takeIn: (claim) => {
+      if (!pending.has(claim.id)) pending.add(claim);
+    },
     now,
   });
+  const caps = { inFlight: config.inFlight ?? Number.POSITIVE_INFINITY };
   const reports = createReports({ tracker, statusFiles, log, now });
 
   let mode: Mode = "poll";
@@ -130,15 +189,33 @@ export function createInbox({
   let following: Promise<void> = Promise.resolve();
   let passing: Promise<void> | undefined;
   let unhealed: RequestId[] = [];
+  /** What was in .work when that was last looked at, and when that was. */
+  let known = new Set<RequestId>();
+  let lookedMs = 0;
+
+  /** How many more may be taken now. */
+  const room = () => Math.max(Math.min(pending.room(), caps.inFlight - open.size), 0);
+
+  function resultsIn(claim: Claim, lead: SignRequest): string {
+    return join(root ? at(places.signed) : signed, root ? resultFolder(template, claim, lead) : claim.id);
+  }
+
+  /** The results of an earlier request, for whoever handed its documents in again. */
+  async function linked(claim: Claim, of: SignRequest): Promise<string[]> {
+    const whole = toWhole([of], 1);
+    if (deliver) return await deliver({ ...claim, id: of.id }, whole);
+    return resultsOf(of).map(({ name }) => `${places.signed}/${of.id}/${name}`);
+  }
 
   /** Lists the inbox when it is time to, takes what is ready. One at a time. */
   async function pass({ mustList }: { mustList: boolean }): Promise<void> {
+    if (!(await standingHere.isHere())) return;
     const breathe = createBreath();
     if (mustList) await list(breathe);
     if (isRootGone) return;
-    const room = pending.room();
-    const ready = await tracker.due(room, breathe);
-    isFull = room === 0 || ready.length >= room;
+    const most = room();
+    const ready = await tracker.due(most, breathe);
+    isFull = most === 0 || ready.length >= most;
     if (ready.length > 0) {
       try {
         await mayTake();
@@ -183,6 +260,7 @@ export function createInbox({
       if (isMost) await watcher?.pause();
       const taken = await claims.takeAll(wanted, couldNot, breathe);
       counts.claimed += taken.length;
+      for (const { id } of taken) open.add(id);
       taken.forEach(pending.add);
     } catch (error) {
       return pending.fault(error);
@@ -193,6 +271,10 @@ export function createInbox({
       if (held.has(item.raw)) {
         tracker.hold(item, held.get(item.raw));
         continue;
+      }
+      if (protocol === "done-file") {
+        // Left behind, it would say of the next file of this name that it is complete.
+        await rm(toPath(folders.inbox, announcementOf(item.raw)), { force: true }).catch(() => {});
       }
       tracker.forget(item.raw);
       if (sidecar !== undefined) tracker.forget(sidecar);
@@ -209,7 +291,8 @@ export function createInbox({
     const at = now();
     const last = lastScanMs ?? 0;
     const listMs = isWoken ? last + Math.max(scanMs * LIST_SHARE, LEAST_GAP_MS) : last + sweepMs;
-    const roomMs = pending.room() > 0 ? 0 : pending.pausedUntilMs() || Number.POSITIVE_INFINITY;
+    if (standingHere.absence()) return Math.min(sweepMs, ABSENT_MS);
+    const roomMs = room() > 0 ? 0 : pending.pausedUntilMs() || Number.POSITIVE_INFINITY;
     const dueMs = Math.max(tracker.nextMs(), roomMs);
     return Math.max(Math.min(listMs, dueMs) - at, LEAST_GAP_MS, tracker.size() / ENTRIES_PER_GAP_MS);
   }
@@ -241,6 +324,7 @@ export function createInbox({
       if (failed.length > 0) return void rest.push(id);
       try {
         await heal.one(id);
+        if (claims.read(id) === undefined) tellOpen(id, false);
       } catch {
         failed.push(id);
       }
@@ -250,8 +334,13 @@ export function createInbox({
   }
 
   async function followOnce(): Promise<void> {
+    if (!(await standingHere.isHere())) return;
+    if (lease && now() - lookedMs >= LOOK_MS) await findUnhealed();
     if (unhealed.length > 0) await healAll();
     await follow.poll();
+    if (isFull && room() > 0) plan();
+    const removed = await purge();
+    if (removed > 0) log.info({ removed }, "old files removed from the inbox's folders");
   }
 
   function planFollow(): void {
@@ -263,8 +352,44 @@ export function createInbox({
     }, followMs);
   }
 
-  async function prepare(): Promise<void> {
-    for (const folder of Object.values(folders)) await mkdir(folder, { recursive: true, mode: 0o700 });
+  /** Puts in order what is there, when it is found there: at the start, and whenever it, or the lease, is back. */
+  async function arrive(): Promise<Absence | undefined> {
+    if (root) {
+      const found = examine(folders, dir);
+      const fault = found.find(({ isFault }) => isFault);
+      if (fault) return { code: "inbox-unfit", message: fault.message };
+      for (const { message } of found) log.warn({}, `inbox: ${message}`);
+    } else {
+      for (const folder of Object.values(folders)) await mkdir(folder, { recursive: true, mode: 0o700 });
+      mustBeOnOneDisk();
+    }
+    ({ mode, why } = chooseMode(folders.inbox));
+    if (config.watch && config.watch !== "auto") [mode, why] = [config.watch, "the configuration says so"];
+    for (const folder of [folders.status, folders.failed, folders.duplicates]) await removeStale(folder);
+    open.clear();
+    known = new Set();
+    unhealed = [];
+    await findUnhealed();
+    if (isRunning) listen();
+    return undefined;
+  }
+
+  /**
+   * Claims that nobody here looks after yet. At the start these are all; later those of a process that lost the lease, and
+   * did not notice at once.
+   */
+  async function findUnhealed(): Promise<void> {
+    const found = await heal.list();
+    for (const id of found) {
+      if (known.has(id) || open.has(id) || pending.has(id)) continue;
+      unhealed.push(id);
+      open.add(id);
+    }
+    known = new Set(found);
+    lookedMs = now();
+  }
+
+  function mustBeOnOneDisk(): void {
     const { dev } = statSync(folders.inbox);
     for (const [name, folder] of Object.entries(folders)) {
       if (statSync(folder).dev === dev) continue;
@@ -273,10 +398,19 @@ export function createInbox({
         { code: "folders-on-two-disks" },
       );
     }
-    ({ mode, why } = chooseMode(folders.inbox));
-    if (config.watch && config.watch !== "auto") [mode, why] = [config.watch, "the configuration says so"];
-    for (const folder of [folders.status, folders.failed, folders.duplicates]) await removeStale(folder);
-    unhealed = await heal.list();
+  }
+
+  function listen(): void {
+    if (mode === "native") watcher ??= startWatch(folders.inbox, { wake, log });
+    log.info({ mode, why }, "inbox watched");
+  }
+
+  async function leave(): Promise<void> {
+    const was = watcher;
+    watcher = undefined;
+    pending.clear();
+    claims.forgetUnsettled();
+    await was?.stop();
   }
 
   function status(): InboxStatus {
@@ -290,6 +424,7 @@ export function createInbox({
       lastScanMs,
       scanMs,
       isRootGone,
+      absence: standingHere.absence(),
     };
   }
 
@@ -297,12 +432,14 @@ export function createInbox({
     folders,
     status,
 
-    /** Resolves once it listens. What a crash left behind is healed from then on. Throws "folders-on-two-disks". */
+    /**
+     * Resolves once it listens, or it is known that it is away, or another process's. What a crash left behind is healed
+     * from then on. Throws "folders-on-two-disks".
+     */
     async start(): Promise<void> {
-      await prepare();
       isRunning = true;
-      if (mode === "native") watcher = startWatch(folders.inbox, { wake, log });
-      log.info({ mode, why }, "inbox watched");
+      await standingHere.start();
+      await standingHere.isHere();
       followTimer = setTimeout(() => {
         following = followOnce()
           .catch(() => {})
@@ -316,7 +453,7 @@ export function createInbox({
      * done. A file needs two of these, settleMs apart.
      */
     async sweepOnce(): Promise<void> {
-      if (mode === "poll" && why === "not started") await prepare();
+      if (!isRunning) await standingHere.renew();
       while (passing) await passing;
       passing = pass({ mustList: true });
       try {
@@ -341,6 +478,7 @@ export function createInbox({
       await pending.stop();
       await following;
       await follow.stop();
+      await standingHere.stop();
     },
 
     /** For health and metrics. No names. */

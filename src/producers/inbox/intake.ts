@@ -19,7 +19,8 @@ import { errnoOf, isSame, lookAtFolder, toMark } from "./look.ts";
 import { fromText, isJsonName, isPdfName, type RawName, toDocumentName, toPath, toText } from "./names.ts";
 import type { Notes } from "./notes.ts";
 import { Held } from "./pending.ts";
-import { readSmall, toManifest, Unusable } from "./read-request.ts";
+import { isEnough, readSmall, type Standing, toManifest, Unusable } from "./read-request.ts";
+import type { Stock } from "./stock.ts";
 import {
   badRequest,
   both,
@@ -60,6 +61,9 @@ export function createIntake({
   documents,
   appearances,
   defaultsPath,
+  standing = {},
+  stock,
+  root = {},
   maxBytes,
   maxDocuments,
 }: {
@@ -69,11 +73,19 @@ export function createIntake({
   documents: InboxDocuments;
   appearances: Pick<Appearances, "fit">;
   defaultsPath: string;
+  /** What holds for every manifest here. */
+  standing?: Standing;
+  /** Where copies are kept of what was claimed; left out where the claim itself is in the document store. */
+  stock?: Stock | undefined;
+  /** Which inbox this is, where it is not the one in DATA_DIR, and whether it minds duplicates. */
+  root?: Parameters<typeof createHandIn>[0]["root"];
   maxBytes: number;
   /** Most documents in a folder. */
   maxDocuments: number;
 }) {
-  const handIn = createHandIn({ claims, notes, pipeline });
+  const handIn = createHandIn({ claims, notes, pipeline, root });
+  /** Where the document store has a file of a claim. */
+  const at = stock?.at ?? claims.at;
 
   return async function intake(claim: Claim): Promise<Taken> {
     try {
@@ -177,8 +189,10 @@ export function createIntake({
       bytes = readSmall(defaultsPath);
       name = DEFAULTS;
     }
-    if (!bytes) throw new Unusable(noRequest(raw, form === "folder" ? "folder" : "file"));
-    return toManifest(bytes, name, form === "folder" ? "folder" : "file");
+    const isFolder = form === "folder";
+    if (!bytes && isFolder) throw new Unusable(noRequest(raw, "folder"));
+    if (!bytes && !isEnough(standing)) throw new Unusable(noRequest(raw, "file"));
+    return toManifest(bytes ?? {}, name, isFolder ? "folder" : "file", standing);
   }
 
   /** Checks and hashes a file, and adds it to what was found. False when it changed since it was found settled. */
@@ -187,21 +201,23 @@ export function createIntake({
     { raw, as, role }: Part,
     { found, format }: { found: Found; format: Format },
   ): Promise<boolean> {
-    const path = claims.at(claim.id, as);
-    const isDetached = await detach(path);
+    const original = claims.at(claim.id, as);
+    const path = at(claim.id, as);
+    const isDetached = stock ? false : await detach(path);
     const named = claim.parts.length > 1 ? raw : undefined;
     try {
+      await stock?.bring(original, claim.id, as);
       if (role !== undefined) {
         const contentType = await probeEnclosure(path, role, { maxBytes });
         await makePrivate(path);
         const file = await documents.inspect(claim.id, as, role);
         found.enclosures.push({ ...file, name: role, contentType });
-        return lstatSync(path).size === file.sizeBytes;
+        return lstatSync(original).size === file.sizeBytes;
       }
       const signable = await checkSignable(path, { name: toText(raw), format, maxBytes });
       const document = await documents.inspect(claim.id, as, nameFor(raw, found.documents));
       found.documents.push({ ...document, ...signable });
-      const stats = lstatSync(path);
+      const stats = lstatSync(original);
       const isStill = !claim.mark || isDetached || isSame(claim.mark, toMark(stats));
       return isStill && stats.size === document.sizeBytes;
     } catch (error) {
@@ -247,6 +263,7 @@ export function createIntake({
 
   /** Everything of the claim is on disk when this resolves: from here on the record may rely on it. */
   async function putOnDisk({ id, parts, sidecar }: Claim): Promise<void> {
+    if (stock) return; // each copy was, when it was made
     // Not the claim: what is in it stands on its list until now, and in the record from now on.
     const names = [...parts.map(({ as }) => as), ...(sidecar === undefined ? [] : [PLACES.sidecar])];
     for (const name of names) {
@@ -263,7 +280,7 @@ export function createIntake({
   /** How the signature looks, held against the documents. */
   async function fit(claim: Claim, { signature }: Manifest, { documents: found }: Found): Promise<Fitted> {
     const parts = claim.parts.filter(({ role }) => role === undefined);
-    const shown = parts.map(({ as }, i) => ({ path: claims.at(claim.id, as), name: found[i]?.name ?? as }));
+    const shown = parts.map(({ as }, i) => ({ path: at(claim.id, as), name: found[i]?.name ?? as }));
     try {
       return await appearances.fit(signature, shown);
     } catch (error) {

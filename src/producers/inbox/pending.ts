@@ -1,5 +1,6 @@
 import { exponential } from "../../core/backoff.ts";
 import { RetryableError } from "../../core/errors.ts";
+import type { RequestId } from "../../core/request.ts";
 import type { Log } from "../../core/stage.ts";
 import { toDiskFailure } from "../../files/durable.ts";
 import type { Claim } from "./claim.ts";
@@ -48,6 +49,8 @@ export function createPending({
   const fresh: Job[] = [];
   const again: Job[] = [];
   const running = new Set<Promise<void>>();
+  /** Of all of them. */
+  const ids = new Set<RequestId>();
   let faults = 0;
   let faultSinceMs: number | undefined;
   let faultCode: string | undefined;
@@ -82,6 +85,7 @@ export function createPending({
   async function run(job: Job): Promise<void> {
     try {
       await work(job.claim);
+      ids.delete(job.claim.id);
       well();
     } catch (error) {
       const cause: unknown = error instanceof Held ? error.cause : error;
@@ -128,7 +132,16 @@ export function createPending({
 
     /** Nothing begins before `kick`: taking many at once is faster when nothing else is done meanwhile. */
     add(claim: Claim): void {
+      ids.add(claim.id);
       fresh.push({ claim, tries: 0, dueMs: now(), isHeld: false });
+    },
+
+    /** Whether this claim is at work, or waits. */
+    has: (id: RequestId) => ids.has(id),
+
+    /** Forgets what waits: it is found again, by whoever looks after it next. */
+    clear(): void {
+      for (const { claim } of [...fresh.splice(0), ...again.splice(0)]) ids.delete(claim.id);
     },
 
     /** How many more may be taken now. */

@@ -14,6 +14,19 @@ export class Unusable extends Error {
   }
 }
 
+/** What holds for every manifest of an inbox. */
+export interface Standing {
+  /** What they say where they leave it out. */
+  defaults?: Readonly<Record<string, unknown>> | undefined;
+  /** On whose account all of them are. */
+  tenant?: string | undefined;
+}
+
+/** Whether the standing defaults of an inbox say all that is needed of a PDF that comes alone. */
+export function isEnough(standing: Standing): boolean {
+  return standing.defaults?.["signer"] !== undefined;
+}
+
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** The file's bytes, when it is there; cut off behind the limit, which the reader of manifests notices. */
@@ -39,8 +52,13 @@ export function readSmall(path: string | Buffer): Buffer | undefined {
  * The manifest in a file that is called `name`, of a folder or of a PDF that came without one. Throws Unusable, with
  * each field that is wrong.
  */
-export function toManifest(bytes: Buffer, name: RawName, form: "folder" | "file"): Manifest {
-  const read = readManifest(bytes);
+export function toManifest(
+  bytes: Buffer | object,
+  name: RawName,
+  form: "folder" | "file",
+  standing: Standing = {},
+): Manifest {
+  const read = readManifest(bytes, { under: standing.defaults, tenant: standing.tenant });
   if (!read.ok) throw new Unusable(badRequest(name, read.problems));
   const files = namedFiles(read.manifest.identity);
   if (form === "file" && files.length > 0) throw new Unusable(filesWithoutFolder(name, files));

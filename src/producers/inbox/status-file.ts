@@ -7,6 +7,7 @@ import type { SignRequest } from "../../core/request.ts";
 import { isEnd } from "../../core/status.ts";
 import { replaceDurably } from "../../files/durable.ts";
 import type { Claim, Note } from "./claim.ts";
+import { type FolderNames, FOLDERS, type OnSuccess } from "./config.ts";
 import { errnoOf } from "./look.ts";
 import { type RawName, toNoteName, toText } from "./names.ts";
 import { resultsOf } from "./together.ts";
@@ -31,7 +32,7 @@ export interface StatusFile {
   reminders?: { count: number; last_at: string };
   /** Each request that the documents are in, where one cannot take them all; what differs stands there. */
   requests?: RequestStatus[];
-  /** Where the results are, from DATA_DIR. */
+  /** Where the results are, from DATA_DIR, or from the folder of an inbox of its own. */
   signed?: string[];
   duplicate_of?: { request_id: string; state: string };
   /** Where the file itself is now, from DATA_DIR, once it was given back or archived. */
@@ -62,7 +63,16 @@ const Owner = z.looseObject({
 export type StatusFiles = ReturnType<typeof createStatusFiles>;
 
 /** The status beside the inbox. A convenience: it is written anew from the records whenever it is missing or old. */
-export function createStatusFiles({ dir }: { dir: string }) {
+export function createStatusFiles({
+  dir,
+  places = FOLDERS,
+  onSuccess = "archive",
+}: {
+  dir: string;
+  /** What the folders are called. */
+  places?: FolderNames;
+  onSuccess?: OnSuccess;
+}) {
   const path = (raw: RawName, ending = ENDING) => join(dir, toNoteName(raw, ending));
 
   async function read(at: string): Promise<z.infer<typeof Owner> | undefined> {
@@ -95,7 +105,7 @@ export function createStatusFiles({ dir }: { dir: string }) {
   return {
     /** Writes what the records say. `signed` is where the results are, from DATA_DIR, when not in the one request's folder. */
     async tell(claim: Claim, whole: Whole, signed?: string[]): Promise<void> {
-      await write(claim, toStatus(claim, whole, signed));
+      await write(claim, toStatus(claim, whole, { signed, places, onSuccess }));
     },
 
     /** Whether the status on disk is as old as the record. */
@@ -108,7 +118,7 @@ export function createStatusFiles({ dir }: { dir: string }) {
     },
 
     /** Tells of something that was set aside without having become a request. */
-    async tellAside(claim: Claim, note: Note, nowAt: string): Promise<void> {
+    async tellAside(claim: Claim, note: Note, where: keyof FolderNames, signed: string[] = []): Promise<void> {
       const { code, message, state, at, duplicate_of } = note;
       await write(claim, {
         file: toText(claim.raw),
@@ -116,7 +126,8 @@ export function createStatusFiles({ dir }: { dir: string }) {
         state,
         failure: { code, message },
         ...(duplicate_of && { duplicate_of }),
-        now_at: nowAt,
+        ...(signed.length > 0 && { signed }),
+        now_at: `${places[where]}/${toText(claim.aside?.raw ?? claim.raw)}`,
         claimed_at: toTime(claim.claimedMs),
         updated_at: at,
       });
@@ -146,13 +157,17 @@ function isOver(state: string): boolean {
   return ["done", "refused", "cancelled", "expired", "failed", "duplicate", "unusable"].includes(state);
 }
 
-function toStatus(claim: Claim, whole: Whole, signed?: string[]): StatusFile {
+function toStatus(
+  claim: Claim,
+  whole: Whole,
+  { signed, places, onSuccess }: { signed: string[] | undefined; places: FolderNames; onSuccess: OnSuccess },
+): StatusFile {
   const { raw, claimedMs, aside } = claim;
   const { requests, earlier, lead, state, isOver, updatedMs } = whole;
   const isDone = isOver && state === "done";
   const isOne = claim.requests === undefined && claim.signedAs === undefined;
   const { stage, failure, ...own } = partsOf(lead);
-  const results = signed ?? (isDone ? resultsOf(lead).map(({ name }) => `signed/${lead.id}/${name}`) : []);
+  const results = signed ?? (isDone ? resultsOf(lead).map(({ name }) => `${places.signed}/${lead.id}/${name}`) : []);
   return {
     file: toText(raw),
     request_id: claim.id,
@@ -162,8 +177,10 @@ function toStatus(claim: Claim, whole: Whole, signed?: string[]): StatusFile {
     // Of several, each has its own.
     ...(isOne ? own : { requests: [...requests, ...earlier].map(toRequestStatus) }),
     ...(isOver && (isDone || results.length > 0) && { signed: results }),
-    ...(isDone && { now_at: `archive/${claim.id}` }),
-    ...(isOver && !isDone && aside && { now_at: `${aside.where}/${toText(aside.raw)}` }),
+    ...(isDone && onSuccess === "archive" && { now_at: `${places.archive}/${claim.id}` }),
+    ...(isDone &&
+      onSuccess === "keep" && { now_at: results[0]?.replace(/\/[^/]*$/, "") ?? `${places.signed}/${claim.id}` }),
+    ...(isOver && !isDone && aside && { now_at: `${places[aside.where]}/${toText(aside.raw)}` }),
     claimed_at: toTime(claimedMs),
     updated_at: toTime(updatedMs),
   };

@@ -1,3 +1,4 @@
+import type { RequestId, SignRequest } from "../../core/request.ts";
 import type { Log } from "../../core/stage.ts";
 import { isDiskFailure } from "../../files/durable.ts";
 import type { SetAside } from "./aside.ts";
@@ -5,7 +6,7 @@ import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
 import type { Ends } from "./ends.ts";
 import type { Follow } from "./follow.ts";
 import type { Taken } from "./intake.ts";
-import { toPath, toShortHash, toText } from "./names.ts";
+import { toPath, toShortHash } from "./names.ts";
 import type { Notes } from "./notes.ts";
 import { Held } from "./pending.ts";
 import { find, moveTo } from "./place.ts";
@@ -22,6 +23,9 @@ export function createTaking({
   statusFiles,
   follow,
   ends,
+  mustBeHere = () => {},
+  linked,
+  tellOpen = () => {},
   counts,
   log,
   now,
@@ -34,12 +38,19 @@ export function createTaking({
   statusFiles: StatusFiles;
   follow: Follow;
   ends: Pick<Ends, "forgetFailure">;
+  /** Throws when the inbox is away, or another process's. */
+  mustBeHere?: () => void;
+  /** Brings the results of an earlier request to whoever hands its documents in again; left out where nobody wants that. */
+  linked?: ((claim: Claim, of: SignRequest) => Promise<string[]>) | undefined;
+  /** Told of a claim that it is over. */
+  tellOpen?: (id: RequestId, isOpen: boolean) => void;
   counts: { failed: number; duplicates: number };
   log: Log;
   now: () => number;
 }) {
   return async function take(claim: Claim): Promise<void> {
     await follow.inTurn(claim.id, async () => {
+      mustBeHere();
       claims.settleIn(claim);
       // A crash came while it was given back: what was decided then is finished, not decided again.
       if (claim.aside && !claim.aside.keep) return await giveBack(claim, claim.aside);
@@ -58,8 +69,10 @@ export function createTaking({
               phase === "failed" || phase === "expired"
                 ? `${before} It is signed already, so do not drop it again: have the operator retry that request (signpipe retry ${id}).`
                 : `${before} It was set aside; nothing is signed twice.`;
-            const note = toNote({ code: "duplicate", message }, "duplicate", { request_id: id, state: phase });
-            return await giveBack(claim, { where: "duplicates", note });
+            const signed = phase === "done" ? await linked?.(claim, submitted.of) : undefined;
+            const told = signed?.length ? `${message} What was signed then is in ${signed.join(", ")}.` : message;
+            const note = toNote({ code: "duplicate", message: told }, "duplicate", { request_id: id, state: phase });
+            return await giveBack(claim, { where: "duplicates", note, signed });
           }
           log.info({ requestId: claim.id, name: toShortHash(claim.raw) }, "file taken");
           // A convenience: when the file is delivered, it is done again.
@@ -72,16 +85,17 @@ export function createTaking({
 
   async function giveBack(
     claim: Claim,
-    { where, note: told }: { where: "failed" | "duplicates"; note: Note },
+    { where, note: told, signed }: { where: "failed" | "duplicates"; note: Note; signed?: string[] | undefined },
   ): Promise<void> {
     const note = where === "failed" ? withEarlier(claim, told) : told;
     try {
       await setAside(claim, { where, note, keep: false });
-      await statusFiles.tellAside(claim, note, `${where}/${toText(claim.aside?.raw ?? claim.raw)}`);
+      await statusFiles.tellAside(claim, note, where, signed);
     } catch (cause) {
       if (isDiskFailure(cause)) throw cause; // the disk takes nothing from anybody
       throw new Held("a file cannot be given back", { cause });
     }
+    tellOpen(claim.id, false);
     counts[where] += 1;
     log.warn(
       { code: note.code, name: toShortHash(claim.raw) },
@@ -111,6 +125,7 @@ export function createTaking({
     const moved = await moveTo(claims.at(id, "1.pdf"), toPath(inbox, raw));
     if (moved === "taken") return await giveBack(claim, { where: "failed", note: toNote(changed, "failed") });
     if (await find(claims.at(id, PLACES.sidecar))) return;
+    tellOpen(id, false);
     claims.finish(claim);
   }
 

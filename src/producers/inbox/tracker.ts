@@ -1,12 +1,13 @@
 import { type Dir, opendirSync } from "node:fs";
 import { readManifest } from "../manifest.ts";
 import { createDefaults } from "./defaults.ts";
-import { DEFAULTS, type Kind, REQUEST, toKind } from "./ignore.ts";
+import { DEFAULTS, type Kind, REQUEST, toAnnounced, toKind } from "./ignore.ts";
 import { errnoOf, type Extent, findPart, lookAt, lookAtFolder, type Mark, peek } from "./look.ts";
 import { isJsonName, type RawName, toPath } from "./names.ts";
 import { createPairs } from "./pairs.ts";
-import { readSmall, Unusable } from "./read-request.ts";
-import { busy, notWhole, type Reason, unfinished, unsupported } from "./unusable.ts";
+import type { Protocol } from "./config.ts";
+import { isEnough, readSmall, type Standing, Unusable } from "./read-request.ts";
+import { busy, noRequest, notAnnounced, notWhole, type Reason, unfinished, unsupported } from "./unusable.ts";
 
 /** Lengths of time in milliseconds. */
 export interface Patience {
@@ -59,32 +60,67 @@ export type Tracker = ReturnType<typeof createTracker>;
  * Knows what lies in the inbox and decides when it may be taken. The listing is the truth; a file is looked at only
  * when it is due, so that a hundred thousand files that wait cost a listing and nothing else.
  */
-export function createTracker({ inbox, patience, now }: { inbox: string; patience: Patience; now: () => number }) {
+export function createTracker({
+  inbox,
+  patience,
+  now,
+  protocol = "settle",
+  standing = {},
+  isLeftOut = () => false,
+}: {
+  inbox: string;
+  patience: Patience;
+  now: () => number;
+  protocol?: Protocol;
+  standing?: Standing;
+  /** Names that are nobody's business here, besides those that never are. */
+  isLeftOut?: (raw: RawName) => boolean;
+}) {
   const { settleMs, folderSettleMs, incompleteMs, settleMaxMs, sidecarWaitMs, reportMs } = patience;
   const items = new Map<RawName, Tracked>();
   const pairs = createPairs({ has: (raw) => items.has(raw) });
-  const defaults = createDefaults({ inbox });
+  const defaults = createDefaults({ inbox, standing });
+  /** What somebody said to be complete, by its name. */
+  let announced = new Set<RawName>();
   let listing = 0;
   let hasDefaults = false;
 
   /** Reads the inbox's names. Throws what the file system says when there is no inbox. */
   async function list(breathe: () => Promise<void>): Promise<void> {
     listing += 1;
-    let sawDefaults = false;
+    let sawDefaults = isEnough(standing);
+    const said = new Set<RawName>();
     const folder: Dir = opendirSync(inbox, { encoding: "latin1" as BufferEncoding, bufferSize: 1024 });
     try {
       for (let n = 1; ; n++) {
         const entry = folder.readSync();
         if (!entry) break;
+        const announces = protocol === "done-file" ? toAnnounced(entry.name) : undefined;
         if (entry.name === DEFAULTS) sawDefaults = true;
-        see(entry.name, toKind(entry));
+        if (announces !== undefined) said.add(announces);
+        else if (!isLeftOut(entry.name)) see(entry.name, toKind(entry));
         if (n % SLICE === 0) await breathe();
       }
     } finally {
       folder.closeSync();
     }
     hasDefaults = sawDefaults;
+    for (const raw of said) if (!announced.has(raw)) wake(raw);
+    announced = said;
     for (const item of items.values()) if (item.listing !== listing) forget(item.raw);
+  }
+
+  function wake(raw: RawName): void {
+    const item = items.get(raw);
+    if (item?.state === "waiting") item.dueMs = now();
+  }
+
+  /** Whether the one who drops has yet to say that it is complete; it is looked at again when that was said. */
+  function isUnannounced(item: Tracked, at: number): boolean {
+    if (protocol !== "done-file" || announced.has(item.raw)) return false;
+    item.trouble = notAnnounced(item.raw);
+    waitUntil(item, at + Math.max(reportMs, settleMs));
+    return true;
   }
 
   function forget(raw: RawName): void {
@@ -182,6 +218,7 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
     if (!isSettled(item, seen.key, quietMs, at)) return undefined;
     if (item.kind === "special") return { item };
     if (isSidecar(item)) return settleSidecar(item, at);
+    if (isUnannounced(item, at)) return undefined;
     const extent = seen.mark.sizeBytes === 0 ? "empty" : peek(path);
     const untilMs = item.sinceMs + patienceWith(extent, 2 * settleMs);
     if (at < untilMs) {
@@ -194,6 +231,10 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
       if (isStill && at - sidecar.sinceMs >= settleMs) return { item, sidecar: sidecar.raw };
       if (!isStill) sidecar.dueMs = at;
       return waitUntil(item, Math.max(sidecar.dueMs, at + 1));
+    }
+    if (protocol === "manifest") {
+      item.trouble = noRequest(item.raw, "file");
+      return waitUntil(item, at + Math.max(reportMs, settleMs));
     }
     const windowMs = hasDefaults ? 2 * settleMs : Math.max(2 * settleMs, sidecarWaitMs);
     if (at - item.sinceMs < windowMs) return waitUntil(item, item.sinceMs + windowMs);
@@ -224,6 +265,7 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
       return undefined;
     }
     if (!isSettled(item, seen.key, seen.isReady ? settleMs : folderSettleMs, at)) return undefined;
+    if (isUnannounced(item, at)) return undefined;
     const quietMs = at - item.sinceMs;
     if (quietMs >= settleMaxMs) return { item };
     const untilMs = item.sinceMs + settleMaxMs;
@@ -302,6 +344,13 @@ export function createTracker({ inbox, patience, now }: { inbox: string; patienc
       return { ...counts, oldestMs };
     },
     defaultsPath: defaults.path,
+    /** What is known of an entry. */
+    get: (raw: RawName): Readonly<Tracked> | undefined => items.get(raw),
+    /** The sidecar of an entry, if there is one. */
+    sidecarOf: (raw: RawName): RawName | undefined => {
+      const item = items.get(raw);
+      return item && isDocument(item) ? sidecarOf(item) : undefined;
+    },
   };
 }
 

@@ -3,7 +3,7 @@ import type { EnclosureRole } from "../../core/identity.ts";
 import type { Format } from "../../core/signing.ts";
 import { isHashFileName } from "../../files/hash-file.ts";
 import { fieldOf, type ManifestProblem, type NamedFile } from "../manifest.ts";
-import { DEFAULTS, REQUEST } from "./ignore.ts";
+import { announcementOf, DEFAULTS, REQUEST } from "./ignore.ts";
 import { fromText, isJsonName, isPossible, type RawName, toDocumentName, toVisible } from "./names.ts";
 
 /** Why a file cannot be used: a code, and one sentence that says what to do. */
@@ -53,6 +53,12 @@ export function requestSpecial(): Reason {
     code: "not-a-regular-file",
     message: `The JSON file that says who signs is not a regular file; put the file itself there, ${AGAIN}.`,
   };
+}
+
+/** The one who drops has not said yet that it is complete, as is asked for here. */
+export function notAnnounced(raw: RawName): Reason {
+  const name = quote(announcementOf(raw));
+  return { code: "not-announced", message: `It waits for ${name} beside it, which says here that it is complete.` };
 }
 
 /** Nobody said who signs. */

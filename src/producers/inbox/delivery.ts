@@ -1,0 +1,140 @@
+import { constants } from "node:fs";
+import { copyFile, mkdir, open, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { isFailure, RetryableError } from "../../core/errors.ts";
+import { memberIds } from "../../core/group.ts";
+import { randomText } from "../../core/random.ts";
+import type { SignRequest } from "../../core/request.ts";
+import { hashFile } from "../../files/content.ts";
+import { syncFolder } from "../../files/durable.ts";
+import type { Claim } from "./claim.ts";
+import { errnoOf } from "./look.ts";
+import { fromText, toText, withCounter } from "./names.ts";
+import { moveTo } from "./place.ts";
+import { resultsOf } from "./together.ts";
+import type { Whole } from "./whole.ts";
+
+const EVIDENCE = "evidence.json";
+/** What a template for the folder of results may name. */
+export const RESULT_WORDS = ["requestId", "name", "date", "tenant", "reference"] as const;
+const LONGEST = 120;
+
+/** The folder of a claim's results, from the folder signed; by the template, whose parts are one folder each. Pure. */
+export function resultFolder(
+  template: string,
+  { id, raw, claimedMs }: Pick<Claim, "id" | "raw" | "claimedMs">,
+  { facts, reference }: Pick<SignRequest, "facts" | "reference">,
+): string {
+  const tenant = facts["tenant"];
+  const words: Record<(typeof RESULT_WORDS)[number], string> = {
+    requestId: id,
+    name: toText(raw).replace(/\.[^.]{1,11}$/, ""),
+    date: new Date(claimedMs).toISOString().slice(0, 10),
+    tenant: typeof tenant === "string" ? tenant : "default",
+    reference: reference ?? id,
+  };
+  const parts = template.split("/").map((part) => {
+    const filled = part.replaceAll(/\{(\w+)\}/g, (_, word: string) => (words as Record<string, string>)[word] ?? "");
+    // Never a way up, nor a hidden folder, nor longer than a name can be.
+    const safe = filled.replaceAll(/[/\\\p{C}]/gu, "_").replace(/^\.+/, "_");
+    return [...safe.normalize("NFC")]
+      .slice(0, LONGEST / 2)
+      .join("")
+      .trim();
+  });
+  const path = parts.filter((part) => part !== "").join("/");
+  return path === "" ? id : path;
+}
+
+/**
+ * Brings results to an inbox of its own: copied, flushed, compared with their digests, and only then under their names.
+ * Never overwrites; safe to repeat. While the inbox is away it throws, and they stay where they are.
+ */
+export function createDelivery({
+  from,
+  to,
+  template,
+}: {
+  /** The folder signed of DATA_DIR. */
+  from: string;
+  /** That of the inbox. */
+  to: string;
+  template: string;
+}) {
+  return async function deliver(claim: Claim, { requests, earlier }: Whole): Promise<string[]> {
+    const order = [...memberIds({ id: claim.id, of: claim.requests ?? 1 }), ...(claim.signedAs ?? [])];
+    const done = [...requests, ...earlier].filter(({ phase }) => phase === "done");
+    const [first] = requests;
+    if (done.length === 0 || !first) return [];
+    const folder = resultFolder(template, claim, first);
+    await makeBelow(to, folder);
+    const names: string[] = [];
+    for (const request of done) {
+      const n = Math.max(order.indexOf(request.id) + 1, 1);
+      const source = (name: string) => join(from, request.id, name);
+      for (const { name, sha256 } of resultsOf(request)) {
+        const wished = name === "contract.pdf" ? toText(withCounter(name, n)) : name;
+        names.push(await place(source(name), join(to, folder), { name: wished, sha256 }));
+      }
+      const { sha256 } = await hashFile(source(EVIDENCE));
+      await place(source(EVIDENCE), join(to, folder), { name: toText(withCounter(EVIDENCE, n)), sha256 });
+    }
+    await syncFolder(join(to, folder));
+    return names.map((name) => `${basename(to)}/${folder}/${name}`);
+  };
+}
+
+/** One file under the first name that is free, or has it already. That name. */
+async function place(
+  from: string,
+  folder: string,
+  { name, sha256 }: { name: string; sha256: string },
+): Promise<string> {
+  const partial = join(folder, `.${randomText(9)}.part`);
+  let isCopied = false;
+  try {
+    for (let n = 1; ; n++) {
+      const free = toText(withCounter(fromText(name), n));
+      const there = await hashFile(join(folder, free)).catch((error: unknown) => {
+        if (errnoOf(error) === "ENOENT") return undefined;
+        if (isFailure(error, "not-a-regular-file")) return { sha256: "" };
+        throw error;
+      });
+      if (there?.sha256 === sha256) return free;
+      if (there) continue;
+      if (!isCopied) await copyDurably(from, partial, sha256);
+      isCopied = true;
+      if ((await moveTo(partial, join(folder, free))) === "placed") return free;
+    }
+  } finally {
+    await rm(partial, { force: true }).catch(() => {});
+  }
+}
+
+async function copyDurably(from: string, to: string, sha256: string): Promise<void> {
+  await copyFile(from, to, constants.COPYFILE_EXCL);
+  const file = await open(to, "r+");
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  if ((await hashFile(to)).sha256 === sha256) return;
+  throw new RetryableError("A result does not read back from the inbox's disk as it was written", {
+    code: "disk-error",
+  });
+}
+
+/** Makes a folder in one that has to be there: on a disk that has gone away nothing is made. */
+async function makeBelow(top: string, path: string): Promise<void> {
+  let at = top;
+  for (const part of path.split("/")) {
+    at = join(at, part);
+    try {
+      await mkdir(at, { mode: 0o750 });
+      await syncFolder(dirname(at));
+    } catch (error) {
+      if (errnoOf(error) !== "EEXIST") throw error;
+    }
+  }
+}
