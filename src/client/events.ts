@@ -77,10 +77,11 @@ export interface Times {
 const NO_STREAM = ["too-many-streams", "unexpected-answer", "not-found", "not-acceptable", "method-not-allowed"];
 const FLEETING = [429, 502, 503, 504];
 
-const isNoStream = (error: unknown) => error instanceof SignpipeError && NO_STREAM.includes(error.code);
 const isFleeting = (error: unknown) =>
   error instanceof SignpipeError &&
+  error.code !== "too-many-streams" &&
   (error.code === "no-answer" || (error.status !== undefined && FLEETING.includes(error.status)));
+const isNoStream = (error: unknown) => error instanceof SignpipeError && NO_STREAM.includes(error.code);
 
 interface Following {
   lastId: string;
@@ -158,7 +159,7 @@ export async function* followRequest(
         if (message.event === "end") return yield { type: "end", ...told } as EndEvent;
       }
     } catch (error) {
-      if (!isNoStream(error) && !isFleeting(error)) throw error;
+      if (!isFleeting(error) && !isNoStream(error)) throw error;
       failures += isFleeting(error) && !at.isSilent ? 1 : FAILURES_MOST;
       if (failures >= FAILURES_MOST) {
         const isOver = yield* pollRequest(calls, id, at, { signal, ...times });
