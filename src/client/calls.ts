@@ -66,7 +66,7 @@ export function createCalls({ url, key, retries: standardRetries, timeoutMs: sta
       // The key is for this server, and no other.
       redirect: "error",
       signal: over,
-    } as RequestInit);
+    });
     if (response.status >= 400) throw toError(response, await response.text());
     return response;
   }

@@ -66,7 +66,7 @@ export async function toMultipart(
 
   let isBegun = false;
   let failure: unknown;
-  async function* bytes(): AsyncGenerator<Uint8Array> {
+  async function* bytes(): AsyncGenerator<Uint8Array, void, undefined> {
     isBegun = true;
     failure = undefined;
     try {
@@ -138,7 +138,7 @@ async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 }
 
 /** As much is read as can be sent: nothing piles up in memory. */
-function toStream(bytes: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> {
+function toStream(bytes: AsyncGenerator<Uint8Array, void, undefined>): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {

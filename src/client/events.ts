@@ -105,7 +105,7 @@ async function* readStream(
   path: string,
   at: Following,
   { query, signal, quietMs = QUIET_MS, onOpen }: StreamOptions,
-): AsyncGenerator<Message | undefined> {
+): AsyncGenerator<Message | undefined, void, undefined> {
   at.isSilent = false;
   const { response, over } = await calls.open({
     path,
@@ -120,7 +120,7 @@ async function* readStream(
       throw unexpected(response.status);
     }
     onOpen?.();
-    const messages = readMessages(response.body as unknown as AsyncIterable<Uint8Array>, {
+    const messages = readMessages(response.body, {
       quietMs,
       onQuiet() {
         at.isSilent = true;

@@ -136,10 +136,10 @@ test("a decision that was turned away at the door, or never got there, is made a
   await new Promise((resolve) => taken.once("listening", resolve));
   const { port } = taken.address() as AddressInfo;
   await new Promise((resolve) => taken.close(resolve));
-  const tried: string[] = [];
+  const tried: unknown[] = [];
   const elsewhere: typeof fetch = (input, init) => {
-    tried.push(String(input));
-    return fetch(tried.length === 1 ? `http://127.0.0.1:${port}/` : String(input), init);
+    tried.push(input);
+    return fetch(tried.length === 1 ? `http://127.0.0.1:${port}/` : input, init);
   };
   const other = createClient({ url, key: KEY, fetch: elsewhere });
   expect(await other.approve(ID)).toMatchObject({ state: "queued" });
