@@ -36,7 +36,7 @@ const noEnvironment = {
 const noEnums = { selector: "TSEnumDeclaration", message: "Use a const list and a union of its members." };
 
 export default tseslint.config(
-  { ignores: ["node_modules/", "data/", ".cache/", "coverage/", "**/*.html"] },
+  { ignores: ["node_modules/", "data/", ".cache/", "coverage/", "dist/", "**/*.html"] },
   js.configs.recommended,
   {
     files: ["**/*.ts"],

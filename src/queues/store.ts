@@ -4,7 +4,7 @@ import type { CrashPoint } from "../core/crash-point.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { decodeLine, encodeLine, type HistoryLine } from "../core/history.ts";
 import { changed, type Patch, RESTORER } from "../core/journal.ts";
-import { type RequestId, SignRequest } from "../core/request.ts";
+import { doorOf, type RequestId, SignRequest } from "../core/request.ts";
 import { randomText } from "../core/random.ts";
 import { type Event, isEnd, move, phasesFor, type Phase } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";

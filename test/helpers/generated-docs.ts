@@ -13,6 +13,7 @@ import { OPERATIONS } from "../../src/simulator/operations.ts";
 import { listScenarios } from "../../src/simulator/scenarios.ts";
 import { choicesOf, namedSwitches } from "../../src/simulator/switches.ts";
 import { STAGE_NAMES, stages } from "../../src/workers/index.ts";
+import { clientTypes } from "./client-types.ts";
 
 /** Documents that are made from the code, so that they cannot disagree with it. */
 export const DOCUMENTS: readonly { path: string; write: () => string }[] = [
@@ -24,6 +25,7 @@ export const DOCUMENTS: readonly { path: string; write: () => string }[] = [
   { path: "docs/notification.schema.json", write: () => `${JSON.stringify(notificationJsonSchema(), null, 2)}\n` },
   { path: "docs/intake.schema.json", write: () => `${JSON.stringify(intakeJsonSchema(), null, 2)}\n` },
   { path: "docs/result.schema.json", write: () => `${JSON.stringify(resultJsonSchema(), null, 2)}\n` },
+  { path: "src/client/schema.ts", write: clientTypes },
 ];
 
 const NOTE = "<!-- Made from the code by `npm run docs`; do not edit. -->";
