@@ -21,7 +21,7 @@ let dying: NodeJS.Timeout | undefined;
 let dyingSinceMs: number | undefined;
 /** Requests in the middle of a call, and since when: those that are not to die there are waited for. */
 const calling = new Map<string, number>();
-const CALL_MOST_MS = 3_500;
+const CALL_MOST_MS = 6_000;
 
 /** Requests that reach their points one soon after the other go down together: others are in nobody's way by then. */
 const QUIET_MS = 1_200;
@@ -58,8 +58,8 @@ async function crashPoint(name: string, id: string): Promise<void> {
   }
   const point = plan.get(id);
   if (point === undefined || !name.endsWith(point) || wasHit(id, point)) {
-    if (name.endsWith(":in-journal")) calling.set(id, performance.now());
-    else calling.delete(id);
+    if (/:in-(redis|journal)$/.test(name)) calling.set(id, performance.now());
+    else if (!name.endsWith(":called")) calling.delete(id); // what it has done is not written down yet
     return;
   }
   calling.delete(id);
