@@ -450,6 +450,7 @@ export function createApp({
         pipeline,
         documents,
         appearances,
+        batches: batches.door,
         room: () => space.need(0),
         config: {
           settleMs: settings.INBOX_SETTLE_MS,

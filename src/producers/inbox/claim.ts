@@ -11,7 +11,13 @@ import { errnoOf, type Mark } from "./look.ts";
 import { type RawName, toPath } from "./names.ts";
 
 /** Where things are in the folder of a claim. Their own names are kept in claim.json only: no path is made of them. */
-export const PLACES = { claim: "claim.json", sidecar: "sidecar.json", folder: "folder", special: "special" } as const;
+export const PLACES = {
+  claim: "claim.json",
+  sidecar: "sidecar.json",
+  folder: "folder",
+  special: "special",
+  table: "table",
+} as const;
 
 /** What another request of the claim's group has in its own folder, as second names of the same files. */
 const SHARED = new RegExp(`^(?:\\d+\\.pdf|${ENCLOSURES.join("|")})$`);
@@ -301,6 +307,7 @@ export function createClaims({ inbox, work, now }: { inbox: string; work: string
       for (const { as, role } of parts) if (role !== undefined) rmSync(at(id, as), { force: true });
       rmSync(at(id, PLACES.sidecar), { force: true });
       rmSync(at(id, PLACES.folder), { recursive: true, force: true });
+      rmSync(at(id, PLACES.table), { force: true });
       drop(id);
     },
 

@@ -2,6 +2,7 @@ import type { Appearances } from "../../files/appearances.ts";
 import type { Log } from "../../core/stage.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { Check } from "../api/status.ts";
+import type { InboxBatches } from "./batch-folder.ts";
 import type { InboxDocuments } from "./intake.ts";
 import type { Patience } from "./tracker.ts";
 import type { Mode } from "./watch.ts";
@@ -38,6 +39,8 @@ export interface InboxParts {
   dataDir: string;
   pipeline: Pick<Pipeline, "submit" | "find" | "signedBefore" | "isReplaced" | "takeChanged" | "putBackChanged">;
   documents: InboxDocuments;
+  /** Takes folders with a table; without it they are folders like others. */
+  batches?: InboxBatches | undefined;
   appearances: Pick<Appearances, "fit">;
   /** Throws RetryableError "disk-full" while nothing may be taken in. */
   room?: () => Promise<void>;

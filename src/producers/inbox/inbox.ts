@@ -5,6 +5,7 @@ import { PermanentError } from "../../core/errors.ts";
 import type { RequestId } from "../../core/request.ts";
 import { removeStale } from "../../files/sweeper.ts";
 import { createSetAside } from "./aside.ts";
+import { createBatchFolder } from "./batch-folder.ts";
 import { createClaims, type Wanted } from "./claim.ts";
 import { type InboxParts, type InboxStatus, toCheck, toPatience } from "./config.ts";
 import { createEnds } from "./ends.ts";
@@ -46,6 +47,7 @@ export function createInbox({
   pipeline,
   documents,
   appearances,
+  batches: batchDoor,
   room: mayTake = () => Promise.resolve(),
   config = {},
   log,
@@ -81,10 +83,25 @@ export function createInbox({
     maxBytes,
     maxDocuments,
   });
+  const batches =
+    batchDoor &&
+    createBatchFolder({
+      door: batchDoor,
+      claims,
+      statusFiles,
+      forgetFailure: ends.forgetFailure,
+      dataDir,
+      again(claim) {
+        pending.add(claim);
+        pending.kick();
+      },
+      log,
+    });
   const counts = { claimed: 0, failed: 0, duplicates: 0 };
   const taking = createTaking({
     inbox: folders.inbox,
     intake,
+    batches,
     claims,
     notes,
     setAside,
@@ -252,6 +269,7 @@ export function createInbox({
   async function followOnce(): Promise<void> {
     if (unhealed.length > 0) await healAll();
     await follow.poll();
+    await batches?.poll();
   }
 
   function planFollow(): void {
