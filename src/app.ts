@@ -467,7 +467,8 @@ export function createApp({
     createInboxes(): Inboxes {
       const lease = (name: string) => createInboxLease({ redis: prompt, keys, name, leaseMs: settings.LOCK_MS });
       const room = () => space.need(0);
-      return createInboxes({ settings, configured, pipeline, documents, appearances, room, lease, log });
+      const parts = { pipeline, documents, appearances, batches: batches.door, room };
+      return createInboxes({ settings, configured, ...parts, lease, log });
     },
 
     /** Starts the HTTP API. Its address. */

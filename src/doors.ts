@@ -15,10 +15,11 @@ export type Inboxes = ReturnType<typeof createInboxes>;
 export function createInboxes({
   settings,
   configured,
+  batches,
   lease,
   log,
   ...parts
-}: Pick<InboxParts, "pipeline" | "documents" | "appearances" | "room"> & {
+}: Pick<InboxParts, "pipeline" | "documents" | "appearances" | "batches" | "room"> & {
   settings: Settings;
   configured: readonly ConfiguredInbox[];
   lease: (name: string) => InboxLease;
@@ -27,6 +28,7 @@ export function createInboxes({
   const dataDir = settings.DATA_DIR;
   const first = createInbox({
     ...parts,
+    batches, // their files stay in the folder that was claimed, which has to be here
     dataDir,
     lease: lease(DEFAULT_INBOX),
     config: defaultInboxConfig(settings),

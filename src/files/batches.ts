@@ -142,9 +142,7 @@ export function createBatchFolders({ dir }: { dir: string }) {
     documentsFolder: (id: BatchId) => join(folder(id), DOCUMENTS),
 
     /** The rows, one after another. */
-    async *rows(id: BatchId): AsyncGenerator<KeptRow, void, undefined> {
-      for await (const line of linesOf(at(id, ROWS))) yield KeptRow.parse(JSON.parse(line));
-    },
+    rows: (id: BatchId) => rowsOf(at(id, ROWS)),
     /** Where each row stands in the file, for reading one of them. */
     index: (id: BatchId) => indexLines(at(id, ROWS)),
     /** The row of the `n`th line, from 0. */
@@ -273,6 +271,8 @@ export interface Incoming {
   ): Promise<{ sizeBytes: number; sha256: string }>;
   /** Writes the key, the rows and what is known of them, one after another. */
   write(key: string, rows: AsyncIterable<KeptRow>): Promise<void>;
+  /** The rows that were written, one after another. */
+  rows(): AsyncGenerator<KeptRow, void, undefined>;
   /** Makes it a batch, in one step. False when there is one of this id already. */
   commit(record: BatchRecord): Promise<boolean>;
   discard(): Promise<void>;
@@ -305,6 +305,7 @@ function createIncoming(dir: string, final: string, parent: string): Incoming {
       });
       await writeOnce(join(dir, KEY), key);
     },
+    rows: () => rowsOf(join(dir, ROWS)),
     async commit(record) {
       await writeOnce(join(dir, `record-${record.version}.json`), JSON.stringify(record));
       await syncFolder(join(dir, DOCUMENTS));
@@ -353,6 +354,10 @@ async function writePieces(file: FileHandle, pieces: AsyncIterable<string>): Pro
     held = "";
   }
   if (held !== "") await file.writeFile(held);
+}
+
+async function* rowsOf(path: string): AsyncGenerator<KeptRow, void, undefined> {
+  for await (const line of linesOf(path)) yield KeptRow.parse(JSON.parse(line));
 }
 
 async function* linesOf(path: string): AsyncGenerator<string, void, undefined> {

@@ -32,8 +32,8 @@ export interface BatchWishes {
 /** What became of a batch that was handed in. */
 export type BatchTaken =
   | { outcome: "accepted" | "known"; record: BatchRecord; report: BatchReport }
-  /** All rows have problems: there is nothing to do. */
-  | { outcome: "refused"; report: BatchReport };
+  /** All rows have problems: there is nothing to do. `results` says which, until what came in is discarded. */
+  | { outcome: "refused"; report: BatchReport; results: () => Promise<RowResult[]> };
 
 /** A batch as it is told. */
 export interface BatchStanding {
@@ -128,7 +128,7 @@ export function createBatchDoor({
       await incoming.write(key.wrapped, rows);
       const known = await folders.find(id);
       if (known) return replay(known, bodyHash, report);
-      if (report.good === 0) return { outcome: "refused", report };
+      if (report.good === 0) return { outcome: "refused", report, results: () => resultsOf({ id }, incoming) };
       const atMs = now();
       const record: BatchRecord = {
         format: 1,
@@ -244,6 +244,12 @@ export function createBatchDoor({
         now(),
       ),
   };
+}
+
+async function resultsOf(batch: Pick<BatchRecord, "id">, incoming: Pick<Incoming, "rows">): Promise<RowResult[]> {
+  const results: RowResult[] = [];
+  for await (const kept of incoming.rows()) results.push(toResult(batch, kept, undefined));
+  return results;
 }
 
 function replay(record: BatchRecord, bodyHash: string, report: BatchReport): BatchTaken {

@@ -44,7 +44,8 @@ export async function* readBatch(
   if (rows === 0) throw new PermanentError("The table has no row below its header.", { code: "table-empty" });
 }
 
-function isJson(bytes: Uint8Array): boolean {
+/** Whether it is batch.json, to go by how it begins. */
+export function isJson(bytes: Uint8Array): boolean {
   return /^[\s\ufeff\u00ef\u00bb\u00bf]*[{[]/.test(Buffer.from(bytes.subarray(0, 100)).toString("latin1"));
 }
 

@@ -73,8 +73,22 @@ export async function* toCsv(record: BatchRecord, rows: Rows, latest: Latest): A
   yield `\ufeff${RESULT_COLUMNS.join(",")}\r\n`;
   for await (const kept of rows) {
     const result = toResult(record, kept, latest.get(kept.row));
-    yield `${RESULT_COLUMNS.map((name) => toCell(result[name])).join(",")}\r\n`;
+    yield toResultLine(result);
   }
+}
+
+/** A table of some of the results. */
+export function toCsvOf(results: readonly RowResult[]): string {
+  return `\ufeff${RESULT_COLUMNS.join(",")}\r\n${results.map(toResultLine).join("")}`;
+}
+
+function toResultLine(result: RowResult): string {
+  return toLine(RESULT_COLUMNS.map((name) => toSafe(result[name])));
+}
+
+/** A line of a table, each cell quoted where it has to be. @source RFC 4180 §2 */
+export function toLine(cells: readonly string[]): string {
+  return `${cells.map((cell) => (/[",;\r\n\t]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell)).join(",")}\r\n`;
 }
 
 /** The same for programs. */
@@ -95,12 +109,11 @@ export async function* toJson(
 }
 
 /**
- * A cell, quoted where it has to be. What a spreadsheet would carry out as a formula gets an apostrophe in front: it is
- * the caller's text, and not ours to have executed.
- * @source RFC 4180 §2; OWASP, "CSV Injection"
+ * A cell. What a spreadsheet would carry out as a formula gets an apostrophe in front: it is the caller's text, and not
+ * ours to have executed.
+ * @source OWASP, "CSV Injection"
  */
-function toCell(value: RowResult[keyof RowResult]): string {
+function toSafe(value: RowResult[keyof RowResult]): string {
   const text = Array.isArray(value) ? value.join(";") : String(value ?? "");
-  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-  return /[",;\r\n\t]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  return /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
 }

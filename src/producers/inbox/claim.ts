@@ -12,7 +12,13 @@ import { type RawName, toPath } from "./names.ts";
 import type { Stock } from "./stock.ts";
 
 /** Where things are in the folder of a claim. Their own names are kept in claim.json only: no path is made of them. */
-export const PLACES = { claim: "claim.json", sidecar: "sidecar.json", folder: "folder", special: "special" } as const;
+export const PLACES = {
+  claim: "claim.json",
+  sidecar: "sidecar.json",
+  folder: "folder",
+  special: "special",
+  table: "table",
+} as const;
 
 /** What another request of the claim's group has in its own folder, as second names of the same files. */
 const SHARED = new RegExp(`^(?:\\d+\\.pdf|${ENCLOSURES.join("|")})$`);
@@ -318,6 +324,7 @@ export function createClaims({
       for (const { as, role } of parts) if (role !== undefined) rmSync(at(id, as), { force: true });
       rmSync(at(id, PLACES.sidecar), { force: true });
       rmSync(at(id, PLACES.folder), { recursive: true, force: true });
+      rmSync(at(id, PLACES.table), { force: true });
       drop(id);
     },
 

@@ -4,6 +4,7 @@ import type { InboxName } from "../../core/request.ts";
 import type { InboxLease } from "../../queues/inbox-lease.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { Check } from "../api/status.ts";
+import type { InboxBatches } from "./batch-folder.ts";
 import type { InboxDocuments } from "./intake.ts";
 import type { Patience } from "./tracker.ts";
 import type { Absence } from "./presence.ts";
@@ -89,6 +90,8 @@ export interface InboxParts {
   lease?: InboxLease;
   pipeline: Pick<Pipeline, "submit" | "find" | "signedBefore" | "isReplaced" | "takeChanged" | "putBackChanged">;
   documents: InboxDocuments;
+  /** Takes folders with a table; without it they are folders like others. */
+  batches?: InboxBatches | undefined;
   appearances: Pick<Appearances, "fit">;
   /** Throws RetryableError "disk-full" while nothing may be taken in. */
   room?: () => Promise<void>;

@@ -69,7 +69,7 @@ export function createHeal({
 
   /** Whether the crash came before the rename: then the file is still in the inbox. */
   async function hasNothing({ id, form, parts }: Claim): Promise<boolean> {
-    const names = [...parts.map(({ as }) => as), ...(form === "file" ? [] : [PLACES[form]])];
+    const names = [...parts.map(({ as }) => as), ...(form === "file" ? [] : [PLACES[form], PLACES.table])];
     const found = await Promise.all(names.map((name) => find(claims.at(id, name))));
     return found.every((one) => one === undefined);
   }

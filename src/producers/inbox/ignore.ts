@@ -4,6 +4,10 @@ import { isPdfName, isSidecarName, type RawName, toText } from "./names.ts";
 export const DEFAULTS = "defaults.json";
 /** Says who signs what is in a folder. */
 export const REQUEST = "request.json";
+/** Says who signs what is in a folder when there are many: then the folder is a batch. */
+const TABLE = /^batch\.(?:csv|json)$/i;
+/** What is given back with a table, and is nothing to be signed when it comes again. */
+const RESULTS = /^results\.(?:csv|json)$/i;
 /** Says that a folder is complete: it is taken after the short settle time instead of the long one. */
 export const READY = "_READY";
 
@@ -44,6 +48,14 @@ export function toGlobTest(glob: string): (raw: RawName) => boolean {
   });
   const pattern = new RegExp(`^${source}$`, "isu");
   return (raw) => pattern.test(toText(raw).normalize("NFC"));
+}
+
+export function isTableName(raw: RawName): boolean {
+  return TABLE.test(raw);
+}
+
+export function isResultsName(raw: RawName): boolean {
+  return RESULTS.test(raw);
 }
 
 /** Whether a file of this name says that something in its folder is still on its way. */

@@ -5,6 +5,7 @@ import { PermanentError } from "../../core/errors.ts";
 import { inboxDoor, type RequestId, type SignRequest } from "../../core/request.ts";
 import { removeStale } from "../../files/sweeper.ts";
 import { createSetAside } from "./aside.ts";
+import { createBatchFolder } from "./batch-folder.ts";
 import { type Claim, createClaims, type Wanted } from "./claim.ts";
 import { FOLDERS, type InboxParts, type InboxStatus, toCheck, toPatience } from "./config.ts";
 import { createDelivery, resultFolder } from "./delivery.ts";
@@ -61,6 +62,7 @@ export function createInbox({
   pipeline,
   documents,
   appearances,
+  batches: batchDoor,
   room: mayTake = () => Promise.resolve(),
   config = {},
   log,
@@ -134,10 +136,25 @@ export function createInbox({
     maxBytes,
     maxDocuments,
   });
+  const batches =
+    batchDoor &&
+    createBatchFolder({
+      door: batchDoor,
+      claims,
+      statusFiles,
+      forgetFailure: ends.forgetFailure,
+      dataDir,
+      again(claim) {
+        pending.add(claim);
+        pending.kick();
+      },
+      log,
+    });
   const counts = { claimed: 0, failed: 0, duplicates: 0 };
   const taking = createTaking({
     inbox: folders.inbox,
     intake,
+    batches,
     claims,
     notes,
     setAside,
@@ -338,6 +355,7 @@ export function createInbox({
     if (lease && now() - lookedMs >= LOOK_MS) await findUnhealed();
     if (unhealed.length > 0) await healAll();
     await follow.poll();
+    await batches?.poll();
     if (isFull && room() > 0) plan();
     const removed = await purge();
     if (removed > 0) log.info({ removed }, "old files removed from the inbox's folders");

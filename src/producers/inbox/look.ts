@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readSync, type Stats } from "node:fs";
-import { isIgnored, isUnfinished, READY, REQUEST } from "./ignore.ts";
+import { isIgnored, isTableName, isUnfinished, READY, REQUEST } from "./ignore.ts";
 import { isPdfName, type RawName } from "./names.ts";
 
 /**
@@ -20,6 +20,8 @@ const HEAD_BYTES = 1024;
 const TAIL_BYTES = 2048;
 /** A folder with more entries than this is not one request; nobody needs to know how many more. */
 const MOST_ENTRIES = 200;
+/** Of one that has a table, each is looked at. */
+const MOST_OF_BATCH = 1_000_000;
 
 export const errnoOf = (error: unknown): string => (error as NodeJS.ErrnoException | undefined)?.code ?? "";
 
@@ -84,6 +86,8 @@ export interface FolderLook {
   /** Names that do not belong into a request in any case: folders, links, pipes. */
   strangers: RawName[];
   hasRequest: boolean;
+  /** It has a table instead: it is a batch. */
+  isBatch: boolean;
   /** Somebody said that it is complete. */
   isReady: boolean;
   /** Something in it is still written under another name. */
@@ -98,13 +102,16 @@ export function lookAtFolder(path: string | Buffer): FolderLook | undefined {
     others: [],
     strangers: [],
     hasRequest: false,
+    isBatch: false,
     isReady: false,
     isUnfinished: false,
   };
   try {
     const entries = readdirSync(path, { withFileTypes: true, encoding: "latin1" });
     const keys: string[] = [`${entries.length}`];
-    for (const entry of entries.slice(0, MOST_ENTRIES)) {
+    const names = new Set(entries.map(({ name }) => name));
+    look.isBatch = !names.has(REQUEST) && [...names].some(isTableName);
+    for (const entry of entries.slice(0, look.isBatch ? MOST_OF_BATCH : MOST_ENTRIES)) {
       const { name } = entry;
       const stats = lstatSync(Buffer.concat([Buffer.from(path), Buffer.from(`/${name}`, "latin1")]));
       keys.push(`${name}:${keyOf(stats)}`);

@@ -35,6 +35,13 @@ export interface StatusFile {
   /** Where the results are, from DATA_DIR, or from the folder of an inbox of its own. */
   signed?: string[];
   duplicate_of?: { request_id: string; state: string };
+  /** Of a folder with a table: how many rows are where, and what is wrong with the first that cannot be submitted. */
+  batch?: {
+    id: string;
+    rows: number;
+    counts: Record<string, number>;
+    problems?: { row: number; reason: string }[];
+  };
   /** Where the file itself is now, from DATA_DIR, once it was given back or archived. */
   now_at?: string;
   claimed_at?: string;
@@ -130,6 +137,35 @@ export function createStatusFiles({
         now_at: `${places[where]}/${toText(claim.aside?.raw ?? claim.raw)}`,
         claimed_at: toTime(claim.claimedMs),
         updated_at: at,
+      });
+    },
+
+    /** Tells of a batch that is under way. */
+    async tellBatch(
+      claim: Claim,
+      { state, batch, updatedMs }: { state: string; batch: NonNullable<StatusFile["batch"]>; updatedMs: number },
+    ): Promise<void> {
+      await write(claim, {
+        file: toText(claim.raw),
+        dropped_as: claim.id,
+        state,
+        batch,
+        claimed_at: toTime(claim.claimedMs),
+        updated_at: toTime(updatedMs),
+      });
+    },
+
+    /** Tells of one that is over, and of which nothing came back. */
+    async tellBatchDone(claim: Claim, batch: NonNullable<StatusFile["batch"]>, updatedMs: number): Promise<void> {
+      await write(claim, {
+        file: toText(claim.raw),
+        dropped_as: claim.id,
+        state: "done",
+        batch,
+        signed: [`signed/${batch.id}/results.csv`],
+        now_at: `archive/${batch.id}`,
+        claimed_at: toTime(claim.claimedMs),
+        updated_at: toTime(updatedMs),
       });
     },
 

@@ -3,6 +3,7 @@ import type { Log } from "../../core/stage.ts";
 import { isDiskFailure } from "../../files/durable.ts";
 import type { SetAside } from "./aside.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
+import type { BatchFolder } from "./batch-folder.ts";
 import type { Ends } from "./ends.ts";
 import type { Follow } from "./follow.ts";
 import type { Taken } from "./intake.ts";
@@ -17,6 +18,7 @@ import type { Reason } from "./unusable.ts";
 export function createTaking({
   inbox,
   intake,
+  batches,
   claims,
   notes,
   setAside,
@@ -32,6 +34,8 @@ export function createTaking({
 }: {
   inbox: string;
   intake: (claim: Claim) => Promise<Taken>;
+  /** Folders with a table; without it they are folders like others. */
+  batches?: Pick<BatchFolder, "isBatch" | "take"> | undefined;
   claims: Claims;
   notes: Pick<Notes, "read">;
   setAside: SetAside;
@@ -54,6 +58,11 @@ export function createTaking({
       claims.settleIn(claim);
       // A crash came while it was given back: what was decided then is finished, not decided again.
       if (claim.aside && !claim.aside.keep) return await giveBack(claim, claim.aside);
+      if (await batches?.isBatch(claim)) {
+        const reason = await batches?.take(claim);
+        if (reason) return await giveBack(claim, { where: "failed", note: toNote(reason, "failed") });
+        return;
+      }
       const taken = await intake(claim);
       switch (taken.outcome) {
         case "changed":

@@ -269,11 +269,13 @@ export function createTracker({
     const quietMs = at - item.sinceMs;
     if (quietMs >= settleMaxMs) return { item };
     const untilMs = item.sinceMs + settleMaxMs;
-    if (seen.isUnfinished || (seen.pdfs.length === 0 && !(seen.others.length > 0 && asksForHashes(path)))) {
+    const isLate = seen.pdfs.length === 0 && !seen.isBatch;
+    if (seen.isUnfinished || (isLate && !(seen.others.length > 0 && asksForHashes(path)))) {
       item.trouble = unfinished(seen.isUnfinished, untilMs);
       return later(item, at, { firstMs: folderSettleMs, untilMs });
     }
-    if (!seen.hasRequest && quietMs < sidecarWaitMs) return waitUntil(item, item.sinceMs + sidecarWaitMs);
+    if (!seen.hasRequest && !seen.isBatch && quietMs < sidecarWaitMs)
+      return waitUntil(item, item.sinceMs + sidecarWaitMs);
     const part = findPart(path, [...seen.pdfs, ...seen.others]);
     const partMs = part ? item.sinceMs + patienceWith(part.extent, folderSettleMs) : 0;
     if (!part || at >= partMs) return { item };

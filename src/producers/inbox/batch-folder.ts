@@ -1,0 +1,319 @@
+import { constants } from "node:fs";
+import { lstat, mkdir, open as openFile, readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { BatchId } from "../../core/batch.ts";
+import { isFailure, PermanentError } from "../../core/errors.ts";
+import type { RequestId } from "../../core/request.ts";
+import type { Log } from "../../core/stage.ts";
+import type { Incoming } from "../../files/batches.ts";
+import { isDiskFailure, replaceDurably, syncFolder } from "../../files/durable.ts";
+import { enclosuresNamed, excerptOf, toWord } from "../batch/again.ts";
+import type { BatchFile } from "../batch/check.ts";
+import { type BatchDoor, type BatchStanding, countsOf } from "../batch/door.ts";
+import { type RowResult, toCsvOf } from "../batch/results.ts";
+import { type Claim, type Claims, PLACES } from "./claim.ts";
+import type { Ends } from "./ends.ts";
+import { isIgnored, isResultsName, isTableName, READY, REQUEST } from "./ignore.ts";
+import { errnoOf } from "./look.ts";
+import { fromText, isPossible, type RawName, toPath, toShortHash, toText } from "./names.ts";
+import { codeOf } from "./pending.ts";
+import { copyTo, find, isPartial, moveTo, type Path, shareTo } from "./place.ts";
+import type { StatusFile, StatusFiles } from "./status-file.ts";
+import type { Reason } from "./unusable.ts";
+
+/** What the inbox needs of batches. */
+export type InboxBatches = Pick<BatchDoor, "idFor" | "find" | "get" | "begin" | "take" | "rows" | "results" | "limits">;
+
+const AGAIN = "Correct it, then drop the folder into the inbox again.";
+const PRIORITY = 5;
+const NAMED = 3;
+const PROBLEMS_TOLD = 20;
+const NAME_LETTERS = 200;
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+type Told = NonNullable<StatusFile["batch"]>;
+
+/** A folder whose batch is not over. */
+interface Open {
+  claim: Claim;
+  id: BatchId;
+  problems: NonNullable<Told["problems"]>;
+  /** What the status was made from that was told last. */
+  told: string;
+}
+
+export type BatchFolder = ReturnType<typeof createBatchFolder>;
+
+/**
+ * Folders with a table, batch.csv or batch.json, instead of a request.json: each becomes a batch, whose id follows from
+ * that of its claim, and comes back when all of its rows are over. Every step can be repeated.
+ */
+export function createBatchFolder({
+  door,
+  claims,
+  statusFiles,
+  forgetFailure,
+  dataDir,
+  again,
+  log,
+}: {
+  door: InboxBatches;
+  claims: Claims;
+  statusFiles: Pick<StatusFiles, "tellBatch" | "tellBatchDone">;
+  forgetFailure: Ends["forgetFailure"];
+  dataDir: string;
+  /** Has `take` called anew for a claim: its batch is over. */
+  again: (claim: Claim) => void;
+  log: Log;
+}) {
+  const open = new Map<RequestId, Open>();
+
+  /** The table as it was handed in, whatever becomes of the folder. */
+  const tableOf = (claim: Claim) => claims.at(claim.id, PLACES.table);
+  const folderOf = (claim: Claim) => claims.at(claim.id, PLACES.folder);
+
+  async function isBatch(claim: Claim): Promise<boolean> {
+    if (claim.form !== "folder") return false;
+    if (await find(tableOf(claim))) return true;
+    const names = await namesIn(folderOf(claim));
+    return !names.includes(REQUEST) && names.some(isTableName);
+  }
+
+  /** Makes it a batch, and sees it through to its end. Why it is to be given back, if it is. */
+  async function take(claim: Claim): Promise<Reason | undefined> {
+    const id = door.idFor(`inbox ${claim.id}`);
+    if (!(await door.find(id))) {
+      const reason = await handIn(claim, id);
+      if (reason) return reason;
+      log.info({ batch: id, name: toShortHash(claim.raw) }, "folder taken as a batch");
+    }
+    const standing = await door.get(id);
+    if (isOver(standing)) return await deliver(claim, standing);
+    const { items } = await door.rows(id, { state: "rejected", limit: PROBLEMS_TOLD });
+    const problems = items.map(({ row, reason = "" }) => ({ row, reason }));
+    const one: Open = { claim, id, problems, told: "" };
+    open.set(claim.id, one);
+    await tell(one, standing);
+    // A convenience: when all is delivered, it is done again.
+    await forgetFailure(claim).catch(() => {});
+    return undefined;
+  }
+
+  async function handIn(claim: Claim, id: BatchId): Promise<Reason | undefined> {
+    const folder = folderOf(claim);
+    const names = await namesIn(folder);
+    const tables = names.filter(isTableName);
+    if (tables.length > 1) {
+      return { code: "table-repeated", message: `There are several tables in it: leave one there. ${AGAIN}` };
+    }
+    // A copy: a program that still has the folder's own open cannot change this one.
+    if (!(await find(tableOf(claim)))) await copyTo(toPath(folder, tables[0] ?? ""), tableOf(claim));
+    const { maxTableBytes } = door.limits;
+    if ((await lstat(tableOf(claim))).size > maxTableBytes) {
+      return {
+        code: "table-unreadable",
+        message: `Its table is larger than BATCH_MAX_TABLE_BYTES; split it, or have the operator raise that limit.`,
+      };
+    }
+    const incoming = await door.begin(id);
+    try {
+      const files = await receive(folder, names, incoming);
+      if (!Array.isArray(files)) return files;
+      const table = await readFile(tableOf(claim));
+      const name = toText(claim.raw).slice(0, NAME_LETTERS);
+      const wishes = { source: "inbox" as const, by: "inbox", name, priority: PRIORITY, canary: false };
+      const taken = await door.take(id, incoming, { table, files }, wishes);
+      if (taken.outcome !== "refused") return undefined;
+      const results = await taken.results();
+      await replaceDurably(join(folder, "results.csv"), toCsvOf(results));
+      return { code: "no-good-row", message: `None of its rows can be submitted: ${firstOf(results)} ${AGAIN}` };
+    } catch (error) {
+      if (!(error instanceof PermanentError) || isDiskFailure(error)) throw error;
+      return { code: error.code, message: `${error.message} ${AGAIN}` };
+    } finally {
+      await incoming.discard().catch(() => {}); // swept later
+    }
+  }
+
+  /** Copies the files of the folder to their places in the batch. Or why it cannot be taken. */
+  async function receive(folder: string, names: readonly RawName[], incoming: Incoming): Promise<BatchFile[] | Reason> {
+    const files: BatchFile[] = [];
+    let leftBytes = door.limits.maxBytes;
+    for (const raw of names) {
+      if (isOurs(raw) || isIgnored(raw)) continue;
+      const path = toPath(folder, raw);
+      const before = await lstat(path);
+      if (!before.isFile()) continue;
+      leftBytes -= before.size;
+      if (leftBytes < 0) {
+        const message =
+          "Its files together are larger than BATCH_MAX_BYTES; split it, or have the operator raise that.";
+        return { code: "file-too-large", message };
+      }
+      const n = files.length + 1;
+      try {
+        const file = await openFile(path, READ);
+        const { sizeBytes, sha256 } = await incoming.receive(n, file.createReadStream(), door.limits.maxDocumentBytes);
+        const after = await lstat(path);
+        if (after.size !== sizeBytes || after.mtimeMs !== before.mtimeMs) {
+          return {
+            code: "file-changed",
+            message: "A file was changed while it was taken; drop it into the inbox again.",
+          };
+        }
+        files.push({ name: toText(raw), n, path: incoming.documentPath(n), sizeBytes, sha256 });
+      } catch (error) {
+        // Rows that name one which is empty, or too large, are told that it is not there.
+        if (!isFailure(error, "file-empty") && !isFailure(error, "file-too-large")) throw error;
+        await rm(incoming.documentPath(n), { force: true });
+      }
+    }
+    return files;
+  }
+
+  /**
+   * Brings the results to signed/<batch>, the originals of what is signed to archive/<batch>, and leaves in the folder what
+   * is to come back: the rows that did not end well, as a table, with what came of them, and their files.
+   */
+  async function deliver(claim: Claim, standing: BatchStanding): Promise<Reason | undefined> {
+    const { record } = standing;
+    const { id } = record;
+    open.delete(claim.id);
+    const { items } = await door.rows(id, { limit: Number.MAX_SAFE_INTEGER });
+    await bringResults(id, items);
+    const back = items.filter(({ state }) => state !== "done" && state !== "duplicate");
+    const table = await readFile(tableOf(claim));
+    const left = await excerptOf(table, new Set(back.map(({ row }) => row)));
+    await removePartials(folderOf(claim));
+    const names = await namesIn(folderOf(claim));
+    const gone = await enclosuresNamed(table, (row) => !left.rows.has(row));
+    await putAway(claim, id, { names, stay: back.length > 0 ? left.words : new Set(), gone });
+    if (back.length === 0) {
+      await statusFiles.tellBatchDone(claim, toTold(standing, []), record.updatedMs);
+      await forgetFailure(claim);
+      claims.finish(claim);
+      return undefined;
+    }
+    // Rows are named as they are in the table that lies beside.
+    const results = back.map((one) => ({ ...one, row: left.rows.get(one.row) ?? one.row }));
+    const own = names.find(isTableName) ?? "batch.csv";
+    await replaceDurably(join(folderOf(claim), toText(own)), left.table);
+    await replaceDurably(join(folderOf(claim), "results.csv"), toCsvOf(results));
+    const message = `${back.length} of ${record.rows} rows are not signed, and are in its table: ${firstOf(results)} results.csv there says why of each; what is signed is in signed/${id}. ${AGAIN}`;
+    return { code: "rows-not-signed", message };
+  }
+
+  async function bringResults(id: BatchId, items: readonly RowResult[]): Promise<void> {
+    const to = join(dataDir, "signed", id);
+    await mkdir(to, { recursive: true, mode: 0o700 });
+    await removePartials(to);
+    for (const { row, signed_files = [] } of items) {
+      for (const path of signed_files) {
+        // Many rows may have the same document.
+        const name = `${row} ${path.slice(path.lastIndexOf("/") + 1)}`;
+        if (isPossible(fromText(name))) await shareTo(join(dataDir, path), join(to, name));
+      }
+    }
+    for (const name of ["results.csv", "results.json"] as const) {
+      await replaceDurably(join(to, name), await textOf(await door.results(id, name)));
+    }
+  }
+
+  /** What showed who the signers are of rows that do not come back is erased; everything else is kept. */
+  async function putAway(
+    claim: Claim,
+    id: BatchId,
+    { names, stay, gone }: { names: readonly RawName[]; stay: ReadonlySet<string>; gone: ReadonlySet<string> },
+  ): Promise<void> {
+    const to = join(dataDir, "archive", id);
+    await mkdir(to, { recursive: true, mode: 0o700 });
+    for (const raw of names) {
+      const word = toWord(toText(raw));
+      if (isOurs(raw) || stay.has(word)) continue;
+      const from = toPath(folderOf(claim), raw);
+      if (gone.has(word)) await rm(from, { force: true });
+      else await moveTo(from, toPath(to, raw));
+    }
+    await syncFolder(to);
+  }
+
+  async function tell({ claim, problems }: Pick<Open, "claim" | "problems">, standing: BatchStanding): Promise<void> {
+    const { record, progress } = standing;
+    const state = record.state === "paused" ? "paused" : "running";
+    const updatedMs = Math.max(record.updatedMs, progress?.atMs ?? 0);
+    await statusFiles.tellBatch(claim, { state, batch: toTold(standing, problems), updatedMs });
+  }
+
+  return {
+    isBatch,
+    take,
+
+    /** Brings statuses up to date, and has what is over delivered. */
+    async poll(): Promise<void> {
+      for (const one of [...open.values()]) {
+        try {
+          const standing = await door.get(one.id);
+          if (isOver(standing)) {
+            open.delete(one.claim.id);
+            again(one.claim);
+            continue;
+          }
+          const told = `${standing.record.version} ${standing.progress?.atMs ?? 0}`;
+          if (told === one.told) continue;
+          await tell(one, standing);
+          one.told = told;
+        } catch (error) {
+          log.warn({ batch: one.id, code: codeOf(error) }, "status of a batch not brought up to date");
+          if (!isFailure(error, "no-such-batch")) continue;
+          // Somebody removed it: what of it is open or done is not done twice.
+          open.delete(one.claim.id);
+          again(one.claim);
+        }
+      }
+    },
+  };
+}
+
+/** Whether nothing more happens to it by itself, and all of that is written down. */
+function isOver({ record, progress }: BatchStanding): boolean {
+  const { state, asked, rows } = record;
+  return (state === "done" || state === "cancelled") && asked === undefined && progress?.over === rows;
+}
+
+function toTold(standing: BatchStanding, problems: NonNullable<Told["problems"]>): Told {
+  const { id, rows } = standing.record;
+  return { id, rows, counts: countsOf(standing), ...(problems.length > 0 && { problems }) };
+}
+
+/** The first rows, and what is the matter with them. */
+function firstOf(results: readonly RowResult[]): string {
+  const told = results.slice(0, NAMED).map(({ row, state, reason }) => {
+    return `row ${row}: ${(reason ?? `it is ${state}`).replace(/[.\s]*$/, "")}`;
+  });
+  return `${told.join("; ")}${results.length > NAMED ? "; …" : ""}.`;
+}
+
+/** What is ours in a folder: neither to be signed, nor anybody's to be kept. */
+function isOurs(raw: RawName): boolean {
+  return isTableName(raw) || isResultsName(raw) || raw === READY;
+}
+
+/** What a crash left of files that were being written. */
+async function removePartials(folder: string): Promise<void> {
+  for (const name of await namesIn(folder)) if (isPartial(name)) await rm(join(folder, name), { force: true });
+}
+
+async function textOf(pieces: AsyncIterable<string>): Promise<string> {
+  let text = "";
+  for await (const piece of pieces) text += piece;
+  return text;
+}
+
+async function namesIn(folder: Path): Promise<RawName[]> {
+  try {
+    return await readdir(folder, { encoding: "latin1" });
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw error;
+  }
+}

@@ -1,0 +1,163 @@
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import type { BatchId, RowOutcome } from "../../src/core/batch.ts";
+import { createAppearances } from "../../src/files/appearances.ts";
+import { createBatchFolders } from "../../src/files/batches.ts";
+import { createBatchDoor } from "../../src/producers/batch/door.ts";
+import { createRowSeals } from "../../src/queues/row-seals.ts";
+import { dieBefore } from "../helpers/dying.ts";
+import { makePdf, startInboxHouse } from "./inbox-house.ts";
+
+const HEADER = "files,reference,email,mobile_phone_number";
+const ROWS = [
+  "one.pdf,r1,a@example.com,+34699999991",
+  "two.pdf,r2,nobody,+34699999992",
+  "one.pdf,r3,c@example.com,+34699999993",
+];
+const FOLDER = {
+  "batch.csv": [HEADER, ...ROWS].join("\r\n"),
+  "one.pdf": makePdf("one"),
+  "two.pdf": makePdf("two"),
+  "more.txt": "kept",
+};
+
+/** An inbox that takes batches, without anything that feeds their rows. */
+function startBatchInbox() {
+  const house = startInboxHouse();
+  const folders = createBatchFolders({ dir: house.at("batches") });
+  const door = createBatchDoor({
+    folders,
+    pipeline: { mustBeAllowed() {} },
+    appearances: createAppearances({ dir: house.at("appearance"), kept: house.at("images") }),
+    seals: createRowSeals({ masterKey: Buffer.alloc(32, 7) }),
+    digest: (text) => createHash("sha256").update(text).digest(),
+    ...{ maxRows: 100, maxTableBytes: 1024 ** 2, maxDocumentBytes: 1024 ** 2, maxBytes: 1024 ** 2 },
+  });
+  house.reopen({ batches: door });
+
+  async function only(): Promise<BatchId> {
+    const [id, ...more] = await folders.list();
+    if (id === undefined || more.length > 0) throw new Error(`${more.length + 1} batches instead of one`);
+    return id;
+  }
+
+  return {
+    ...house,
+    only,
+    again: () => house.restart({ batches: door }),
+    /** As the process that feeds would write it down: these rows are done. */
+    async finish(rows: number[]): Promise<void> {
+      const id = await only();
+      const outcomes = rows.map((row): RowOutcome => ({ row, state: "done", attempt: 1, endedMs: 1 }));
+      await folders.append(id, outcomes);
+      await folders.change(id, () => ({ state: "done" }), 1);
+      await folders.keepProgress(id, { counts: {}, over: 3, waiting: 0, atMs: 1 });
+    },
+  };
+}
+
+type House = ReturnType<typeof startBatchInbox>;
+
+async function expectAllInPlace(house: House): Promise<void> {
+  const id = await house.only();
+  // What is left of a note that was being written is removed once it is old.
+  const isPartial = (name: string) => /^\.[\w-]{12}\.part$/.test(name);
+  expect((await house.tree("failed")).filter((name) => !isPartial(name))).toEqual([
+    "leases.error.json",
+    "leases.error.txt",
+    "leases/batch.csv",
+    "leases/results.csv",
+    "leases/two.pdf",
+  ]);
+  expect(await house.read("failed", "leases", "batch.csv")).toBe(
+    `\ufeff${HEADER}\r\ntwo.pdf,r2,nobody,"=""+34699999992"""\r\n`,
+  );
+  expect(await house.read("failed", "leases", "results.csv")).toMatch(/^[^\r]+\r\n2,r2,two\.pdf,rejected,[^\r]+\r\n$/);
+  expect(await house.tree("archive")).toEqual([`${id}/more.txt`, `${id}/one.pdf`]);
+  expect(await house.tree("signed")).toEqual([`${id}/results.csv`, `${id}/results.json`]);
+  expect(await house.tree(".work")).toEqual([]);
+  expect(await house.tree("inbox")).toEqual([]);
+}
+
+describe("a folder with a table", () => {
+  test("tells of its rows while they are under way, and comes back when they are over", async () => {
+    const house = startBatchInbox();
+    await house.again();
+    await house.take({ leases: FOLDER });
+    expect(await house.status("leases")).toMatchObject({
+      state: "running",
+      batch: {
+        id: await house.only(),
+        rows: 3,
+        problems: [{ row: 3, reason: expect.stringContaining("email") as string }],
+      },
+    });
+    expect(house.pipeline.submissions).toEqual([]);
+    await house.finish([2, 4]);
+    await house.pass();
+    await expectAllInPlace(house);
+    expect((await house.json("failed", "leases.error.json"))["code"]).toBe("rows-not-signed");
+  });
+
+  test("comes back as a whole when no row of it can be submitted, with the reason of each", async () => {
+    const house = startBatchInbox();
+    await house.again();
+    await house.take({ leases: { ...FOLDER, "batch.csv": [HEADER, ROWS[1]].join("\n") } });
+    expect((await house.json("failed", "leases.error.json"))["code"]).toBe("no-good-row");
+    expect(await house.tree("failed", "leases")).toEqual([
+      "batch.csv",
+      "more.txt",
+      "one.pdf",
+      "results.csv",
+      "two.pdf",
+    ]);
+    expect(await house.read("failed", "leases", "results.csv")).toContain("invalid-row");
+    expect([await house.tree(".work"), await house.tree("batches")]).toEqual([[], []]);
+  });
+
+  test("comes back with the reason when its table cannot be used, or there are two", async () => {
+    const house = startBatchInbox();
+    await house.again();
+    await house.take({
+      odd: { ...FOLDER, "batch.csv": "files,emial\none.pdf,a@example.com" },
+      two: { ...FOLDER, "batch.json": "[]" },
+    });
+    expect((await house.json("failed", "odd.error.json"))["message"]).toMatch(/"emial".*email.*drop the folder/s);
+    expect((await house.json("failed", "two.error.json"))["code"]).toBe("table-repeated");
+  });
+
+  test("with a request.json is a folder like others, whatever else is called batch.csv", async () => {
+    const house = startBatchInbox();
+    await house.again();
+    await house.take({ plain: { ...FOLDER, "request.json": "{}" } });
+    expect(existsSync(house.at("batches"))).toBe(false);
+    expect((await house.json("failed", "plain.error.json"))["code"]).not.toBe("no-good-row");
+  });
+
+  test("survives a death at every step: it is one batch, everything is in its place once, and nothing stays behind", async () => {
+    let deaths = 0;
+    for (let n = 1; ; n++) {
+      const house = startBatchInbox();
+      await house.again();
+      await house.drop({ leases: FOLDER });
+      const dying = dieBefore(n);
+      try {
+        await house.pass(1_000, 8).catch(() => {});
+        if (!dying.isDead()) await house.finish([2, 4]).catch(() => {});
+        await house.pass().catch(() => {});
+        await house.inbox().stop();
+      } finally {
+        dying.undo();
+      }
+      if (!dying.isDead()) break;
+      deaths += 1;
+      await house.again();
+      await house.pass(1_000, 8);
+      await house.finish([2, 4]);
+      await house.pass(1_000, 2);
+      await expectAllInPlace(house);
+    }
+    expect(deaths).toBeGreaterThan(30);
+  }, 120_000);
+});
