@@ -67,12 +67,9 @@ async function valueOf(redis: House["app"]["redis"], key: string): Promise<strin
   return JSON.stringify(await read());
 }
 
-test("nothing of who signs is in a log, in Redis, in the results, or in the clear on the disk", async () => {
-  const house = await startHouse({ settings: BY_ITSELF, work: false });
-  const { table, files, mark } = await classicBatch(3);
-  const id = await acceptedBatch(house, { table, files });
-  await untilBatch(house, id, ({ counts }) => counts["queued"] === 3);
-  const secrets = ["@example.com", "Canarez", "Canaria", `canary-op-${mark}`, `X${mark}`, "+34691000001"];
+/** Looks for what is said of the signers of a batch of classicBatch wherever it must not be. */
+async function expectNobody(house: House, id: string, mark: string): Promise<void> {
+  const secrets = [`canary-${mark}-`, "Canarez", "Canaria", `canary-op-${mark}`, `X${mark}`, "+34691000001"];
   const { redis, keys } = house.app;
   const everything: string[] = [house.logged()];
   for (const key of await redis.keys(`${keys.prefix.replaceAll(/[{}]/g, "[$&]")}*`)) {
@@ -89,6 +86,30 @@ test("nothing of who signs is in a log, in Redis, in the results, or in the clea
       secret,
     ).toEqual([]);
   }
+}
+
+test("nothing of who signs is in a log, in Redis, in the results, or in the clear on the disk", async () => {
+  const house = await startHouse({ settings: BY_ITSELF, work: false });
+  const { table, files, mark } = await classicBatch(3);
+  const id = await acceptedBatch(house, { table, files });
+  await untilBatch(house, id, ({ counts }) => counts["queued"] === 3);
+  await expectNobody(house, id, mark);
+});
+
+test("nor is it once rows are done, or when calls fail that hand in a batch", async () => {
+  const house = await startHouse({ settings: BY_ITSELF });
+  const { columns, rows, files, mark } = await classicBatch(3);
+  const email = columns.indexOf("email");
+  const spoilt = rows.map((row) => row.map((cell, i) => (i === email ? cell.replace("@", " at ") : cell)));
+  for (const table of [toTable(columns, spoilt), `${toTable(columns, rows)}"${rows[0]?.[email] ?? ""}`]) {
+    const { status, body } = await sendBatch(house, { table, files });
+    expect(status).toBe(422);
+    expect(JSON.stringify(body)).not.toMatch(/canary-|Canari|Canarez/);
+  }
+  const id = await acceptedBatch(house, { table: toTable(columns, [...rows, ...spoilt.slice(0, 1)]), files });
+  await untilBatch(house, id, ({ state }) => state === "done");
+  expect((await batchOf(house, id)).counts).toEqual({ done: 3, rejected: 1 });
+  await expectNobody(house, id, mark);
 });
 
 test("one goes ahead; the others follow when it is done", async () => {

@@ -159,5 +159,5 @@ describe("a folder with a table", () => {
       await expectAllInPlace(house);
     }
     expect(deaths).toBeGreaterThan(30);
-  }, 120_000);
+  }, 300_000);
 });
