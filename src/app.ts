@@ -297,6 +297,7 @@ export function createApp({
   const batches = createBatches({
     ...{ dir: folders.batches, settings, masterKey, redis: patient, keys, pipeline, documents, appearances, log },
     queues: outside.queues,
+    heldMs: guard.heldMs,
     ...(crashPoint && { reach: crashPoint }),
   });
 

@@ -27,6 +27,7 @@ export function createBatches({
   keys,
   pipeline,
   queues,
+  heldMs,
   documents,
   appearances,
   log,
@@ -39,6 +40,8 @@ export function createBatches({
   keys: Keys;
   pipeline: Pipeline;
   queues: Pick<Queues, "waiting">;
+  /** For how many milliseconds no call to the provider may leave. */
+  heldMs: FeederParts["heldMs"];
   documents: Documents;
   appearances: Appearances;
   log: Log;
@@ -76,6 +79,7 @@ export function createBatches({
         seals,
         leader: createLeader({ redis, keys, what: "batches", lapseMs: LEAD_LAPSE_MS }),
         waiting: () => queues.waiting(),
+        heldMs,
         keepMs: settings.BATCH_KEEP_MS,
         log,
         ...(reach && { reach }),

@@ -25,6 +25,7 @@ function feederOf(house: House, more: Partial<FeederParts> = {}) {
     seals: createRowSeals({ masterKey: house.keyRing.masterKey }),
     leader: sure,
     waiting: () => queues.waiting(),
+    heldMs: () => Promise.resolve(0),
     keepMs: 60_000,
     log: silent,
     ...more,
@@ -77,6 +78,19 @@ describe.each(["row:adopted", "row:submitted", "row:noted"] as const)(
     });
   },
 );
+
+test("while the provider is away no row is submitted, and the batch says why; when it is back all are", async () => {
+  const { house, id } = await startWithBatch();
+  let heldMs = 50;
+  const feeder = feederOf(house, { heldMs: () => Promise.resolve(heldMs) });
+  expect(await feeder.round()).toBe(false);
+  expect(await requestsIn(house)).toEqual([]);
+  expect(await house.app.batches.door.get(id)).toMatchObject({ progress: { stands: { code: "provider-paused" } } });
+  heldMs = 0;
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await feedAll(house, feeder);
+  expect(await requestsIn(house)).toEqual(expectedIds(id, ROWS));
+});
 
 test("two that both believe to be the one who feeds make each row one request", async () => {
   const { house, id } = await startWithBatch();

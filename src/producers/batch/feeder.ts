@@ -62,6 +62,8 @@ export interface FeederParts {
   leader: Leader;
   /** Jobs that wait for a worker, of all stages. */
   waiting: () => Promise<number>;
+  /** For how many milliseconds no call to the provider may leave; 0 when all goes. */
+  heldMs: () => Promise<number>;
   /** How long rows that ended otherwise than done are kept for another try, in milliseconds. */
   keepMs: number;
   log: Log;
@@ -76,7 +78,7 @@ export interface FeederParts {
  * request's record. One process of a deployment does it.
  */
 export function createFeeder(parts: FeederParts) {
-  const { folders, pipeline, documents, seals, leader, waiting, keepMs, log, now = Date.now, reach } = parts;
+  const { folders, pipeline, documents, seals, leader, waiting, heldMs, keepMs, log, now = Date.now, reach } = parts;
   const turns = createTurns();
   const batches = new Map<BatchId, OpenBatch>();
   /** Those that are over, by the version at which they were. */
@@ -212,6 +214,15 @@ export function createFeeder(parts: FeederParts) {
     }
     try {
       await pipeline.mayTake();
+      const pausedMs = await heldMs();
+      if (pausedMs > 0) {
+        // Requests that wait for the provider stand in no queue: one after the other would be added to them.
+        const retryAfterMs = Math.min(pausedMs, WAIT_MS);
+        throw new RetryableError("The provider is away, or asked for a pause", {
+          code: "provider-paused",
+          retryAfterMs,
+        });
+      }
       const room = WAITING_MOST - (await waiting());
       const most = room > 0 ? Math.min(room, AT_ONCE) : now() - fedMs >= TRICKLE_MS ? 1 : 0;
       stands = undefined;
