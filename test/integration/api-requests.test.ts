@@ -166,7 +166,7 @@ test.each([
   ["reference=a&reference=b", "query.reference", "must be a single text"],
   ["workflow=video", "query.workflow", "must be one of videoid, videoid-external, classic"],
   ["stage=nowhere", "query.stage", "must be one of create, sign"],
-  ["source=fax", "query.source", "must be one of inbox, api"],
+  ["source=fax", "query.source", "must be one of inbox, api, intake, batch"],
   [
     "created_since=yesterday",
     "query.created_since",
