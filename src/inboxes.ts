@@ -1,7 +1,6 @@
-import { readFileSync, statSync } from "node:fs";
 import { dirname, isAbsolute, relative, resolve } from "node:path";
 import { z } from "zod";
-import { ConfigError, type Settings } from "./config.ts";
+import type { Settings } from "./config.ts";
 import { type Duration, toMs } from "./core/duration.ts";
 import { InboxName } from "./core/request.ts";
 import { RaoName, TenantName } from "./core/tenant.ts";
@@ -15,7 +14,8 @@ import {
   PROTOCOLS,
 } from "./producers/inbox/config.ts";
 import { RESULT_WORDS } from "./producers/inbox/delivery.ts";
-import { findRepeatedKey, readManifest } from "./producers/manifest.ts";
+import { readManifest } from "./producers/manifest.ts";
+import { mustBeWithout, readSettingsFile } from "./settings-file.ts";
 import type { Tenants } from "./tenants.ts";
 
 /** An inbox that the operator has set up, as it is to be started. */
@@ -24,8 +24,6 @@ export interface ConfiguredInbox {
   config: InboxConfig;
 }
 
-const FILE_MOST_BYTES = 1024 ** 2;
-const PROBLEMS_SHOWN = 20;
 const INBOXES_MOST = 100;
 /** What stands in for a signer when the rest of the defaults is checked; nobody's. */
 const SOMEBODY = { email: "somebody@example.com", mobile_phone_number: "+34600000000" };
@@ -122,26 +120,13 @@ export function readInboxes(settings: Settings, tenants?: Pick<Tenants, "byName"
       }
     }
   }
-  if (problems.length === 0) return inboxes;
-  const shown = problems.slice(0, PROBLEMS_SHOWN);
-  throw new ConfigError(shown.map((problem) => `INBOXES_FILE: ${problem} (docs/configuration.md).`).join("\n"));
+  mustBeWithout(problems, "INBOXES_FILE");
+  return inboxes;
 }
 
 function readEntries(path: string, problems: string[]): Entry[] {
-  let json: unknown;
-  try {
-    if (statSync(path).size > FILE_MOST_BYTES) throw new Error("too large");
-    const content = readFileSync(path, "utf8");
-    json = JSON.parse(content);
-    if (findRepeatedKey(content) !== undefined) problems.push("the file names something twice in one place");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const isNoJson = error instanceof SyntaxError;
-    problems.push(
-      `the file ${code !== undefined ? `cannot be read (${code})` : isNoJson ? "is not JSON" : "is too large"}`,
-    );
-    return [];
-  }
+  const json = readSettingsFile(path, problems);
+  if (json === undefined) return [];
   const read = InboxesFile.safeParse(json);
   if (read.success) {
     if (read.data.length === 0) problems.push("the file names no inbox");

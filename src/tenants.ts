@@ -1,10 +1,10 @@
 import { readFileSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import { ConfigError, type Settings } from "./config.ts";
+import type { Settings } from "./config.ts";
 import { DEFAULT_TENANT, RaoName, TenantName } from "./core/tenant.ts";
-import { findRepeatedKey } from "./producers/manifest.ts";
 import type { Environment, Rao } from "./provider/provider.ts";
+import { mustBeWithout, readSettingsFile } from "./settings-file.ts";
 
 /** Somebody on whose account requests are made. */
 export interface Tenant {
@@ -27,8 +27,6 @@ export interface Tenants {
 }
 
 /** More than a file with a thousand tenants has. */
-const FILE_MOST_BYTES = 1024 ** 2;
-const PROBLEMS_SHOWN = 20;
 
 const text = z.string("must be a text in quotes").regex(/\S/, "must not be empty").max(500, "is too long");
 const NUMBER_HINT = "must be a number like 1400";
@@ -76,28 +74,13 @@ export function readTenants(settings: Settings, { withSecrets = true } = {}): Te
     const where = new Whereabouts(name, { folder: dirname(resolve(path)), withSecrets, problems });
     byName.set(name, toTenant(entry, where));
   }
-  if (problems.length > 0) {
-    const shown = problems.slice(0, PROBLEMS_SHOWN);
-    throw new ConfigError(shown.map((problem) => `TENANTS_FILE: ${problem} (docs/configuration.md).`).join("\n"));
-  }
+  mustBeWithout(problems, "TENANTS_FILE");
   return { byName, areSeveral: true, warning: warningOf(path, entries) };
 }
 
 function readEntries(path: string, problems: string[]): Record<string, Entry> {
-  let json: unknown;
-  try {
-    if (statSync(path).size > FILE_MOST_BYTES) throw new Error("too large");
-    const content = readFileSync(path, "utf8");
-    json = JSON.parse(content);
-    // A parser keeps the last one without a word: requests would be made on an account that nobody sees.
-    if (findRepeatedKey(content) !== undefined) problems.push("the file names something twice in one place");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const why =
-      code !== undefined ? `cannot be read (${code})` : error instanceof SyntaxError ? "is not JSON" : "is too large";
-    problems.push(`the file ${why}`);
-    return {};
-  }
+  const json = readSettingsFile(path, problems);
+  if (json === undefined) return {};
   const read = TenantsFile.safeParse(json);
   if (read.success) {
     if (Object.keys(read.data).length === 0) problems.push("the file names no tenant");

@@ -47,6 +47,15 @@ export function isPublicAddress(address: string): boolean {
   return !PRIVATE[family].check(address, family);
 }
 
+/**
+ * Whether a host of a URL may be called as far as its own words tell: an address that is written out is not looked up, so
+ * nobody would look at it later.
+ */
+export function mayBePublic(hostname: string, isPublic: (address: string) => boolean = isPublicAddress): boolean {
+  const literal = hostname.replace(/^\[|\]$/g, "");
+  return isIP(literal) === 0 || isPublic(literal);
+}
+
 /** The code of the error for a name that leads to no public address. */
 export const NOT_PUBLIC = "ENOTPUBLIC";
 

@@ -1,9 +1,9 @@
-import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
 import { isFailure } from "../core/errors.ts";
 import type { Log } from "../core/stage.ts";
 import { isEnd } from "../core/status.ts";
 import type { Keys } from "./keys.ts";
+import { createLeader } from "./leader.ts";
 import type { Queues } from "./queues.ts";
 import type { Store } from "./store.ts";
 
@@ -33,17 +33,9 @@ export function createReconciler({
   everyMs?: number;
   now?: () => number;
 }) {
-  const me = randomUUID();
+  const leader = createLeader({ redis, keys, what: "reconciler", lapseMs: everyMs * 2 });
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<unknown> = Promise.resolve();
-
-  async function lead(): Promise<boolean> {
-    const key = keys.leader("reconciler");
-    if ((await redis.set(key, me, "PX", everyMs * 2, "NX")) === "OK") return true;
-    if ((await redis.get(key)) !== me) return false;
-    await redis.pexpire(key, everyMs * 2);
-    return true;
-  }
 
   /** One round. The number of requests that had no next step and were given one. */
   async function sweep(): Promise<number> {
@@ -90,7 +82,7 @@ export function createReconciler({
 
   async function round(): Promise<void> {
     try {
-      if (await lead()) await sweep();
+      if (await leader.lead()) await sweep();
     } catch (error) {
       log.warn({ code: "reconciler-failed", reason: (error as Error).message.slice(0, 120) }, "reconciler failed");
     }

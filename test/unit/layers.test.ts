@@ -32,6 +32,7 @@ const TOP = [
     "keys.ts",
     "log.ts",
     "parts.ts",
+    "settings-file.ts",
     "start.ts",
   ],
   ...["tenants.ts", "cli"],

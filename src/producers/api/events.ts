@@ -1,12 +1,13 @@
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
-import { BatchId, batchOf } from "../../core/batch.ts";
+import { batchOf } from "../../core/batch.ts";
 import { isFeedId, isLater } from "../../core/feed-id.ts";
 import type { HistoryLine } from "../../core/history.ts";
-import { type RequestId, RequestId as RequestIdSchema, type SignRequest } from "../../core/request.ts";
+import type { RequestId, SignRequest } from "../../core/request.ts";
 import { isEnd, type Phase } from "../../core/status.ts";
 import { DEFAULT_TENANT } from "../../core/tenant.ts";
 import type { Feed, FeedEntry } from "../../queues/feed.ts";
+import { FILTERS } from "./filters.ts";
 import type { ApiParts, Server } from "./ports.ts";
 import { ApiError } from "./problem.ts";
 import { IdParams, toId } from "./requests.ts";
@@ -85,16 +86,10 @@ const EventsQuery = z.strictObject({
     .union([State, z.literal("")], `must be one of ${State.options.join(", ")}`)
     .optional()
     .describe("Only changes into this state."),
-  reference: z.string().max(200).optional().describe("Only requests with exactly this caller's id."),
+  reference: FILTERS.reference,
   tenant: z.string().max(40).optional().describe("Only requests of this tenant."),
-  group: z
-    .union([RequestIdSchema, z.literal("")], "must be the id of a group, which is that of its first request")
-    .optional()
-    .describe("Only requests of this group."),
-  batch: z
-    .union([BatchId, z.literal("")], "must be the id of a batch")
-    .optional()
-    .describe("Only rows of this batch."),
+  group: FILTERS.group,
+  batch: FILTERS.batch,
 });
 
 function readLast({ headers }: FastifyRequest, pattern: RegExp | undefined): string | undefined {

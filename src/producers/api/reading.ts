@@ -1,9 +1,9 @@
 import { z } from "zod";
-import { BatchId } from "../../core/batch.ts";
 import { WAIT_NAMES } from "../../core/ages.ts";
-import { RequestId, Source } from "../../core/request.ts";
+import { Source } from "../../core/request.ts";
 import { WORKFLOWS } from "../../core/workflow.ts";
 import type { Wanted } from "../../queues/pipeline-types.ts";
+import { FILTERS, oneOf } from "./filters.ts";
 import { isFresh, toEtag } from "./fresh.ts";
 import type { ApiParts, Server } from "./ports.ts";
 import { IdParams, toId } from "./requests.ts";
@@ -12,13 +12,6 @@ import { HistoryView, RequestList, RequestView, State, toHistory, toView } from 
 const PAGE = 50;
 const LIMIT_HINT = "must be a number from 1 to 200";
 const TIME_HINT = "must be a day like 2026-01-31, or a time like 2026-01-31T08:00:00Z";
-
-/** One of some words; nothing at all is as if it were not there. */
-function oneOf(words: readonly string[]) {
-  return z
-    .union([z.enum(words as [string, ...string[]]), z.literal("")], `must be one of ${words.join(", ")}`)
-    .optional();
-}
 
 const Time = z.union([z.iso.datetime({ offset: true }), z.iso.date(), z.literal("")], TIME_HINT).optional();
 
@@ -29,16 +22,10 @@ function toQuery(stages: readonly string[]) {
     stage: oneOf(stages).describe("Only requests at this step."),
     waiting_for: oneOf(WAIT_NAMES).describe("Only requests that wait for this."),
     source: oneOf(Source.options).describe("Only requests that came in this way."),
-    reference: z.string().max(200).optional().describe("Only requests with exactly this caller's id."),
+    reference: FILTERS.reference,
     tenant: z.string().max(40).optional().describe("Only requests of this tenant, default for those that name none."),
-    group: z
-      .union([RequestId, z.literal("")], "must be the id of a group, which is that of its first request")
-      .optional()
-      .describe("Only requests of this group."),
-    batch: z
-      .union([BatchId, z.literal("")], "must be the id of a batch")
-      .optional()
-      .describe("Only rows of this batch."),
+    group: FILTERS.group,
+    batch: FILTERS.batch,
     created_since: Time.describe("Only requests that were made at this time or later; a day begins in UTC."),
     created_until: Time.describe("Only requests that were made before this time."),
     limit: z

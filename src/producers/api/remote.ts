@@ -1,8 +1,7 @@
 import { lookup as lookupHost } from "node:dns";
-import { isIP } from "node:net";
 import type { Readable } from "node:stream";
 import { Agent } from "undici";
-import { isPublicAddress, NOT_PUBLIC, onlyPublic } from "../address.ts";
+import { isPublicAddress, mayBePublic, NOT_PUBLIC, onlyPublic } from "../address.ts";
 import { ApiError } from "./problem.ts";
 
 /** A document may take this long in all, and this long without a byte. */
@@ -55,9 +54,7 @@ export function createRemote({
     if (origins.has(origin)) return "anywhere";
     const isNamed = names.some((name) => (name.startsWith("*.") ? host.endsWith(name.slice(1)) : host === name));
     if (protocol !== "https:" || !isNamed) return "none";
-    // An address that is written out is not looked up, so nobody would look at it.
-    const literal = hostname.replace(/^\[|\]$/g, "");
-    return isIP(literal) === 0 || isPublic(literal) ? "public" : "none";
+    return mayBePublic(hostname, isPublic) ? "public" : "none";
   }
 
   function mustBeAllowed(url: string): { target: URL; leave: Leave } {

@@ -1,10 +1,9 @@
 import { createHmac } from "node:crypto";
 import { lookup as lookupHost } from "node:dns";
-import { isIP } from "node:net";
 import { Agent } from "undici";
 import { PermanentError, RetryableError } from "../../core/errors.ts";
 import type { Answer, Message } from "../../queues/callbacks.ts";
-import { isPublicAddress, NOT_PUBLIC, onlyPublic } from "../address.ts";
+import { isPublicAddress, mayBePublic, NOT_PUBLIC, onlyPublic } from "../address.ts";
 
 /**
  * Whether a caller may name this address: https to what is not private by its own words; at hosts that the operator
@@ -17,8 +16,7 @@ export function mayBeTold(
 ): boolean {
   const { protocol, host, hostname } = new URL(url);
   if (allowedHosts.includes(host) || allowedHosts.includes(hostname)) return /^https?:$/.test(protocol);
-  const literal = hostname.replace(/^\[|\]$/g, "");
-  return protocol === "https:" && (isIP(literal) === 0 || isPublic(literal));
+  return protocol === "https:" && mayBePublic(hostname, isPublic);
 }
 
 export interface Teller {
