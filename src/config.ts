@@ -142,6 +142,9 @@ export const SETTINGS = z.object({
   INBOX_FOLDER_SETTLE_MS: ms(30_000).describe(
     "A dropped folder, or a file that is no PDF, is taken once nothing in it changed for this long.",
   ),
+  INBOX_BUNDLE_MS: ms(0).describe(
+    "PDFs that come alone become one request with others for the same signer: with those that come within this time of the first, and until the code is sent. 0: each is a request of its own.",
+  ),
   MAX_DOCUMENT_BYTES: z.coerce
     .number()
     .int()

@@ -2,6 +2,7 @@ import { dirname, isAbsolute, relative, resolve } from "node:path";
 import { z } from "zod";
 import type { Settings } from "./config.ts";
 import { type Duration, toMs } from "./core/duration.ts";
+import { REQUEST_DOCUMENTS } from "./core/group.ts";
 import { InboxName } from "./core/request.ts";
 import { RaoName, TenantName } from "./core/tenant.ts";
 import { WORKFLOWS } from "./core/workflow.ts";
@@ -89,6 +90,16 @@ const Entry = z.strictObject({
     .optional(),
   in_flight: z.int("must be a whole number").min(1, "must be at least 1").optional(),
   results: results.optional(),
+  bundle: z
+    .strictObject({
+      window: duration,
+      most: z
+        .int("must be a whole number")
+        .min(2, "must be at least 2")
+        .max(REQUEST_DOCUMENTS, `must be at most ${REQUEST_DOCUMENTS}`)
+        .optional(),
+    })
+    .optional(),
   purge: z.strictObject({ archive: age.optional(), failed: age.optional(), duplicates: age.optional() }).optional(),
 });
 type Entry = z.infer<typeof Entry>;
@@ -209,6 +220,7 @@ function toInbox(entry: Entry, { from, settings }: { from: string; settings: Set
       onSuccess: entry.on_success ?? "archive",
       ignore: entry.ignore ?? [],
       ...(entry.in_flight !== undefined && { inFlight: entry.in_flight }),
+      ...(entry.bundle && { bundle: { windowMs: entry.bundle.window, most: entry.bundle.most } }),
       ...(purge && { purgeMs: purge }),
     },
   };
@@ -224,5 +236,6 @@ export function defaultInboxConfig(settings: Settings): InboxConfig {
     folderSettleMs: settings.INBOX_FOLDER_SETTLE_MS,
     maxBytes: settings.MAX_DOCUMENT_BYTES,
     maxDocuments: settings.MAX_DOCUMENTS,
+    ...(settings.INBOX_BUNDLE_MS > 0 && { bundle: { windowMs: settings.INBOX_BUNDLE_MS } }),
   };
 }

@@ -1,6 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { auditLines } from "../core/audit.ts";
+import { claimsIn } from "../core/bundle.ts";
 import { isFailure } from "../core/errors.ts";
 import { GroupPlace } from "../core/group.ts";
 import type { Enclosure } from "../core/identity.ts";
@@ -263,7 +264,7 @@ async function checkOriginals(
 ): Promise<void> {
   if (!facts.documents || !request) return;
   const whole = request.source === "inbox" ? groupIn(facts.group) : [];
-  const folders = [...new Set([id, ...whole])].map((one) => join(archive, one));
+  const folders = [...new Set([id, ...whole, ...claimsIn(request)])].map((one) => join(archive, one));
   const archived = new Set((await Promise.all(folders.map(hashesIn))).flat());
   let gone = 0;
   for (const document of facts.documents) {

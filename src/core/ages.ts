@@ -10,7 +10,7 @@ export interface AgeLimit {
   /** What it waits for. */
   for?: string;
   /** Whose turn it is. */
-  owner: "signpipe" | "the signer" | "the RAO" | "the provider" | "an operator";
+  owner: "signpipe" | "the sender" | "the signer" | "the RAO" | "the provider" | "an operator";
   /** Older than this is not in order; where a setting says so, its name. */
   limit: string;
   /** What to do about one that is older. */
@@ -26,6 +26,7 @@ const WAITS = [
   ["identification", "the signer", "IDENTIFY_WITHIN_MS"],
   ["approval", "the RAO", "APPROVE_WITHIN_MS"],
   ["validation", "the provider", "APPROVE_WITHIN_MS"],
+  ["more documents", "the sender", "the window of the bundle and an hour"],
   ["code", "the signer", "SIGN_WITHIN_MS"],
   ["another code", "the signer", "SIGN_WITHIN_MS"],
   ["a new OTP", "the signer", "SIGN_WITHIN_MS"],

@@ -3,8 +3,8 @@ import type { WaitName } from "./ages.ts";
 import { growing } from "./backoff.ts";
 import { type Duration, toMs } from "./duration.ts";
 
-/** Whose turn it is during a wait. */
-export type Whose = "signer" | "RAO" | "provider" | "operator";
+/** Whose turn it is during a wait. "sender": whoever hands documents in. */
+export type Whose = "signer" | "RAO" | "provider" | "operator" | "sender";
 
 /** What `run` returns when the next step is not ours: a person, or the provider, must act first. */
 export class Waiting {

@@ -72,6 +72,9 @@ class AskedToEnd extends Error {}
 /** Somebody asked to end the request, and what was written has taken it on to its end: nothing is left to do here. */
 class GoneOn extends Error {}
 
+/** What an attempt gives for whose end the request was elsewhere: it may have come back to this stage meanwhile. */
+export const PASSED_BY = "passed by";
+
 /** One attempt of one stage for one request. The only place where a stage meets the queue. */
 export async function runAttempt<Tools extends object>({
   stage,
@@ -89,7 +92,7 @@ export async function runAttempt<Tools extends object>({
   lost: AbortSignal | undefined;
   lease: Lease;
   deps: AttemptDeps<Tools>;
-}): Promise<void> {
+}): Promise<typeof PASSED_BY | undefined> {
   const { store, queues, keys, tools, log, groups, orderOf, handed, gate, crashPoint } = deps;
   const { now = Date.now, random = Math.random } = deps;
   const { requestId } = StageJob.parse(job.data);
@@ -115,11 +118,11 @@ export async function runAttempt<Tools extends object>({
   // A job that was taken up before is read anew: whoever had it may have begun a call since it was handed on here.
   const kept = job.attemptsStarted > 1 ? undefined : handed.take(requestId, stage.name, job.timestamp);
   const found = kept ?? (await store.begin(requestId, stage.name, atWorkMs));
-  if (!found || isEnd(found.request.phase)) return;
+  if (!found || isEnd(found.request.phase)) return undefined;
   if (found.request.stage !== stage.name) {
     // Delivered again after a crash between the record and the next job: hand on, do not repeat.
     if (found.request.phase === "queued") await queues.add(found.request.stage, requestId);
-    return;
+    return PASSED_BY;
   }
   const order = orderOf(found.request.workflow);
   const isLast = stage.name === order.at(-1);
@@ -150,7 +153,9 @@ export async function runAttempt<Tools extends object>({
   } catch (error) {
     if (error instanceof Superseded || isFailure(error, "lost-lease")) await tellLate();
     if (!(error instanceof Superseded)) throw error;
+    return PASSED_BY;
   }
+  return undefined;
 
   async function conclude(): Promise<void> {
     if (outcome instanceof Superseded) throw outcome;

@@ -129,9 +129,13 @@ export function hold(
   };
 }
 
-/** What was begun outside for a request, and what a person has decided, as far as a record of it knows. */
+/**
+ * What was begun outside for a request, what a person has decided, and which documents have joined it, as far as a record
+ * of it knows.
+ */
 function groundsOf({ request: { intent, facts } }: Held): string {
-  return JSON.stringify([intent, facts["begun"], facts["decision"], facts["order"]]);
+  const joined = facts["bundle"] === undefined ? undefined : facts["documents"];
+  return JSON.stringify([intent, facts["begun"], facts["decision"], facts["order"], joined]);
 }
 
 /** What a person has asked for and the stage has not carried out yet. */

@@ -15,7 +15,7 @@ import { isEnd } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import { forgetFrom } from "./forget.ts";
 import type { Queues } from "./queues.ts";
-import { type createSeen, printsOfRequest } from "./seen.ts";
+import { type createSeen, documentsOf, printsOfRequest } from "./seen.ts";
 import type { Change, Store } from "./store.ts";
 import { personOf, type Vault } from "./vault.ts";
 
@@ -87,7 +87,7 @@ export function createIdentification({
     const person = await personOf(vault, request.id);
     const prints = printsOfRequest(masterKey, request, corrected(person.signer, correction));
     if (!refusesDuplicates(request.source)) return await seen.mark(request.id, prints);
-    const other = await seen.claim(request.id, prints);
+    const other = await seen.claim(request.id, prints, documentsOf(request));
     if (!other) return;
     const message = `Request ${other.id} has a document of this one for the corrected signer: it is not signed twice`;
     throw new PermanentError(message, { code: "not-possible-now" });

@@ -58,6 +58,8 @@ export function createKeys(prefix: string) {
     reference: (reference: string) => `${prefix}:reference:${digest(reference)}`,
     /** The request that has this document for this signer. */
     seen: (fingerprint: string) => `${prefix}:seen:${fingerprint}`,
+    /** The request of an inbox that further files for the same signer join; empty when whoever began it gave it up. */
+    bundle: (fingerprint: string) => `${prefix}:bundle:${fingerprint}`,
     /** What an Idempotency-Key stands for. */
     idempotency: (name: string) => `${prefix}:idempotency:${digest(name)}`,
     /** Sorted set: requests whose creation at the provider may have worked unheard, by when that stops to matter. */

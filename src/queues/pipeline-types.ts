@@ -1,4 +1,5 @@
 import type { BatchId, BatchPlace } from "../core/batch.ts";
+import type { Bundle } from "../core/bundle.ts";
 import type { Correction } from "../core/correction.ts";
 import type { HistoryLine } from "../core/history.ts";
 import type { Door, InboxName, RequestId, SignRequest, Source, StoredDocument } from "../core/request.ts";
@@ -43,6 +44,8 @@ export interface Submission {
   retryOf?: RequestId | undefined;
   /** The batch that it is a row of. */
   batch?: BatchPlace | undefined;
+  /** Until when further documents for the same signer may join, and how many there may be. */
+  bundle?: Bundle | undefined;
   /** Who handed it in: "inbox", "intake", "api:<key name>". */
   by: string;
   /** The caller's Idempotency-Key with whose it is, and the SHA-256 of what came with it: to outlive Redis. */
@@ -59,6 +62,21 @@ export type Submitted =
   /** The id is already there: submitting twice is harmless. */
   | { outcome: "known"; request: SignRequest }
   | { outcome: "duplicate"; of: SignRequest };
+
+/** How what is handed in may join what is there. */
+export interface Bundling {
+  /** How long a request waits for further documents, in milliseconds. */
+  windowMs: number;
+  /** Documents in one request, at the most. */
+  most: number;
+  /** The request that an earlier try was about to join. */
+  joined?: RequestId | undefined;
+  /**
+   * Writes down durably, with what is handed in, which request it is about to join, or that it is none. A crash after
+   * this is made good by handing it in again with that request as `joined`.
+   */
+  joining(id: RequestId | undefined): Promise<void>;
+}
 
 /** What of a submission may not be wished for everywhere. */
 export type Allowable = Pick<Submission, "approval" | "callback_url" | "tenant" | "rao">;
@@ -107,6 +125,13 @@ export interface Pipeline {
    * written down `writes` is called: a failure after that says nothing about whether it was accepted.
    */
   submit(submission: Submission, options?: { taking?: Taking; writes?: () => void }): Promise<Submitted>;
+  /**
+   * Accepts one document of an inbox as `submit` does, or has it join the request that the inbox has open for the same
+   * signer with the same wishes: identified, approved and signed with one code, together. "accepted" and "known" then name
+   * that request, whose id is another one. A request takes further documents until the code for its signer leaves.
+   * Throws RetryableError "bundle-busy" while it cannot be told whether it still does; nothing has happened then.
+   */
+  bundle(submission: Submission, bundling: Bundling): Promise<Submitted>;
   /**
    * For each of the documents, the request that it was signed as for the same signer, on the same account and under the
    * same profile; undefined where there is none. Changes nothing.

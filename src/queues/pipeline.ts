@@ -7,6 +7,7 @@ import { refusesDuplicates, type RequestId, type SignRequest } from "../core/req
 import { type Ending, isEnd, type Phase } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import { type AllowedParts, createAllowed } from "./allowed.ts";
+import { createBundles } from "./bundles.ts";
 import type { Codes } from "./codes.ts";
 import { forgetFrom } from "./forget.ts";
 import type { Gate } from "./gate.ts";
@@ -20,7 +21,7 @@ import { listRequests } from "./listing.ts";
 import type { Pipeline, Submission, Submitted, Taking } from "./pipeline-types.ts";
 import type { Queues } from "./queues.ts";
 import { sealCallback } from "./seal.ts";
-import { createSeen, printsOf, printsOfRequest } from "./seen.ts";
+import { createSeen, documentsOf, printsOf, printsOfRequest } from "./seen.ts";
 import type { Change, Held, Store } from "./store.ts";
 import type { Strangers } from "./strangers.ts";
 import type { NoteName, Vault } from "./vault.ts";
@@ -79,6 +80,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   } = parts;
   const allowed = createAllowed(parts);
   const seen = createSeen({ redis, keys, store });
+  const bundles = createBundles({ redis, keys, store, queues, vault, seen, masterKey, now });
   const lastStage = stages.at(-1)?.name;
 
   /** The stage at which a retry takes up a request that failed at `stage`. */
@@ -125,7 +127,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       return;
     const person = await vault.read(id);
     if (!person) return;
-    const later = await seen.claim(id, printsOfRequest(masterKey, request, person.signer));
+    const prints = printsOfRequest(masterKey, request, person.signer);
+    const later = await seen.claim(id, prints, documentsOf(request));
     if (!later) return;
     const message = `What request ${id} is about was handed in again: request ${later.id} is ${later.phase}; it is not signed twice`;
     throw new PermanentError(message, { code: "not-possible-now" });
@@ -217,6 +220,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
             ...(submission.callback_url && { callbackUrl: sealCallback(masterKey, id, submission.callback_url) }),
             ...(submission.retryOf && { retryOf: submission.retryOf }),
             ...(submission.batch && { batch: submission.batch }),
+            ...(submission.bundle && { bundle: submission.bundle }),
             ...(rest.length > 0 && {
               group: { id, n: 1, of: rest.length + 1 },
               rest: { documents: rest, alike: Object.keys(alike), by, ...(note !== undefined && { note }) },
@@ -234,6 +238,27 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       if (!mayBeWritten || isAnswer(error)) await forgetRefused(submission).catch(() => {}); // why, is the answer
       throw error;
     }
+  }
+
+  /** A request of its own, unless one of its documents has one. */
+  async function accept(submission: Submission, epoch: Taking, writes?: () => void): Promise<Submitted> {
+    const { id, documents, rest = [] } = submission;
+    const prints = printsOf(masterKey, submission);
+    const earlier = submission.refuseDuplicate
+      ? await seen.claim(id, prints, [...documents, ...rest.flat()])
+      : await seen.mark(id, prints);
+    if (earlier) return { outcome: "duplicate", of: earlier };
+
+    mustStillKnow(epoch);
+    writes?.();
+    const added = await keepAll(submission);
+    const request = added?.request ?? (await store.get(id));
+    // Accepted with its record: what of its group cannot be made now, the worker makes that takes it up.
+    await groups.complete(request, () => mustStillKnow(epoch)).catch(() => {});
+    const addedMs = now();
+    if (added) handed.keep(added, addedMs);
+    await queues.add(request.stage, id, addedMs);
+    return { outcome: "accepted", request };
   }
 
   async function forgetRefused({ id, reference }: Submission): Promise<void> {
@@ -265,26 +290,24 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     },
 
     async submit(submission, { taking, writes } = {}): Promise<Submitted> {
-      const { id } = submission;
       allowed.mustBeWished(submission);
-      const known = (await store.read(id))?.request;
+      const known = (await store.read(submission.id))?.request;
       if (known) return { outcome: "known", request: known };
       const tenant = allowed.tenantOf(submission);
-      const epoch = taking ?? (await mayTake());
-      const prints = printsOf(masterKey, submission);
-      const earlier = submission.refuseDuplicate ? await seen.claim(id, prints) : await seen.mark(id, prints);
-      if (earlier) return { outcome: "duplicate", of: earlier };
+      return await accept({ ...submission, tenant }, taking ?? (await mayTake()), writes);
+    },
 
-      mustStillKnow(epoch);
-      writes?.();
-      const added = await keepAll({ ...submission, tenant });
-      const request = added?.request ?? (await store.get(id));
-      // Accepted with its record: what of its group cannot be made now, the worker makes that takes it up.
-      await groups.complete(request, () => mustStillKnow(epoch)).catch(() => {});
-      const addedMs = now();
-      if (added) handed.keep(added, addedMs);
-      await queues.add(request.stage, id, addedMs);
-      return { outcome: "accepted", request };
+    async bundle(submission, bundling): Promise<Submitted> {
+      allowed.mustBeWished(submission);
+      const known = (await store.read(submission.id))?.request;
+      if (known) return { outcome: "known", request: known };
+      const whole = { ...submission, tenant: allowed.tenantOf(submission) };
+      const epoch = await mayTake();
+      return await bundles.place(whole, {
+        ...bundling,
+        mustKnow: () => mustStillKnow(epoch),
+        begin: async (bundle) => await accept({ ...whole, bundle }, epoch),
+      });
     },
 
     signedBefore: (submission) => seen.doneAs(submission.documents, printsOf(masterKey, submission)),

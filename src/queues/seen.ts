@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { z } from "zod";
+import { isBundle } from "../core/bundle.ts";
 import { RetryableError } from "../core/errors.ts";
 import { GroupPlace, memberIds } from "../core/group.ts";
 import { type RequestId, type SignRequest, StoredDocument } from "../core/request.ts";
@@ -65,12 +66,19 @@ export function printsOf(
   });
 }
 
+/** The documents that these are of, in their order. */
+export function documentsOf({ facts }: Pick<SignRequest, "facts">): StoredDocument[] {
+  const { documents, rest = [] } = FromFacts.parse(facts);
+  return [...documents, ...rest.flat()];
+}
+
 /** The same for a request that is there. */
 export function printsOfRequest(masterKey: Uint8Array, request: SignRequest, signer: Marked["signer"]): string[] {
   return printsOf(masterKey, { ...FromFacts.parse(request.facts), signer });
 }
 
-function contentOf({ sha256, digest }: StoredDocument): string {
+/** What of a document is signed: two of the same are signed once. */
+export function contentOf({ sha256, digest }: StoredDocument): string {
   return digest?.value ?? sha256;
 }
 
@@ -81,15 +89,16 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
   const scripts = redis as unknown as Scripts;
 
   /** Marks one document for `id`. The request that has it otherwise. */
-  async function claimOne(id: RequestId, key: string): Promise<SignRequest | undefined> {
+  async function claimOne(id: RequestId, key: string, content: string | undefined): Promise<SignRequest | undefined> {
     const untilMs = performance.now() + GIVE_UP_MS;
     while (performance.now() < untilMs) {
       if ((await redis.set(key, id, "PX", SEEN_MS, "NX")) === "OK") return undefined;
       const [other, leftMs] = await Promise.all([redis.get(key), redis.pttl(key)]);
       if (other === null) continue;
-      const earlier = other === id ? undefined : (await store.read(other))?.request;
+      const marked = other === id ? undefined : (await store.read(other))?.request;
+      const earlier = marked && lacks(marked, content) ? undefined : marked;
       if (earlier && isInTheWay(earlier)) return earlier;
-      // Its record is about to be written: whether this is a duplicate shows in a moment.
+      // Its record, or the line in one that it joins, is about to be written: whether this is a duplicate shows in a moment.
       const isInFlight = other !== id && !earlier && SEEN_MS - leftMs < IN_FLIGHT_MS;
       if (isInFlight) await pause(LOOK_AGAIN_MS);
       else if ((await scripts.signpipeTakeOver(key, other, id, SEEN_MS)) === 1) return undefined;
@@ -100,12 +109,18 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
   return {
     /**
      * Claims documents, by their fingerprints, for `id`. The earlier request that has one of them, if there is: then
-     * `id` is a duplicate of it. Throws RetryableError "contended".
+     * `id` is a duplicate of it. `documents` are those of the fingerprints, in their order. Throws RetryableError
+     * "contended".
      */
-    async claim(id: RequestId, prints: readonly string[]): Promise<SignRequest | undefined> {
+    async claim(
+      id: RequestId,
+      prints: readonly string[],
+      documents: readonly StoredDocument[],
+    ): Promise<SignRequest | undefined> {
+      const pairs = prints.map((print, i) => ({ print, content: documents[i] && contentOf(documents[i]) }));
       // All in one order: two requests that share two documents would otherwise wait for each other.
-      for (const print of [...prints].sort()) {
-        const earlier = await claimOne(id, keys.seen(print));
+      for (const { print, content } of pairs.sort((a, b) => (a.print < b.print ? -1 : 1))) {
+        const earlier = await claimOne(id, keys.seen(print), content);
         if (earlier) return earlier;
       }
       return undefined;
@@ -169,6 +184,12 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
       for (const print of prints) await redis.set(keys.seen(print), request.id, "PX", SEEN_MS, "NX");
     },
   };
+}
+
+/** A document is marked for the request that it is about to join. It may not have come to that. */
+function lacks(request: SignRequest, content: string | undefined): boolean {
+  if (content === undefined || !isBundle(request)) return false;
+  return !documentsOf(request).map(contentOf).includes(content);
 }
 
 /** Open, done, or signed and failed on the way back: a new attempt would sign it twice. */

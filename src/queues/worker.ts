@@ -1,7 +1,9 @@
 import { Worker } from "bullmq";
 import type { Redis } from "ioredis";
+import type { RequestId } from "../core/request.ts";
 import type { AnyStage } from "../core/stage.ts";
-import { type AttemptDeps, retryDelayMs, runAttempt } from "./attempt.ts";
+import { isEnd } from "../core/status.ts";
+import { type AttemptDeps, PASSED_BY, retryDelayMs, runAttempt } from "./attempt.ts";
 import { createLeases } from "./lease.ts";
 import { within } from "./pace.ts";
 import type { StageJob } from "./queues.ts";
@@ -50,16 +52,16 @@ export function startWorker<Tools extends object>(stage: AnyStage<Tools>, deps: 
     log,
   });
 
-  function listen(): Worker<StageJob> {
+  function listen() {
     const { lockMs = LOCK_MS, random = Math.random } = deps;
     const leases = createLeases({ lockMs });
-    const made = new Worker<StageJob>(
+    const made = new Worker<StageJob, typeof PASSED_BY | undefined>(
       stage.name,
       async (job, token, lost) => {
         const ended = watchdog.began();
         const lease = leases.take(job.id ?? "");
         try {
-          await runAttempt({ stage, job, token: token ?? "", stopping: stopping.signal, lost, lease, deps });
+          return await runAttempt({ stage, job, token: token ?? "", stopping: stopping.signal, lost, lease, deps });
         } finally {
           lease.end();
           ended();
@@ -85,12 +87,24 @@ export function startWorker<Tools extends object>(stage: AnyStage<Tools>, deps: 
       const code = isOutOfMemory(error) ? "redis-full" : "worker-error";
       log.warn({ stage: stage.name, code, reason: error.message.slice(0, 120) }, "worker error");
     });
+    made.on("completed", ({ data }, result) => {
+      if (result === PASSED_BY) void lookAfter(data.requestId).catch(() => {}); // else the reconciler finds it
+    });
     made.on("locksRenewed", ({ jobIds }) => leases.renewed(jobIds));
     made.on("lockRenewalFailed", (ids) => {
       leases.lost(ids);
       for (const id of ids) made.cancelJob(id, "lock lost");
     });
     return made;
+  }
+
+  /**
+   * A request that was taken back to an earlier stage may be here again before the job that it had here is over. A job
+   * that is added meanwhile is none, since the old one has its name.
+   */
+  async function lookAfter(id: RequestId): Promise<void> {
+    const request = (await deps.store.read(id))?.request;
+    if (request?.stage === stage.name && !isEnd(request.phase)) await deps.queues.promote(stage.name, id);
   }
 
   return {

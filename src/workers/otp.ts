@@ -2,6 +2,7 @@ import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { backTo } from "../core/outcome.ts";
+import { StoredDocument } from "../core/request.ts";
 import { Delivery, FormatFact, Picture, RequestPk } from "../core/signing.ts";
 import { roomFor } from "./room.ts";
 import { defineStage } from "./stage.ts";
@@ -23,6 +24,17 @@ export const SENT_TWICE = {
   message: "An upload that was given up may have come through after all: the documents are sent again",
   facts: { uploaded: null, contract: null },
 };
+
+const INCOMPLETE = {
+  code: "documents-joined",
+  message: "Not all documents of the request are at the provider yet: they are sent again",
+  facts: { uploaded: null, contract: null },
+};
+
+/** Whether the documents at the provider are those of the request. */
+function isWhole({ documents, uploaded }: Record<"documents" | "uploaded", readonly { id: string }[]>): boolean {
+  return documents.length === uploaded.length && documents.every(({ id }, i) => uploaded[i]?.id === id);
+}
 
 const Otp = z.object({
   sentMs: z.number(),
@@ -46,6 +58,7 @@ export const otp = defineStage({
     otp: Otp.optional(),
     format: FormatFact,
     picture: Picture.optional(),
+    documents: z.array(StoredDocument.pick({ id: true })),
     uploaded: z.array(Uploaded).min(1),
     /** How often the documents at the provider were not the ones that were sent. */
     sealBroken: z.number().int().default(0),
@@ -80,6 +93,8 @@ export const otp = defineStage({
     // A code is good for minutes: nobody is sent one with which nothing could be signed.
     await space.need(roomFor(facts.uploaded, facts.format));
     if (isUploadedLate(facts)) return backTo("upload", SENT_TWICE);
+    // Whoever signs signs what is there: all that was handed in has to be.
+    if (!isWhole(facts)) return backTo("upload", INCOMPLETE);
     if (seal && (await seal.check(facts.requestPk, facts.uploaded, signal, facts.format)) === "broken") {
       const message = "The provider does not hold exactly the documents that were sent";
       if (facts.sealBroken >= RESEALED_MOST) throw new PermanentError(message, { code: "seal-broken" });

@@ -1,5 +1,7 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
+import { Bundle, waitsForMore } from "../core/bundle.ts";
+import { waitFor } from "../core/outcome.ts";
 import { type SignRequest, StoredDocument } from "../core/request.ts";
 import { DocumentUid, type Format, FormatFact, RequestPk } from "../core/signing.ts";
 import type { UploadFile } from "../provider/multipart.ts";
@@ -9,6 +11,8 @@ import { mustBeOurs, whileOurs } from "./ours.ts";
 import { defineStage } from "./stage.ts";
 
 const OUTCOME = "outcome of the upload";
+const MORE = "more documents";
+const HOUR_MS = 3_600_000;
 /** The stages at which a document that comes late to the provider would be signed as well. */
 const UNSIGNED = ["upload", "contract", "otp", "sign"];
 
@@ -41,6 +45,8 @@ export type Uploaded = z.infer<typeof Uploaded>;
  * Sends the request's documents to the provider, all in one call, or hashes of them, each in one of its own; afterwards
  * each has the provider's uid.
  *
+ * A request of an inbox that bundles waits here until its time for further documents is over.
+ *
  * The provider cannot list what it holds, and a document that is there twice is signed twice: after silence all of
  * them are deleted and the whole set is sent again.
  * @source docs/provider.md §Upload, §Hash
@@ -52,6 +58,7 @@ export const upload = defineStage({
     requestPk: RequestPk,
     documents: z.array(StoredDocument).min(1).max(10),
     format: FormatFact,
+    bundle: Bundle.optional(),
     begun: Begun.optional(),
     lateUploadMs: z.number().optional(),
   }),
@@ -81,6 +88,17 @@ export const upload = defineStage({
   },
 
   async run({ request, facts, provider, documents, policy, effect, isOurs, signal, now }) {
+    const { bundle } = facts;
+    if (waitsForMore(bundle, facts.documents.length, now())) {
+      // Whoever joins leaves word; the last one that it can take cuts the wait short.
+      const leftMs = bundle.untilMs - now();
+      return waitFor(MORE, {
+        whose: "sender",
+        poll: () => Math.max(bundle.untilMs - now(), 50),
+        within: leftMs + HOUR_MS,
+        expires: "failed",
+      });
+    }
     if (facts.lateUploadMs !== undefined) {
       const late = whileAtWork(OUTCOME, { atMs: facts.lateUploadMs }, { settleMs: policy.settleMs, now });
       if (late !== "repeat") return late;

@@ -95,6 +95,7 @@ export function fakePipeline() {
       records.set(submission.id, request);
       return { outcome: "accepted", request };
     },
+    bundle: (submission) => Promise.reject(new Error(`${submission.id}: only an inbox bundles`)),
     mustBeAllowed() {},
     async completeGroup(id) {
       called("completeGroup", id);

@@ -26,6 +26,7 @@ const parts: InboxParts = {
   dataDir,
   pipeline: {
     submit: call("submit"),
+    bundle: call("bundle"),
     find: call("find"),
     signedBefore: call("signedBefore"),
     isReplaced: call("isReplaced"),

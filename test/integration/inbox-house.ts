@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
+import { hasClaim, joinable } from "../../src/core/bundle.ts";
 import { PermanentError, RetryableError } from "../../src/core/errors.ts";
 import { memberId } from "../../src/core/group.ts";
 import type { RequestId, SignRequest } from "../../src/core/request.ts";
@@ -12,7 +13,7 @@ import { createAppearances } from "../../src/files/appearances.ts";
 import { createDocuments } from "../../src/files/documents.ts";
 import type { InboxConfig, InboxParts } from "../../src/producers/inbox/config.ts";
 import { createInbox } from "../../src/producers/inbox/inbox.ts";
-import type { Submission, Submitted } from "../../src/queues/pipeline-types.ts";
+import type { Bundling, Submission, Submitted } from "../../src/queues/pipeline-types.ts";
 
 /** A small PDF that is whole; its text makes it different from others. */
 export function makePdf(text: string, { encrypted = false } = {}): Buffer {
@@ -33,6 +34,7 @@ export function createFakePipeline() {
   const seen = new Map<string, RequestId>();
   const changed = new Set<RequestId>();
   const submissions: Submission[] = [];
+  const signers = new Map<RequestId, string>();
   let away: (() => Error) | undefined;
   let isAway: () => boolean = () => true;
   let clockMs = Date.parse("2026-01-01T00:00:00Z");
@@ -81,6 +83,39 @@ export function createFakePipeline() {
     return { outcome: "accepted", request: made[0] as SignRequest };
   }
 
+  /** As the pipeline's: onto the open request of the same signer, which takes documents until its code is out. */
+  async function bundle(submission: Submission, { windowMs, most, joined, joining }: Bundling): Promise<Submitted> {
+    reach();
+    const before = joined === undefined ? undefined : records.get(joined);
+    if (before && hasClaim(before, submission.id)) return { outcome: "known", request: before };
+    const open = [...records.values()].findLast(
+      (one) => signers.get(one.id) === submission.signer.email && joinable(one) !== "closed",
+    );
+    await joining(open?.id);
+    reach();
+    if (!open) {
+      const submitted = await submit(submission);
+      if (submitted.outcome !== "accepted") return submitted;
+      signers.set(submission.id, submission.signer.email);
+      const untilMs = clockMs + windowMs;
+      const made = submitted.request;
+      const request = { ...made, facts: { ...made.facts, bundle: { untilMs, most } } };
+      records.set(request.id, request);
+      return { outcome: "accepted", request };
+    }
+    const of = records.get(seen.get(printOf(submission.documents[0] ?? { sha256: "" }, submission)) ?? "");
+    if (of && (of.phase === "done" || !isEnd(of.phase)) && submission.refuseDuplicate)
+      return { outcome: "duplicate", of };
+    for (const document of submission.documents) seen.set(printOf(document, submission), open.id);
+    submissions.push(submission);
+    const documents = [...(open.facts["documents"] as object[]), ...submission.documents];
+    clockMs += 1_000;
+    const request = { ...open, facts: { ...open.facts, documents }, updatedMs: clockMs };
+    records.set(open.id, request);
+    changed.add(open.id);
+    return { outcome: "accepted", request };
+  }
+
   function printOf({ sha256 }: { sha256: string }, { signer }: Pick<Submission, "signer">): string {
     return `${sha256} ${signer.email}`;
   }
@@ -90,6 +125,7 @@ export function createFakePipeline() {
     submissions,
     changed,
     submit,
+    bundle,
     async find(id: RequestId) {
       reach();
       return records.get(id);

@@ -66,6 +66,10 @@ export const Claim = z.object({
   parts: z.array(z.object({ raw: z.string(), as: z.string(), role: z.enum(ENCLOSURES).optional() })),
   /** How many requests its documents are in, where one cannot take them; its id is that of their group. */
   requests: z.int().min(2).optional(),
+  /** The request of another claim that its document has joined, or was about to: what that says counts. */
+  joined: RequestId.optional(),
+  /** Of what joins: the request of an earlier attempt, as which it was not signed. */
+  retryOf: RequestId.optional(),
   /** Requests of earlier attempts as which some of its documents were signed: these are in no request of this claim. */
   signedAs: z.array(RequestId).optional(),
   /** Where it is set aside, or was, while it can still be retried. `isUnderWay` until all of it is there, with its note. */

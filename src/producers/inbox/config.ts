@@ -46,6 +46,11 @@ export interface InboxConfig {
   ignore?: readonly string[];
   /** Claims that are not over at the same time; the rest stays in the inbox. No bound when left out. */
   inFlight?: number;
+  /**
+   * PDFs that come alone become one request with others for the same signer: with those that come within `windowMs` of the
+   * first, and until the code is sent. At the most `most` of them (default 10, all that the provider takes). Off when left out.
+   */
+  bundle?: { windowMs: number; most?: number | undefined };
   /** What is older than this is removed from these folders; never when left out. */
   purgeMs?: { archive?: number | undefined; failed?: number | undefined; duplicates?: number | undefined };
 }
@@ -88,7 +93,10 @@ export interface InboxParts {
   root?: InboxRoot;
   /** Which of several processes serves it; always this one when left out. */
   lease?: InboxLease;
-  pipeline: Pick<Pipeline, "submit" | "find" | "signedBefore" | "isReplaced" | "takeChanged" | "putBackChanged">;
+  pipeline: Pick<
+    Pipeline,
+    "submit" | "bundle" | "find" | "signedBefore" | "isReplaced" | "takeChanged" | "putBackChanged"
+  >;
   documents: InboxDocuments;
   /** Takes folders with a table; without it they are folders like others. */
   batches?: InboxBatches | undefined;

@@ -11,7 +11,7 @@ import type { Claim } from "./claim.ts";
 import { errnoOf } from "./look.ts";
 import { fromText, toText, withCounter } from "./names.ts";
 import { moveTo } from "./place.ts";
-import { resultsOf } from "./together.ts";
+import { resultsFor, resultsOf } from "./together.ts";
 import type { Whole } from "./whole.ts";
 
 const EVIDENCE = "evidence.json";
@@ -22,16 +22,16 @@ const LONGEST = 120;
 /** The folder of a claim's results, from the folder signed; by the template, whose parts are one folder each. Pure. */
 export function resultFolder(
   template: string,
-  { id, raw, claimedMs }: Pick<Claim, "id" | "raw" | "claimedMs">,
+  { id, joined = id, raw, claimedMs }: Pick<Claim, "id" | "joined" | "raw" | "claimedMs">,
   { facts, reference }: Pick<SignRequest, "facts" | "reference">,
 ): string {
   const tenant = facts["tenant"];
   const words: Record<(typeof RESULT_WORDS)[number], string> = {
-    requestId: id,
+    requestId: joined,
     name: toText(raw).replace(/\.[^.]{1,11}$/, ""),
     date: new Date(claimedMs).toISOString().slice(0, 10),
     tenant: typeof tenant === "string" ? tenant : "default",
-    reference: reference ?? id,
+    reference: reference ?? joined,
   };
   const parts = template.split("/").map((part) => {
     const filled = part.replaceAll(/\{(\w+)\}/g, (_, word: string) => (words as Record<string, string>)[word] ?? "");
@@ -61,7 +61,10 @@ export function createDelivery({
   to: string;
   template: string;
 }) {
-  return async function deliver(claim: Claim, { requests, earlier }: Whole): Promise<string[]> {
+  return async function deliver(
+    claim: Claim & { isLinked?: boolean },
+    { requests, earlier }: Whole,
+  ): Promise<string[]> {
     const order = [...memberIds({ id: claim.id, of: claim.requests ?? 1 }), ...(claim.signedAs ?? [])];
     const done = [...requests, ...earlier].filter(({ phase }) => phase === "done");
     const [first] = requests;
@@ -72,7 +75,7 @@ export function createDelivery({
     for (const request of done) {
       const n = Math.max(order.indexOf(request.id) + 1, 1);
       const source = (name: string) => join(from, request.id, name);
-      for (const { name, sha256 } of resultsOf(request)) {
+      for (const { name, sha256 } of claim.isLinked ? resultsOf(request) : resultsFor(claim, request)) {
         const wished = name === "contract.pdf" ? toText(withCounter(name, n)) : name;
         names.push(await place(source(name), join(to, folder), { name: wished, sha256 }));
       }

@@ -1,4 +1,5 @@
 import { exponential } from "../../core/backoff.ts";
+import { claimsIn, isBundle } from "../../core/bundle.ts";
 import { GroupPlace, memberIds } from "../../core/group.ts";
 import { type Door, RequestId, type SignRequest } from "../../core/request.ts";
 import type { Log } from "../../core/stage.ts";
@@ -69,25 +70,38 @@ export function createFollow({
     }
   }
 
+  /** Brings all that is of a request in line with it: of one that others have joined, each of their claims. */
+  async function applyAll(id: RequestId): Promise<void> {
+    const request = await apply(id);
+    if (!request || !isBundle(request)) return;
+    for (const claim of claimsIn(request)) if (claim !== id) await inTurn(claim, () => apply(claim));
+  }
+
   /**
    * Brings status and files in line with the record, and with those of its group. Nothing of ours there: nothing to do.
+   * The request, where it is known.
    */
-  async function apply(id: RequestId): Promise<void> {
+  async function apply(id: RequestId): Promise<SignRequest | undefined> {
     const claim = claims.read(id);
     if (claim === undefined) {
       mustBeHere();
       return await applyGroup(id);
     }
-    if (claim === "damaged") return;
+    if (claim === "damaged") return undefined;
     const whole = await readWhole(pipeline, claim);
-    if (!whole) return;
+    if (!whole) return undefined;
+    await applyWhole(claim, whole);
+    return whole.requests[0];
+  }
+
+  async function applyWhole(claim: Claim, whole: Whole): Promise<void> {
     const isDivided = claim.requests !== undefined || claim.signedAs !== undefined;
     const signed = whole.isOver && (isDivided || bringsAll) ? await together(claim, whole) : undefined;
     await statusFiles.tell(claim, whole, signed);
-    tellOpen(id, !whole.isOver);
+    tellOpen(claim.id, !whole.isOver);
     if (!whole.isOver) return;
     if (whole.state === "done") {
-      await releaseEarlier(whole.requests);
+      await releaseEarlier(whole.requests, claim);
       return await ends.archive(claim, whole);
     }
     if (wasGivenBack(claim, whole)) return;
@@ -96,20 +110,26 @@ export function createFollow({
   }
 
   /** The claim is that of the group's first request. */
-  async function applyGroup(id: RequestId): Promise<void> {
-    const group = groupOf(await pipeline.find(id));
+  async function applyGroup(id: RequestId): Promise<SignRequest | undefined> {
+    const request = await pipeline.find(id);
+    const group = groupOf(request);
     if (group && group.id !== id) await inTurn(group.id, () => apply(group.id));
+    return request;
   }
 
   /**
    * What was kept for a retry of earlier attempts goes, once nobody can retry them: the documents are here, and signed.
    */
-  async function releaseEarlier([first]: readonly SignRequest[]): Promise<void> {
-    let id = RetryOf.parse(first?.facts["retryOf"]);
+  async function releaseEarlier([first]: readonly SignRequest[], claim: Claim): Promise<void> {
+    const isOwn = claim.joined === undefined || first?.id !== claim.joined;
+    let id = isOwn ? RetryOf.parse(first?.facts["retryOf"]) : claim.retryOf;
     for (let n = 0; id !== undefined && n < EARLIER_MOST; n++) {
       const earlier = id;
       const request = await pipeline.find(earlier);
-      if (await isOfNoUse(request)) await inTurn(earlier, () => Promise.resolve(claims.release(earlier)));
+      if (await isOfNoUse(request)) {
+        const all = request && isBundle(request) ? claimsIn(request) : [earlier];
+        for (const one of all) await inTurn(one, () => Promise.resolve(claims.release(one)));
+      }
       id = RetryOf.parse(request?.facts["retryOf"]);
     }
   }
@@ -134,7 +154,7 @@ export function createFollow({
 
   async function tryOne(id: RequestId): Promise<void> {
     try {
-      await inTurn(id, () => apply(id));
+      await inTurn(id, () => applyAll(id));
       later.delete(id);
     } catch (error) {
       const tries = (later.get(id)?.tries ?? 0) + 1;

@@ -1,11 +1,12 @@
-import { GroupPlace, memberIds, splitDocuments } from "../../core/group.ts";
+import { GroupPlace, memberIds, REQUEST_DOCUMENTS, splitDocuments } from "../../core/group.ts";
 import type { Enclosure } from "../../core/identity.ts";
 import { type InboxName, RequestId, type SignRequest, type StoredDocument } from "../../core/request.ts";
 import { isEnd } from "../../core/status.ts";
 import type { Fitted } from "../../files/appearances.ts";
-import type { Pipeline, Submitted } from "../../queues/pipeline-types.ts";
+import type { Pipeline, Submission, Submitted } from "../../queues/pipeline-types.ts";
 import { type Manifest, toWishes } from "../manifest.ts";
 import type { Claim, Claims } from "./claim.ts";
+import type { InboxConfig } from "./config.ts";
 import type { Notes } from "./notes.ts";
 
 /** Attempts at the same folder that are looked back on. */
@@ -27,13 +28,13 @@ export function createHandIn({
   claims,
   notes,
   pipeline,
-  root: { name, acceptsDuplicates = false } = {},
+  root: { name, acceptsDuplicates = false, bundle } = {},
 }: {
   claims: Pick<Claims, "save">;
   notes: Pick<Notes, "read">;
-  pipeline: Pick<Pipeline, "submit" | "find" | "signedBefore">;
-  /** Which inbox this is, where it is not the one in DATA_DIR, and whether it minds duplicates. */
-  root?: { name?: InboxName | undefined; acceptsDuplicates?: boolean };
+  pipeline: Pick<Pipeline, "submit" | "bundle" | "find" | "signedBefore">;
+  /** Which inbox this is, where it is not the one in DATA_DIR, whether it minds duplicates, and whether it bundles. */
+  root?: { name?: InboxName | undefined; acceptsDuplicates?: boolean; bundle?: InboxConfig["bundle"] };
 }) {
   return async function handIn(claim: Claim, manifest: Manifest, found: Found & Fitted): Promise<Submitted> {
     // Divided anew, it might leave out what it has signed itself by now.
@@ -46,7 +47,7 @@ export function createHandIn({
     // Nothing left: handed in as it is, it turns out to be a duplicate.
     const [first = [], ...rest] = splitDocuments(left.length > 0 ? left : found.documents);
     await divide(claim, { requests: rest.length + 1, signedAs: left.length > 0 ? signed : [] });
-    return await pipeline.submit({
+    const submission: Submission = {
       ...wishes,
       ...found,
       id: claim.id,
@@ -57,8 +58,21 @@ export function createHandIn({
       ...(rest.length > 0 && { rest }),
       refuseDuplicate: !acceptsDuplicates,
       ...(earlier && { retryOf: earlier.id }),
-    });
+    };
+    if (!bundle || claim.form !== "file") return await pipeline.submit(submission);
+    const { windowMs, most = REQUEST_DOCUMENTS } = bundle;
+    const joining = (id: RequestId | undefined) => join(claim, id, earlier?.id);
+    return await pipeline.bundle(submission, { windowMs, most, joined: claim.joined, joining });
   };
+
+  async function join(claim: Claim, id: RequestId | undefined, earlier: RequestId | undefined): Promise<void> {
+    if (claim.joined === id) return;
+    delete claim.joined;
+    delete claim.retryOf;
+    if (id !== undefined) claim.joined = id;
+    if (id !== undefined && earlier !== undefined) claim.retryOf = earlier;
+    await claims.save(claim);
+  }
 
   async function divide(
     claim: Claim,

@@ -56,13 +56,13 @@ export function createHeal({
       const claim = read === "damaged" ? await rebuild(id, request) : read;
       if (!claim) return;
       if (claim.aside && !claim.aside.keep) return takeIn(claim);
-      if (!request) {
+      const whole = await readWhole(pipeline, claim);
+      if (!whole) {
         if (await hasNothing(claim)) claims.drop(id);
         else takeIn(claim);
         return;
       }
-      const whole = await readWhole(pipeline, claim);
-      const isCurrent = whole && !whole.isOver && (await statusFiles.isCurrent(claim, whole));
+      const isCurrent = !whole.isOver && (await statusFiles.isCurrent(claim, whole));
       if (!isCurrent) await follow.inTurn(id, () => follow.apply(id));
     },
   };

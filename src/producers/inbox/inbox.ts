@@ -132,7 +132,7 @@ export function createInbox({
     defaultsPath: tracker.defaultsPath,
     standing,
     stock,
-    root: { name: root?.name, acceptsDuplicates: config.duplicates === "accept" },
+    root: { name: root?.name, acceptsDuplicates: config.duplicates === "accept", bundle: config.bundle },
     maxBytes,
     maxDocuments,
   });
@@ -214,13 +214,16 @@ export function createInbox({
   const room = () => Math.max(Math.min(pending.room(), caps.inFlight - open.size), 0);
 
   function resultsIn(claim: Claim, lead: SignRequest): string {
-    return join(root ? at(places.signed) : signed, root ? resultFolder(template, claim, lead) : claim.id);
+    return join(
+      root ? at(places.signed) : signed,
+      root ? resultFolder(template, claim, lead) : (claim.joined ?? claim.id),
+    );
   }
 
   /** The results of an earlier request, for whoever handed its documents in again. */
   async function linked(claim: Claim, of: SignRequest): Promise<string[]> {
     const whole = toWhole([of], 1);
-    if (deliver) return await deliver({ ...claim, id: of.id }, whole);
+    if (deliver) return await deliver({ ...claim, id: of.id, joined: undefined, isLinked: true }, whole);
     return resultsOf(of).map(({ name }) => `${places.signed}/${of.id}/${name}`);
   }
 

@@ -69,7 +69,7 @@ export function createIntake({
 }: {
   claims: Claims;
   notes: Notes;
-  pipeline: Pick<Pipeline, "submit" | "find" | "signedBefore">;
+  pipeline: Pick<Pipeline, "submit" | "bundle" | "find" | "signedBefore">;
   documents: InboxDocuments;
   appearances: Pick<Appearances, "fit">;
   defaultsPath: string;

@@ -1,10 +1,13 @@
 import { exponential } from "../../core/backoff.ts";
-import { RetryableError } from "../../core/errors.ts";
+import { isFailure, RetryableError } from "../../core/errors.ts";
 import type { RequestId } from "../../core/request.ts";
 import type { Log } from "../../core/stage.ts";
 import { toDiskFailure } from "../../files/durable.ts";
 import type { Claim } from "./claim.ts";
 import { errnoOf } from "./look.ts";
+
+/** What a claim waits for is a matter of moments. */
+const SOON = exponential("500ms", { upTo: "10s" });
 
 /** Thrown for a claim that has to wait although the world is fine: its own place in failed/ cannot be written, say. */
 export class Held extends Error {
@@ -90,9 +93,11 @@ export function createPending({
     } catch (error) {
       const cause: unknown = error instanceof Held ? error.cause : error;
       job.tries += 1;
-      job.isHeld = error instanceof Held;
-      job.dueMs = now() + HOLD(job.tries);
+      const isSoon = isFailure(error, "bundle-busy");
+      job.isHeld = isSoon || error instanceof Held;
+      job.dueMs = now() + (isSoon ? SOON(job.tries) : HOLD(job.tries));
       again.push(job);
+      if (isSoon) return;
       if (!job.isHeld) fault(error);
       else if (job.tries === 1) {
         log.error(

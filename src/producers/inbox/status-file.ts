@@ -1,6 +1,7 @@
 import { readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { isBundle } from "../../core/bundle.ts";
 import { Reminded } from "../../core/correction.ts";
 import { noticeOf } from "../../core/notice.ts";
 import type { SignRequest } from "../../core/request.ts";
@@ -10,7 +11,7 @@ import type { Claim, Note } from "./claim.ts";
 import { type FolderNames, FOLDERS, type OnSuccess } from "./config.ts";
 import { errnoOf } from "./look.ts";
 import { type RawName, toNoteName, toText } from "./names.ts";
-import { resultsOf } from "./together.ts";
+import { resultsFor } from "./together.ts";
 import type { Reason } from "./unusable.ts";
 import type { Whole } from "./whole.ts";
 
@@ -18,8 +19,13 @@ import type { Whole } from "./whole.ts";
 export interface StatusFile {
   file: string;
   request_id?: string;
-  /** Instead of request_id: what it would have been, had the file been usable. */
+  /**
+   * Instead of request_id: what it would have been, had the file been usable. Beside it: what it would have been, had it
+   * not joined that request.
+   */
   dropped_as?: string;
+  /** How many documents the request has, where several files are one. */
+  together?: number;
   /** queued, running, waiting, retrying, done, refused, cancelled, expired, failed; duplicate; unusable. */
   state: string;
   stage?: string;
@@ -119,7 +125,7 @@ export function createStatusFiles({
     async isCurrent({ id, raw }: Claim, { updatedMs }: Pick<Whole, "updatedMs">): Promise<boolean> {
       for (const at of [path(raw), path(raw, `.${id}${ENDING}`)]) {
         const there = await read(at);
-        if (there?.request_id === id) return there.updated_at === toTime(updatedMs);
+        if (there && ownerOf(there) === id) return there.updated_at === toTime(updatedMs);
       }
       return false;
     },
@@ -186,7 +192,7 @@ export function createStatusFiles({
 }
 
 function ownerOf({ request_id, dropped_as }: z.infer<typeof Owner>): string | undefined {
-  return request_id ?? dropped_as;
+  return dropped_as ?? request_id;
 }
 
 function isOver(state: string): boolean {
@@ -202,11 +208,15 @@ function toStatus(
   const { requests, earlier, lead, state, isOver, updatedMs } = whole;
   const isDone = isOver && state === "done";
   const isOne = claim.requests === undefined && claim.signedAs === undefined;
+  const isJoined = claim.joined === lead.id;
   const { stage, failure, ...own } = partsOf(lead);
-  const results = signed ?? (isDone ? resultsOf(lead).map(({ name }) => `${places.signed}/${lead.id}/${name}`) : []);
+  const results =
+    signed ?? (isDone ? resultsFor(claim, lead).map(({ name }) => `${places.signed}/${lead.id}/${name}`) : []);
   return {
     file: toText(raw),
-    request_id: claim.id,
+    request_id: isJoined ? lead.id : claim.id,
+    ...(isJoined && { dropped_as: claim.id }),
+    ...(isBundle(lead) && { together: Named.parse(lead.facts["documents"]).length }),
     state,
     stage,
     ...(failure && { failure }),

@@ -86,7 +86,8 @@ export function createTaking({
           log.info({ requestId: claim.id, name: toShortHash(claim.raw) }, "file taken");
           // A convenience: when the file is delivered, it is done again.
           await ends.forgetFailure(claim).catch(() => {});
-          if (submitted.outcome === "known") await follow.apply(claim.id);
+          const isJoined = submitted.request.id !== claim.id;
+          if (submitted.outcome === "known" || isJoined) await follow.apply(claim.id);
         }
       }
     });

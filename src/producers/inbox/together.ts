@@ -1,6 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { isBundle } from "../../core/bundle.ts";
 import { memberIds } from "../../core/group.ts";
 import { type RequestId, ResultFile, type SignRequest } from "../../core/request.ts";
 import { hashFile } from "../../files/content.ts";
@@ -11,11 +12,19 @@ import { find, shareTo } from "./place.ts";
 import type { Whole } from "./whole.ts";
 
 const Signed = z.array(ResultFile).catch([]);
+const WithOriginal = z.array(ResultFile.extend({ id: z.string() })).catch([]);
 const EVIDENCE = "evidence.json";
 
 /** The results of a request that is done, by their names in its folder. */
 export function resultsOf({ facts }: SignRequest): ResultFile[] {
   return [...Signed.parse(facts["signed"]), ...Signed.parse([facts["contract"]])];
+}
+
+/** Those of a claim: of a request that others have joined, what became of its own documents, and the contract. */
+export function resultsFor(claim: Pick<Claim, "id">, request: SignRequest): ResultFile[] {
+  if (!isBundle(request)) return resultsOf(request);
+  const own = WithOriginal.parse(request.facts["signed"]).filter(({ id }) => id.startsWith(`${claim.id}/`));
+  return [...own, ...Signed.parse([request.facts["contract"]])];
 }
 
 /**

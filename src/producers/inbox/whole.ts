@@ -1,3 +1,4 @@
+import { hasClaim } from "../../core/bundle.ts";
 import { memberIds } from "../../core/group.ts";
 import type { SignRequest } from "../../core/request.ts";
 import { isEnd, type Phase } from "../../core/status.ts";
@@ -33,8 +34,12 @@ export interface Whole {
 
 /** Reads what has become of a claim; undefined when nothing of it was accepted. Throws what Redis says. */
 export async function readWhole(pipeline: Pick<Pipeline, "find">, claim: Claim): Promise<Whole | undefined> {
-  const first = await pipeline.find(claim.id);
+  const joined = claim.joined === undefined ? undefined : await pipeline.find(claim.joined);
+  // A crash may have come before it joined, and it may have become a request of its own since.
+  const isJoined = joined !== undefined && hasClaim(joined, claim.id);
+  const first = isJoined ? joined : await pipeline.find(claim.id);
   if (!first) return undefined;
+  if (isJoined) return toWhole([first], 1);
   const of = claim.requests ?? 1;
   const others = await Promise.all(
     memberIds({ id: claim.id, of })
