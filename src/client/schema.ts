@@ -20,6 +20,7 @@ export type WaitingFor =
   | "identification"
   | "approval"
   | "validation"
+  | "more documents"
   | "code"
   | "another code"
   | "a new OTP"

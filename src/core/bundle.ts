@@ -35,8 +35,8 @@ export function joinable({ stage, phase, intent, ending, facts }: SignRequest): 
 }
 
 /** Whether a request waits for further documents at this moment: nothing goes to the provider before the time is over. */
-export function waitsForMore(bundle: Bundle | undefined, documents: number, nowMs: number): bundle is Bundle {
-  return bundle !== undefined && documents < bundle.most && nowMs < bundle.untilMs;
+export function waitsForMore({ most, untilMs }: Bundle, documents: number, nowMs: number): boolean {
+  return documents < most && nowMs < untilMs;
 }
 
 /** The claims of the inbox whose documents a request has, in order. The one that it began with has its own id. */

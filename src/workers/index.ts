@@ -60,4 +60,5 @@ export const INTAKE_FACTS = [
   "callbackUrl",
   "intake",
   "retryOf",
+  "bundle",
 ] as const;

@@ -89,7 +89,7 @@ export const upload = defineStage({
 
   async run({ request, facts, provider, documents, policy, effect, isOurs, signal, now }) {
     const { bundle } = facts;
-    if (waitsForMore(bundle, facts.documents.length, now())) {
+    if (bundle && waitsForMore(bundle, facts.documents.length, now())) {
       // Whoever joins leaves word; the last one that it can take cuts the wait short.
       const leftMs = bundle.untilMs - now();
       return waitFor(MORE, {

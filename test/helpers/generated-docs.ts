@@ -166,6 +166,7 @@ The inbox in \`DATA_DIR\` is always there. \`INBOXES_FILE\` is a JSON file with 
 | \`ignore\` | | patterns of names that are left alone, like \`["*.bak"]\` |
 | \`in_flight\` | | most that are under way at once; the rest stays in the inbox |
 | \`results\` | \`{requestId}\` | folders for results: \`{requestId}\`, \`{name}\`, \`{date}\`, \`{tenant}\`, \`{reference}\` |
+| \`bundle\` | off | \`{ "window": "10m" }\`: PDFs that come alone for the same signer [become one request](inbox.md#several-files-for-one-signer); \`most\`: of so many at the most, 10 or fewer |
 | \`purge\` | never | ages like \`"90d"\` after which \`archive\`, \`failed\` and \`duplicates\` are emptied |
 `;
 
@@ -217,7 +218,8 @@ ${table.join("\n")}
 - \`abandon\`: \`cleanup\` itself gave up; the request ends as it was to end, or \`failed\`.
 - \`requeue\`: a person asked for a retry, for a new code, or for another identification (of what is kept at the provider it is
   \`cleanup\` that cancels it first); or \`cleanup\` found a request signed that was to end
-  otherwise, and has its documents fetched: then it ends as \`done\`.
+  otherwise, and has its documents fetched: then it ends as \`done\`; or a further file of an inbox that bundles joined it
+  after the upload.
 - \`clean\`: a person asked for a retry of a request that is over and whose cleanup gave up: it is cleaned up again, and
   ends as before.
 
