@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
+import { type Batches, createBatches } from "./batches.ts";
 import { type Call, createCalls } from "./calls.ts";
-import { type DocumentSent, isByAddress, toMultipart } from "./documents.ts";
-import { download, type Download, type DownloadOptions } from "./download.ts";
-import { SignpipeError } from "./error.ts";
+import { type DocumentSent, type Field, isByAddress, toMultipart } from "./documents.ts";
+import { download, type Download, type DownloadOptions, passOn, type Passed } from "./download.ts";
+import { SignpipeError, underKey } from "./error.ts";
 import {
   type AnyRequestEvent,
   followAll,
@@ -14,6 +15,7 @@ import {
 import type {
   Accepted,
   Correction,
+  Delivery,
   DocumentByAddress,
   History,
   Manifest,
@@ -22,6 +24,7 @@ import type {
   State,
   WaitingFor,
 } from "./schema.ts";
+import { deadline } from "./wait.ts";
 
 export interface ClientOptions {
   /** Address of the API, like https://signpipe.example. */
@@ -42,11 +45,15 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
 }
 
-export interface SubmitOptions extends CallOptions {
-  /** The files that the manifest names under `identity`, under these names. Not with documents by their address. */
-  enclosures?: readonly DocumentSent[];
+/** Of a call that does something. */
+export interface ActOptions extends CallOptions {
   /** 1 to 255 visible ASCII characters. Made when not given. */
   idempotencyKey?: string;
+}
+
+export interface SubmitOptions extends ActOptions {
+  /** The files that the manifest names under `identity`, under these names. Not with documents by their address. */
+  enclosures?: readonly DocumentSent[];
 }
 
 export interface Submitted extends Accepted {
@@ -65,6 +72,8 @@ export interface Filters {
   reference?: string | undefined;
   tenant?: string | undefined;
   group?: string | undefined;
+  /** The id of a batch. */
+  batch?: string | undefined;
   /** `2026-01-31`, or `2026-01-31T08:00:00Z`. */
   created_since?: string | undefined;
   created_until?: string | undefined;
@@ -75,6 +84,7 @@ export interface EventFilters {
   reference?: string | undefined;
   tenant?: string | undefined;
   group?: string | undefined;
+  batch?: string | undefined;
 }
 
 /** What is waited for: that the request is over, a state, somebody's turn, or whatever a function says. */
@@ -92,15 +102,16 @@ const RETRIES = 4;
 const TIMEOUT_MS = 30_000;
 /** As long as the server lets an upload take. */
 const UPLOAD_MS = 30 * 60_000;
-/** Longest delay of a timer, about 24 days. @source Node.js "Timers", setTimeout */
-const TIMER_MOST_MS = 2 ** 31 - 1;
 
 export type Client = ReturnType<typeof createClient>;
 
+/** Which file of the identification. */
+export type EnclosureName = NonNullable<Request["enclosures"]>[number]["name"];
+
 /**
  * The HTTP API, one function for each call. They reject with SignpipeError, or with the reason of an aborted signal.
- * What may safely be made again is made again by itself: reading, submitting, and whatever never reached the server. A
- * decision, a code, a cancellation of which no answer came is not: look at the request first.
+ * What may safely be made again is made again by itself: reading, and whatever goes under an Idempotency-Key, which are
+ * submissions and what is done at a request. The server does it once, however often it is asked.
  */
 export function createClient({
   url,
@@ -113,9 +124,16 @@ export function createClient({
   const calls = createCalls({ url, key, retries, timeoutMs, fetch });
   const at = (id: string, rest = "") => `/v1/requests/${encodeURIComponent(id)}${rest}`;
 
-  async function act(id: string, what: string, json?: unknown, { signal }: CallOptions = {}): Promise<Request> {
-    const call: Call = { method: "POST", path: at(id, `/${what}`), ...(json !== undefined && { json }), signal };
-    return (await calls.json<Request>(call)).value;
+  async function act(
+    id: string,
+    what: string,
+    json?: unknown,
+    { idempotencyKey = randomUUID(), signal }: ActOptions = {},
+  ): Promise<Request> {
+    const headers = { "idempotency-key": idempotencyKey };
+    const body = json === undefined ? {} : { json };
+    const call: Call = { method: "POST", path: at(id, `/${what}`), headers, ...body, isSafe: true, signal };
+    return (await underKey(idempotencyKey, () => calls.json<Request>(call))).value;
   }
 
   async function get(id: string, { signal }: CallOptions = {}): Promise<Request> {
@@ -146,14 +164,14 @@ export function createClient({
       const call = { method: "POST", path: "/v1/requests", isSafe: true, timeoutMs: uploadTimeoutMs, signal } as const;
       const headers = { "idempotency-key": idempotencyKey };
       const body = await toBody(manifest, documents, enclosures);
-      try {
-        const { value, headers: answered } = await calls.json<Accepted>({ ...call, headers, ...body });
-        return { ...value, replayed: answered.get("idempotency-replayed") === "true", idempotencyKey };
-      } catch (error) {
-        if (!(error instanceof SignpipeError)) throw error;
-        throw new SignpipeError(error.code, error.detail, { ...error, idempotencyKey, cause: error.cause });
-      }
+      const { value, headers: answered } = await underKey(idempotencyKey, () =>
+        calls.json<Accepted>({ ...call, headers, ...body }),
+      );
+      return { ...value, replayed: answered.get("idempotency-replayed") === "true", idempotencyKey };
     },
+
+    /** Many requests at once, from a table. */
+    batches: createBatches(calls, { uploadTimeoutMs }) satisfies Batches,
 
     get,
 
@@ -183,9 +201,6 @@ export function createClient({
      */
     async wait(id: string, { until = "over", timeoutMs, signal }: WaitOptions = {}): Promise<Request> {
       const isThere = toPredicate(until);
-      const late = timeoutMs === undefined ? undefined : AbortSignal.timeout(Math.min(timeoutMs, TIMER_MOST_MS));
-      const signals = [signal, late].filter((one) => one !== undefined);
-      const options = signals.length === 0 ? {} : { signal: AbortSignal.any(signals) };
       /** The request when it is as said; throws when it will never be. */
       const look = async (seen: Request): Promise<Request | undefined> => {
         if (isThere(seen)) return seen;
@@ -193,7 +208,7 @@ export function createClient({
         const why = seen.failure ? ` (${seen.failure.code})` : "";
         throw new SignpipeError("ended-otherwise", `The request is ${seen.state}${why}, and not what was waited for.`);
       };
-      try {
+      return await deadline({ timeoutMs, signal }, "The request").run(async (options) => {
         let seen = await get(id, options);
         let found = await look(seen);
         if (found) return found;
@@ -204,11 +219,7 @@ export function createClient({
           if (found) return found;
         }
         throw new SignpipeError("ended-otherwise", "The request is over, and not what was waited for.");
-      } catch (error) {
-        signal?.throwIfAborted();
-        if (!late?.aborted) throw error;
-        throw new SignpipeError("wait-timeout", `The request was not what was waited for within ${timeoutMs} ms.`);
-      }
+      });
     },
 
     /**
@@ -228,29 +239,52 @@ export function createClient({
     ): AsyncGenerator<AnyRequestEvent, void, undefined> => followAll(calls, { ...filters }, options),
 
     /** Has the signer reminded: the link once more, to be passed on. */
-    remind: (id: string, options?: CallOptions) => act(id, "remind", undefined, options),
+    remind: (id: string, options?: ActOptions) => act(id, "remind", undefined, options),
     /** Corrects the signer's data; `order` of the request tells what comes of it. */
-    correct: (id: string, correction: Correction, options?: CallOptions) => act(id, "correct", correction, options),
+    correct: (id: string, correction: Correction, options?: ActOptions) => act(id, "correct", correction, options),
     /** Begins the identification anew. */
-    restart: (id: string, options?: CallOptions) => act(id, "restart", undefined, options),
+    restart: (id: string, options?: ActOptions) => act(id, "restart", undefined, options),
     /** Approves the identification. The first decision holds. */
-    approve: (id: string, options?: CallOptions) => act(id, "approve", undefined, options),
+    approve: (id: string, options?: ActOptions) => act(id, "approve", undefined, options),
     /** Refuses the identification, for a reason in a sentence. */
-    refuse: (id: string, reason: string, options?: CallOptions) => act(id, "refuse", { reason }, options),
+    refuse: (id: string, reason: string, options?: ActOptions) => act(id, "refuse", { reason }, options),
     /** Hands over the signer's code. Whether it is the right one shows in the request a moment later. */
-    code: (id: string, secret: string, options?: CallOptions) => act(id, "code", { secret }, options),
+    code: (id: string, secret: string, options?: ActOptions) => act(id, "code", { secret }, options),
     /** Has a new code sent. */
-    resend: (id: string, options?: CallOptions) => act(id, "code/resend", undefined, options),
+    resend: (id: string, options?: ActOptions) => act(id, "code/resend", undefined, options),
     /** Cancels a request. How it ended shows in the request. */
-    cancel: (id: string, options?: CallOptions) => act(id, "cancel", undefined, options),
+    cancel: (id: string, options?: ActOptions) => act(id, "cancel", undefined, options),
     /** Takes a failed or expired request up again. */
-    retry: (id: string, options?: CallOptions) => act(id, "retry", undefined, options),
+    retry: (id: string, options?: ActOptions) => act(id, "retry", undefined, options),
 
     /** The nth signed document, counted from 1. */
     signed,
     /** The service contract, from the time on at which the signer is sent the code. */
     contract: (id: string, options: DownloadOptions = {}): Promise<Download> =>
       download(calls, at(id, "/contract"), options),
+    /** A file with which it was shown who the signer is, for whoever decides; erased with the end of the request. */
+    enclosure: (id: string, name: EnclosureName, options: CallOptions = {}): Promise<Passed> =>
+      passOn(calls, at(id, `/enclosures/${name}`), options),
+    /** The film of the identification, as the provider has it, for whoever decides. */
+    video: (id: string, options: CallOptions = {}): Promise<Passed> => passOn(calls, at(id, "/video"), options),
+
+    /** What the request's callback address was told, oldest first, and what became of it. */
+    async notifications(id: string, { signal }: CallOptions = {}): Promise<Delivery[]> {
+      return (await calls.json<{ items: Delivery[] }>({ path: at(id, "/notifications"), signal })).value.items;
+    },
+    /** Has one of these told once more, under the same id. */
+    async replay(id: string, notification: string, { signal }: CallOptions = {}): Promise<Delivery> {
+      const path = at(id, `/notifications/${encodeURIComponent(notification)}/replay`);
+      return (await calls.json<Delivery>({ method: "POST", path, signal })).value;
+    },
+    /**
+     * Has told once more what came about since then, an ISO 8601 time, and was not delivered, of all requests. How many these
+     * are, a thousand at the most.
+     */
+    async replaySince(since: string, { signal }: CallOptions = {}): Promise<number> {
+      const call = { method: "POST", path: "/v1/notifications/replay", json: { since }, signal } as const;
+      return (await calls.json<{ replayed: number }>(call)).value.replayed;
+    },
 
     /**
      * All signed documents of a request, one after the other, each of which has to be the one that the request's record says.
@@ -277,7 +311,13 @@ async function toBody(
   enclosures: readonly DocumentSent[],
 ): Promise<Pick<Call, "json" | "sending">> {
   const named = documents.filter(isByAddress);
-  if (named.length === 0) return { sending: await toMultipart(manifest, documents as DocumentSent[], enclosures) };
+  if (named.length === 0) {
+    const fields: Field[] = [
+      { field: "file", label: (n) => `Document ${n}`, files: documents as DocumentSent[] },
+      { field: "enclosure", label: (n) => `Enclosure ${n}`, files: enclosures },
+    ];
+    return { sending: await toMultipart({ manifest }, fields) };
+  }
   if (named.length < documents.length || enclosures.length > 0) {
     throw new TypeError("Documents by their address go with no other documents, and with no enclosures.");
   }

@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Sending } from "./calls.ts";
 import { SignpipeError } from "./error.ts";
-import type { DocumentByAddress, Manifest } from "./schema.ts";
+import type { DocumentByAddress } from "./schema.ts";
 
 /** Read in blocks of this, in bytes, however large the file is. */
 const BLOCK_BYTES = 256 * 1024;
@@ -19,7 +19,7 @@ export type Content = Uint8Array | Blob | AsyncIterable<Uint8Array> | (() => Asy
 export type DocumentSent = string | { path: string; name?: string | undefined } | { content: Content; name: string };
 
 interface Part {
-  field: "file" | "enclosure";
+  field: string;
   name: string;
   /** For errors, which have no file names in them: these may be personal. */
   label: string;
@@ -34,28 +34,36 @@ export function isByAddress(document: DocumentSent | DocumentByAddress): documen
   return typeof document === "object" && "url" in document;
 }
 
+/** What is sent in one field of a form. */
+export interface Field {
+  field: string;
+  /** What the nth of them is called in errors. */
+  label: (n: number) => string;
+  files: readonly DocumentSent[];
+}
+
 /**
- * The manifest, the documents and the files that show who the signer is as multipart/form-data, read while it is sent.
- * Rejects with SignpipeError "document-unreadable" before anything is sent.
+ * Values, as JSON, and files as multipart/form-data, the files read while they are sent. Rejects with SignpipeError
+ * "document-unreadable" before anything is sent.
  * @source RFC 7578 §4
  */
-export async function toMultipart(
-  manifest: Manifest,
-  documents: readonly DocumentSent[],
-  enclosures: readonly DocumentSent[],
-): Promise<Sending> {
-  const parts = await Promise.all([
-    ...documents.map((document, i) => toPart("file", `Document ${i + 1}`, document)),
-    ...enclosures.map((enclosure, i) => toPart("enclosure", `Enclosure ${i + 1}`, enclosure)),
-  ]);
+export async function toMultipart(values: Record<string, unknown>, fields: readonly Field[]): Promise<Sending> {
+  const parts = await Promise.all(
+    fields.flatMap(({ field, label, files }) => files.map((file, i) => toPart(field, label(i + 1), file))),
+  );
   const boundary = `signpipe-${randomUUID()}`;
   const head = Buffer.from(
-    `--${boundary}\r\nContent-Disposition: form-data; name="manifest"\r\n` +
-      `Content-Type: application/json\r\n\r\n${JSON.stringify(manifest)}`,
+    Object.entries(values)
+      .map(
+        ([name, value]) =>
+          `--${boundary}\r\nContent-Disposition: form-data; name="${name}"\r\n` +
+          `Content-Type: application/json\r\n\r\n${JSON.stringify(value)}`,
+      )
+      .join("\r\n"),
   );
-  const heads = parts.map(({ field, name }) =>
+  const heads = parts.map(({ field, name }, i) =>
     Buffer.from(
-      `\r\n--${boundary}\r\nContent-Disposition: form-data; name="${field}"; filename="${quoted(name)}"\r\n` +
+      `${head.length === 0 && i === 0 ? "" : "\r\n"}--${boundary}\r\nContent-Disposition: form-data; name="${field}"; filename="${quoted(name)}"\r\n` +
         `Content-Type: ${/\.pdf$/i.test(name) ? "application/pdf" : "application/octet-stream"}\r\n\r\n`,
     ),
   );
@@ -108,7 +116,7 @@ async function* whole(part: Part): AsyncGenerator<Uint8Array> {
   );
 }
 
-async function toPart(field: Part["field"], label: string, document: DocumentSent): Promise<Part> {
+async function toPart(field: string, label: string, document: DocumentSent): Promise<Part> {
   if (typeof document === "string") return await toPart(field, label, { path: document });
   if ("content" in document) return { field, label, name: document.name, ...ofContent(document.content) };
   const { path, name = basename(path) } = document;

@@ -4,16 +4,14 @@ import { basename } from "node:path";
 import { type Calls, noAnswer, unexpected } from "./calls.ts";
 import { SignpipeError } from "./error.ts";
 
-/** A file that came of a request. It is read once, in one of three ways. */
-export interface Download {
+/** A file of which the API announces no SHA-256. It is read once, in one of three ways. */
+export interface Passed {
   /** The name to save it under, without a folder. */
   name: string;
   contentType: string;
-  /** In bytes. */
-  sizeBytes: number;
-  /** What the file must be, in hexadecimal. Whichever way it is read, it is compared with this at its end. */
-  sha256: string;
-  /** The bytes as they come. Throws SignpipeError "download-differs" at the end of a file that is another one. */
+  /** In bytes; undefined when that is not known beforehand. */
+  sizeBytes: number | undefined;
+  /** The bytes as they come. */
   content: AsyncIterable<Uint8Array>;
   /** All of it, in memory. */
   bytes(): Promise<Uint8Array>;
@@ -21,6 +19,13 @@ export interface Download {
   saveTo(path: string): Promise<void>;
   /** Lets go of it, when it is not to be read. */
   cancel(): void;
+}
+
+/** A file that came of a request. Reading it throws SignpipeError "download-differs" at the end of another one. */
+export interface Download extends Passed {
+  sizeBytes: number;
+  /** What the file must be, in hexadecimal. Whichever way it is read, it is compared with this at its end. */
+  sha256: string;
 }
 
 /** So long may nothing come of a file that is under way. */
@@ -38,11 +43,11 @@ export async function download(
   path: string,
   { sha256: wanted, signal, quietMs = QUIET_MS }: DownloadOptions & { quietMs?: number },
 ): Promise<Download> {
-  const { response, over } = await calls.open({ path, headers: { accept: "*/*" }, signal });
-  const { headers, body } = response;
-  const sha256 = /^"([0-9a-f]{64})"$/.exec(headers.get("etag") ?? "")?.[1];
-  const sizeBytes = Number(headers.get("content-length") ?? Number.NaN);
-  if (sha256 === undefined || !body || !Number.isSafeInteger(sizeBytes)) {
+  const opened = await calls.open({ path, headers: { accept: "*/*" }, signal });
+  const { response, over } = opened;
+  const sha256 = /^"([0-9a-f]{64})"$/.exec(response.headers.get("etag") ?? "")?.[1];
+  const sizeBytes = lengthOf(response);
+  if (sha256 === undefined || !response.body || sizeBytes === undefined) {
     over.abort();
     throw unexpected(response.status);
   }
@@ -51,12 +56,38 @@ export async function download(
     throw differs();
   }
 
+  return { ...toPassed(opened, { sizeBytes, sha256, signal, quietMs }), sizeBytes, sha256 };
+}
+
+/** Begins to read what is passed on as it is: of it nobody can say before what it must be. */
+export async function passOn(
+  calls: Calls,
+  path: string,
+  { signal, quietMs = QUIET_MS }: { signal?: AbortSignal | undefined; quietMs?: number } = {},
+): Promise<Passed> {
+  const opened = await calls.open({ path, headers: { accept: "*/*" }, signal });
+  return toPassed(opened, { sizeBytes: lengthOf(opened.response), sha256: undefined, signal, quietMs });
+}
+
+interface Expected {
+  sizeBytes: number | undefined;
+  sha256: string | undefined;
+  signal: AbortSignal | undefined;
+  quietMs: number;
+}
+
+function toPassed(
+  { response, over }: Awaited<ReturnType<Calls["open"]>>,
+  { sizeBytes, sha256, signal, quietMs }: Expected,
+): Passed {
+  const { headers, body } = response;
+
   async function* content(): AsyncGenerator<Uint8Array, void, undefined> {
     const timer = setTimeout(() => over.abort(), quietMs);
     const hash = createHash("sha256");
     let readBytes = 0;
     try {
-      for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) {
+      for await (const chunk of (body ?? []) as unknown as AsyncIterable<Uint8Array>) {
         timer.refresh();
         hash.update(chunk);
         readBytes += chunk.byteLength;
@@ -69,7 +100,8 @@ export async function download(
       clearTimeout(timer);
       over.abort();
     }
-    if (readBytes !== sizeBytes || hash.digest("hex") !== sha256) throw differs();
+    if (sizeBytes !== undefined && readBytes !== sizeBytes) throw differs();
+    if (sha256 !== undefined && hash.digest("hex") !== sha256) throw differs();
   }
 
   const once = content();
@@ -77,7 +109,6 @@ export async function download(
     name: toName(headers.get("content-disposition")),
     contentType: headers.get("content-type") ?? "application/octet-stream",
     sizeBytes,
-    sha256,
     content: once,
     async bytes() {
       const chunks: Uint8Array[] = [];
@@ -87,6 +118,11 @@ export async function download(
     saveTo: (path) => save(once, path),
     cancel: () => over.abort(),
   };
+}
+
+function lengthOf({ headers }: Response): number | undefined {
+  const bytes = Number(headers.get("content-length") ?? Number.NaN);
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
 function differs(): SignpipeError {

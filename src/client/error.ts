@@ -40,7 +40,7 @@ export class SignpipeError extends Error {
   readonly correlationId: string | undefined;
   /** The fields that are wrong, when it is about fields. */
   readonly errors: readonly FieldError[];
-  /** Of a submission: with the same key it can be repeated later, and makes nothing twice. */
+  /** Of a submission, or an act: with the same key it can be repeated later, and does nothing twice. */
   readonly idempotencyKey: string | undefined;
 
   constructor(code: ErrorCode, detail: string, facts: ErrorFacts = {}) {
@@ -52,5 +52,15 @@ export class SignpipeError extends Error {
     this.correlationId = facts.correlationId;
     this.errors = facts.errors ?? [];
     this.idempotencyKey = facts.idempotencyKey;
+  }
+}
+
+/** Makes a call, whose error then has the key under which it can be made again. */
+export async function underKey<T>(idempotencyKey: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    if (!(error instanceof SignpipeError)) throw error;
+    throw new SignpipeError(error.code, error.detail, { ...error, idempotencyKey, cause: error.cause });
   }
 }

@@ -1,25 +1,6 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { SignpipeError } from "./error.ts";
-import type { State } from "./schema.ts";
-
-/** What a callback address is told. A later one about the same request holds, whichever comes first. */
-export interface Notification {
-  /** `request.` and the state, or `request.reminded`. */
-  type: `request.${State}` | "request.reminded" | "request.accepted";
-  /** When what it tells came about: ISO 8601, UTC, with milliseconds. */
-  timestamp: string;
-  data: {
-    /** The request's id. */
-    id: string;
-    reference?: string | undefined;
-    stage: string;
-    state: State;
-    waiting?: { for: string; until: string } | undefined;
-    failure?: { code: string } | undefined;
-    notice?: { code: string } | undefined;
-    reminders?: { count: number; last_at: string } | undefined;
-  };
-}
+import type { Notification } from "./schema.ts";
 
 /** A notification that is proven to be signpipe's. */
 export interface Verified extends Notification {

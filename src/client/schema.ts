@@ -39,6 +39,29 @@ export type WaitingFor =
   | "a disk that can be written to"
   | "the grace before deletion";
 
+/** How a batch is, as a whole. */
+export type BatchState =
+  | "canary"
+  | "running"
+  | "paused"
+  | "cancelled"
+  | "done";
+
+/** What became of a row of a batch. */
+export type RowState =
+  | "pending"
+  | "rejected"
+  | "duplicate"
+  | "queued"
+  | "running"
+  | "waiting"
+  | "retrying"
+  | "done"
+  | "refused"
+  | "cancelled"
+  | "expired"
+  | "failed";
+
 /** Every code with which the API refuses a call. */
 export type ProblemCode =
   | "invalid-request"
@@ -234,6 +257,115 @@ export interface Correction {
   country_name?: string | undefined;
 }
 
+export interface BatchColumns {
+  /** Name of the file that is signed, or names: in a table with ";" between them, in JSON also as a list. */
+  files: string | string[];
+  /** Your own id; results and requests have it. */
+  reference?: string | undefined;
+  /** The signer's e-mail address. */
+  email?: string | undefined;
+  /** The signer's mobile phone, like +34699999999. */
+  mobile_phone_number?: string | undefined;
+  /** The signer's given name. */
+  given_name?: string | undefined;
+  /** The signer's surname 1. */
+  surname_1?: string | undefined;
+  /** The signer's surname 2. */
+  surname_2?: string | undefined;
+  /** The signer's serial number. */
+  serial_number?: string | undefined;
+  /** The signer's id document type. */
+  id_document_type?: "IDC" | "PAS" | "PNO" | "TIN" | "CI" | "CE" | undefined;
+  /** The signer's id document country. */
+  id_document_country?: string | undefined;
+  /** The signer's communication language. */
+  communication_language?: "ES" | "PL" | "EN" | undefined;
+  /** The signer's residence. */
+  residence?: string | undefined;
+  /** The signer's residence city. */
+  residence_city?: string | undefined;
+  /** The signer's residence postal code. */
+  residence_postal_code?: string | undefined;
+  /** The signer's residence address. */
+  residence_address?: string | undefined;
+  /** The signer's special conditions. */
+  special_conditions?: string | undefined;
+  /** How the signer is identified. */
+  workflow?: "videoid" | "videoid-external" | "classic" | undefined;
+  /** On whose account. */
+  tenant?: string | undefined;
+  /** Which of the tenant's registration officers, by name. */
+  rao?: string | undefined;
+  /** Certificate profile. */
+  profile?: string | undefined;
+  /** Its number. */
+  registration_authority?: string | undefined;
+  /** How the signer confirms. */
+  authentication?: "sms" | "external" | undefined;
+  /** Of an external authentication. */
+  authentication_type?: string | undefined;
+  /** Of an external authentication. */
+  authentication_value?: string | undefined;
+  /** Of an external authentication. */
+  authentication_secret?: string | undefined;
+  /** How the code travels. */
+  delivery_method?: "sms" | "whatsapp" | undefined;
+  /** Name of a template for the visible signature. */
+  appearance?: string | undefined;
+  /** What comes back. */
+  format?: "pades" | "cms" | undefined;
+  /** Who approves the identification. */
+  approval?: "manual" | "auto" | undefined;
+  /** Told about the row's request. */
+  callback_url?: string | undefined;
+  /** Signed in the background; classic only. */
+  useasync?: boolean | undefined;
+  /** Name of a file that shows who the signer is. */
+  document_front?: string | undefined;
+  /** Name of a file that shows who the signer is. */
+  document_rear?: string | undefined;
+  /** Name of a file that shows who the signer is. */
+  document_photo?: string | undefined;
+  /** Name of a file that shows who the signer is. */
+  document_owner?: string | undefined;
+  /** Name of a file that shows who the signer is. */
+  extra_document?: string | undefined;
+  /** Name of a file that shows who the signer is. */
+  video?: string | undefined;
+  /** As read off the identity document; videoid-external only. */
+  ocr_given_name?: string | undefined;
+  /** As read off the identity document; videoid-external only. */
+  ocr_surname_1?: string | undefined;
+  /** As read off the identity document; videoid-external only. */
+  ocr_surname_2?: string | undefined;
+  /** As read off the identity document; videoid-external only. */
+  ocr_mobile_phone_number?: string | undefined;
+  /** As read off the identity document; videoid-external only. */
+  ocr_email?: string | undefined;
+  /** As read off the identity document; videoid-external only. */
+  ocr_serial_number?: string | undefined;
+  /** As read off the identity document; videoid-external only. */
+  ocr_id_document_type?: string | undefined;
+  /** As read off the identity document; videoid-external only. */
+  ocr_id_document_country?: string | undefined;
+  /** A check that you made; videoid-external only. */
+  check_otp_validation?: boolean | undefined;
+  /** A check that you made; videoid-external only. */
+  check_documents_match?: boolean | undefined;
+  /** A check that you made; videoid-external only. */
+  check_data_integrity?: boolean | undefined;
+  /** A check that you made; videoid-external only. */
+  check_document_notcopy?: boolean | undefined;
+  /** A check that you made; videoid-external only. */
+  check_document_notexpired?: boolean | undefined;
+  /** A check that you made; videoid-external only. */
+  check_document_notunderage?: boolean | undefined;
+  /** A check that you made; videoid-external only. */
+  check_liveliness?: boolean | undefined;
+  /** low, medium, high, or 0 to 100; videoid-external only. */
+  similarity_level?: string | number | undefined;
+}
+
 export interface Request {
   id: string;
   workflow: string;
@@ -376,4 +508,161 @@ export interface Accepted {
 export interface FieldError {
   field: string;
   message: string;
+}
+
+export interface Batch {
+  id: string;
+  /** What its sender calls it. */
+  name?: string | undefined;
+  tenant?: string | undefined;
+  state: BatchState;
+  /** How many turns it gets beside other batches, 1 to 10. */
+  priority: number;
+  /** What was asked, and is not carried out at every row yet. */
+  asked?: "cancel" | "retry" | undefined;
+  /** Why it is paused, when nobody asked for it. */
+  held?: {
+    code: string;
+    message: string;
+  } | undefined;
+  /** Why nothing is submitted at the moment; it goes on by itself. */
+  stands?: {
+    code: string;
+    message: string;
+  } | undefined;
+  /** How many rows there are. */
+  rows: number;
+  /** Rows by state, a few seconds old. */
+  counts: Record<string, number>;
+  /** Rows that are over. */
+  over: number;
+  /** Rows that wait for somebody: nobody can tell for how long. */
+  waiting_for_people: number;
+  /** When the rows that wait for nobody will be over, by the pace of the last ten minutes. */
+  estimated_finish_at?: string | undefined;
+  /** Since then nothing of it can be tried again. */
+  rows_erased_at?: string | undefined;
+  created_at: string;
+  updated_at: string;
+  links: {
+    self: string;
+    rows: string;
+    results_csv: string;
+    results_json: string;
+  };
+}
+
+export interface BatchList {
+  /** Newest first. */
+  items: Batch[];
+  /** Give it as cursor for the next page; null on the last one. */
+  next_cursor: string | null;
+}
+
+export interface BatchReport {
+  rows: number;
+  /** Rows that are submitted. */
+  good: number;
+  /** Rows that are not: they are in the results, with what is wrong with them. */
+  rejected: number;
+  /** By row, as a spreadsheet counts (the header is row 1), and column. The first 200. */
+  problems: {
+    row: number;
+    column: string;
+    message: string;
+  }[];
+  /** Files that were sent and that no row names. The first 20. */
+  unused_files: string[];
+}
+
+export interface BatchRow {
+  /** As a spreadsheet counts: the header is row 1. Of JSON, the first row is 1. */
+  row: number;
+  reference?: string | undefined;
+  files: string[];
+  state: RowState;
+  code?: string | undefined;
+  /** Why, in a sentence. */
+  reason?: string | undefined;
+  /** The row's request; of a duplicate the one that has the same. */
+  request_id?: string | undefined;
+  /** Where they are, seen from DATA_DIR. */
+  signed_files?: string[] | undefined;
+  /** Of each of them. */
+  sha256?: string[] | undefined;
+}
+
+export interface BatchRowList {
+  items: BatchRow[];
+  next_cursor: string | null;
+}
+
+export interface Delivery {
+  /** Its webhook-id. */
+  id: string;
+  type: "request.accepted" | "request.waiting" | "request.reminded" | "request.done" | "request.refused" | "request.cancelled" | "request.expired" | "request.failed";
+  /** When what it tells came about. */
+  timestamp: string;
+  /** failed: given up. stopped: the receiver answered 410, and is told nothing more. */
+  state: "waiting" | "delivered" | "failed" | "stopped";
+  attempts: number;
+  /** When it was last tried. */
+  last_at?: string | undefined;
+  /** The HTTP status of the last answer. */
+  status?: number | undefined;
+  /** Why the last attempt failed. */
+  code?: string | undefined;
+  /** When it is tried next. */
+  next_at?: string | undefined;
+}
+
+export interface Notification {
+  /** request. and the state, or what was asked for. */
+  type: "request.accepted" | "request.waiting" | "request.reminded" | "request.done" | "request.refused" | "request.cancelled" | "request.expired" | "request.failed";
+  /** When it came about. Of two about one request, the later one holds. */
+  timestamp: string;
+  data: {
+    /** The request's id. */
+    id: string;
+    /** Your own id for it. */
+    reference?: string | undefined;
+    /** On whose account, where it is not the default one. */
+    tenant?: string | undefined;
+    /** Where it stands among those that were handed in together. */
+    group?: {
+      id: string;
+      n: number;
+      of: number;
+    } | undefined;
+    /** The step that it is at. */
+    stage: string;
+    /** The same as in the API. */
+    state: State;
+    waiting?: {
+      /** What it waits for. */
+      for: string;
+      /** Whose turn it is. */
+      whose: string;
+      /** When it ends as expired. */
+      until: string;
+    } | undefined;
+    /** Why it did not end as done. */
+    failure?: {
+      code: string;
+    } | undefined;
+    /** What is to be known beside the state. */
+    notice?: {
+      code: string;
+    } | undefined;
+    /** How often the signer was to be reminded. */
+    reminders?: {
+      count: number;
+      last_at: string;
+    } | undefined;
+    created_at: string;
+    /** Addresses in the API, without its origin. */
+    links: {
+      self: string;
+    };
+  };
 }

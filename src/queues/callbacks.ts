@@ -1,4 +1,4 @@
-import { type ConnectionOptions, type Job, UnrecoverableError, Worker } from "bullmq";
+import { type ConnectionOptions, DelayedError, type Job, UnrecoverableError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
 import { exponential } from "../core/backoff.ts";
 import { type Failure, toFailure } from "../core/errors.ts";
@@ -8,6 +8,7 @@ import type { Log } from "../core/stage.ts";
 import { inRounds, takeNoted } from "./changed.ts";
 import type { Keys } from "./keys.ts";
 import { CALLBACK_QUEUE, CallbackJob, type Delivery, type Notifications } from "./notifications.ts";
+import { createReceivers } from "./receivers.ts";
 import { unsealCallback } from "./seal.ts";
 import type { Store } from "./store.ts";
 
@@ -15,6 +16,9 @@ const backoff = exponential("5s", { upTo: "2h" });
 const TAKE_EVERY_MS = 1_000;
 /** A receiver that asks for more patience than this is asked again all the same. */
 const PATIENCE_MS = 86_400_000;
+
+/** Deliveries at once: enough that some receivers that do not answer leave room for all others. */
+const CONCURRENCY = 40;
 
 /** What is to be sent, and where to. */
 export interface Message {
@@ -70,6 +74,7 @@ export function createCallbacks({
   log: Log;
   now?: () => number;
 }) {
+  const receivers = createReceivers({ now });
   let worker: Worker<CallbackJob> | undefined;
   let rounds: ReturnType<typeof inRounds> | undefined;
 
@@ -89,7 +94,7 @@ export function createCallbacks({
     if (request && isTold(request) && urlOf(request) !== undefined) await notifications.note(request);
   }
 
-  async function deliver(job: Job<CallbackJob>): Promise<void> {
+  async function deliver(job: Job<CallbackJob>, token?: string): Promise<void> {
     const { requestId, notification: id } = CallbackJob.parse(job.data);
     if (id === undefined) return await note(requestId);
     const delivery = await notifications.read(requestId, id);
@@ -99,8 +104,16 @@ export function createCallbacks({
     if (!request || url === undefined) return await end(delivery, "failed", { code: "callback-withdrawn" });
     if (await notifications.isStopped(requestId)) return await end(delivery, "stopped", { code: "callback-gone" });
 
+    const entry = receivers.enter(new URL(url).host);
+    if ("pauseMs" in entry) {
+      // It was not tried: that its receiver is slow with others is no failed attempt of this one.
+      await job.moveToDelayed(now() + entry.pauseMs, token);
+      throw new DelayedError();
+    }
     const message = { id, notification: delivery.notification, url, tenant: tenantOf(request) };
     const answer = await tell(message, AbortSignal.timeout(30_000)).catch(toFailure);
+    // What may not be called at all says nothing about who is there.
+    entry.leave(!(answer instanceof Error) || answer.kind === "permanent");
     const tried: Delivery = { ...delivery, attempts: delivery.attempts + 1, lastMs: now() };
     if (answer instanceof Error) return await repeat(tried, { code: answer.code, kind: answer.kind });
     const { status, retryAfterMs } = answer;
@@ -138,7 +151,7 @@ export function createCallbacks({
       worker = new Worker<CallbackJob>(CALLBACK_QUEUE, deliver, {
         connection,
         prefix: keys.queues,
-        concurrency: 10,
+        concurrency: CONCURRENCY,
         removeOnComplete: { count: 0 },
         settings: {
           backoffStrategy: (n, _type, error) =>

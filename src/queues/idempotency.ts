@@ -1,5 +1,6 @@
-import { randomUUID } from "node:crypto";
+import { createHmac, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { deflateRawSync, inflateRawSync } from "node:zlib";
 import type { Redis } from "ioredis";
 import { z } from "zod";
 import { type RequestId, Sha256 } from "../core/request.ts";
@@ -9,7 +10,11 @@ import { seal, unseal } from "./seal.ts";
 interface Bound {
   bodyHash: string;
   requestId: RequestId;
+  answer?: string | undefined;
 }
+
+/** So much of an HMAC tells keys apart: nobody has enough of them for two to meet. */
+const PRINT_BYTES = 12;
 
 /** What the journal keeps of a binding: where Redis has it, behind its prefix, and what came with it. */
 const Binding = z.object({ memory: z.string(), bodyHash: Sha256 });
@@ -68,6 +73,14 @@ export function createIdempotency({
   const scripts = redis as unknown as Scripts;
 
   return {
+    printOf(name: string, bodyHash: string): string {
+      const of = (text: string) => {
+        const digest = createHmac("sha256", masterKey).update(`idempotency ${text}`).digest();
+        return digest.subarray(0, PRINT_BYTES).toString("base64url");
+      };
+      return `${of(name)}.${of(`${name} ${bodyHash}`)}`;
+    },
+
     async begin(name: string) {
       const memory = keys.idempotency(name);
       const claim = `${memory}:claim`;
@@ -76,7 +89,9 @@ export function createIdempotency({
       async function recall(): Promise<(Bound & { done: boolean }) | undefined> {
         const sealed = await redis.get(memory);
         if (sealed === null) return undefined;
-        return JSON.parse(unseal(masterKey, sealed, memory).toString()) as Bound & { done: boolean };
+        const known = JSON.parse(unseal(masterKey, sealed, memory).toString()) as Bound & { done: boolean };
+        const { answer } = known;
+        return answer === undefined ? known : { ...known, answer: inflated(answer) };
       }
       async function act(what: "extend" | "bind" | "release", value?: Bound & { done: boolean }): Promise<boolean> {
         const sealed = value ? seal(masterKey, JSON.stringify(value), memory) : "";
@@ -90,7 +105,8 @@ export function createIdempotency({
       });
       if (known?.done) {
         if (ours) await act("release");
-        return { state: "done" as const, bound: { bodyHash: known.bodyHash, requestId: known.requestId } };
+        const { done: _done, ...bound } = known;
+        return { state: "done" as const, bound };
       }
       if (!ours) return { state: "busy" as const };
       let bound: Bound | undefined = known && { bodyHash: known.bodyHash, requestId: known.requestId };
@@ -103,8 +119,9 @@ export function createIdempotency({
             bound = what;
             return await act("bind", { ...what, done: false });
           },
-          async finish() {
-            await act("release", bound && { ...bound, done: true });
+          async finish(answer?: string) {
+            const said = answer === undefined ? {} : { answer: deflated(answer) };
+            await act("release", bound && { ...bound, ...said, done: true });
           },
           async release() {
             await act("release");
@@ -114,3 +131,7 @@ export function createIdempotency({
     },
   };
 }
+
+/** Answers are much alike inside, and are kept for a day: a third of the room does. */
+const deflated = (text: string): string => deflateRawSync(text).toString("base64");
+const inflated = (text: string): string => inflateRawSync(Buffer.from(text, "base64")).toString("utf8");

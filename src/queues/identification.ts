@@ -13,6 +13,7 @@ import { PermanentError } from "../core/errors.ts";
 import { refusesDuplicates, type RequestId, type SignRequest } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
+import { under } from "./calls.ts";
 import { forgetFrom } from "./forget.ts";
 import type { Queues } from "./queues.ts";
 import { type createSeen, documentsOf, printsOfRequest } from "./seen.ts";
@@ -93,7 +94,11 @@ export function createIdentification({
     throw new PermanentError(message, { code: "not-possible-now" });
   }
 
-  async function correctHere(id: RequestId, correction: Correction, by: string): Promise<SignRequest> {
+  async function correctHere(
+    id: RequestId,
+    correction: Correction,
+    { by, call }: { by: string; call: string | undefined },
+  ): Promise<SignRequest> {
     const elsewhere = AT_PROVIDER_ONLY.find((name) => correction[name] !== undefined);
     if (elsewhere !== undefined) {
       const message = `${elsewhere} is kept by the provider alone, which has no request ${id} now: leave it out`;
@@ -102,12 +107,12 @@ export function createIdentification({
     const fields = fieldsOf(correction);
     return await store.change(
       id,
-      (fresh): Change => {
+      under(call, (fresh): Change => {
         if (!isOursAlone(fresh)) throw notNow(fresh, "corrected");
         const atMs = now();
         const ordered: Ordered = { kind: "correction", outcome: "taken", fields, atMs };
         return { event: "note", patch: { facts: { ordered } }, by, note: `correction: ${fields.join(", ")}`, atMs };
-      },
+      }),
       async () => {
         const request = await store.get(id);
         await claim(request, correction);
@@ -117,18 +122,22 @@ export function createIdentification({
     );
   }
 
-  async function correctThere(id: RequestId, correction: Correction, by: string): Promise<SignRequest> {
+  async function correctThere(
+    id: RequestId,
+    correction: Correction,
+    { by, call }: { by: string; call: string | undefined },
+  ): Promise<SignRequest> {
     const note = `correction-${randomBytes(6).toString("hex")}` as const;
     const fields = fieldsOf(correction);
     try {
       return await store.change(
         id,
-        (fresh): Change => {
+        under(call, (fresh): Change => {
           if (!isAtProvider(fresh)) throw notNow(fresh, "corrected");
           const order: Order = { kind: "correction", atMs: now(), note, fields };
           const told = `correction: ${fields.join(", ")}`;
           return { event: "note", patch: { facts: { order } }, by, note: told, nudge: true };
-        },
+        }),
         async () => {
           await claim(await store.get(id), correction);
           await vault.keepNote(id, note, JSON.stringify(correction));
@@ -142,9 +151,9 @@ export function createIdentification({
   }
 
   return {
-    async remind(id: RequestId, by: string): Promise<SignRequest> {
+    async remind(id: RequestId, by: string, call?: string): Promise<SignRequest> {
       await opened();
-      const reminded = await store.change(id, (fresh): Change => {
+      const decideNow = (fresh: SignRequest): Change => {
         const { stage, phase, ending, facts } = fresh;
         const isAwaited = stage === "identify" && !isEnd(phase) && !ending && facts["order"] === undefined;
         if (!isAwaited || typeof facts["videoidLink"] !== "string") throw notNow(fresh, "reminded of");
@@ -152,24 +161,25 @@ export function createIdentification({
         const count = (Reminded.safeParse(facts["reminded"]).data?.count ?? 0) + 1;
         const patch = { facts: { reminded: { count, atMs } satisfies Reminded } };
         return { event: "note", patch, by, note: "reminded", nudge: true, atMs };
-      });
+      };
+      const reminded = await store.change(id, under(call, decideNow));
       await queues.promote(reminded.stage, id);
       return reminded;
     },
 
-    async correct(id: RequestId, correction: Correction, by: string): Promise<SignRequest> {
+    async correct(id: RequestId, correction: Correction, by: string, call?: string): Promise<SignRequest> {
       await opened();
       const request = await store.get(id);
-      if (isOursAlone(request)) return await correctHere(id, correction, by);
-      const noted = await correctThere(id, correction, by);
+      if (isOursAlone(request)) return await correctHere(id, correction, { by, call });
+      const noted = await correctThere(id, correction, { by, call });
       await queues.promote(noted.stage, id);
       return noted;
     },
 
-    async restart(id: RequestId, by: string): Promise<SignRequest> {
+    async restart(id: RequestId, by: string, call?: string): Promise<SignRequest> {
       await opened();
       await refuseSecondTry(await store.get(id));
-      const restarted = await store.change(id, (fresh): Change => {
+      const decideNow = (fresh: SignRequest): Change => {
         const { workflow } = fresh;
         if (isAtProvider(fresh)) {
           const order: Order = { kind: "restart", atMs: now() };
@@ -185,7 +195,8 @@ export function createIdentification({
         const facts = { ...forgetFrom("create", orderOf(workflow)), ...withFormer(fresh.facts, now()) };
         const patch = { ending: null, failure: null, waiting: null, intent: null, facts };
         return { event: "requeue", to: "create", patch, by, note: "restart" };
-      });
+      };
+      const restarted = await store.change(id, under(call, decideNow));
       if (IDENTIFYING.includes(restarted.stage)) {
         await queues.promote(restarted.stage, id);
         return restarted;

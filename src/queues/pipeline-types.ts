@@ -160,30 +160,33 @@ export interface Pipeline {
    */
   list(options: Wanted & { limit: number; cursor?: string }): Promise<Page>;
   history(id: RequestId): Promise<HistoryLine[]>;
-  /** Decides an identification that waits for a RAO. The first decision holds; the other one is refused. */
-  approve(id: RequestId, by: string): Promise<SignRequest>;
-  refuse(id: RequestId, reason: string, by: string): Promise<SignRequest>;
+  /**
+   * Decides an identification that waits for a RAO. The first decision holds; the other one is refused. `call`, here and
+   * below, is the print of the caller's Idempotency-Key: it is written into the record in the same step as the act.
+   */
+  approve(id: RequestId, by: string, call?: string): Promise<SignRequest>;
+  refuse(id: RequestId, reason: string, by: string, call?: string): Promise<SignRequest>;
   /** Notes that the signer is to be reminded of the identification, with the same link, and tells those who follow it. */
-  remind(id: RequestId, by: string): Promise<SignRequest>;
+  remind(id: RequestId, by: string, call?: string): Promise<SignRequest>;
   /**
    * Has the signer's data corrected while the identification is open: at the provider, and here once the provider has
    * taken it. What is not at the provider is corrected here alone. What came of it is a fact ("ordered").
    */
-  correct(id: RequestId, correction: Correction, by: string): Promise<SignRequest>;
+  correct(id: RequestId, correction: Correction, by: string, call?: string): Promise<SignRequest>;
   /** Has the identification begun anew: the request at the provider is cancelled first, then another one is made. */
-  restart(id: RequestId, by: string): Promise<SignRequest>;
+  restart(id: RequestId, by: string, call?: string): Promise<SignRequest>;
   /** Hands over the code that the signer was sent. It is kept encrypted, for minutes. */
-  giveCode(id: RequestId, secret: string, by: string): Promise<SignRequest>;
+  giveCode(id: RequestId, secret: string, by: string, call?: string): Promise<SignRequest>;
   /** Has a new code sent. At least a minute after the last one, and a bounded number of times. */
-  resendCode(id: RequestId, by: string): Promise<SignRequest>;
+  resendCode(id: RequestId, by: string, call?: string): Promise<SignRequest>;
   /** Throws "too-late" once the signature may have been made. */
-  cancel(id: RequestId, by: string): Promise<SignRequest>;
+  cancel(id: RequestId, by: string, call?: string): Promise<SignRequest>;
   /**
    * Takes a failed or expired request up again at the stage where that makes sense. One that is over, however it ended,
    * and whose cleanup was given up, is cleaned up again and nothing else: it ends as before, and can then be retried as
    * any other.
    */
-  retry(id: RequestId, by: string): Promise<SignRequest>;
+  retry(id: RequestId, by: string, call?: string): Promise<SignRequest>;
   /** Whether all documents of a request that did not end well were signed as another one: then it is never taken up again. */
   isReplaced(id: RequestId): Promise<boolean>;
   /** A webhook spoke of this request_pk: a hint to look. True when the request is ours. */

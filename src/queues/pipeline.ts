@@ -8,6 +8,7 @@ import { type Ending, isEnd, type Phase } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import { type AllowedParts, createAllowed } from "./allowed.ts";
 import { createBundles } from "./bundles.ts";
+import { under } from "./calls.ts";
 import type { Codes } from "./codes.ts";
 import { forgetFrom } from "./forget.ts";
 import type { Gate } from "./gate.ts";
@@ -135,7 +136,11 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   }
 
   /** `reason` is kept before the decision is written, under a name that stands in it: it is of the one that counts. */
-  async function decide(id: RequestId, kind: "approve" | "refuse", by: string, reason?: string): Promise<SignRequest> {
+  async function decide(
+    id: RequestId,
+    kind: "approve" | "refuse",
+    { by, reason, call }: { by: string; reason?: string; call: string | undefined },
+  ): Promise<SignRequest> {
     await opened();
     const named = reason === undefined ? undefined : (`reason:${randomText(NOTE_BYTES)}` as const);
     const choose = (request: SignRequest): Change => {
@@ -160,7 +165,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     const prepare = async () => {
       if (named && reason !== undefined) await vault.keepNote(id, named, reason);
     };
-    const decided = await store.change(id, choose, prepare).catch(async (error: unknown) => {
+    const decided = await store.change(id, under(call, choose), prepare).catch(async (error: unknown) => {
       if (named && isAnswer(error)) await dropUnused(id, named).catch(() => {}); // why it is not done is the answer
       throw error;
     });
@@ -322,20 +327,20 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     list: (options) => listRequests({ redis, keys, store }, options),
     history: store.history,
 
-    approve: (id, by) => decide(id, "approve", by),
-    refuse: (id, reason, by) => decide(id, "refuse", by, reason),
+    approve: (id, by, call) => decide(id, "approve", { by, call }),
+    refuse: (id, reason, by, call) => decide(id, "refuse", { by, reason, call }),
 
-    async giveCode(id, secret, by) {
+    async giveCode(id, secret, by, call) {
       await opened();
       const open = (request: SignRequest) =>
         request.stage === "sign" && request.phase === "waiting" && request.waiting?.for !== "a new OTP";
       const noted = await store
         .change(
           id,
-          (fresh) => {
+          under(call, (fresh) => {
             if (!open(fresh)) throw notNow(fresh, "given a code");
             return { event: "note", by, note: "code given", nudge: true };
-          },
+          }),
           () => codes.keep(id, secret),
         )
         .catch(async (error: unknown) => {
@@ -347,9 +352,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       return noted;
     },
 
-    async resendCode(id, by) {
+    async resendCode(id, by, call) {
       await opened();
-      const request = await store.change(id, (fresh): Change => {
+      const decideNow = (fresh: SignRequest): Change => {
         const otp = fresh.facts["otp"] as { sentMs: number; count: number } | undefined;
         const isForCode = fresh.phase === "waiting" && FOR_A_CODE.includes(fresh.waiting?.for) && !fresh.intent;
         if (fresh.stage !== "sign" || !isForCode || !otp) throw notNow(fresh, "sent a new code");
@@ -375,15 +380,16 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           by,
           note: "resend",
         };
-      });
+      };
+      const request = await store.change(id, under(call, decideNow));
       await codes.forget(id);
       await queues.moveTo(request.stage, id);
       return request;
     },
 
-    async cancel(id, by) {
+    async cancel(id, by, call) {
       await opened();
-      const request = await store.change(id, (fresh): Change => {
+      const decideNow = (fresh: SignRequest): Change => {
         if (isEnd(fresh.phase) || fresh.ending) throw notNow(fresh, "cancelled");
         if (fresh.facts["signedMs"] !== undefined || fresh.facts["signAccepted"] || fresh.intent?.effect === "sign") {
           throw new PermanentError(`Request ${id} may already be signed: it cannot be cancelled any more`, {
@@ -395,7 +401,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         // A worker is at it: it ends the request itself, with what its call gave, as soon as that is known.
         if (fresh.phase === "running" || fresh.intent) return { event: "note", patch, by, note: "cancel", nudge: true };
         return { event: "end", patch: { ...patch, waiting: null }, by, note: "cancel" };
-      });
+      };
+      const request = await store.change(id, under(call, decideNow));
       if (request.stage === lastStage) {
         await queues.moveTo(request.stage, id);
       } else {
@@ -404,10 +411,10 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       return request;
     },
 
-    async retry(id, by) {
+    async retry(id, by, call) {
       await opened();
       await refuseSecondTry(await store.get(id));
-      const request = await store.change(id, (fresh): Change => {
+      const decideNow = (fresh: SignRequest): Change => {
         if (isUncleaned(fresh)) return toCleanAgain(fresh.phase, by);
         if (fresh.phase !== "failed" && fresh.phase !== "expired") throw notNow(fresh, "retried");
         const failedAt = fresh.failure?.stage ?? fresh.stage;
@@ -423,7 +430,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
           by,
           note: "retry",
         };
-      });
+      };
+      const request = await store.change(id, under(call, decideNow));
       await queues.moveTo(request.stage, id);
       return request;
     },

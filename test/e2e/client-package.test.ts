@@ -62,12 +62,17 @@ test("its types stand by themselves, with and without those of Node, and refuse 
   const project = await emptyProject();
   writeFileSync(
     join(project, "right.ts"),
-    `import { createClient, type Request, SignpipeError, verifyNotification } from "signpipe/client";
+    `import { type Batch, type BatchLine, type Notification, type Request } from "signpipe/client";
+import { createClient, SignpipeError, verifyNotification } from "signpipe/client";
 const client = createClient({ url: "http://127.0.0.1:1", key: "k" });
 export const request: Promise<Request> = client.wait("req-1", { until: { waiting_for: ["code", "another code"] } });
 export const state = (seen: Request): "done" | undefined => (seen.state === "done" ? seen.state : undefined);
 export const isBusy = (error: unknown): boolean => error instanceof SignpipeError && error.code === "too-busy";
-export const told = verifyNotification({ headers: new Headers(), body: "", secret: "whsec_" }).data.state;
+export const told: Notification["data"] = verifyNotification({ headers: new Headers(), body: "", secret: "whsec_" }).data;
+const line: BatchLine = { files: ["lease.pdf"], email: "ana@example.com", identity: { video: "ana.mp4" } };
+export const batch: Promise<Batch> = client.batches
+  .submit({ rows: [line] }, ["lease.pdf"], { canary: true })
+  .then(({ batch: { id } }) => client.batches.wait(id));
 `,
   );
   expect(await compile(project, "right.ts", [])).toBe("");
@@ -79,10 +84,11 @@ const client = createClient({ url: "http://127.0.0.1:1", key: "k" });
 void client.submit({ signer: { email: "ana@example.com" } }, ["lease.pdf"]);
 void client.list({ state: "finished" });
 void client.wait("req-1", { until: { waiting_for: "aproval" } });
+void client.batches.submit({ rows: [{ email: "ana@example.com" }] }, []);
 `,
   );
   const said = await compile(project, "wrong.ts", []);
-  expect(said.match(/^wrong\.ts\(\d+/gm)).toEqual(["wrong.ts(3", "wrong.ts(4", "wrong.ts(5"]);
+  expect(said.match(/^wrong\.ts\(\d+/gm)).toEqual(["wrong.ts(3", "wrong.ts(4", "wrong.ts(5", "wrong.ts(6"]);
 });
 
 /** The blocks of the manual that are meant to be run, as one module, with the people that they speak of. */
@@ -122,5 +128,9 @@ test("what docs/client.md shows compiles, and takes a document from submission t
   expect(stdout).toContain(createHash("sha256").update(signed).digest("hex"));
   expect(stdout).toContain("over: done");
   expect(stdout).toMatch(/^409 .* c-[0-9a-f]{16}$/m);
-  expect(stdout).not.toContain("ana@example.com");
+  expect(stdout.match(/^to be identified: loan-204[12] true$/gm)).toHaveLength(2);
+  expect(stdout).toContain("cancelled 2 of 2");
+  expect(stdout.match(/^[12] cancelled/gm)).toHaveLength(2);
+  expect(readFileSync(join(project, "results.csv"), "utf8").trim().split("\n")).toHaveLength(3);
+  expect(stdout).not.toMatch(/ana@example.com|eva@example.com/);
 });

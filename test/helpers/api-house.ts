@@ -61,7 +61,8 @@ export function fakePipeline() {
   const act =
     (name: string) =>
     async (id: RequestId, ...more: unknown[]) => {
-      called(name, id, ...more);
+      // Without an Idempotency-Key there is no print of one.
+      called(name, id, ...more.filter((one) => one !== undefined));
       return must(id);
     };
 
@@ -181,6 +182,7 @@ export function memoryIdempotency(): Idempotency & { bound: Map<string, Bound & 
   const claimed = new Map<string, symbol>();
   return {
     bound,
+    printOf: (name, bodyHash) => `${name}.${bodyHash}`,
     async begin(name): Promise<Begun> {
       const known = bound.get(name);
       if (known?.done) return { state: "done", bound: known };
@@ -197,9 +199,9 @@ export function memoryIdempotency(): Idempotency & { bound: Map<string, Bound & 
             if (isOurs()) bound.set(name, { ...what, done: false });
             return isOurs();
           },
-          async finish() {
+          async finish(answer) {
             const what = bound.get(name);
-            if (what) bound.set(name, { ...what, done: true });
+            if (what) bound.set(name, { ...what, ...(answer !== undefined && { answer }), done: true });
           },
           async release() {
             if (isOurs()) claimed.delete(name);

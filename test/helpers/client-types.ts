@@ -1,10 +1,15 @@
 import { z } from "zod";
 import { WAIT_NAMES } from "../../src/core/ages.ts";
+import { BATCH_STATES, ROW_STATES } from "../../src/core/batch.ts";
 import { Correction } from "../../src/core/correction.ts";
+import { Notification } from "../../src/core/notification.ts";
 import { PHASES } from "../../src/core/status.ts";
 import { Manifest } from "../../src/producers/manifest.ts";
+import { BatchList, BatchView, ReportView, RowList, RowView } from "../../src/producers/api/batch-view.ts";
+import { NotificationView } from "../../src/producers/api/notifications.ts";
 import { FieldError, PROBLEMS } from "../../src/producers/api/problem.ts";
 import { Reference } from "../../src/producers/api/references.ts";
+import { rowJsonSchema } from "../../src/producers/batch/columns.ts";
 import { Accepted, HistoryView, RequestList, RequestView } from "../../src/producers/api/view.ts";
 
 /** What of JSON Schema the API's schemas use. @source JSON Schema draft 2020-12 */
@@ -33,10 +38,21 @@ const ANSWERED: Record<string, z.ZodType> = {
   History: HistoryView,
   Accepted,
   FieldError,
+  Batch: BatchView,
+  BatchList,
+  BatchReport: ReportView,
+  BatchRow: RowView,
+  BatchRowList: RowList,
+  Delivery: NotificationView,
+  Notification,
 };
+/** What is published as JSON Schema alone. */
+const COLUMNS = { BatchColumns: rowJsonSchema() as Schema };
 const WORDS: Record<string, { says: string; words: readonly string[] }> = {
   State: { says: "What is happening to a request. The last five are ends.", words: PHASES },
   WaitingFor: { says: "What a request may wait for, in the words of `waiting.for`.", words: WAIT_NAMES },
+  BatchState: { says: "How a batch is, as a whole.", words: BATCH_STATES },
+  RowState: { says: "What became of a row of a batch.", words: ROW_STATES },
   ProblemCode: { says: "Every code with which the API refuses a call.", words: Object.keys(PROBLEMS) },
 };
 
@@ -57,9 +73,11 @@ export function clientTypes(): string {
     const json = z.toJSONSchema(schema, { io, unrepresentable: "any" }) as Schema;
     return `export interface ${name} ${toObject(json.$ref === undefined ? json : find(json.$ref, json), json, "")}\n`;
   };
-  return [HEAD, ...words, ...Object.entries(SENT).map(of("input")), ...Object.entries(ANSWERED).map(of("output"))].join(
-    "\n",
+  const columns = Object.entries(COLUMNS).map(
+    ([name, schema]) => `export interface ${name} ${toObject(schema, schema, "")}\n`,
   );
+  const sent = Object.entries(SENT).map(of("input"));
+  return [HEAD, ...words, ...sent, ...columns, ...Object.entries(ANSWERED).map(of("output"))].join("\n");
 }
 
 function toType(schema: Schema, root: Schema, indent: string): string {
@@ -68,7 +86,8 @@ function toType(schema: Schema, root: Schema, indent: string): string {
     return name in SENT || name in ANSWERED ? name : toType(find(schema.$ref, root), root, indent);
   }
   if (schema.const !== undefined) return JSON.stringify(schema.const);
-  if (schema.enum && String(schema.enum) === String(PHASES)) return "State";
+  const word = schema.enum && Object.entries(WORDS).find(([, { words }]) => String(words) === String(schema.enum));
+  if (word) return word[0];
   if (schema.enum) return toUnion(schema.enum.map((one) => JSON.stringify(one)));
   const forms = schema.anyOf ?? schema.oneOf;
   if (Array.isArray(schema.type)) return toUnion(schema.type.map((type) => toType({ ...schema, type }, root, indent)));
@@ -98,7 +117,7 @@ function toObject(
   if (typeof additionalProperties === "object" && Object.keys(properties).length === 0) {
     const key = propertyNames ? toType(propertyNames, root, indent) : "string";
     const record = `Record<${key}, ${toType(additionalProperties, root, indent)}>`;
-    return propertyNames ? `Partial<${record}>` : record;
+    return key === "string" ? record : `Partial<${record}>`;
   }
   const inner = `${indent}  `;
   const members = Object.entries(properties).map(([name, schema]) => {

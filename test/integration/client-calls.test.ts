@@ -120,11 +120,23 @@ test("documents by their address go as JSON, and not together with others", asyn
 test.each([
   ["a broken connection", broken, "no-answer"],
   ["a queue that is away", problem(503, "redis-unavailable"), "redis-unavailable"],
-])("a decision after %s is not taken a second time", async (_what, answer, code) => {
-  const { client, heard } = await startClientStub({ [APPROVE]: [answer, json(202, aRequest("queued"))] });
-  expect(await failureOf(client.approve(ID))).toMatchObject({ code });
-  expect(heard).toHaveLength(1);
-});
+])(
+  "a decision after %s is asked for again under the key it had, and so is not taken twice",
+  async (_what, answer, code) => {
+    const { client, heard } = await startClientStub({ [APPROVE]: [answer, json(202, aRequest("queued"))] });
+    expect(await client.approve(ID)).toMatchObject({ state: "queued" });
+    const [first, again] = heard.map(({ headers }) => headers["idempotency-key"]);
+    expect(heard).toHaveLength(2);
+    expect(first).toMatch(/^[0-9a-f-]{36}$/);
+    expect(again).toBe(first);
+    // What is given up has its key, with which it can be asked for later.
+    const other = await startClientStub({ [APPROVE]: [answer] });
+    const impatient = createClient({ url: other.url, key: KEY, retries: 0 });
+    const failure = await failureOf(impatient.approve(ID, { idempotencyKey: "approve-7" }));
+    expect(failure).toMatchObject({ code, idempotencyKey: "approve-7" });
+    expect(other.heard.map(({ headers }) => headers["idempotency-key"])).toEqual(["approve-7"]);
+  },
+);
 
 test("a decision that was turned away at the door, or never got there, is made again", async () => {
   const limited = problem(429, "quota-exceeded", { "retry-after": "1" });

@@ -101,6 +101,24 @@ test("a finished key is remembered for its time, and not for ever", async () => 
   await expect.poll(async () => (await one.begin(NAME)).state).toBe("yours");
 });
 
+test("the answer to a finished key is kept with it, and what a record keeps of a key tells neither key nor body", async () => {
+  const { one, two, open, redis, memory } = startMemory();
+  const claim = claimOf(await one.begin(NAME));
+  const what = bound();
+  await claim.bind(what);
+  const answer = JSON.stringify({ state: "waiting", videoid_link: "https://provider.example/canary" });
+  await claim.finish(answer);
+  expect(await two.begin(NAME)).toEqual({ state: "done", bound: { ...what, answer } });
+  expect(await redis.get(memory)).not.toContain("canary");
+  const print = one.printOf(NAME, what.bodyHash);
+  expect(two.printOf(NAME, what.bodyHash)).toBe(print);
+  const [key, body] = print.split(".");
+  const [sameKey, otherBody] = one.printOf(NAME, bound().bodyHash).split(".");
+  expect([sameKey === key, otherBody === body]).toEqual([true, false]);
+  expect(open(randomBytes(32)).printOf(NAME, what.bodyHash)).not.toBe(print);
+  expect(print).not.toMatch(/canary|loan/);
+});
+
 test("neither the caller's key nor the hash of the body can be read in Redis", async () => {
   const { one, redis, memory, claimKey } = startMemory();
   const what = bound();
@@ -160,6 +178,7 @@ test("over HTTP: a process that died between binding and submitting has its call
   let bodyHash = "";
   const spying = await startApiHouse({
     idempotency: {
+      printOf: one.printOf,
       begin: () =>
         Promise.resolve({
           state: "yours",

@@ -50,6 +50,14 @@ export async function sendProblem(
     void reply.header("retry-after", refusal.retryAfterSeconds);
   }
   // Already text: the schemas of the answers are for successful ones.
+  // What the router itself refuses comes by no hook that would have set these.
+  if (!reply.hasHeader("x-correlation-id")) {
+    void reply.headers({
+      "cache-control": "no-store",
+      "x-content-type-options": "nosniff",
+      "x-correlation-id": request.id,
+    });
+  }
   return await reply
     .code(status)
     .header("content-type", "application/problem+json; charset=utf-8")

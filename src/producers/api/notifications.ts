@@ -6,7 +6,8 @@ import { IdParams, toId } from "./requests.ts";
 
 const DAY_MS = 86_400_000;
 
-const NotificationView = z
+/** A notification, with what became of it. */
+export const NotificationView = z
   .object({
     id: z.string().describe("Its webhook-id."),
     type: z.enum(NOTIFICATION_TYPES),

@@ -117,14 +117,18 @@ function finish(document: ApiDocument, limits: Limits): void {
     for (const operation of Object.values(item)) {
       if (operation.operationId === "submitRequest") addUpload(operation, limits);
       addAnswers(operation);
+      addKey(operation);
       addProblems(operation);
       addBody(operation);
     }
   }
 }
 
-function addUpload(operation: Operation, limits: Limits): void {
+/** Calls that refuse a wrong key are those that take one. */
+function addKey(operation: Operation): void {
+  if (!operation["x-problems"]?.includes("invalid-idempotency-key")) return;
   operation.parameters = [
+    ...(operation.parameters ?? []),
     {
       name: "Idempotency-Key",
       in: "header",
@@ -133,6 +137,9 @@ function addUpload(operation: Operation, limits: Limits): void {
       schema: { type: "string", minLength: 1, maxLength: 512 },
     },
   ];
+}
+
+function addUpload(operation: Operation, limits: Limits): void {
   const file = {
     type: "string",
     contentMediaType: "application/pdf",

@@ -4,6 +4,7 @@ import { PermanentError } from "../../core/errors.ts";
 import { RequestId, type SignRequest } from "../../core/request.ts";
 import type { ApiParts, Server } from "./ports.ts";
 import type { ProblemCode } from "./problem.ts";
+import { actOnce } from "./once.ts";
 import { RequestView, toView } from "./view.ts";
 
 /** Any text: what is no id is answered like an id that nobody has. */
@@ -45,16 +46,19 @@ const ACTING_PROBLEMS = [
   "not-possible-now",
   "contended",
   "unsupported-media-type",
+  "invalid-idempotency-key",
+  "idempotency-in-progress",
+  "idempotency-mismatch",
 ] as const satisfies ProblemCode[];
 
 const NoBody = z.looseObject({}).nullish();
 
 /** Adds the calls that act on a request. Each answers 202 with the request as it is after the act was recorded. */
-export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">): void {
+export function addActing(app: Server, { pipeline, idempotency }: Pick<ApiParts, "pipeline" | "idempotency">): void {
   const act = <Body extends z.ZodType = typeof NoBody>(
     path: string,
     { problems, body, accepted = "Recorded. The request as it is now.", example, ...said }: Act<Body>,
-    run: (id: RequestId, by: string, body: z.output<Body>) => Promise<SignRequest>,
+    run: (id: RequestId, asked: { by: string; call: string | undefined; body: z.output<Body> }) => Promise<SignRequest>,
   ) => {
     app.post(
       `/v1/requests/:id/${path}`,
@@ -65,16 +69,28 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
           params: IdParams,
           body: body ?? NoBody,
           response: { 202: RequestView },
-          "x-answers": { 202: { description: accepted } },
+          "x-answers": {
+            202: {
+              description: accepted,
+              headers: { "Idempotency-Replayed": "true when it was done before, under the same Idempotency-Key." },
+            },
+          },
           ...(example && { "x-body-example": example }),
           "x-problems": [...ACTING_PROBLEMS, ...problems],
         },
       },
       async (request, reply) => {
+        const id = toId(request.params.id);
         const by = `api:${request.keyName}`;
-        // Parsed at the door by `body`, whose type is lost where it may be any of several.
-        const done = await run(toId(request.params.id), by, request.body as z.output<Body>);
-        return await reply.code(202).send(toView(done));
+        const { answer, replayed } = await actOnce(request, idempotency, {
+          id,
+          get: () => pipeline.get(id),
+          // Parsed at the door by `body`, whose type is lost where it may be any of several.
+          run: (call) => run(id, { by, call, body: request.body as z.output<Body> }),
+          show: toView,
+        });
+        if (replayed) void reply.header("idempotency-replayed", "true");
+        return await reply.code(202).send(answer);
       },
     );
   };
@@ -90,7 +106,7 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
         "told. Counted, and noted in the history.",
       problems: [],
     },
-    (id, by) => pipeline.remind(id, by),
+    (id, { by, call }) => pipeline.remind(id, by, call),
   );
 
   act(
@@ -108,7 +124,7 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
       example: { mobile_phone_number: "+34699999998" },
       problems: ["signer-erased"],
     },
-    (id, by, correction) => pipeline.correct(id, correction, by),
+    (id, { by, call, body }) => pipeline.correct(id, body, by, call),
   );
 
   act(
@@ -122,7 +138,7 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
         "own. That costs another identification.",
       problems: [],
     },
-    (id, by) => pipeline.restart(id, by),
+    (id, { by, call }) => pipeline.restart(id, by, call),
   );
 
   act(
@@ -133,7 +149,7 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
       description: "For requests that wait for a decision on the signer's identification. The first decision holds.",
       problems: ["already-decided"],
     },
-    (id, by) => pipeline.approve(id, by),
+    (id, { by, call }) => pipeline.approve(id, by, call),
   );
 
   act(
@@ -146,7 +162,7 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
       example: { reason: "The photograph does not show the signer." },
       problems: ["already-decided"],
     },
-    (id, by, { reason }) => pipeline.refuse(id, reason, by),
+    (id, { by, call, body }) => pipeline.refuse(id, body.reason, by, call),
   );
 
   act(
@@ -162,7 +178,7 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
       example: { secret: "052174" },
       problems: [],
     },
-    (id, by, { secret }) => pipeline.giveCode(id, secret, by),
+    (id, { by, call, body }) => pipeline.giveCode(id, body.secret, by, call),
   );
 
   act(
@@ -174,7 +190,7 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
         "At least a minute after the last one, and a bounded number of times. Codes sent before lose their use.",
       problems: ["otp-too-soon", "otp-too-many"],
     },
-    (id, by) => pipeline.resendCode(id, by),
+    (id, { by, call }) => pipeline.resendCode(id, by, call),
   );
 
   act(
@@ -187,7 +203,7 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
         "turn out to be signed all the same, it is done, with a notice that says so.",
       problems: ["too-late"],
     },
-    (id, by) => pipeline.cancel(id, by),
+    (id, { by, call }) => pipeline.cancel(id, by, call),
   );
 
   act(
@@ -200,7 +216,7 @@ export function addActing(app: Server, { pipeline }: Pick<ApiParts, "pipeline">)
         "ended, and whose notice is cleanup-given-up, is cleaned up again and ends as before.",
       problems: [],
     },
-    (id, by) => pipeline.retry(id, by),
+    (id, { by, call }) => pipeline.retry(id, by, call),
   );
 }
 

@@ -140,12 +140,7 @@ interface Outcome {
 async function submit(request: FastifyRequest, parts: Taken): Promise<Outcome> {
   const name = idempotencyKeyOf(request);
   const begun = name === undefined ? undefined : await parts.idempotency.begin(name);
-  if (begun?.state === "busy") {
-    throw new ApiError(
-      "idempotency-in-progress",
-      "A call with this Idempotency-Key is still being worked on; repeat it in a few seconds to get its answer.",
-    );
-  }
+  if (begun?.state === "busy") throw inProgress();
   if (begun?.state === "done") return await replay(request, parts, begun.bound);
   if (!begun || name === undefined) return await accept(request, parts, freshId());
 
@@ -304,7 +299,15 @@ function readKey(sent: string): string | undefined {
   return pattern.test(key) ? key : undefined;
 }
 
-function keepExtended(claim: Claim): () => void {
+export function inProgress(): ApiError {
+  return new ApiError(
+    "idempotency-in-progress",
+    "A call with this Idempotency-Key is still being worked on; repeat it in a few seconds to get its answer.",
+  );
+}
+
+/** Holds a claim until the function that is returned is called. */
+export function keepExtended(claim: Claim): () => void {
   // A failure to extend is found out when the key is bound: then the claim is ours or it is not.
   const timer = setInterval(() => void claim.extend().catch(() => false), CLAIM_MS / 3);
   timer.unref();
