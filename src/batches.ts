@@ -1,14 +1,19 @@
 import { createHmac } from "node:crypto";
 import { stat } from "node:fs/promises";
+import type { Accounts } from "./account.ts";
 import type { Settings } from "./config.ts";
+import { isFailure } from "./core/errors.ts";
 import type { Log } from "./core/stage.ts";
 import type { Appearances } from "./files/appearances.ts";
 import { createBatchFolders } from "./files/batches.ts";
 import type { Documents } from "./files/documents.ts";
 import { deriveKey } from "./keys.ts";
+import type { Remote } from "./producers/api/remote.ts";
 import { createBatchDoor } from "./producers/batch/door.ts";
 import { createFeeder, type FeederParts, LEAD_LAPSE_MS } from "./producers/batch/feeder.ts";
+import type { RowAccount } from "./producers/batch/open-batch.ts";
 import type { connect } from "./queues/connect.ts";
+import type { Guard } from "./queues/guard.ts";
 import type { Keys } from "./queues/keys.ts";
 import { createLeader } from "./queues/leader.ts";
 import type { Pipeline } from "./queues/pipeline-types.ts";
@@ -30,6 +35,10 @@ export function createBatches({
   heldMs,
   documents,
   appearances,
+  credentialsOf,
+  closedFor,
+  remote,
+  room,
   log,
   reach,
 }: {
@@ -44,6 +53,11 @@ export function createBatches({
   heldMs: FeederParts["heldMs"];
   documents: Documents;
   appearances: Appearances;
+  /** What calls on this account are made with. Throws RetryableError when it is not configured. */
+  credentialsOf: Accounts["credentialsOf"];
+  closedFor: Guard["closedFor"];
+  remote: Remote;
+  room: (bytes: number) => Promise<void>;
   log: Log;
   reach?: FeederParts["reach"];
 }) {
@@ -55,12 +69,32 @@ export function createBatches({
     pipeline,
     appearances,
     seals,
+    whyNotFetched,
     digest: (text) => createHmac("sha256", idKey).update(text).digest(),
     maxRows: settings.BATCH_MAX_ROWS,
     maxTableBytes: settings.BATCH_MAX_TABLE_BYTES,
     maxDocumentBytes: settings.MAX_DOCUMENT_BYTES,
     maxBytes: settings.BATCH_MAX_BYTES,
   });
+
+  function whyNotFetched(url: string): string | undefined {
+    try {
+      remote.mayFetch(url);
+      return undefined;
+    } catch (error) {
+      return `names an address: ${(error as Error).message.replace(/[.\s]*$/, "")}`;
+    }
+  }
+
+  async function standsFor(account: RowAccount): Promise<{ code: string; message: string } | undefined> {
+    try {
+      return await closedFor(credentialsOf(account));
+    } catch (error) {
+      // It was configured when the batch was handed in, and may have been taken out by mistake.
+      if (isFailure(error, "tenant-not-configured")) return { code: error.code, message: error.message };
+      throw error;
+    }
+  }
 
   async function isStale(path: string): Promise<boolean> {
     const found = await stat(path).catch(() => undefined);
@@ -80,6 +114,8 @@ export function createBatches({
         leader: createLeader({ redis, keys, what: "batches", lapseMs: LEAD_LAPSE_MS }),
         waiting: () => queues.waiting(),
         heldMs,
+        standsFor,
+        fetch: { remote, appearances, room, maxBytes: settings.MAX_DOCUMENT_BYTES },
         keepMs: settings.BATCH_KEEP_MS,
         log,
         ...(reach && { reach }),
@@ -90,6 +126,7 @@ export function createBatches({
       return {
         async stop() {
           clearInterval(timer);
+          await remote.close();
           await feeder.stop();
         },
       };

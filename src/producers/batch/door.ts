@@ -54,6 +54,7 @@ export function createBatchDoor({
   appearances,
   seals,
   digest,
+  whyNotFetched,
   maxRows,
   maxTableBytes,
   maxDocumentBytes,
@@ -66,6 +67,8 @@ export function createBatchDoor({
   seals: Pick<RowSeals, "create">;
   /** A keyed digest of at least 16 bytes: an id that follows from an Idempotency-Key tells nothing about it. */
   digest: (text: string) => Uint8Array;
+  /** Why a document may not be fetched from an address, as the end of a sentence. Without it none may. */
+  whyNotFetched?: (url: string) => string | undefined;
   maxRows: number;
   /** Largest table, in bytes; it is read as a whole. */
   maxTableBytes: number;
@@ -74,7 +77,7 @@ export function createBatchDoor({
   maxBytes: number;
   now?: () => number;
 }) {
-  const check = createCheck({ pipeline, appearances, maxBytes: maxDocumentBytes });
+  const check = createCheck({ pipeline, appearances, whyNotFetched, maxBytes: maxDocumentBytes });
 
   async function must(id: BatchId): Promise<BatchRecord> {
     const record = await folders.find(id);
