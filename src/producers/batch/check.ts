@@ -15,6 +15,7 @@ import { type ReadRow, readBatch } from "./read.ts";
 /** Problems that a report names; how many there are it says in any case. */
 const PROBLEMS_SHOWN = 200;
 const UNUSED_SHOWN = 20;
+const ALONE = "write the name of the file alone, without its folders";
 /** Longer than any file system takes. */
 const NAME_LETTERS = 255;
 
@@ -144,6 +145,7 @@ export function createCheck({
         }
         const file = byName.get(name.normalize("NFC"));
         if (file) used.add(file);
+        else if (/[\\/]/.test(name)) problems.push({ column: FILES, message: `names "${shown(name)}": ${ALONE}` });
         else problems.push({ column: FILES, message: `names "${shown(name)}", which did not come with the table` });
       }
       if (!("manifest" in read) || problems.length > 0) return { ...kept, problems };
