@@ -1,7 +1,9 @@
 import { createHmac } from "node:crypto";
 import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import type { Accounts } from "./account.ts";
 import type { Settings } from "./config.ts";
+import type { BatchId } from "./core/batch.ts";
 import { isFailure } from "./core/errors.ts";
 import type { Log } from "./core/stage.ts";
 import type { Appearances } from "./files/appearances.ts";
@@ -9,6 +11,7 @@ import { createBatchFolders } from "./files/batches.ts";
 import type { Documents } from "./files/documents.ts";
 import { deriveKey } from "./keys.ts";
 import type { Remote } from "./producers/api/remote.ts";
+import { areCurrent, bringResults } from "./producers/batch/bring.ts";
 import { createBatchDoor } from "./producers/batch/door.ts";
 import { createFeeder, type FeederParts, LEAD_LAPSE_MS } from "./producers/batch/feeder.ts";
 import type { RowAccount } from "./producers/batch/open-batch.ts";
@@ -96,6 +99,14 @@ export function createBatches({
     }
   }
 
+  /** People who dropped the batch were given results, which another try has made old. */
+  async function renew(id: BatchId): Promise<void> {
+    const to = join(settings.DATA_DIR, "signed", id);
+    if ((await areCurrent(to, folders.folder(id))) !== false) return;
+    const { items } = await door.rows(id, { limit: Number.MAX_SAFE_INTEGER });
+    await bringResults(to, { dataDir: settings.DATA_DIR, items, results: (name) => door.results(id, name) });
+  }
+
   async function isStale(path: string): Promise<boolean> {
     const found = await stat(path).catch(() => undefined);
     return found !== undefined && Date.now() - found.mtimeMs > STALE_MS;
@@ -115,6 +126,7 @@ export function createBatches({
         waiting: () => queues.waiting(),
         heldMs,
         standsFor,
+        renew,
         fetch: { remote, appearances, room, maxBytes: settings.MAX_DOCUMENT_BYTES },
         keepMs: settings.BATCH_KEEP_MS,
         log,

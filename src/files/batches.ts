@@ -6,6 +6,7 @@ import { z } from "zod";
 import { BatchId, BatchRecord, RowOutcome } from "../core/batch.ts";
 import { PermanentError } from "../core/errors.ts";
 import { randomText } from "../core/random.ts";
+import { RequestId } from "../core/request.ts";
 import { isMissing, makeFolder, replaceDurably, syncFolder, withDisk, writeDurably, writeOnce } from "./durable.ts";
 
 /** A row as it is kept, a line each. What is in it of people is sealed. */
@@ -18,6 +19,8 @@ export const KeptRow = z.object({
   account: z.object({ tenant: z.string().optional(), rao: z.string().optional() }).optional(),
   /** Documents of it are fetched from their addresses, right before it is submitted. */
   isRemote: z.literal(true).optional(),
+  /** The request as which it was signed before, by the results that came with the table: it is not submitted. */
+  signedAs: RequestId.optional(),
   /** What it takes to submit it, encrypted. Not there of a row that was rejected, and once it was erased. */
   sealed: z.string().optional(),
   problems: z.array(z.object({ column: z.string(), message: z.string() })).optional(),

@@ -72,6 +72,7 @@ export const RowView = z
     request_id: z.string().optional().describe("The row's request; of a duplicate the one that has the same."),
     signed_files: z.array(z.string()).optional().describe("Where they are, seen from DATA_DIR."),
     sha256: z.array(z.string()).optional().describe("Of each of them."),
+    batch: z.string().describe("The batch whose row it is."),
   })
   .meta({ id: "BatchRow" });
 export const RowList = z

@@ -10,6 +10,7 @@ import type { Pipeline } from "../../queues/pipeline-types.ts";
 import { formatOf, isSameName, type Manifest, namedFiles, toWishes } from "../manifest.ts";
 import { FILES, type RowProblem, shown, toRowProblems } from "./columns.ts";
 import { isAddress, nameOfAddress, toUrl } from "./addresses.ts";
+import type { Earlier } from "./earlier.ts";
 import { type ReadRow, readBatch } from "./read.ts";
 
 /** Problems that a report names; how many there are it says in any case. */
@@ -95,12 +96,15 @@ export function createCheck({
       files,
       maxRows,
       tenant,
+      earlier,
       seal,
     }: {
       files: readonly BatchFile[];
       maxRows: number;
       /** The only tenant that rows may be for; whichever they name, when undefined. */
       tenant?: string | undefined;
+      /** Rows that are not submitted, since the results of an earlier batch say that they are done. */
+      earlier?: Earlier["done"] | undefined;
       seal: (row: number, text: string) => string;
     },
   ): { rows: AsyncGenerator<KeptRow, void, undefined>; report: BatchReport } {
@@ -123,7 +127,7 @@ export function createCheck({
         const kept = await keep(read);
         report.rows += 1;
         if (kept.problems) report.rejected += 1;
-        else report.good += 1;
+        else if (kept.signedAs === undefined) report.good += 1;
         for (const problem of kept.problems ?? []) {
           if (report.problems.length < PROBLEMS_SHOWN) report.problems.push({ row: kept.row, ...problem });
         }
@@ -136,6 +140,11 @@ export function createCheck({
     async function keep(read: ReadRow): Promise<KeptRow> {
       const { row, files: names, reference } = read;
       const kept = { row, ...(reference !== undefined && { reference }), files: names.map(toShown) };
+      const before = earlier?.get(row);
+      if (before && before.files.join("\n") === kept.files.join("\n")) {
+        for (const file of files) if (names.some((name) => isSameName(file.name, name))) used.add(file);
+        return { ...kept, signedAs: before.requestId };
+      }
       const problems: RowProblem[] = [...(read.problems ?? [])];
       for (const name of names) {
         if (isAddress(name)) {

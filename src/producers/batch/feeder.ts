@@ -70,6 +70,8 @@ export interface FeederParts {
   waiting: () => Promise<number>;
   /** For how many milliseconds no call to the provider may leave; 0 when all goes. */
   heldMs: () => Promise<number>;
+  /** Brings the results of a batch that is over to where people were given them before. Safe to repeat. */
+  renew?: (id: BatchId) => Promise<void>;
   /** How long rows that ended otherwise than done are kept for another try, in milliseconds. */
   keepMs: number;
   log: Log;
@@ -387,6 +389,7 @@ export function createFeeder(parts: FeederParts) {
     const { state } = batch.record;
     if (state !== "done" && state !== "cancelled") await change(batch, () => ({ state: "done" }));
     await write(batch, { isLast: true });
+    await parts.renew?.(batch.id);
     over.set(batch.id, batch.record.version);
     batches.delete(batch.id);
     rows.forget(batch.id);

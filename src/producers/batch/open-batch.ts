@@ -44,7 +44,7 @@ export async function openBatch(folders: BatchFolders, first: BatchRecord) {
   }
   const accountOf = (row: number): RowAccount => accounts[accountOfLine[lines.get(row) ?? 0] ?? 0] ?? {};
   /** Rows that cannot be submitted whatever is tried. */
-  const hopeless = new Set([...outcomes.values()].flatMap(({ row, state }) => (state === "rejected" ? [row] : [])));
+  const hopeless = new Set([...outcomes.values()].flatMap(({ row, state }) => (state === "pending" ? [] : [row])));
   let notes = 0;
   for await (const outcome of folders.outcomes(id)) {
     if (lines.has(outcome.row)) outcomes.set(outcome.row, outcome);
