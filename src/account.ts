@@ -1,11 +1,25 @@
 import { PermanentError, RetryableError } from "./core/errors.ts";
 import { type AccountWishes, DEFAULT_TENANT, type TenantTraits } from "./core/tenant.ts";
 import { officerOf, toBilling } from "./provider/bodies.ts";
+import type { Credentials } from "./provider/guard.ts";
 import type { Account } from "./provider/provider.ts";
 import type { Tenant, Tenants } from "./tenants.ts";
 
+export type Accounts = ReturnType<typeof createAccounts>;
+
 /** Whose account a request's calls are made on: names in requests, credentials in the configuration. */
 export function createAccounts({ byName, areSeveral }: Pick<Tenants, "byName" | "areSeveral">) {
+  function account({ tenant: name = DEFAULT_TENANT, rao, profile, registrationAuthority }: AccountWishes): Account {
+    const tenant = byName.get(name);
+    const officer = rao === undefined ? [...(tenant?.raos.values() ?? [])][0] : tenant?.raos.get(rao);
+    if (!tenant || !officer) throw notConfigured(name, rao, areSeveral);
+    return {
+      ...toAccount(tenant, officer),
+      profile: profile ?? tenant.profile,
+      registrationAuthority: registrationAuthority ?? tenant.registrationAuthority,
+    };
+  }
+
   return {
     /**
      * Refuses a request that names a tenant or a RAO that there is not. Throws PermanentError "unknown-tenant" or
@@ -29,15 +43,12 @@ export function createAccounts({ byName, areSeveral }: Pick<Tenants, "byName" | 
      * The account that a request's calls are made on. Throws RetryableError "tenant-not-configured", at which it waits
      * for an operator: what it was accepted for may have been taken out since, by mistake as well.
      */
-    account({ tenant: name = DEFAULT_TENANT, rao, profile, registrationAuthority }: AccountWishes): Account {
-      const tenant = byName.get(name);
-      const officer = rao === undefined ? [...(tenant?.raos.values() ?? [])][0] : tenant?.raos.get(rao);
-      if (!tenant || !officer) throw notConfigured(name, rao, areSeveral);
-      return {
-        ...toAccount(tenant, officer),
-        profile: profile ?? tenant.profile,
-        registrationAuthority: registrationAuthority ?? tenant.registrationAuthority,
-      };
+    account,
+
+    /** What its calls are made with; throws the same. */
+    credentialsOf(wishes: AccountWishes): Credentials[] {
+      const { rao, ...rest } = account(wishes);
+      return [toBilling({ rao, ...rest }).credentials, officerOf(rao)];
     },
 
     /** What the provider shows of whose a request is; of a tenant that is not configured, what the request says itself. */

@@ -297,7 +297,9 @@ export function createApp({
   const batches = createBatches({
     ...{ dir: folders.batches, settings, masterKey, redis: patient, keys, pipeline, documents, appearances, log },
     queues: outside.queues,
-    heldMs: guard.heldMs,
+    ...{ heldMs: guard.heldMs, closedFor: guard.closedFor, credentialsOf: accounts.credentialsOf },
+    remote: createRemote({ hosts: listOf(settings.DOCUMENT_HOSTS) }),
+    room: space.need,
     ...(crashPoint && { reach: crashPoint }),
   });
 

@@ -129,7 +129,7 @@ async function filesOf(table: Buffer, folder: string): Promise<FilePart[]> {
 }
 
 function tellReport(
-  { rows, good, rejected, problems, unused_files }: Report,
+  { rows, good, rejected, problems, to_fetch, unused_files }: Report,
   { out }: Pick<Terminal, "out">,
   verb: string,
 ): void {
@@ -138,6 +138,10 @@ function tellReport(
     out.line(`  row ${row}, ${visible(column)} ${visible(message)}`);
   }
   if (problems.length > PROBLEMS_SHOWN) out.line(`  … and more: --json has the first ${problems.length}`);
+  if (to_fetch > 0) {
+    const what = to_fetch === 1 ? "1 document is" : `${to_fetch} documents are`;
+    out.line(`${what} fetched from the address in the row when it is submitted, and looked at then.`);
+  }
   if (unused_files.length > 0) out.line(`Named by no row: ${unused_files.map(visible).join(", ")}`);
 }
 

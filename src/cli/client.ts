@@ -80,6 +80,7 @@ const Report = z.looseObject({
   good: z.number(),
   rejected: z.number(),
   problems: z.array(z.object({ row: z.number(), column: z.string(), message: z.string() })),
+  to_fetch: z.number(),
   unused_files: z.array(z.string()),
 });
 export type Report = z.infer<typeof Report>;

@@ -95,6 +95,7 @@ export type ProblemCode =
   | "already-decided"
   | "signer-erased"
   | "batch-erased"
+  | "nothing-to-retry"
   | "too-late"
   | "contended"
   | "otp-too-many"

@@ -65,6 +65,8 @@ export const BatchRecord = z.object({
   state: z.enum(BATCH_STATES),
   /** What somebody asked that is not carried out at every row yet; a new number for each time. */
   asked: z.object({ what: z.enum(["cancel", "retry"]), n: z.int().positive(), by: z.string() }).optional(),
+  /** What the last retry was asked by, of those that must not be asked twice. */
+  retriedFor: z.string().optional(),
   /** Why it is paused, when nobody asked for it. */
   held: z.object({ code: z.string(), message: z.string() }).optional(),
   rows: z.int().positive(),

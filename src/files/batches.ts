@@ -6,6 +6,7 @@ import { z } from "zod";
 import { BatchId, BatchRecord, RowOutcome } from "../core/batch.ts";
 import { PermanentError } from "../core/errors.ts";
 import { randomText } from "../core/random.ts";
+import { RequestId } from "../core/request.ts";
 import { isMissing, makeFolder, replaceDurably, syncFolder, withDisk, writeDurably, writeOnce } from "./durable.ts";
 
 /** A row as it is kept, a line each. What is in it of people is sealed. */
@@ -14,6 +15,12 @@ export const KeptRow = z.object({
   reference: z.string().optional(),
   /** The names of its files, as the caller wrote them. */
   files: z.array(z.string()),
+  /** On whose account, by the names in the configuration; as the caller wrote them. */
+  account: z.object({ tenant: z.string().optional(), rao: z.string().optional() }).optional(),
+  /** Documents of it are fetched from their addresses, right before it is submitted. */
+  isRemote: z.literal(true).optional(),
+  /** The request as which it was signed before, by the results that came with the table: it is not submitted. */
+  signedAs: RequestId.optional(),
   /** What it takes to submit it, encrypted. Not there of a row that was rejected, and once it was erased. */
   sealed: z.string().optional(),
   problems: z.array(z.object({ column: z.string(), message: z.string() })).optional(),
@@ -138,7 +145,19 @@ export function createBatchFolders({ dir }: { dir: string }) {
       return createIncoming(incoming, folder(id), dir);
     },
 
-    documentPath: (id: BatchId, n: number) => join(folder(id), DOCUMENTS, String(n)),
+    documentPath: (id: BatchId, n: number | string) => join(folder(id), DOCUMENTS, String(n)),
+    /**
+     * Streams what was fetched to a place of its own among the documents, which is gone with them. Throws what
+     * writeDurably throws, and PermanentError "file-empty".
+     */
+    async receive(id: BatchId, source: AsyncIterable<Uint8Array>, maxBytes: number) {
+      const name = `fetched-${randomText(9)}`;
+      const { sizeBytes, sha256 } = await receiveAt(join(folder(id), DOCUMENTS), name, source, maxBytes);
+      return { n: name, sizeBytes, sha256 };
+    },
+    async removeDocument(id: BatchId, n: number | string): Promise<void> {
+      await rm(this.documentPath(id, n), { force: true });
+    },
     documentsFolder: (id: BatchId) => join(folder(id), DOCUMENTS),
 
     /** The rows, one after another. */
@@ -283,16 +302,7 @@ function createIncoming(dir: string, final: string, parent: string): Incoming {
   return {
     dir,
     documentPath,
-    async receive(n, source, maxBytes) {
-      const name = String(n);
-      const folder = join(dir, DOCUMENTS);
-      const { sizeBytes, sha256 } = await writeDurably({
-        ...{ dir: folder, name, source, maxBytes },
-        ...{ readBack: false, flushName: false },
-      });
-      if (sizeBytes === 0) throw new PermanentError("The file is empty.", { code: "file-empty" });
-      return { sizeBytes, sha256 };
-    },
+    receive: (n, source, maxBytes) => receiveAt(join(dir, DOCUMENTS), String(n), source, maxBytes),
     async write(key, rows) {
       await withDisk(async () => {
         const file = await open(join(dir, ROWS), "wx", 0o600);
@@ -323,6 +333,15 @@ function createIncoming(dir: string, final: string, parent: string): Incoming {
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+async function receiveAt(dir: string, name: string, source: AsyncIterable<Uint8Array>, maxBytes: number) {
+  const { sizeBytes, sha256 } = await writeDurably({
+    ...{ dir, name, source, maxBytes },
+    ...{ readBack: false, flushName: false },
+  });
+  if (sizeBytes === 0) throw new PermanentError("The file is empty.", { code: "file-empty" });
+  return { sizeBytes, sha256 };
 }
 
 /** What is thrown of a batch that is not there. */

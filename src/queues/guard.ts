@@ -53,6 +53,8 @@ interface Scripts {
   signpipeTrip(...args: (string | number)[]): Promise<number>;
 }
 
+export type Guard = ReturnType<typeof createGuard>;
+
 /**
  * What all processes know about calling the provider: a breaker for when it is away, the pause it asked for, credentials
  * it rejected, and a pace. It is kept in Redis and read once a second at the most; no call costs a command of its own,
@@ -380,6 +382,16 @@ export function createGuard({
 
     /** For how many milliseconds no call may leave; 0 when calls go. Asked before a step is begun. */
     heldMs: async (): Promise<number> => heldIn(await look()),
+
+    /** Which of these credentials the provider has rejected, and what to do; undefined when calls with all of them go. */
+    async closedFor(credentials: readonly Credentials[]): Promise<{ code: string; message: string } | undefined> {
+      const { lanes: all } = await look();
+      for (const one of credentials) {
+        const state = all.get(nameOf(one));
+        if (typeof state === "object") return { code: state.code, message: state.reason };
+      }
+      return undefined;
+    },
 
     close(): void {
       isClosed = true;

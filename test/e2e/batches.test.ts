@@ -28,7 +28,7 @@ test("a table of thirty is signed, with as many results as rows; what is wrong w
   expect([status, body["report"]]).toEqual([
     202,
     {
-      ...{ rows: 30, good: 29, rejected: 1, unused_files: [] },
+      ...{ rows: 30, good: 29, rejected: 1, to_fetch: 0, unused_files: [] },
       problems: [{ row: 8, column: "email", message: "must be an e-mail address like ana@example.com" }],
     },
   ]);

@@ -34,7 +34,7 @@ test("a dry run checks every row and every file as a submission does, and keeps 
   const { status, body } = await sendBatch(house, { table: toTable(COLUMNS, rows), files, query: "?dry_run=true" });
   expect(status).toBe(200);
   const { problems, ...report } = body["report"] as { problems: { row: number; column: string; message: string }[] };
-  expect(report).toEqual({ rows: 4, good: 1, rejected: 3, unused_files: ["nobody.pdf"] });
+  expect(report).toEqual({ rows: 4, good: 1, rejected: 3, to_fetch: 0, unused_files: ["nobody.pdf"] });
   expect(problems.map(({ row, column }) => [row, column])).toEqual(
     [
       [3, "files"],

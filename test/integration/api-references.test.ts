@@ -1,28 +1,12 @@
 import { createHash } from "node:crypto";
 import type { lookup } from "node:dns";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { createRemote } from "../../src/producers/api/remote.ts";
+import { startFiles } from "../helpers/file-server.ts";
 import { AUTHORIZED, MANIFEST, PDF, startApiHouse, told } from "../helpers/api-house.ts";
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
-
-/** A server of files; what was asked for is in `asked`. */
-async function startFiles(answer: (request: IncomingMessage, response: ServerResponse) => void) {
-  const asked: { url: string; headers: IncomingMessage["headers"] }[] = [];
-  const server = createServer((request, response) => {
-    asked.push({ url: request.url ?? "", headers: request.headers });
-    answer(request, response);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { asked, host, origin: `http://${host}` };
-}
 
 function remoteOf(options: Parameters<typeof createRemote>[0]) {
   const remote = createRemote(options);

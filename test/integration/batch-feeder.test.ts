@@ -3,61 +3,19 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { rowRequestId } from "../../src/core/batch.ts";
 import { RetryableError } from "../../src/core/errors.ts";
-import { createFeeder, type FeederParts } from "../../src/producers/batch/feeder.ts";
 import { createLeader } from "../../src/queues/leader.ts";
-import { createRowSeals } from "../../src/queues/row-seals.ts";
-import { acceptedBatch, batchOf, BY_ITSELF, classicBatch, rowsOf } from "../helpers/batches.ts";
-import { type House, samplePdf, startHouse } from "../helpers/house.ts";
+import { acceptedBatch, batchOf, classicBatch, rowsOf } from "../helpers/batches.ts";
+import { expectedIds, feedAll, feederOf, requestsIn, startWithBatch } from "../helpers/feeder.ts";
+import { samplePdf, startHouse } from "../helpers/house.ts";
 import { forget, mend } from "../helpers/lose.ts";
-import { silent } from "../helpers/toy.ts";
 
 const ROWS = 6;
-
-/** Somebody who believes to be the one who feeds, whoever else does. */
-const sure = { lead: () => Promise.resolve(true), isLeading: () => true, resign: () => Promise.resolve() };
-
-function feederOf(house: House, more: Partial<FeederParts> = {}) {
-  const { pipeline, documents, batches, queues } = house.app;
-  return createFeeder({
-    folders: batches.folders,
-    pipeline,
-    documents,
-    seals: createRowSeals({ masterKey: house.keyRing.masterKey }),
-    leader: sure,
-    waiting: () => queues.waiting(),
-    heldMs: () => Promise.resolve(0),
-    keepMs: 60_000,
-    log: silent,
-    ...more,
-  });
-}
-
-/** A house in which nobody works and nobody feeds, with a batch in it. */
-async function startWithBatch(rows = ROWS, options: object = {}) {
-  const house = await startHouse({ settings: BY_ITSELF, work: false, keep: false });
-  const made = await classicBatch(rows);
-  const id = await acceptedBatch(house, { ...made, options });
-  return { house, id, made };
-}
-
-/** Rounds until nothing more is submitted. */
-async function feedAll(house: House, feeder = feederOf(house)): Promise<void> {
-  for (let rounds = 0; rounds < 50; rounds++) if (!(await feeder.round())) return;
-  throw new Error("there is always more to submit");
-}
-
-async function requestsIn(house: House): Promise<string[]> {
-  return (await house.app.pipeline.list({ limit: 200 })).items.map(({ id }) => id).sort();
-}
-
-const expectedIds = (id: string, rows: number) =>
-  Array.from({ length: rows }, (_, i) => rowRequestId(id, i + 2, 1)).sort();
 
 describe.each(["row:adopted", "row:submitted", "row:noted"] as const)(
   "the process that feeds dies at %s",
   (boundary) => {
     test.each([1, 2, 5])("for the %ith time: whoever goes on makes each row one request", async (nth) => {
-      const { house, id } = await startWithBatch();
+      const { house, id } = await startWithBatch(ROWS);
       let met = 0;
       const dying = feederOf(house, {
         reach: async (reached) => {
@@ -80,7 +38,7 @@ describe.each(["row:adopted", "row:submitted", "row:noted"] as const)(
 );
 
 test("while the provider is away no row is submitted, and the batch says why; when it is back all are", async () => {
-  const { house, id } = await startWithBatch();
+  const { house, id } = await startWithBatch(ROWS);
   let heldMs = 50;
   const feeder = feederOf(house, { heldMs: () => Promise.resolve(heldMs) });
   expect(await feeder.round()).toBe(false);
@@ -93,7 +51,7 @@ test("while the provider is away no row is submitted, and the batch says why; wh
 });
 
 test("two that both believe to be the one who feeds make each row one request", async () => {
-  const { house, id } = await startWithBatch();
+  const { house, id } = await startWithBatch(ROWS);
   await Promise.all([feedAll(house), feedAll(house)]);
   expect(await requestsIn(house)).toEqual(expectedIds(id, ROWS));
 });
@@ -114,7 +72,7 @@ test("of two that ask for the lead one has it; the other has it once the first l
 });
 
 test("Redis loses a row's request right after it was made: it is put back, and not made anew", async () => {
-  const { house, id } = await startWithBatch();
+  const { house, id } = await startWithBatch(ROWS);
   let met = false;
   const dying = feederOf(house, {
     reach: async (boundary, request) => {
@@ -156,7 +114,7 @@ test("two batches take turns, as their priorities say", async () => {
 });
 
 test("while nothing may be taken in, no row is lost and no row is blamed; it is said why", async () => {
-  const { house, id } = await startWithBatch();
+  const { house, id } = await startWithBatch(ROWS);
   let isFull = true;
   let clockMs = Date.now();
   const { pipeline } = house.app;

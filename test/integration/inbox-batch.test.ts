@@ -45,13 +45,15 @@ function startBatchInbox() {
   return {
     ...house,
     only,
+    door,
+    folders,
     again: () => house.restart({ batches: door }),
     /** As the process that feeds would write it down: these rows are done. */
-    async finish(rows: number[]): Promise<void> {
+    async finish(rows: number[], state: RowOutcome["state"] = "done"): Promise<void> {
       const id = await only();
-      const outcomes = rows.map((row): RowOutcome => ({ row, state: "done", attempt: 1, endedMs: 1 }));
+      const outcomes = rows.map((row): RowOutcome => ({ row, state, attempt: 1, endedMs: 1 }));
       await folders.append(id, outcomes);
-      await folders.change(id, () => ({ state: "done" }), 1);
+      await folders.change(id, () => ({ state: "done", asked: undefined }), 1);
       await folders.keepProgress(id, { counts: {}, over: 3, waiting: 0, atMs: 1 });
     },
   };
@@ -159,5 +161,134 @@ describe("a folder with a table", () => {
       await expectAllInPlace(house);
     }
     expect(deaths).toBeGreaterThan(30);
+  }, 300_000);
+});
+
+describe("results of an earlier batch, dropped again", () => {
+  /** A batch of which row 2 is done, row 4 has failed, and row 3 was never good; its folder came back. */
+  async function startWithResults() {
+    const house = startBatchInbox();
+    await house.again();
+    await house.take({ leases: FOLDER });
+    await house.finish([2]);
+    await house.finish([4], "failed");
+    await house.pass();
+    const id = await house.only();
+    const results = {
+      "results.csv": await house.read("signed", id, "results.csv"),
+      "results.json": await house.read("signed", id, "results.json"),
+    };
+    return { house, id, results };
+  }
+
+  test.each(["results.csv", "results.json"] as const)(
+    "%s alone: what failed is tried again, and the results are renewed in their place",
+    async (name) => {
+      const { house, id, results } = await startWithResults();
+      expect(results["results.csv"].split("\r\n").map((line) => line.split(",")[3])).toEqual([
+        "state",
+        "done",
+        "rejected",
+        "failed",
+        undefined,
+      ]);
+      await house.take({ [name]: results[name] });
+      expect((await house.folders.find(id))?.asked).toMatchObject({ what: "retry", by: "inbox" });
+      expect(await house.status(name)).toMatchObject({ state: "running", batch: { id, rows: 3 } });
+      await house.finish([4]);
+      await house.pass(1_000, 2);
+      expect(await house.status(name)).toMatchObject({ state: "done", signed: [`signed/${id}/results.csv`] });
+      const renewed = (await house.read("signed", id, "results.csv")).split("\r\n");
+      expect(renewed.map((line) => line.split(",")[3])).toEqual(["state", "done", "rejected", "done", undefined]);
+      expect((await house.tree("archive", id)).filter((path) => path.endsWith(`/${name}`))).toHaveLength(1);
+      expect([await house.tree("inbox"), await house.tree(".work")]).toEqual([[], []]);
+    },
+  );
+
+  test("in a folder with its documents and no table it does the same, and the documents are kept", async () => {
+    const { house, id, results } = await startWithResults();
+    await house.take({ back: { ...results, "one.pdf": makePdf("one") } });
+    expect((await house.folders.find(id))?.asked?.what).toBe("retry");
+    await house.finish([4]);
+    await house.pass(1_000, 2);
+    expect(await house.status("back")).toMatchObject({ state: "done" });
+    const kept = (await house.tree("archive", id)).map((path) => path.replace(/^req-\w+\//, ""));
+    expect(kept).toEqual(expect.arrayContaining(["one.pdf", "results.csv", "results.json"]));
+    expect([await house.tree("inbox"), await house.tree(".work")]).toEqual([[], []]);
+  });
+
+  test("as a spreadsheet saved it again, with other separators and in another encoding", async () => {
+    const { house, id, results } = await startWithResults();
+    const saved = Buffer.from(results["results.csv"].replaceAll(",", ";"), "utf16le");
+    await house.take({ "Results.csv": saved });
+    expect((await house.folders.find(id))?.asked?.what).toBe("retry");
+  });
+
+  test.each([
+    [
+      "of a batch that is not here",
+      (id: string) => id.replace(/.$/, id.endsWith("0") ? "1" : "0"),
+      "no-such-batch",
+      /drop the folder/,
+    ],
+    ["that name no batch", () => "", "results-unreadable", /names no batch/],
+  ])("%s: comes back, and says so", async (_name, toId, code, says) => {
+    const { house, id, results } = await startWithResults();
+    await house.take({ "results.csv": results["results.csv"].replaceAll(id, toId(id)) });
+    const note = await house.json("failed", "results.csv.error.json");
+    expect(note["code"]).toBe(code);
+    expect(note["message"]).toMatch(says);
+    expect((await house.folders.find(id))?.asked).toBeUndefined();
+  });
+
+  test("of a batch that is not over, of which nothing has failed, or whose rows were erased: says so", async () => {
+    const { house, id, results } = await startWithResults();
+    await house.folders.change(id, () => ({ state: "running" }), 1);
+    await house.take({ "results.csv": results["results.csv"] });
+    expect((await house.json("failed", "results.csv.error.json"))["message"]).toMatch(
+      /is not over, it is running.*when all rows are over/,
+    );
+    await house.folders.change(id, () => ({ state: "done", erasedMs: 1 }), 1);
+    await house.take({ "results.json": results["results.json"] });
+    expect((await house.json("failed", "results.json.error.json"))["code"]).toBe("batch-erased");
+    await house.finish([4]);
+    await house.take({ "results.csv": results["results.csv"] });
+    const notes = (await house.tree("failed")).filter((name) => /^results.*error\.json$/.test(name));
+    const codes = await Promise.all(notes.map(async (name) => (await house.json("failed", name))["code"]));
+    expect(codes.sort()).toEqual(["batch-erased", "not-possible-now", "nothing-to-retry"]);
+  });
+
+  test("with a sidecar it is a file to be signed like others, and no results", async () => {
+    const { house, id, results } = await startWithResults();
+    await house.take({ "results.csv": results["results.csv"], "results.csv.json": "{}" });
+    expect((await house.folders.find(id))?.asked).toBeUndefined();
+  });
+
+  test("survives a death at every step: it is tried again once, and nothing stays behind", async () => {
+    let deaths = 0;
+    for (let n = 1; ; n++) {
+      const { house, id, results } = await startWithResults();
+      await house.drop({ "results.csv": results["results.csv"] });
+      const dying = dieBefore(n);
+      try {
+        await house.pass(1_000, 8).catch(() => {});
+        if (!dying.isDead()) await house.finish([4]).catch(() => {});
+        await house.pass().catch(() => {});
+        await house.inbox().stop();
+      } finally {
+        dying.undo();
+      }
+      if (!dying.isDead()) break;
+      deaths += 1;
+      await house.again();
+      await house.pass(1_000, 8);
+      if ((await house.folders.find(id))?.asked) await house.finish([4]);
+      await house.pass(1_000, 2);
+      expect((await house.read("signed", id, "results.csv")).match(/,done,/g)).toHaveLength(2);
+      expect([await house.tree("inbox"), await house.tree(".work")]).toEqual([[], []]);
+      expect((await house.tree("failed")).filter((name) => name.startsWith("results"))).toEqual([]);
+      expect(await house.status("results.csv")).toMatchObject({ state: "done" });
+    }
+    expect(deaths).toBeGreaterThan(15);
   }, 300_000);
 });

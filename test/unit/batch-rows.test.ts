@@ -147,5 +147,5 @@ test("results are a table that a spreadsheet does not calculate with", async () 
   }
   let text = "";
   for await (const piece of toCsv(record, rows(), new Map())) text += piece;
-  expect(text.split("\r\n")[1]).toBe(`2,'=HYPERLINK(1),"a ""b"".pdf;c,d.pdf",pending,,,,,`);
+  expect(text.split("\r\n")[1]).toBe(`2,'=HYPERLINK(1),"a ""b"".pdf;c,d.pdf",pending,,,,,,${record.id}`);
 });

@@ -51,6 +51,9 @@ export const ReportView = z
     problems: z
       .array(z.object({ row: z.int(), column: z.string(), message: z.string() }))
       .describe("By row, as a spreadsheet counts (the header is row 1), and column. The first 200."),
+    to_fetch: z
+      .int()
+      .describe("Documents that rows name by address: fetched when their row is submitted, and looked at then."),
     unused_files: z.array(z.string()).describe("Files that were sent and that no row names. The first 20."),
   })
   .meta({ id: "BatchReport" });
@@ -69,6 +72,7 @@ export const RowView = z
     request_id: z.string().optional().describe("The row's request; of a duplicate the one that has the same."),
     signed_files: z.array(z.string()).optional().describe("Where they are, seen from DATA_DIR."),
     sha256: z.array(z.string()).optional().describe("Of each of them."),
+    batch: z.string().describe("The batch whose row it is."),
   })
   .meta({ id: "BatchRow" });
 export const RowList = z

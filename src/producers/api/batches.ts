@@ -342,7 +342,7 @@ function addActing(app: Server, { batches }: Parts): void {
         "Rows that failed, expired, were cancelled, or were refused when they were submitted; never one that is done, open, " +
         "or was refused by a person. Rows with something wrong in them are handed in anew, corrected, as another batch.",
     },
-    { problems: ["batch-erased"], run: (id, by) => batches.retry(id, by) },
+    { problems: ["batch-erased", "nothing-to-retry"], run: (id, by) => batches.retry(id, by) },
   );
 
   app.post(

@@ -36,6 +36,7 @@ export const PROBLEMS = {
   "already-decided": { status: 409, title: "It was decided before" },
   "signer-erased": { status: 409, title: "The signer's data was erased" },
   "batch-erased": { status: 409, title: "The rows of the batch were erased" },
+  "nothing-to-retry": { status: 409, title: "Nothing of the batch can be tried again" },
   "too-late": { status: 409, title: "The signature may have been made" },
   contended: { status: 409, title: "Others are changing the request", retryAfterSeconds: 1 },
   "otp-too-many": { status: 409, title: "No more codes can be sent for this request" },

@@ -9,11 +9,14 @@ import { checkSignable } from "../../files/signable.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import { formatOf, isSameName, type Manifest, namedFiles, toWishes } from "../manifest.ts";
 import { FILES, type RowProblem, shown, toRowProblems } from "./columns.ts";
+import { isAddress, nameOfAddress, toUrl } from "./addresses.ts";
+import type { Earlier } from "./earlier.ts";
 import { type ReadRow, readBatch } from "./read.ts";
 
 /** Problems that a report names; how many there are it says in any case. */
 const PROBLEMS_SHOWN = 200;
 const UNUSED_SHOWN = 20;
+const ALONE = "write the name of the file alone, without its folders";
 /** Longer than any file system takes. */
 const NAME_LETTERS = 255;
 
@@ -28,12 +31,28 @@ export interface BatchFile {
   sha256: string;
 }
 
+/** A document by where the batch keeps it, and what it is called in the store. */
+export type LocalDocument = Omit<StoredDocument, "id"> & { n: number | string; as: string };
+
+/** A document that is fetched right before its row is submitted. */
+export interface RemoteDocument {
+  url: string;
+  as: string;
+  /** What it is called for people. */
+  name: string;
+}
+
+export function isLocal(document: LocalDocument | RemoteDocument): document is LocalDocument {
+  return !("url" in document);
+}
+
 /** What it takes to submit a row, apart from its id: what is sealed. */
 export interface Submittable {
   wishes: ReturnType<typeof toWishes>;
   fitted: Fitted;
-  /** The files, by where the batch keeps them, and what they are called in the store. */
-  documents: (Omit<StoredDocument, "id"> & { n: number; as: string })[];
+  documents: (LocalDocument | RemoteDocument)[];
+  /** What documents that are fetched are held against when they are there. */
+  onceFetched?: { signature: Manifest["signature"]; format: Format };
   enclosures: (Omit<Enclosure, "id"> & { n: number; as: string })[];
 }
 
@@ -48,6 +67,8 @@ export interface BatchReport {
   good: number;
   rejected: number;
   problems: RowRefusal[];
+  /** Documents that rows name by their addresses: they are fetched when the row is submitted, and looked at then. */
+  to_fetch: number;
   /** Files that came and that no row names. */
   unused_files: string[];
 }
@@ -60,10 +81,13 @@ export interface BatchReport {
 export function createCheck({
   pipeline,
   appearances,
+  whyNotFetched = () => "names an address: send the file itself with the table",
   maxBytes,
 }: {
   pipeline: Pick<Pipeline, "mustBeAllowed">;
   appearances: Pick<Appearances, "fit">;
+  /** Why a document may not be fetched from an address, as the end of a sentence; undefined when it may. Calls nobody. */
+  whyNotFetched?: ((url: string) => string | undefined) | undefined;
   maxBytes: number;
 }) {
   return function check(
@@ -72,12 +96,15 @@ export function createCheck({
       files,
       maxRows,
       tenant,
+      earlier,
       seal,
     }: {
       files: readonly BatchFile[];
       maxRows: number;
       /** The only tenant that rows may be for; whichever they name, when undefined. */
       tenant?: string | undefined;
+      /** Rows that are not submitted, since the results of an earlier batch say that they are done. */
+      earlier?: Earlier["done"] | undefined;
       seal: (row: number, text: string) => string;
     },
   ): { rows: AsyncGenerator<KeptRow, void, undefined>; report: BatchReport } {
@@ -85,7 +112,7 @@ export function createCheck({
     for (const file of files) byName.set(file.name.normalize("NFC"), file);
     const used = new Set<BatchFile>();
     const known = new Map<string, Promise<{ digest?: Digest }>>();
-    const report: BatchReport = { rows: 0, good: 0, rejected: 0, problems: [], unused_files: [] };
+    const report: BatchReport = { rows: 0, good: 0, rejected: 0, problems: [], to_fetch: 0, unused_files: [] };
 
     /** A document is looked at once for each way of signing, however many rows name it. */
     function checkOnce(file: BatchFile, format: Format): Promise<{ digest?: Digest }> {
@@ -100,7 +127,7 @@ export function createCheck({
         const kept = await keep(read);
         report.rows += 1;
         if (kept.problems) report.rejected += 1;
-        else report.good += 1;
+        else if (kept.signedAs === undefined) report.good += 1;
         for (const problem of kept.problems ?? []) {
           if (report.problems.length < PROBLEMS_SHOWN) report.problems.push({ row: kept.row, ...problem });
         }
@@ -112,17 +139,37 @@ export function createCheck({
 
     async function keep(read: ReadRow): Promise<KeptRow> {
       const { row, files: names, reference } = read;
-      const kept = { row, ...(reference !== undefined && { reference }), files: names.map(visible) };
+      const kept = { row, ...(reference !== undefined && { reference }), files: names.map(toShown) };
+      const before = earlier?.get(row);
+      if (before && before.files.join("\n") === kept.files.join("\n")) {
+        for (const file of files) if (names.some((name) => isSameName(file.name, name))) used.add(file);
+        return { ...kept, signedAs: before.requestId };
+      }
       const problems: RowProblem[] = [...(read.problems ?? [])];
       for (const name of names) {
+        if (isAddress(name)) {
+          const why = toUrl(name) === undefined ? "names an address that cannot be read" : whyNotFetched(name);
+          if (why !== undefined) problems.push({ column: FILES, message: why });
+          continue;
+        }
         const file = byName.get(name.normalize("NFC"));
         if (file) used.add(file);
+        else if (/[\\/]/.test(name)) problems.push({ column: FILES, message: `names "${shown(name)}": ${ALONE}` });
         else problems.push({ column: FILES, message: `names "${shown(name)}", which did not come with the table` });
       }
       if (!("manifest" in read) || problems.length > 0) return { ...kept, problems };
       const ready = await makeSubmittable(read.manifest, names, problems);
       if (!ready || problems.length > 0) return { ...kept, problems };
-      return { ...kept, sealed: seal(row, JSON.stringify(ready)) };
+      const { tenant: named, rao } = read.manifest;
+      const account = { ...(named !== undefined && { tenant: named }), ...(rao !== undefined && { rao }) };
+      const remote = ready.documents.filter((one) => !isLocal(one)).length;
+      report.to_fetch += remote;
+      return {
+        ...kept,
+        ...(named !== undefined || rao !== undefined ? { account } : {}),
+        ...(remote > 0 && { isRemote: true }),
+        sealed: seal(row, JSON.stringify(ready)),
+      };
     }
 
     async function makeSubmittable(
@@ -135,6 +182,11 @@ export function createCheck({
       const places: { path: string; name: string }[] = [];
       refuseForeign(manifest, problems);
       for (const [i, name] of names.entries()) {
+        const url = toUrl(name);
+        if (url) {
+          documents.push({ url: url.href, as: `${i + 1}.pdf`, name: nameOfAddress(url, `document-${i + 1}.pdf`) });
+          continue;
+        }
         const file = byName.get(name.normalize("NFC"));
         if (!file) continue;
         try {
@@ -155,14 +207,20 @@ export function createCheck({
       }
       const enclosures = await enclosuresOf(manifest, problems);
       if (problems.length > 0) return undefined;
+      const wished = toWishes(manifest);
+      const wishes = { ...wished, ...(tenant !== undefined && { tenant }) };
+      if (!documents.every(isLocal)) {
+        // How many pages it has, and whether the place for the signature is on one of them, is seen once it is there.
+        const { signature } = manifest;
+        return { wishes, fitted: {}, documents, onceFetched: { signature, format }, enclosures };
+      }
       const fitted = await appearances.fit(manifest.signature, places).catch((error: unknown) => {
         if (!(error instanceof PermanentError)) throw error;
         const fields = Object.entries(error.fields ?? { manifest: error.message });
         problems.push(...toRowProblems(fields.map(([field, message]) => ({ field, message }))));
         return {};
       });
-      const wishes = toWishes(manifest);
-      return { wishes: { ...wishes, ...(tenant !== undefined && { tenant }) }, fitted, documents, enclosures };
+      return { wishes, fitted, documents, enclosures };
     }
 
     function refuseForeign({ tenant: named, ...wishes }: Manifest, problems: RowProblem[]): void {
@@ -209,6 +267,13 @@ const COLUMNS_OF: Record<string, string> = {
   "unknown-tenant": "tenant",
   "unknown-rao": "rao",
 };
+
+/** A name as it is kept and told: of an address, nothing in which a secret may stand. */
+function toShown(name: string): string {
+  if (!isAddress(name)) return visible(name);
+  const url = toUrl(name);
+  return url ? visible(`${url.origin}${url.pathname}`) : "https://…";
+}
 
 /** A name as it is kept: whole, but for what a person could not see. */
 function visible(name: string): string {

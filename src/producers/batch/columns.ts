@@ -4,6 +4,10 @@ import { Signer } from "../../core/signing.ts";
 import { WORKFLOWS } from "../../core/workflow.ts";
 import { Approval, Delivery, Format } from "../../core/signing.ts";
 import type { ManifestProblem } from "../manifest.ts";
+import { FILES, toColumnName } from "./headings.ts";
+import { damageOf, PHONES, toBoolean, toPercent, toPhone } from "./spreadsheet.ts";
+
+export { FILES };
 
 /** Where what stands in a column goes in a manifest. */
 interface Column {
@@ -25,9 +29,8 @@ const Checks = Object.keys({
   ...{ document_notexpired: 0, document_notunderage: 0, liveliness: 0 },
 });
 
-/** The name of the column, or the list of a row in JSON, that names the files. */
-export const FILES = "files";
-const SEPARATOR = ";";
+/** Between the names of files in one cell: a semicolon, or a new line within the cell. */
+const SEPARATOR = /[;\r\n]/;
 /** Names that would change how objects behave instead of being data. */
 const FORBIDDEN = ["__proto__", "constructor", "prototype"];
 
@@ -102,27 +105,27 @@ const COLUMNS: readonly Column[] = [
     ...{ says: "A check that you made; videoid-external only.", kind: "boolean" as const },
   })),
   {
-    ...{ name: "similarity_level", path: ["identity", "similarity_level"], schema: z.union([text, z.int()]) },
+    ...{
+      name: "similarity_level",
+      path: ["identity", "similarity_level"],
+      schema: z.union([z.enum(["low", "medium", "high"]), z.int().min(0).max(100)]),
+    },
     says: "low, medium, high, or 0 to 100; videoid-external only.",
   },
 ];
+const PERCENT = "similarity_level";
 const BY_NAME = new Map(COLUMNS.map((column) => [column.name, column]));
-const PHONES = ["mobile_phone_number", "ocr_mobile_phone_number"];
 /** What results have besides; where they are handed in again, it is not data. */
-const OF_RESULTS = ["row", "state", "code", "reason", "request_id", "signed_files", "sha256"];
-const ALIASES: Record<string, string> = {
-  ...{ file: FILES, document: FILES, documents: FILES, e_mail: "email", mail: "email" },
-  ...{ phone: "mobile_phone_number", mobile: "mobile_phone_number", mobile_phone: "mobile_phone_number" },
-  ...{ surname: "surname_1", surname1: "surname_1", surname2: "surname_2", id_number: "serial_number" },
-};
-
+const OF_RESULTS = ["batch", "row", "state", "code", "reason", "request_id", "signed_files", "sha256"];
 /** A problem of a row: in which column, and what must be so, as the end of a sentence that begins with it. */
 export interface RowProblem {
   column: string;
   message: string;
 }
 
-/** What each column of a table is; undefined for one that is left out. */
+/** A column without a heading. */
+export const NO_HEADING = "";
+/** What each column of a table is; undefined for one that is left out, as those of results are. */
 export type Header = readonly (string | undefined)[];
 
 /**
@@ -131,10 +134,16 @@ export type Header = readonly (string | undefined)[];
  */
 export function readHeader(cells: readonly string[]): { header: Header; problems: RowProblem[] } {
   const problems: RowProblem[] = [];
+  const [only = "", ...more] = cells;
+  if (more.length === 0 && /[,;\t|]/.test(only)) {
+    const message =
+      "has the whole header in one cell: the table was opened with another separator and saved again; split it into columns in the spreadsheet, or export it anew";
+    return { header: [], problems: [{ column: shown(only), message }] };
+  }
   const seen = new Set<string>();
   const header = cells.map((cell, i) => {
-    if (cell === "") return undefined;
-    const name = columnNameOf(cell);
+    if (cell === "") return NO_HEADING;
+    const name = toColumnName(cell);
     if (OF_RESULTS.includes(name)) return undefined;
     if (name !== FILES && !BY_NAME.has(name)) {
       problems.push({ column: shown(cell), message: `is not a column that is known here${hintFor(name)}` });
@@ -145,18 +154,10 @@ export function readHeader(cells: readonly string[]): { header: Header; problems
     seen.add(name);
     return name;
   });
+  const [first] = problems;
+  if (first && seen.size === 0) first.message += ", nor is any other in this row: the header must be the first row";
   if (!seen.has(FILES)) problems.push({ column: FILES, message: "is missing: a column has to name each row's file" });
   return { header, problems };
-}
-
-function columnNameOf(cell: string): string {
-  const plain = cell
-    .normalize("NFKC")
-    .toLowerCase()
-    .trim()
-    .replaceAll(/[\s.-]+/g, "_")
-    .replace(/^signer_(?!$)/, "");
-  return ALIASES[plain] ?? plain;
 }
 
 function hintFor(name: string): string {
@@ -199,6 +200,12 @@ export function toRawRow(row: number, header: Header, cells: readonly string[]):
   for (const [i, cell] of cells.entries()) {
     const name = header[i];
     if (name === undefined || cell === "") continue;
+    if (name === NO_HEADING) {
+      // Left out, it would be left out in silence.
+      const message = `has a cell in column ${i + 1}, which has no heading: give it one, or empty the column`;
+      raw.problems.push({ column: "row", message });
+      continue;
+    }
     if (name === FILES) raw.files = splitFiles(cell);
     else put(raw, name, cell);
   }
@@ -215,37 +222,31 @@ function splitFiles(cell: string): string[] {
 function put(raw: RawRow, name: string, cell: string): void {
   const column = BY_NAME.get(name);
   if (!column) return;
-  const problem = spreadsheetProblem(name, cell);
+  const problem = damageOf(name, cell) ?? formProblem(column, cell);
   if (problem) raw.problems.push({ column: name, message: problem });
-  const value = PHONES.includes(name) ? toPhone(cell) : toValue(column, cell);
-  set(raw.manifest, column.path, value);
+  set(raw.manifest, column.path, toValue(column, cell));
 }
 
+/** In small letters, or in capitals, however they were written. */
+const SMALL = ["workflow", "format", "delivery_method", "approval", "authentication"];
+const CAPITAL = ["id_document_type", "id_document_country", "ocr_id_document_type", "ocr_id_document_country"];
+
 function toValue({ kind, name }: Column, cell: string): unknown {
-  if (kind === "boolean")
-    return { true: true, false: false, "1": true, "0": false, yes: true, no: false }[cell.toLowerCase()] ?? cell;
-  if (name === "similarity_level" && /^\d{1,3}$/.test(cell)) return Number(cell);
-  if (name === "workflow" || name === "format" || name === "delivery_method") return cell.toLowerCase();
+  if (PHONES.includes(name)) return toPhone(cell);
+  if (kind === "boolean") return toBoolean(cell);
+  if (name === PERCENT) return toPercent(cell);
+  if (SMALL.includes(name)) return cell.toLowerCase();
+  if (CAPITAL.includes(name)) return cell.toUpperCase();
   return cell;
 }
 
-/** What people put between the digits for the eye. */
-function toPhone(cell: string): string {
-  return cell.replaceAll(/[\s\u00a0\u202f().\u2010\u2011/-]/gu, "");
-}
-
-/** What a spreadsheet does to what looks like a number, told with the remedy; undefined when it did nothing. */
-function spreadsheetProblem(name: string, cell: string): string | undefined {
-  const remedy = "format the column as text, and enter it again";
-  if (name !== "reference" && /^[+-]?\d+(?:[.,]\d+)?E\+?\d+$/i.test(cell)) {
-    return `was made a number like 3,47E+10 by the spreadsheet, and its last digits are lost: ${remedy}`;
-  }
-  if (!PHONES.includes(name)) return undefined;
-  if (/^00[1-9]/.test(toPhone(cell))) return "must begin with + in the place of 00, like +34699999999";
-  if (/^\d{7,15}$/.test(toPhone(cell))) {
-    return `has no + and no country in front, which spreadsheets take away: ${remedy}, like +34699999999`;
-  }
-  return undefined;
+/** What must be so where a cell is no value of its column, in words for whoever fills in cells. */
+function formProblem(column: Column, cell: string): string | undefined {
+  const isGood = column.schema.safeParse(toValue(column, cell)).success;
+  if (isGood) return undefined;
+  if (column.kind === "boolean") return "must be true or false";
+  if (column.name !== PERCENT) return undefined;
+  return "must be low, medium, high, or a whole number from 0 to 100";
 }
 
 function set(into: Record<string, unknown>, [first = "", ...rest]: readonly string[], value: unknown): void {
@@ -271,7 +272,7 @@ export function fromJson(row: number, given: unknown, defaults: Record<string, u
     return raw;
   }
   for (const [key, value] of [...Object.entries(defaults), ...Object.entries(given)]) {
-    const name = ALIASES[key] ?? key;
+    const name = BY_NAME.has(key) ? key : toColumnName(key);
     const column = BY_NAME.get(name);
     if (value === null) continue;
     if (FORBIDDEN.includes(key)) {

@@ -15,8 +15,10 @@ import { type BatchFolders, type Incoming, noSuchBatch, type ResultName } from "
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { RowSeals } from "../../queues/row-seals.ts";
 import { type BatchFile, type BatchReport, createCheck } from "./check.ts";
+import type { Earlier } from "./earlier.ts";
 import { BatchProgress } from "./feeder.ts";
-import { latestOf, type RowResult, toCsv, toJson, toResult } from "./results.ts";
+import { mayBeTriedAgain } from "./outcome.ts";
+import { latestOf, type RowResult, standard, toCsv, toJson, toResult } from "./results.ts";
 
 /** What is said of a batch besides its rows. */
 export interface BatchWishes {
@@ -27,6 +29,8 @@ export interface BatchWishes {
   priority: number;
   /** One row goes ahead, the others wait until it is done. */
   canary: boolean;
+  /** What was done before, by the results of an earlier batch that came with the table. */
+  earlier?: Earlier["done"] | undefined;
 }
 
 /** What became of a batch that was handed in. */
@@ -54,6 +58,7 @@ export function createBatchDoor({
   appearances,
   seals,
   digest,
+  whyNotFetched,
   maxRows,
   maxTableBytes,
   maxDocumentBytes,
@@ -66,6 +71,8 @@ export function createBatchDoor({
   seals: Pick<RowSeals, "create">;
   /** A keyed digest of at least 16 bytes: an id that follows from an Idempotency-Key tells nothing about it. */
   digest: (text: string) => Uint8Array;
+  /** Why a document may not be fetched from an address, as the end of a sentence. Without it none may. */
+  whyNotFetched?: (url: string) => string | undefined;
   maxRows: number;
   /** Largest table, in bytes; it is read as a whole. */
   maxTableBytes: number;
@@ -74,7 +81,7 @@ export function createBatchDoor({
   maxBytes: number;
   now?: () => number;
 }) {
-  const check = createCheck({ pipeline, appearances, maxBytes: maxDocumentBytes });
+  const check = createCheck({ pipeline, appearances, whyNotFetched, maxBytes: maxDocumentBytes });
 
   async function must(id: BatchId): Promise<BatchRecord> {
     const record = await folders.find(id);
@@ -96,6 +103,17 @@ export function createBatchDoor({
       },
       now(),
     );
+  }
+
+  /** How many rows could be tried again as they are. */
+  async function countRetriable(id: BatchId): Promise<number> {
+    await must(id);
+    const latest = await latestOf(folders.outcomes(id));
+    let count = 0;
+    for await (const kept of folders.rows(id)) {
+      if (standard(kept).state === "pending" && mayBeTriedAgain(latest.get(kept.row) ?? standard(kept))) count += 1;
+    }
+    return count;
   }
 
   return {
@@ -122,9 +140,9 @@ export function createBatchDoor({
       wishes: BatchWishes,
     ): Promise<BatchTaken> {
       const bodyHash = hashOf(table, files, wishes);
-      const { source, name, by, tenant, priority, canary } = wishes;
+      const { source, name, by, tenant, priority, canary, earlier } = wishes;
       const key = seals.create(id);
-      const { rows, report } = check(table, { files, maxRows, tenant, seal: key.seal });
+      const { rows, report } = check(table, { files, maxRows, tenant, earlier, seal: key.seal });
       await incoming.write(key.wrapped, rows);
       const known = await folders.find(id);
       if (known) return replay(known, bodyHash, report);
@@ -227,22 +245,37 @@ export function createBatchDoor({
         },
         now(),
       ),
-    /** Has tried again what failed, expired, was cancelled, or was refused when it was submitted; nothing else. */
-    retry: (id: BatchId, by: string) =>
-      folders.change(
+    /**
+     * Has tried again what failed, expired, was cancelled, or was refused when it was submitted; nothing else. Asked once
+     * more for the same `once`, it changes nothing. Throws PermanentError "batch-erased", and "nothing-to-retry" where
+     * nothing has ended so. With `mustBeOver` also "not-possible-now" for a batch that is not over.
+     */
+    async retry(
+      id: BatchId,
+      by: string,
+      { once, mustBeOver = false }: { once?: string; mustBeOver?: boolean } = {},
+    ): Promise<BatchRecord> {
+      const retriable = await countRetriable(id);
+      return await folders.change(
         id,
-        ({ state, asked, erasedMs }) => {
-          if (erasedMs !== undefined) {
+        ({ state, asked, erasedMs, retriedFor, rows }) => {
+          if (once !== undefined && retriedFor === once) return undefined;
+          if (erasedMs !== undefined && retriable > 0) {
             const message = `The rows of batch ${id} were erased: hand in anew what is to be tried again`;
             throw new PermanentError(message, { code: "batch-erased" });
           }
           // What was asked before is not carried out yet.
           if (asked) throw notNow(id, `being ${asked.what === "cancel" ? "cancelled" : "retried"}`, "retried");
+          const isOver = state === "done" || state === "cancelled";
+          if (mustBeOver && !isOver) throw notNow(id, `not over, it is ${state}`, "retried");
+          if (retriable === 0) throw nothingToRetry(id, isOver, rows);
           const isHeld = state === "paused" || state === "canary";
-          return { state: isHeld ? state : "running", asked: { what: "retry", n: 1, by } };
+          const mark = once === undefined ? {} : { retriedFor: once };
+          return { state: isHeld ? state : "running", asked: { what: "retry", n: 1, by }, ...mark };
         },
         now(),
-      ),
+      );
+    },
   };
 }
 
@@ -261,6 +294,13 @@ function replay(record: BatchRecord, bodyHash: string, report: BatchReport): Bat
 
 function notNow(id: BatchId, state: string, what: string): PermanentError {
   return new PermanentError(`Batch ${id} is ${state}: it cannot be ${what} now`, { code: "not-possible-now" });
+}
+
+function nothingToRetry(id: BatchId, isOver: boolean, rows: number): PermanentError {
+  const message = isOver
+    ? `Nothing of batch ${id} has failed, expired or was cancelled: of its ${rows} rows there is none to try again. Rows that were rejected are corrected in the table, and handed in anew`
+    : `Nothing of batch ${id} has failed so far, and it is not over: there is nothing to try again`;
+  return new PermanentError(message, { code: "nothing-to-retry" });
 }
 
 function hashOf(table: Uint8Array, files: readonly BatchFile[], { canary, tenant }: BatchWishes): string {

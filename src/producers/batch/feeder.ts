@@ -8,7 +8,7 @@ import {
   type RowOutcome,
   rowRequestId,
 } from "../../core/batch.ts";
-import { isFailure, PermanentError, RetryableError, toFailure } from "../../core/errors.ts";
+import { PermanentError, RetryableError, toFailure } from "../../core/errors.ts";
 import type { RequestId, SignRequest } from "../../core/request.ts";
 import type { Log } from "../../core/stage.ts";
 import type { BatchFolders } from "../../files/batches.ts";
@@ -16,10 +16,11 @@ import type { Documents } from "../../files/documents.ts";
 import type { Leader } from "../../queues/leader.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { RowSeals } from "../../queues/row-seals.ts";
-import type { Submittable } from "./check.ts";
-import { openBatch, type OpenBatch } from "./open-batch.ts";
+import { createFetching, type FetchingParts } from "./fetching.ts";
+import { openBatch, type OpenBatch, type RowAccount } from "./open-batch.ts";
 import { outcomeOf } from "./outcome.ts";
 import { toCsv, toJson } from "./results.ts";
+import { createRowSubmitter, type RowReach } from "./submit-row.ts";
 
 /** The process that feeds may be silent for so long before another one takes over. */
 export const LEAD_LAPSE_MS = 10_000;
@@ -54,6 +55,11 @@ export const BatchProgress = z.object({
 });
 export type BatchProgress = z.infer<typeof BatchProgress>;
 
+interface Taken {
+  batch: OpenBatch;
+  row: number;
+}
+
 export interface FeederParts {
   folders: BatchFolders;
   pipeline: Pick<Pipeline, "submit" | "find" | "mayTake" | "cancel" | "retry" | "takeChanged" | "putBackChanged">;
@@ -64,12 +70,18 @@ export interface FeederParts {
   waiting: () => Promise<number>;
   /** For how many milliseconds no call to the provider may leave; 0 when all goes. */
   heldMs: () => Promise<number>;
+  /** Brings the results of a batch that is over to where people were given them before. Safe to repeat. */
+  renew?: (id: BatchId) => Promise<void>;
   /** How long rows that ended otherwise than done are kept for another try, in milliseconds. */
   keepMs: number;
   log: Log;
   now?: () => number;
+  /** Why no row on this account is submitted at the moment; undefined when they are. */
+  standsFor: (account: RowAccount) => Promise<{ code: string; message: string } | undefined>;
+  /** What fetches documents that rows name by their addresses. */
+  fetch: Pick<FetchingParts, "remote" | "appearances" | "room" | "maxBytes">;
   /** Told before each step at a row, with its request's id; for tests that crash there. */
-  reach?: (boundary: "row:adopted" | "row:submitted" | "row:noted", id: RequestId) => void | Promise<void>;
+  reach?: RowReach;
 }
 
 /**
@@ -79,11 +91,15 @@ export interface FeederParts {
  */
 export function createFeeder(parts: FeederParts) {
   const { folders, pipeline, documents, seals, leader, waiting, heldMs, keepMs, log, now = Date.now, reach } = parts;
+  const { standsFor, fetch } = parts;
   const turns = createTurns();
+  /** Fetching has turns of its own: who waits for a slow host has had none of the others. */
+  const fetchTurns = createTurns();
   const batches = new Map<BatchId, OpenBatch>();
   /** Those that are over, by the version at which they were. */
   const over = new Map<BatchId, number>();
-  const openers = new Map<BatchId, (row: number, sealed: string) => string>();
+  const rows = createRowSubmitter({ folders, pipeline, documents, seals, now, reach });
+  const fetching = createFetching({ ...fetch, folders, pipeline, read: rows.read, now, reach });
   let stands: { code: string; message: string; untilMs: number } | undefined;
   let fedMs = 0;
   let lookedMs = 0;
@@ -207,9 +223,10 @@ export function createFeeder(parts: FeederParts) {
   /** Submits rows as long as there is room. Whether any was. */
   async function feed(): Promise<boolean> {
     if (stands && stands.untilMs > now()) return false;
-    const ready = () => [...batches.values()].filter(mayFeed).map((batch) => ({ ...batch.record, batch }));
-    if (ready().length === 0) {
+    const fed = [...batches.values()].filter(mayFeed);
+    if (fed.length === 0) {
       stands = undefined;
+      await fetching.keepOnly(() => false);
       return false;
     }
     try {
@@ -223,25 +240,19 @@ export function createFeeder(parts: FeederParts) {
           retryAfterMs,
         });
       }
+      const free = await freeAccounts(fed);
+      await fetching.keepOnly(
+        (batch, row) =>
+          fed.includes(batch) && batch.outcome(row)?.state === "pending" && free.has(batch.accountOf(row)),
+      );
+      beginFetching(fed, free);
       const room = WAITING_MOST - (await waiting());
       const most = room > 0 ? Math.min(room, AT_ONCE) : now() - fedMs >= TRICKLE_MS ? 1 : 0;
       stands = undefined;
-      const taken: { batch: OpenBatch; row: number }[] = [];
-      while (taken.length < most) {
-        const next = turns.next(ready().filter(({ batch }) => !isTaken(taken, batch)));
-        const row = next?.batch.take();
-        if (!next || row === undefined) break;
-        taken.push({ batch: next.batch, row });
-      }
+      const taken = takeRows(fed, free, most);
       if (taken.length === 0) return false;
       fedMs = now();
-      const done = await Promise.allSettled(taken.map(({ batch, row }) => submitRow(batch, row)));
-      // Backwards, so that they stand in their order again.
-      for (const [i, { batch, row }] of [...taken.entries()].reverse()) {
-        if (done[i]?.status === "rejected") batch.giveBack(row);
-      }
-      const failed = done.find((one) => one.status === "rejected");
-      if (failed) throw failed.reason;
+      await submitAll(taken);
       return true;
     } catch (error) {
       const failure = toFailure(error);
@@ -254,6 +265,72 @@ export function createFeeder(parts: FeederParts) {
     }
   }
 
+  /**
+   * The accounts whose rows are submitted. Where the provider rejects an account, each row more would only be one more
+   * that waits for an operator; the rows of others go on.
+   */
+  async function freeAccounts(fed: readonly OpenBatch[]): Promise<ReadonlySet<RowAccount>> {
+    const free = new Set<RowAccount>();
+    for (const batch of fed) {
+      let why: { code: string; message: string } | undefined;
+      for (const account of batch.accounts()) {
+        const found = await standsFor(account);
+        if (found) why ??= found;
+        else free.add(account);
+      }
+      const isHeld = why !== undefined && batch.next((row) => free.has(batch.accountOf(row))) === undefined;
+      const next = isHeld ? why : undefined;
+      if (batch.stands?.code === next?.code) continue;
+      if (next) log.warn({ batch: batch.id, code: next.code }, "rows of a batch are not submitted at the moment");
+      batch.stands = next;
+      batch.isChanged = true;
+    }
+    return free;
+  }
+
+  /** Begins to fetch what the next rows name by address, so that it is there when their turn comes. */
+  function beginFetching(fed: readonly OpenBatch[], free: ReadonlySet<RowAccount>): void {
+    const nextOf = (batch: OpenBatch) =>
+      batch.next((row) => free.has(batch.accountOf(row)) && fetching.mayBegin(batch, row));
+    while (fetching.hasRoom()) {
+      const ready = fed.filter((batch) => batch.hasRemote() && nextOf(batch) !== undefined);
+      const batch = fetchTurns.next(ready.map((one) => ({ ...one.record, batch: one })))?.batch;
+      const row = batch && nextOf(batch);
+      if (!batch || row === undefined) return;
+      fetching.begin(batch, row);
+    }
+  }
+
+  function takeRows(fed: readonly OpenBatch[], free: ReadonlySet<RowAccount>, most: number): Taken[] {
+    const taken: Taken[] = [];
+    const mayGo = (batch: OpenBatch) => (row: number) =>
+      free.has(batch.accountOf(row)) && (!batch.isRemote(row) || fetching.fetched(batch, row) !== undefined);
+    while (taken.length < most) {
+      const ready = fed.filter((batch) => !isTaken(taken, batch) && batch.next(mayGo(batch)) !== undefined);
+      const batch = turns.next(ready.map((one) => ({ ...one.record, batch: one })))?.batch;
+      const row = batch?.next(mayGo(batch));
+      if (!batch || row === undefined) break;
+      batch.take(row);
+      taken.push({ batch, row });
+    }
+    return taken;
+  }
+
+  async function submitAll(taken: readonly Taken[]): Promise<void> {
+    const done = await Promise.allSettled(
+      taken.map(async ({ batch, row }) => {
+        await rows.submitRow(batch, row, fetching.fetched(batch, row));
+        await fetching.end(batch, row);
+      }),
+    );
+    // Backwards, so that they stand in their order again.
+    for (const [i, { batch, row }] of [...taken.entries()].reverse()) {
+      if (done[i]?.status === "rejected") batch.giveBack(row);
+    }
+    const failed = done.find((one) => one.status === "rejected");
+    if (failed) throw failed.reason;
+  }
+
   function mayFeed(batch: OpenBatch): boolean {
     const { state, asked } = batch.record;
     if (asked || !batch.hasPending()) return false;
@@ -261,81 +338,8 @@ export function createFeeder(parts: FeederParts) {
   }
 
   /** Of one that waits for its first row, one row is under way at a time. */
-  function isTaken(taken: readonly { batch: OpenBatch }[], batch: OpenBatch): boolean {
+  function isTaken(taken: readonly Taken[], batch: OpenBatch): boolean {
     return batch.record.state === "canary" && taken.some((one) => one.batch === batch);
-  }
-
-  /** Throws for what is not the row's fault: then it is to be submitted again. */
-  async function submitRow(batch: OpenBatch, row: number): Promise<void> {
-    const attempt = batch.outcome(row)?.attempt ?? 1;
-    const id = rowRequestId(batch.id, row, attempt);
-    const known = await pipeline.find(id);
-    if (known) return await batch.note([outcomeOf(known, row, attempt)]);
-    const { sealed } = await batch.kept(row);
-    const unseal = await openerOf(batch.id);
-    if (sealed === undefined || !unseal) return await reject(batch, { row, attempt }, erased());
-    const submittable = JSON.parse(unseal(row, sealed)) as Submittable;
-    let outcome: RowOutcome;
-    try {
-      outcome = await submit(batch, { row, attempt, id }, submittable);
-    } catch (error) {
-      if (!(error instanceof PermanentError) || isFailure(error, "vault-unreadable")) throw error;
-      await documents.remove(id);
-      return await reject(batch, { row, attempt }, error);
-    }
-    await batch.note([outcome]);
-    await reach?.("row:noted", id);
-  }
-
-  async function submit(
-    batch: OpenBatch,
-    { row, attempt, id }: { row: number; attempt: number; id: RequestId },
-    { wishes, fitted, documents: files, enclosures }: Submittable,
-  ): Promise<RowOutcome> {
-    const path = ({ n }: { n: number }) => folders.documentPath(batch.id, n);
-    await documents.adopt(
-      id,
-      [...files, ...enclosures].map((file) => ({ path: path(file), as: file.as })),
-    );
-    await reach?.("row:adopted", id);
-    const submitted = await pipeline.submit({
-      ...wishes,
-      ...fitted,
-      id,
-      source: "batch",
-      by: batch.record.by,
-      documents: files.map(({ n: _n, as, ...file }) => ({ ...file, id: `${id}/${as}` })),
-      enclosures: enclosures.map(({ n: _n, as, ...file }) => ({ ...file, id: `${id}/${as}` })),
-      batch: { id: batch.id, row },
-      refuseDuplicate: true,
-    });
-    await reach?.("row:submitted", id);
-    if (submitted.outcome === "duplicate") {
-      await documents.remove(id);
-      const { id: of, phase } = submitted.of;
-      const message = `Request ${of}, which is ${phase}, has the same document for the same signer`;
-      return { row, state: "duplicate", attempt, code: "duplicate", message, of, endedMs: now() };
-    }
-    await documents.endUpload(id);
-    return outcomeOf(submitted.request, row, attempt);
-  }
-
-  async function reject(
-    batch: OpenBatch,
-    { row, attempt }: { row: number; attempt: number },
-    { code, message }: PermanentError,
-  ): Promise<void> {
-    await batch.note([{ row, state: "rejected", attempt, code, message, endedMs: now() }]);
-  }
-
-  async function openerOf(id: BatchId): Promise<((row: number, sealed: string) => string) | undefined> {
-    const known = openers.get(id);
-    if (known) return known;
-    const wrapped = await folders.readKey(id);
-    if (wrapped === undefined) return undefined;
-    const opener = seals.open(id, wrapped);
-    openers.set(id, opener);
-    return opener;
   }
 
   /** Lets the others follow the row that went ahead, or holds them back. */
@@ -358,13 +362,14 @@ export function createFeeder(parts: FeederParts) {
     batch.isChanged = false;
     const { id, record } = batch;
     const counts = batch.counts();
+    const why = stands ?? batch.stands;
     const how = progressOf({ counts, endedMs: batch.ended(), sinceMs: record.createdMs }, sinceMs);
     const progress: BatchProgress = {
       counts: counts,
       over: how.over,
       waiting: how.waiting,
-      ...(how.finishMs !== undefined && record.state === "running" && { finishMs: how.finishMs }),
-      ...(stands && batch.hasPending() && { stands: { code: stands.code, message: stands.message } }),
+      ...(how.finishMs !== undefined && record.state === "running" && !why && { finishMs: how.finishMs }),
+      ...(why && batch.hasPending() && { stands: { code: why.code, message: why.message } }),
       atMs: sinceMs,
     };
     await folders.keepProgress(id, progress);
@@ -384,9 +389,10 @@ export function createFeeder(parts: FeederParts) {
     const { state } = batch.record;
     if (state !== "done" && state !== "cancelled") await change(batch, () => ({ state: "done" }));
     await write(batch, { isLast: true });
+    await parts.renew?.(batch.id);
     over.set(batch.id, batch.record.version);
     batches.delete(batch.id);
-    openers.delete(batch.id);
+    rows.forget(batch.id);
     const isAllDone = [...batch.all().values()].every((one) => one.state === "done");
     if (isAllDone) await erase(batch.record);
     log.info({ batch: batch.id, rows: batch.record.rows, ...batch.counts() }, "batch is over");
@@ -443,7 +449,7 @@ export function createFeeder(parts: FeederParts) {
   function forget(): void {
     batches.clear();
     over.clear();
-    openers.clear();
+    rows.forget();
   }
 
   function schedule(waitMs: number): void {
@@ -465,11 +471,8 @@ export function createFeeder(parts: FeederParts) {
       clearTimeout(timer);
       clearInterval(renewing);
       await running;
+      await fetching.stop();
       await leader.resign().catch(() => {});
     },
   };
-}
-
-function erased(): PermanentError {
-  return new PermanentError("Who signs was erased with the batch; hand the row in anew", { code: "batch-erased" });
 }

@@ -14,6 +14,12 @@ import { standard } from "./results.ts";
 /** So many notes more than rows: then what is noted is written anew, without what was before. */
 const NOTES_SPARE = 5_000;
 
+/** On whose account a row is, by names; left out for those of the configuration. */
+export interface RowAccount {
+  tenant?: string | undefined;
+  rao?: string | undefined;
+}
+
 export type OpenBatch = Awaited<ReturnType<typeof openBatch>>;
 
 /**
@@ -25,13 +31,20 @@ export async function openBatch(folders: BatchFolders, first: BatchRecord) {
   const index: LineIndex = await folders.index(id);
   const outcomes = new Map<number, RowOutcome>();
   const lines = new Map<number, number>();
+  /** On whose account rows are; few are, so each row has a number. */
+  const accounts: RowAccount[] = [];
+  const accountOfLine = new Uint16Array(index.lines);
+  const remote = new Set<number>();
   let line = 0;
   for await (const kept of folders.rows(id)) {
     outcomes.set(kept.row, standard(kept));
-    lines.set(kept.row, line++);
+    lines.set(kept.row, line);
+    if (kept.isRemote) remote.add(kept.row);
+    accountOfLine[line++] = numberOf(accounts, { tenant: first.tenant, ...kept.account });
   }
+  const accountOf = (row: number): RowAccount => accounts[accountOfLine[lines.get(row) ?? 0] ?? 0] ?? {};
   /** Rows that cannot be submitted whatever is tried. */
-  const hopeless = new Set([...outcomes.values()].flatMap(({ row, state }) => (state === "rejected" ? [row] : [])));
+  const hopeless = new Set([...outcomes.values()].flatMap(({ row, state }) => (state === "pending" ? [] : [row])));
   let notes = 0;
   for await (const outcome of folders.outcomes(id)) {
     if (lines.has(outcome.row)) outcomes.set(outcome.row, outcome);
@@ -49,6 +62,8 @@ export async function openBatch(folders: BatchFolders, first: BatchRecord) {
     record: first,
     /** Something changed since results and progress were written. */
     isChanged: true,
+    /** Why none of its rows is submitted at the moment, although others may be. */
+    stands: undefined as { code: string; message: string } | undefined,
     wroteMs: 0,
     tookMs: 0,
 
@@ -72,8 +87,18 @@ export async function openBatch(folders: BatchFolders, first: BatchRecord) {
     /** Whether a row has gone ahead of the others. */
     canary: (): RowOutcome | undefined => [...outcomes.values()].find((one) => hasRequest(one)),
 
-    /** Takes the next row that is to be submitted; `giveBack` puts it at the front again. */
-    take: (): number | undefined => pending.shift(),
+    /** On whose account its rows are. */
+    accounts: (): readonly RowAccount[] => accounts,
+    accountOf,
+    hasRemote: (): boolean => remote.size > 0,
+    /** Whether documents of the row have to be fetched first. */
+    isRemote: (row: number): boolean => remote.has(row),
+    /** The next row that is to be submitted, of those that may. */
+    next: (mayGo: (row: number) => boolean): number | undefined => pending.find(mayGo),
+    /** Takes a row that is to be submitted; `giveBack` puts it at the front again. */
+    take(row: number): void {
+      pending.splice(pending.indexOf(row), 1);
+    },
     giveBack(row: number): void {
       pending.unshift(row);
     },
@@ -124,4 +149,9 @@ export async function openBatch(folders: BatchFolders, first: BatchRecord) {
       pending = [...new Set([...pending, ...anew.map(({ row }) => row)])].sort((a, b) => a - b);
     },
   };
+}
+
+function numberOf(accounts: RowAccount[], { tenant, rao }: RowAccount): number {
+  const known = accounts.findIndex((one) => one.tenant === tenant && one.rao === rao);
+  return known >= 0 ? known : accounts.push({ tenant, rao }) - 1;
 }

@@ -12,6 +12,7 @@ export const RESULT_COLUMNS = [
   "request_id",
   "signed_files",
   "sha256",
+  "batch",
 ] as const;
 
 /** What came of a row. Of people it has what the caller wrote as reference and file names, and nothing else. */
@@ -26,6 +27,8 @@ export interface RowResult {
   /** Seen from DATA_DIR. */
   signed_files?: string[];
   sha256?: string[];
+  /** Whose row it is: by it, results that are handed in again find their batch. */
+  batch: string;
 }
 
 export function toResult({ id }: Pick<BatchRecord, "id">, kept: KeptRow, outcome: RowOutcome | undefined): RowResult {
@@ -50,11 +53,16 @@ export function toResult({ id }: Pick<BatchRecord, "id">, kept: KeptRow, outcome
       signed_files: signed.map(({ name }) => `signed/${requestId ?? ""}/${name}`),
       sha256: signed.map(({ sha256 }) => sha256),
     }),
+    batch: id,
   };
 }
 
 /** What is known of a row that nothing was noted of. */
-export function standard({ row, problems }: Pick<KeptRow, "row" | "problems">): RowOutcome {
+export function standard({ row, problems, signedAs }: Pick<KeptRow, "row" | "problems" | "signedAs">): RowOutcome {
+  if (signedAs !== undefined) {
+    const message = "It is signed already, as the results that came with the table say";
+    return { row, state: "duplicate", attempt: 1, code: "duplicate", message, of: signedAs };
+  }
   return { row, state: problems ? "rejected" : "pending", attempt: 1 };
 }
 

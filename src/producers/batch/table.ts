@@ -20,7 +20,13 @@ export interface TableRow {
 export async function* readTable(bytes: Uint8Array): AsyncGenerator<TableRow, void, undefined> {
   const text = decode(bytes);
   const { delimiter, from } = delimiterOf(text);
-  const parser = parse({ delimiter, relax_column_count: true, max_record_size: ROW_MOST_LETTERS });
+  const parser = parse({
+    delimiter,
+    // Not the first that is found: a table that was put together of two has both.
+    record_delimiter: ["\r\n", "\n", "\r"],
+    relax_column_count: true,
+    max_record_size: ROW_MOST_LETTERS,
+  });
   const source = Readable.from(piecesOf(text, from), { objectMode: false });
   source.on("error", (error) => parser.destroy(error)).pipe(parser);
   let row = 0;

@@ -52,9 +52,12 @@ export function decode(bytes: Uint8Array): string {
   }
 }
 
-/** What stands between the cells, and where the table begins: behind a line "sep=;", which Excel reads and does not show. */
+/**
+ * What stands between the cells, and where the table begins: behind a line "sep=;", which Excel reads and does not show;
+ * also as that line is when it was taken for a row, and saved again.
+ */
 export function delimiterOf(text: string): { delimiter: string; from: number } {
-  const [line, said] = /^sep=(.)(?:\r\n|\n|\r)/i.exec(text) ?? [];
+  const [line, said] = /^"?sep=(.)"?[,;\t|]*(?:\r\n|\n|\r)/i.exec(text) ?? [];
   if (line !== undefined && said !== undefined) return { delimiter: said, from: line.length };
   const counts = new Map<string, number>();
   let isQuoted = false;

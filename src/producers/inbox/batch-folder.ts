@@ -9,22 +9,31 @@ import type { Incoming } from "../../files/batches.ts";
 import { isDiskFailure, replaceDurably, syncFolder } from "../../files/durable.ts";
 import { enclosuresNamed, excerptOf, toWord } from "../batch/again.ts";
 import type { BatchFile } from "../batch/check.ts";
+import { bringResults } from "../batch/bring.ts";
+import { type Earlier, readEarlier } from "../batch/earlier.ts";
 import { type BatchDoor, type BatchStanding, countsOf } from "../batch/door.ts";
 import { type RowResult, toCsvOf } from "../batch/results.ts";
 import { type Claim, type Claims, PLACES } from "./claim.ts";
 import type { Ends } from "./ends.ts";
 import { isIgnored, isResultsName, isTableName, READY, REQUEST } from "./ignore.ts";
 import { errnoOf } from "./look.ts";
-import { fromText, isPossible, type RawName, toPath, toShortHash, toText } from "./names.ts";
+import { type RawName, toPath, toShortHash, toText } from "./names.ts";
 import { codeOf } from "./pending.ts";
 import { copyTo, find, isPartial, moveTo, type Path, shareTo } from "./place.ts";
 import type { StatusFile, StatusFiles } from "./status-file.ts";
 import type { Reason } from "./unusable.ts";
 
 /** What the inbox needs of batches. */
-export type InboxBatches = Pick<BatchDoor, "idFor" | "find" | "get" | "begin" | "take" | "rows" | "results" | "limits">;
+export type InboxBatches = Pick<
+  BatchDoor,
+  "idFor" | "find" | "get" | "begin" | "take" | "rows" | "results" | "retry" | "limits"
+>;
 
 const AGAIN = "Correct it, then drop the folder into the inbox again.";
+const RETRY_HINT = "To hand rows in anew, drop the folder with their table.";
+const RETRY_HINTS: Record<string, string> = {
+  "not-possible-now": "Drop it again when all rows are over: its status, or signpipe batch show, says so.",
+};
 const PRIORITY = 5;
 const NAMED = 3;
 const PROBLEMS_TOLD = 20;
@@ -73,14 +82,78 @@ export function createBatchFolder({
   const folderOf = (claim: Claim) => claims.at(claim.id, PLACES.folder);
 
   async function isBatch(claim: Claim): Promise<boolean> {
+    if (await resultsIn(claim)) return true;
     if (claim.form !== "folder") return false;
     if (await find(tableOf(claim))) return true;
     const names = await namesIn(folderOf(claim));
     return !names.includes(REQUEST) && names.some(isTableName);
   }
 
+  /** The results of an earlier batch, when that is what was dropped: alone, or in a folder without a table. */
+  async function resultsIn(claim: Claim): Promise<Path | undefined> {
+    if (claim.form === "file") {
+      const isAlone = claim.sidecar === undefined && isResultsName(claim.raw);
+      return isAlone ? claims.at(claim.id, "1.pdf") : undefined;
+    }
+    if (claim.form !== "folder" || (await find(tableOf(claim)))) return undefined;
+    const names = await namesIn(folderOf(claim));
+    if (names.includes(REQUEST) || names.some(isTableName)) return undefined;
+    // Of both, the one that no spreadsheet has changed.
+    const found = names.filter(isResultsName).sort().at(-1);
+    return found === undefined ? undefined : toPath(folderOf(claim), found);
+  }
+
+  /** Has what failed in an earlier batch tried again, and sees that through to its end. Why it is given back, if it is. */
+  async function takeAgain(claim: Claim, path: Path): Promise<Reason | undefined> {
+    let id: BatchId;
+    if (!(await find(path))) {
+      // A crash came when all was done but this.
+      claims.finish(claim);
+      return undefined;
+    }
+    try {
+      if ((await lstat(path)).size > door.limits.maxTableBytes) throw tooLarge();
+      id = (await readEarlier(await readFile(path))).batch;
+      await door.retry(id, "inbox", { once: claim.id, mustBeOver: true });
+    } catch (error) {
+      if (!(error instanceof PermanentError) || isDiskFailure(error)) throw error;
+      const why = error.message.replace(/[.\s]*$/, "");
+      return { code: error.code, message: `${why}. ${RETRY_HINTS[error.code] ?? RETRY_HINT}` };
+    }
+    const standing = await door.get(id);
+    if (!isOver(standing)) return await follow(claim, standing);
+    open.delete(claim.id);
+    const { items } = await door.rows(id, { limit: Number.MAX_SAFE_INTEGER });
+    await bring(id, items);
+    await keepDropped(claim, join(dataDir, "archive", id), path);
+    await statusFiles.tellBatchDone(claim, toTold(standing, []), standing.record.updatedMs);
+    await forgetFailure(claim);
+    if (claim.form === "file") await rm(path, { force: true });
+    claims.finish(claim);
+    return undefined;
+  }
+
+  /** What was dropped says what was once; it is kept, as everything is that people drop. The results stay until the end. */
+  async function keepDropped(claim: Claim, archive: string, path: Path): Promise<void> {
+    const to = join(archive, claim.id);
+    await mkdir(to, { recursive: true, mode: 0o700 });
+    if (claim.form === "file") {
+      await shareTo(path, toPath(to, claim.raw));
+    } else {
+      for (const raw of await namesIn(folderOf(claim))) {
+        const from = toPath(folderOf(claim), raw);
+        if (isResultsName(raw)) await shareTo(from, toPath(to, raw));
+        else await moveTo(from, toPath(to, raw));
+      }
+    }
+    await syncFolder(to);
+    await syncFolder(archive);
+  }
+
   /** Makes it a batch, and sees it through to its end. Why it is to be given back, if it is. */
   async function take(claim: Claim): Promise<Reason | undefined> {
+    const results = await resultsIn(claim);
+    if (results) return await takeAgain(claim, results);
     const id = door.idFor(`inbox ${claim.id}`);
     if (!(await door.find(id))) {
       const reason = await handIn(claim, id);
@@ -88,7 +161,12 @@ export function createBatchFolder({
       log.info({ batch: id, name: toShortHash(claim.raw) }, "folder taken as a batch");
     }
     const standing = await door.get(id);
-    if (isOver(standing)) return await deliver(claim, standing);
+    return isOver(standing) ? await deliver(claim, standing) : await follow(claim, standing);
+  }
+
+  /** Keeps its status up to date until it is over. */
+  async function follow(claim: Claim, standing: BatchStanding): Promise<undefined> {
+    const { id } = standing.record;
     const { items } = await door.rows(id, { state: "rejected", limit: PROBLEMS_TOLD });
     const problems = items.map(({ row, reason = "" }) => ({ row, reason }));
     const one: Open = { claim, id, problems, told: "" };
@@ -121,7 +199,8 @@ export function createBatchFolder({
       if (!Array.isArray(files)) return files;
       const table = await readFile(tableOf(claim));
       const name = toText(claim.raw).slice(0, NAME_LETTERS);
-      const wishes = { source: "inbox" as const, by: "inbox", name, priority: PRIORITY, canary: false };
+      const earlier = await doneBefore(folder, names);
+      const wishes = { source: "inbox" as const, by: "inbox", name, priority: PRIORITY, canary: false, earlier };
       const taken = await door.take(id, incoming, { table, files }, wishes);
       if (taken.outcome !== "refused") return undefined;
       const results = await taken.results();
@@ -133,6 +212,23 @@ export function createBatchFolder({
     } finally {
       await incoming.discard().catch(() => {}); // swept later
     }
+  }
+
+  /** What was done before, when the results of that were left with the table. */
+  async function doneBefore(folder: string, names: readonly RawName[]): Promise<Earlier["done"]> {
+    const done: Earlier["done"] = new Map();
+    for (const raw of names.filter(isResultsName)) {
+      const path = toPath(folder, raw);
+      if ((await lstat(path)).size > door.limits.maxTableBytes) continue;
+      try {
+        const found = await readEarlier(await readFile(path));
+        for (const [row, what] of found.done) done.set(row, what);
+      } catch (error) {
+        // Somebody's own file of this name says nothing of rows, as before there was any use for it.
+        if (!isFailure(error, "results-unreadable")) throw error;
+      }
+    }
+    return done;
   }
 
   /** Copies the files of the folder to their places in the batch. Or why it cannot be taken. */
@@ -180,7 +276,7 @@ export function createBatchFolder({
     const { id } = record;
     open.delete(claim.id);
     const { items } = await door.rows(id, { limit: Number.MAX_SAFE_INTEGER });
-    await bringResults(id, items);
+    await bring(id, items);
     const back = items.filter(({ state }) => state !== "done" && state !== "duplicate");
     const table = await readFile(tableOf(claim));
     const left = await excerptOf(table, new Set(back.map(({ row }) => row)));
@@ -203,20 +299,11 @@ export function createBatchFolder({
     return { code: "rows-not-signed", message };
   }
 
-  async function bringResults(id: BatchId, items: readonly RowResult[]): Promise<void> {
+  async function bring(id: BatchId, items: readonly RowResult[]): Promise<void> {
     const to = join(dataDir, "signed", id);
     await mkdir(to, { recursive: true, mode: 0o700 });
     await removePartials(to);
-    for (const { row, signed_files = [] } of items) {
-      for (const path of signed_files) {
-        // Many rows may have the same document.
-        const name = `${row} ${path.slice(path.lastIndexOf("/") + 1)}`;
-        if (isPossible(fromText(name))) await shareTo(join(dataDir, path), join(to, name));
-      }
-    }
-    for (const name of ["results.csv", "results.json"] as const) {
-      await replaceDurably(join(to, name), await textOf(await door.results(id, name)));
-    }
+    await bringResults(to, { dataDir, items, results: (name) => door.results(id, name) });
   }
 
   /** What showed who the signers are of rows that do not come back is erased; everything else is kept. */
@@ -274,6 +361,10 @@ export function createBatchFolder({
   };
 }
 
+function tooLarge(): PermanentError {
+  return new PermanentError("It is larger than BATCH_MAX_TABLE_BYTES", { code: "results-unreadable" });
+}
+
 /** Whether nothing more happens to it by itself, and all of that is written down. */
 function isOver({ record, progress }: BatchStanding): boolean {
   const { state, asked, rows } = record;
@@ -301,12 +392,6 @@ function isOurs(raw: RawName): boolean {
 /** What a crash left of files that were being written. */
 async function removePartials(folder: string): Promise<void> {
   for (const name of await namesIn(folder)) if (isPartial(name)) await rm(join(folder, name), { force: true });
-}
-
-async function textOf(pieces: AsyncIterable<string>): Promise<string> {
-  let text = "";
-  for await (const piece of pieces) text += piece;
-  return text;
 }
 
 async function namesIn(folder: Path): Promise<RawName[]> {

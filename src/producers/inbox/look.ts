@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readSync, type Stats } from "node:fs";
-import { isIgnored, isTableName, isUnfinished, READY, REQUEST } from "./ignore.ts";
+import { isIgnored, isResultsName, isTableName, isUnfinished, READY, REQUEST } from "./ignore.ts";
 import { isPdfName, type RawName } from "./names.ts";
 
 /**
@@ -110,7 +110,7 @@ export function lookAtFolder(path: string | Buffer): FolderLook | undefined {
     const entries = readdirSync(path, { withFileTypes: true, encoding: "latin1" });
     const keys: string[] = [`${entries.length}`];
     const names = new Set(entries.map(({ name }) => name));
-    look.isBatch = !names.has(REQUEST) && [...names].some(isTableName);
+    look.isBatch = !names.has(REQUEST) && [...names].some((name) => isTableName(name) || isResultsName(name));
     for (const entry of entries.slice(0, look.isBatch ? MOST_OF_BATCH : MOST_ENTRIES)) {
       const { name } = entry;
       const stats = lstatSync(Buffer.concat([Buffer.from(path), Buffer.from(`/${name}`, "latin1")]));

@@ -1,7 +1,7 @@
 import { type Dir, opendirSync } from "node:fs";
 import { readManifest } from "../manifest.ts";
 import { createDefaults } from "./defaults.ts";
-import { DEFAULTS, type Kind, REQUEST, toAnnounced, toKind } from "./ignore.ts";
+import { DEFAULTS, isResultsName, type Kind, REQUEST, toAnnounced, toKind } from "./ignore.ts";
 import { errnoOf, type Extent, findPart, lookAt, lookAtFolder, type Mark, peek } from "./look.ts";
 import { isJsonName, type RawName, toPath } from "./names.ts";
 import { createPairs } from "./pairs.ts";
@@ -170,6 +170,12 @@ export function createTracker({
     return item.kind === "sidecar" || (item.kind === "other" && isJsonName(item.raw) && !isDocument(item));
   }
 
+  /** Whether it is what came of an earlier batch, and neither to be signed itself nor somebody's sidecar. */
+  function isResults(item: Tracked): boolean {
+    if (item.kind !== "other" || !isResultsName(item.raw) || isDocument(item)) return false;
+    return !isJsonName(item.raw) || !items.has(pairs.documentOf(item.raw));
+  }
+
   /** Looks at what is due. What may be taken now, the oldest first, at most `room`. */
   async function due(room: number, breathe: () => Promise<void>): Promise<Ready[]> {
     const at = now();
@@ -196,7 +202,7 @@ export function createTracker({
   const age = ({ mark, sinceMs }: Tracked) => mark?.modifiedMs ?? sinceMs;
 
   function look(item: Tracked, at: number): Ready | undefined {
-    if (item.kind === "other" && !isDocument(item) && !isSidecar(item)) {
+    if (item.kind === "other" && !isDocument(item) && !isSidecar(item) && !isResults(item)) {
       // What it holds makes no difference: only whether somebody puts a sidecar beside it.
       item.trouble = unsupported(item.raw, item.kind);
       item.dueMs = at + Math.max(reportMs, settleMs);
@@ -214,9 +220,11 @@ export function createTracker({
     }
     item.mark = seen.mark;
     // Nothing in a file of another kind tells whether its end is there: it is given the time that a folder is given.
-    const quietMs = item.kind === "other" && isDocument(item) ? folderSettleMs : settleMs;
+    const isLong = item.kind === "other" && (isDocument(item) || isResults(item));
+    const quietMs = isLong ? folderSettleMs : settleMs;
     if (!isSettled(item, seen.key, quietMs, at)) return undefined;
     if (item.kind === "special") return { item };
+    if (isResults(item)) return isUnannounced(item, at) ? undefined : { item };
     if (isSidecar(item)) return settleSidecar(item, at);
     if (isUnannounced(item, at)) return undefined;
     const extent = seen.mark.sizeBytes === 0 ? "empty" : peek(path);
