@@ -7,7 +7,7 @@ import type { KeptRow } from "../../files/batches.ts";
 import { probeEnclosure } from "../../files/enclosure.ts";
 import { checkSignable } from "../../files/signable.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
-import { formatOf, isSameName, type Manifest, namedFiles, toWishes } from "../manifest.ts";
+import { formatOf, isSameName, type Manifest, type ManifestFrame, namedFiles, toWishes } from "../manifest.ts";
 import { FILES, type RowProblem, shown, toRowProblems } from "./columns.ts";
 import { type ReadRow, readBatch } from "./read.ts";
 
@@ -72,12 +72,15 @@ export function createCheck({
       files,
       maxRows,
       tenant,
+      frame,
       seal,
     }: {
       files: readonly BatchFile[];
       maxRows: number;
       /** The only tenant that rows may be for; whichever they name, when undefined. */
       tenant?: string | undefined;
+      /** What holds for rows because of where the table was handed in. */
+      frame?: ManifestFrame | undefined;
       seal: (row: number, text: string) => string;
     },
   ): { rows: AsyncGenerator<KeptRow, void, undefined>; report: BatchReport } {
@@ -96,7 +99,7 @@ export function createCheck({
     }
 
     async function* rows(): AsyncGenerator<KeptRow, void, undefined> {
-      for await (const read of readBatch(bytes, { maxRows })) {
+      for await (const read of readBatch(bytes, { maxRows, frame })) {
         const kept = await keep(read);
         report.rows += 1;
         if (kept.problems) report.rejected += 1;

@@ -1,25 +1,38 @@
 import { constants } from "node:fs";
-import { lstat, mkdir, open as openFile, readdir, readFile, rm } from "node:fs/promises";
+import { lstat, open as openFile, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { BatchId } from "../../core/batch.ts";
 import { isFailure, PermanentError } from "../../core/errors.ts";
-import type { RequestId } from "../../core/request.ts";
+import type { InboxName, RequestId } from "../../core/request.ts";
 import type { Log } from "../../core/stage.ts";
 import type { Incoming } from "../../files/batches.ts";
+import { hashFile } from "../../files/content.ts";
 import { isDiskFailure, replaceDurably, syncFolder } from "../../files/durable.ts";
 import { enclosuresNamed, excerptOf, toWord } from "../batch/again.ts";
 import type { BatchFile } from "../batch/check.ts";
 import { type BatchDoor, type BatchStanding, countsOf } from "../batch/door.ts";
 import { type RowResult, toCsvOf } from "../batch/results.ts";
 import { type Claim, type Claims, PLACES } from "./claim.ts";
+import { type FolderNames, FOLDERS } from "./config.ts";
+import { bringFile } from "./delivery.ts";
 import type { Ends } from "./ends.ts";
 import { isIgnored, isResultsName, isTableName, READY, REQUEST } from "./ignore.ts";
 import { errnoOf } from "./look.ts";
-import { fromText, isPossible, type RawName, toPath, toShortHash, toText } from "./names.ts";
+import {
+  folderOf as wayTo,
+  fromText,
+  inFolderOf,
+  isPossible,
+  type RawName,
+  toPath,
+  toShortHash,
+  toText,
+} from "./names.ts";
 import { codeOf } from "./pending.ts";
-import { copyTo, find, isPartial, moveTo, type Path, shareTo } from "./place.ts";
+import { copyTo, find, isPartial, makeBelow, moveTo, type Path, shareTo } from "./place.ts";
+import { frameOf, type Standing } from "./read-request.ts";
 import type { StatusFile, StatusFiles } from "./status-file.ts";
-import type { Reason } from "./unusable.ts";
+import { offRoute, type Reason } from "./unusable.ts";
 
 /** What the inbox needs of batches. */
 export type InboxBatches = Pick<BatchDoor, "idFor" | "find" | "get" | "begin" | "take" | "rows" | "results" | "limits">;
@@ -54,6 +67,7 @@ export function createBatchFolder({
   statusFiles,
   forgetFailure,
   dataDir,
+  place,
   again,
   log,
 }: {
@@ -62,6 +76,10 @@ export function createBatchFolder({
   statusFiles: Pick<StatusFiles, "tellBatch" | "tellBatchDone">;
   forgetFailure: Ends["forgetFailure"];
   dataDir: string;
+  /** The inbox that it comes from and goes back to, where that is not the one in DATA_DIR. */
+  place?:
+    | { name: InboxName; dir: string; places: FolderNames; standingOf: (raw: RawName) => Standing | undefined }
+    | undefined;
   /** Has `take` called anew for a claim: its batch is over. */
   again: (claim: Claim) => void;
   log: Log;
@@ -71,6 +89,10 @@ export function createBatchFolder({
   /** The table as it was handed in, whatever becomes of the folder. */
   const tableOf = (claim: Claim) => claims.at(claim.id, PLACES.table);
   const folderOf = (claim: Claim) => claims.at(claim.id, PLACES.folder);
+  const { dir = dataDir, places = FOLDERS } = place ?? {};
+  /** Where results, and originals, of a batch go: from the folder that all of this is in. */
+  const pathOf = (where: "signed" | "archive", claim: Claim, id: BatchId) =>
+    join(places[where], toText(inFolderOf(wayTo(claim.raw), id)));
 
   async function isBatch(claim: Claim): Promise<boolean> {
     if (claim.form !== "folder") return false;
@@ -100,6 +122,8 @@ export function createBatchFolder({
   }
 
   async function handIn(claim: Claim, id: BatchId): Promise<Reason | undefined> {
+    const standing = place ? place.standingOf(claim.raw) : {};
+    if (!standing) return offRoute(wayTo(claim.raw));
     const folder = folderOf(claim);
     const names = await namesIn(folder);
     const tables = names.filter(isTableName);
@@ -121,7 +145,10 @@ export function createBatchFolder({
       if (!Array.isArray(files)) return files;
       const table = await readFile(tableOf(claim));
       const name = toText(claim.raw).slice(0, NAME_LETTERS);
-      const wishes = { source: "inbox" as const, by: "inbox", name, priority: PRIORITY, canary: false };
+      const by = place ? `inbox:${place.name}` : "inbox";
+      const { tenant } = standing;
+      const frame = frameOf(standing);
+      const wishes = { source: "inbox" as const, by, name, tenant, frame, priority: PRIORITY, canary: false };
       const taken = await door.take(id, incoming, { table, files }, wishes);
       if (taken.outcome !== "refused") return undefined;
       const results = await taken.results();
@@ -180,16 +207,21 @@ export function createBatchFolder({
     const { id } = record;
     open.delete(claim.id);
     const { items } = await door.rows(id, { limit: Number.MAX_SAFE_INTEGER });
-    await bringResults(id, items);
+    await bringResults(claim, id, items);
     const back = items.filter(({ state }) => state !== "done" && state !== "duplicate");
     const table = await readFile(tableOf(claim));
     const left = await excerptOf(table, new Set(back.map(({ row }) => row)));
     await removePartials(folderOf(claim));
     const names = await namesIn(folderOf(claim));
-    const gone = await enclosuresNamed(table, (row) => !left.rows.has(row));
+    const frame = frameOf(place?.standingOf(claim.raw) ?? {});
+    const gone = await enclosuresNamed(table, (row) => !left.rows.has(row), frame);
     await putAway(claim, id, { names, stay: back.length > 0 ? left.words : new Set(), gone });
     if (back.length === 0) {
-      await statusFiles.tellBatchDone(claim, toTold(standing, []), record.updatedMs);
+      await statusFiles.tellBatchDone(claim, toTold(standing, []), {
+        updatedMs: record.updatedMs,
+        signed: pathOf("signed", claim, id),
+        archive: pathOf("archive", claim, id),
+      });
       await forgetFailure(claim);
       claims.finish(claim);
       return undefined;
@@ -199,24 +231,30 @@ export function createBatchFolder({
     const own = names.find(isTableName) ?? "batch.csv";
     await replaceDurably(join(folderOf(claim), toText(own)), left.table);
     await replaceDurably(join(folderOf(claim), "results.csv"), toCsvOf(results));
-    const message = `${back.length} of ${record.rows} rows are not signed, and are in its table: ${firstOf(results)} results.csv there says why of each; what is signed is in signed/${id}. ${AGAIN}`;
+    const message = `${back.length} of ${record.rows} rows are not signed, and are in its table: ${firstOf(results)} results.csv there says why of each; what is signed is in ${pathOf("signed", claim, id)}. ${AGAIN}`;
     return { code: "rows-not-signed", message };
   }
 
-  async function bringResults(id: BatchId, items: readonly RowResult[]): Promise<void> {
-    const to = join(dataDir, "signed", id);
-    await mkdir(to, { recursive: true, mode: 0o700 });
+  async function bringResults(claim: Claim, id: BatchId, items: readonly RowResult[]): Promise<void> {
+    const to = join(dir, pathOf("signed", claim, id));
+    await makeBelow(dir, pathOf("signed", claim, id), place ? 0o750 : 0o700);
     await removePartials(to);
     for (const { row, signed_files = [] } of items) {
       for (const path of signed_files) {
         // Many rows may have the same document.
         const name = `${row} ${path.slice(path.lastIndexOf("/") + 1)}`;
-        if (isPossible(fromText(name))) await shareTo(join(dataDir, path), join(to, name));
+        if (isPossible(fromText(name))) await bring(join(dataDir, path), to, name);
       }
     }
     for (const name of ["results.csv", "results.json"] as const) {
       await replaceDurably(join(to, name), await textOf(await door.results(id, name)));
     }
+  }
+
+  /** A second name where it is the same disk; another inbox has a copy that was compared. */
+  async function bring(from: string, to: string, name: string): Promise<void> {
+    if (!place) await shareTo(from, join(to, name));
+    else if (await find(from)) await bringFile(from, to, { name, sha256: (await hashFile(from)).sha256 });
   }
 
   /** What showed who the signers are of rows that do not come back is erased; everything else is kept. */
@@ -225,8 +263,8 @@ export function createBatchFolder({
     id: BatchId,
     { names, stay, gone }: { names: readonly RawName[]; stay: ReadonlySet<string>; gone: ReadonlySet<string> },
   ): Promise<void> {
-    const to = join(dataDir, "archive", id);
-    await mkdir(to, { recursive: true, mode: 0o700 });
+    const to = join(dir, pathOf("archive", claim, id));
+    await makeBelow(dir, pathOf("archive", claim, id), place ? 0o750 : 0o700);
     for (const raw of names) {
       const word = toWord(toText(raw));
       if (isOurs(raw) || stay.has(word)) continue;

@@ -27,13 +27,13 @@ export function createHandIn({
   claims,
   notes,
   pipeline,
-  root: { name, acceptsDuplicates = false } = {},
+  root: { name, acceptsDuplicates = false, duplicatesMs } = {},
 }: {
   claims: Pick<Claims, "save">;
   notes: Pick<Notes, "read">;
   pipeline: Pick<Pipeline, "submit" | "find" | "signedBefore">;
-  /** Which inbox this is, where it is not the one in DATA_DIR, and whether it minds duplicates. */
-  root?: { name?: InboxName | undefined; acceptsDuplicates?: boolean };
+  /** Which inbox this is, where it is not the one in DATA_DIR, whether it minds duplicates, and for how long. */
+  root?: { name?: InboxName | undefined; acceptsDuplicates?: boolean; duplicatesMs?: number | undefined };
 }) {
   return async function handIn(claim: Claim, manifest: Manifest, found: Found & Fitted): Promise<Submitted> {
     // Divided anew, it might leave out what it has signed itself by now.
@@ -56,6 +56,7 @@ export function createHandIn({
       documents: first,
       ...(rest.length > 0 && { rest }),
       refuseDuplicate: !acceptsDuplicates,
+      duplicatesMs,
       ...(earlier && { retryOf: earlier.id }),
     });
   };
