@@ -80,7 +80,9 @@ test("W27, W28: a folder with a table is a batch in an inbox of its own: its row
   renameSync(back, at("inbox", "classic", "leases"));
   await expect.poll(() => status("classic/leases")["state"], patience).toBe("done");
   expect(house.effects("sign")).toBe(3);
-  expect(status("classic/leases")).toMatchObject({ now_at: expect.stringMatching(/^archive\/classic\/bat-/) as string });
+  expect(status("classic/leases")).toMatchObject({
+    now_at: expect.stringMatching(/^archive\/classic\/bat-/) as string,
+  });
 
   // What showed who the signers are is erased, and not archived with the PDF.
   expect(readdirSync(at(status("classic/leases")["now_at"] as string))).toHaveLength(1);

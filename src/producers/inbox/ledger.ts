@@ -22,9 +22,12 @@ const Line = z.object({
   /** Since when it is not there any more. */
   goneMs: z.number().optional(),
 });
-export type LedgerLine = z.infer<typeof Line>;
+type LedgerLine = z.infer<typeof Line>;
 
 export type Ledger = ReturnType<typeof createLedger>;
+
+/** Its name, at the gate of an inbox. */
+export const LEDGER = "ledger.jsonl";
 
 /**
  * Which files of a source were taken, where they stay: a line for each, on disk before the copy counts. Bounded by the
@@ -79,6 +82,9 @@ export function createLedger({ path, now }: { path: string; now: () => number })
       const line = lines.get(raw);
       return line !== undefined && (line.print === print || line.print.startsWith(`${print} `));
     },
+
+    /** Whether something of this name was taken, whatever it looked like. */
+    knows: (raw: RawName): boolean => lines.has(raw),
 
     /** Whether a copy counts. */
     owns: (id: RequestId): boolean => ids.has(id),

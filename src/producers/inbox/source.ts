@@ -6,7 +6,7 @@ import { RequestId } from "../../core/request.ts";
 import { syncFolder } from "../../files/durable.ts";
 import type { Claim, Wanted } from "./claim.ts";
 import { isIgnored } from "./ignore.ts";
-import { createLedger } from "./ledger.ts";
+import { createLedger, LEDGER } from "./ledger.ts";
 import { errnoOf, lookAt, lookAtFolder, printOf } from "./look.ts";
 import { type RawName, toPath } from "./names.ts";
 import { within } from "./aside.ts";
@@ -23,7 +23,7 @@ export type Source = ReturnType<typeof createSource>;
  */
 export function createSource({ source, gate, now }: { source: string; gate: string; now: () => number }) {
   const copies = join(gate, "copies");
-  const ledger = createLedger({ path: join(gate, "ledger.jsonl"), now });
+  const ledger = createLedger({ path: join(gate, LEDGER), now });
   let wasMounted = false;
 
   /**
