@@ -15,7 +15,6 @@ export type Inboxes = ReturnType<typeof createInboxes>;
 export function createInboxes({
   settings,
   configured,
-  batches,
   lease,
   log,
   ...parts
@@ -28,7 +27,6 @@ export function createInboxes({
   const dataDir = settings.DATA_DIR;
   const first = createInbox({
     ...parts,
-    batches, // their files stay in the folder that was claimed, which has to be here
     dataDir,
     lease: lease(DEFAULT_INBOX),
     config: defaultInboxConfig(settings),

@@ -1,9 +1,10 @@
-import { dirname, isAbsolute, relative, resolve } from "node:path";
+import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { z } from "zod";
 import type { Settings } from "./config.ts";
 import { type Duration, toMs } from "./core/duration.ts";
 import { REQUEST_DOCUMENTS } from "./core/group.ts";
 import { InboxName } from "./core/request.ts";
+import { AppearanceName, Approval } from "./core/signing.ts";
 import { RaoName, TenantName } from "./core/tenant.ts";
 import { WORKFLOWS } from "./core/workflow.ts";
 import {
@@ -15,6 +16,7 @@ import {
   PROTOCOLS,
 } from "./producers/inbox/config.ts";
 import { RESULT_WORDS } from "./producers/inbox/delivery.ts";
+import { readTemplate, type Route, ROUTE_WORDS, type RouteWord } from "./producers/inbox/route.ts";
 import { readManifest } from "./producers/manifest.ts";
 import { mustBeWithout, readSettingsFile } from "./settings-file.ts";
 import type { Tenants } from "./tenants.ts";
@@ -26,6 +28,8 @@ export interface ConfiguredInbox {
 }
 
 const INBOXES_MOST = 100;
+/** In DATA_DIR, where inboxes may be that copy from elsewhere. */
+const COPIES = "inboxes";
 /** What stands in for a signer when the rest of the defaults is checked; nobody's. */
 const SOMEBODY = { email: "somebody@example.com", mobile_phone_number: "+34600000000" };
 
@@ -59,6 +63,14 @@ const FOLDER_NAMES = Object.fromEntries(Object.keys(FOLDERS).map((name) => [name
   z.ZodOptional<typeof folder>
 >;
 
+const ROUTE_HINT = 'must be folders like "{tenant}/{profile}/{batch?}/"';
+const RouteValues = z.strictObject(
+  Object.fromEntries(ROUTE_WORDS.map((word) => [word, z.array(folder).min(1).max(1_000).optional()])) as Record<
+    RouteWord,
+    z.ZodOptional<z.ZodArray<typeof folder>>
+  >,
+);
+
 const Entry = z.strictObject({
   name: InboxName,
   path: z.string("must be the path of a folder").min(1, "must not be empty").max(4_000, "is too long"),
@@ -89,6 +101,14 @@ const Entry = z.strictObject({
     .max(100, "has too many")
     .optional(),
   in_flight: z.int("must be a whole number").min(1, "must be at least 1").optional(),
+  in_flight_per_tenant: z.int("must be a whole number").min(1, "must be at least 1").optional(),
+  route: z.string(ROUTE_HINT).min(1, ROUTE_HINT).max(500, "is too long").optional(),
+  route_values: RouteValues.optional(),
+  mode: oneOf(["move", "copy"]).optional(),
+  source: z.string("must be the path of a folder").min(1, "must not be empty").max(4_000, "is too long").optional(),
+  duplicates_for: age.optional(),
+  oldest_most: interval.optional(),
+  heartbeat: z.boolean("must be true or false").optional(),
   results: results.optional(),
   bundle: z
     .strictObject({
@@ -115,19 +135,37 @@ export function readInboxes(settings: Settings, tenants?: Pick<Tenants, "byName"
   const problems: string[] = [];
   const entries = readEntries(path, problems);
   const from = dirname(resolve(path));
-  const inboxes = entries.map((entry) => toInbox(entry, { from, settings }));
+  const inboxes = entries.map((entry) => {
+    const tell = (problem: string) => void problems.push(`${entry.name}.${problem}`);
+    return toInbox(entry, { from, settings, route: toRoute(entry, tenants, tell) });
+  });
   for (const [i, entry] of entries.entries()) {
     const tell = (problem: string) => void problems.push(`${entry.name}.${problem}`);
     checkEntry(entry, { tenants, tell });
     if (entry.name === "default") tell("name is that of the inbox in DATA_DIR: take another one");
-    const { dir } = (inboxes[i] as ConfiguredInbox).root;
-    if (isWithin(dir, settings.DATA_DIR) || isWithin(settings.DATA_DIR, dir)) {
+    const { dir, source } = (inboxes[i] as ConfiguredInbox).root;
+    // What is copied may be kept with the rest of our data.
+    const isKept = entry.mode === "copy" && isWithin(dir, join(settings.DATA_DIR, COPIES));
+    if (!isKept && areNested(dir, settings.DATA_DIR)) {
       tell("path is in DATA_DIR, or DATA_DIR in it: an inbox of its own lies elsewhere");
     }
+    if (entry.mode === "copy" && source === undefined)
+      tell("source is missing: mode copy needs the folder to copy from");
+    if (entry.mode !== "copy" && source !== undefined) tell('source goes with "mode": "copy" only');
+    if (source !== undefined && areNested(source, settings.DATA_DIR)) {
+      tell("source is in DATA_DIR, or DATA_DIR in it: they have to lie apart");
+    }
+    if (source !== undefined && areNested(source, dir)) tell("source and path are one in the other: keep them apart");
     for (const other of inboxes.slice(0, i)) {
-      if (other.root.name === entry.name) problems.push(`${entry.name} is there twice: each needs a name of its own`);
-      else if (isWithin(dir, other.root.dir) || isWithin(other.root.dir, dir)) {
+      if (other.root.name === entry.name) {
+        problems.push(`${entry.name} is there twice: each needs a name of its own`);
+        continue;
+      }
+      const others = [other.root.dir, other.root.source].filter((one) => one !== undefined);
+      if (others.some((one) => areNested(dir, one))) {
         tell(`path and that of ${other.root.name} are one in the other: keep them apart`);
+      } else if (source !== undefined && others.some((one) => areNested(source, one))) {
+        tell(`source and a folder of ${other.root.name} are one in the other: keep them apart`);
       }
     }
   }
@@ -188,12 +226,78 @@ function checkEntry(
   if (!read.ok) for (const { field, message } of read.problems) tell(`defaults.${field} ${message}`);
 }
 
+/** The folders of an entry's route, with those that there may be; undefined without one, or when it cannot be used. */
+function toRoute(
+  { route: template, route_values: values = {}, ...entry }: Entry,
+  tenants: Pick<Tenants, "byName"> | undefined,
+  tell: (problem: string) => void,
+): Route | undefined {
+  if (template === undefined) {
+    if (Object.keys(values).length > 0) tell("route_values goes with a route only");
+    return undefined;
+  }
+  const read = readTemplate(template);
+  if ("problem" in read) {
+    tell(`route ${read.problem}`);
+    return undefined;
+  }
+  const words = read.levels.flatMap((level) => ("word" in level ? [level.word] : []));
+  for (const word of Object.keys(values) as RouteWord[]) {
+    if (!words.includes(word)) tell(`route_values.${word} is not in the route`);
+  }
+  for (const word of words) {
+    if (word in entry && entry[word as "tenant"] !== undefined) tell(`${word} is said by the route already: keep one`);
+    const inSignature = (entry.defaults?.["signature"] as object | undefined) ?? {};
+    const isSaid = word === "appearance" ? "appearance" in inSignature : entry.defaults?.[word] !== undefined;
+    if (isSaid) tell(`defaults say ${word}, and so does the route: keep one`);
+  }
+  const account = (tenant: string | undefined) => tenants?.byName.get(tenant ?? "default");
+  const known: Record<RouteWord, readonly string[] | undefined> = {
+    tenant: tenants && [...tenants.byName.keys()],
+    rao: words.includes("tenant")
+      ? undefined
+      : account(entry.tenant) && [...(account(entry.tenant)?.raos.keys() ?? [])],
+    workflow: WORKFLOWS,
+    approval: Approval.options,
+    profile: undefined,
+    appearance: undefined,
+  };
+  const levels = read.levels.map((level) => {
+    if ("name" in level) return { word: undefined, values: [level.name] };
+    const { word } = level;
+    const own = values[word];
+    if (own === undefined && known[word] === undefined && word !== "tenant") {
+      tell(`route_values.${word} is missing: it says which folders there may be`);
+    }
+    for (const value of own ?? []) {
+      if (known[word] && !known[word].includes(value)) {
+        tell(`route_values.${word} has one that there is not: there are ${known[word].join(", ")}`);
+      }
+      if (word === "appearance" && !AppearanceName.safeParse(value).success) {
+        tell("route_values.appearance has one that is not the name of a template");
+      }
+    }
+    if (new Set(own?.map((one) => one.normalize("NFC").toLowerCase())).size < (own?.length ?? 0)) {
+      tell(`route_values.${word} has two that differ in capitals alone`);
+    }
+    return { word, values: own ?? known[word] };
+  });
+  return { levels, onlyFolders: read.onlyFolders };
+}
+
+function areNested(one: string, other: string): boolean {
+  return isWithin(one, other) || isWithin(other, one);
+}
+
 function isWithin(inner: string, outer: string): boolean {
   const path = relative(outer, inner);
   return path === "" || (!path.startsWith("..") && !isAbsolute(path));
 }
 
-function toInbox(entry: Entry, { from, settings }: { from: string; settings: Settings }): ConfiguredInbox {
+function toInbox(
+  entry: Entry,
+  { from, settings, route }: { from: string; settings: Settings; route: Route | undefined },
+): ConfiguredInbox {
   const { name, tenant, rao, workflow, defaults, results: template, purge } = entry;
   return {
     root: {
@@ -203,6 +307,8 @@ function toInbox(entry: Entry, { from, settings }: { from: string; settings: Set
       tenant,
       defaults: { ...defaults, ...(rao !== undefined && { rao }), ...(workflow !== undefined && { workflow }) },
       results: template,
+      ...(route && { route }),
+      ...(entry.source !== undefined && { source: resolve(from, entry.source) }),
     },
     config: {
       ...(entry.settle !== undefined && { settleMs: entry.settle }),
@@ -221,6 +327,12 @@ function toInbox(entry: Entry, { from, settings }: { from: string; settings: Set
       ignore: entry.ignore ?? [],
       ...(entry.in_flight !== undefined && { inFlight: entry.in_flight }),
       ...(entry.bundle && { bundle: { windowMs: entry.bundle.window, most: entry.bundle.most } }),
+      ...(entry.in_flight_per_tenant !== undefined && { inFlightPerTenant: entry.in_flight_per_tenant }),
+      ...(entry.duplicates_for !== undefined && { duplicatesMs: entry.duplicates_for }),
+      ...(entry.oldest_most !== undefined && { oldestMostMs: entry.oldest_most }),
+      heartbeat: entry.heartbeat ?? false,
+      // What somebody has set is what he wants.
+      settlesForShare: entry.settle === undefined && entry.protocol !== "rename-in",
       ...(purge && { purgeMs: purge }),
     },
   };

@@ -92,7 +92,7 @@ export const COMMANDS: Command[] = [
     summary: "list the inboxes, say what would become of a file, mark a new inbox, or go through all of them once",
     options: [JSON_OPTION],
     after:
-      "list: mode and figures of each. test <path>: which rules decide about a file; nothing is touched. init <name>: says that a folder of INBOXES_FILE is the one that was meant. sweep: takes what lies there, and ends.",
+      "list: mode and figures of each. test <path>: what would become of a file and which rule decides, whether it still changes and was handed in before; nothing is touched. init <name>: says that a folder of INBOXES_FILE is the one that was meant, and makes the folders of its route. sweep: takes what lies there, and ends.",
     async run({ settings, terminal, signal }, [what, path], { json }) {
       const { inbox } = await import("./inbox.ts");
       const argument = typeof path === "string" ? path : undefined;

@@ -76,6 +76,12 @@ export async function checkSpace(dataDir: string, reserveBytes: number): Promise
   return [room < ROOM_WARN ? warn("Free space", says, todo) : ok("Free space", says)];
 }
 
+/** Room on the file system of a folder, in bytes. */
+export async function roomIn(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}
+
 /** Key files are for the owner's eyes only. */
 export function checkKeys(dataDir: string): Finding[] {
   const folder = foldersOf(dataDir).keys;

@@ -3,6 +3,7 @@ import { deriveKey, findMasterKey } from "../keys.ts";
 import { createClient } from "./client.ts";
 import { checkFolders, checkKeys, checkSpace } from "./doctor-files.ts";
 import { fail, type Finding, type Level, ok, type Patient, warn } from "./doctor-finding.ts";
+import { checkInboxes } from "./doctor-inboxes.ts";
 import { checkRedis, whyUnreached } from "./doctor-redis.ts";
 import { checkRequests } from "./doctor-requests.ts";
 import { checkClock, checkProvider, checkSettings } from "./doctor-provider.ts";
@@ -18,6 +19,7 @@ const CHECKS: { name: string; run(patient: Patient): Promise<Finding[]> }[] = [
   { name: "Tenants", run: async ({ settings }) => lookAtTenants(settings).found },
   { name: "Folders", run: async ({ settings }) => checkFolders(settings.DATA_DIR) },
   { name: "Free space", run: ({ settings }) => checkSpace(settings.DATA_DIR, settings.DISK_RESERVE_BYTES) },
+  { name: "Inboxes", run: ({ settings, tenants }) => checkInboxes(settings, tenants) },
   { name: "Keys", run: async ({ settings }) => checkKeys(settings.DATA_DIR) },
   { name: "Redis", run: checkRedis },
   { name: "Provider", run: checkProvider },

@@ -1,16 +1,21 @@
-import { existsSync, readdirSync, statSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Settings } from "../config.ts";
 import { type ConfiguredInbox, defaultInboxConfig, readInboxes } from "../inboxes.ts";
 import { createLog } from "../log.ts";
-import { FOLDERS } from "../producers/inbox/config.ts";
-import { explain } from "../producers/inbox/explain.ts";
-import { isIgnored } from "../producers/inbox/ignore.ts";
+import { FOLDERS, patienceOn } from "../producers/inbox/config.ts";
+import { isIgnored, toKind } from "../producers/inbox/ignore.ts";
+import { listInbox } from "../producers/inbox/listing.ts";
+import { createStandings } from "../producers/inbox/layout.ts";
+import { createLedger, LEDGER, type Ledger } from "../producers/inbox/ledger.ts";
+import { fromText } from "../producers/inbox/names.ts";
 import { createPresence, MARKER } from "../producers/inbox/presence.ts";
+import { foldersOfRoute, ROUTES_MOST } from "../producers/inbox/route.ts";
 import { chooseMode } from "../producers/inbox/watch.ts";
 import { writeOnce } from "../files/durable.ts";
 import { readTenants } from "../tenants.ts";
+import { testFile } from "./inbox-test.ts";
 import { CliError, EXIT, type Terminal } from "./terminal.ts";
 
 const WHAT = ["list", "test", "init", "sweep"] as const;
@@ -41,9 +46,9 @@ export async function inbox(
   const places = placesOf(settings, configured);
   switch (what) {
     case "list":
-      return list(places, terminal, json);
+      return await list(places, terminal, json);
     case "test":
-      return testOne(places, argument, terminal, json);
+      return await testOne(settings, places, { what, argument, json }, terminal);
     case "init":
       return await init(places, argument, terminal);
     case "sweep":
@@ -66,7 +71,7 @@ function placesOf(settings: Settings, configured: readonly ConfiguredInbox[]): P
     return {
       name: root.name,
       dir: root.dir,
-      inbox: join(root.dir, root.folders?.inbox ?? FOLDERS.inbox),
+      inbox: root.source ?? join(root.dir, root.folders?.inbox ?? FOLDERS.inbox),
       root,
       config,
     };
@@ -74,25 +79,28 @@ function placesOf(settings: Settings, configured: readonly ConfiguredInbox[]): P
   return [first, ...others];
 }
 
-function list(places: readonly Place[], { out }: Terminal, json: boolean): number {
-  const told = places.map(({ name, dir, inbox: folder, root, config }) => {
-    const absence = createPresence({ dir, inbox: folder, marked: root !== undefined }).absence();
-    const isThere = !absence && existsSync(folder);
-    const own = config.watch === "native" || config.watch === "poll" ? config.watch : undefined;
-    const chosen = isThere ? chooseMode(folder) : undefined;
-    const counted = (sub: string) => (isThere ? countIn(join(dir, sub)) : 0);
-    return {
-      name,
-      path: dir,
-      served: isThere,
-      why:
-        absence?.message ?? (isThere ? (own ? "the configuration says so" : chosen?.why) : "it is made at the start"),
-      mode: own ?? chosen?.mode,
-      waiting: isThere ? countIn(folder) : 0,
-      claimed: isThere && root ? countIn(join(dir, ".work")) : undefined,
-      failed: counted(root?.folders?.failed ?? FOLDERS.failed),
-    };
-  });
+async function list(places: readonly Place[], { out }: Terminal, json: boolean): Promise<number> {
+  const told = await Promise.all(
+    places.map(async (place) => {
+      const { name, dir, inbox: folder, root, config } = place;
+      const absence = createPresence({ dir, inbox: folder, marked: root !== undefined }).absence();
+      const isThere = !absence && existsSync(folder);
+      const own = config.watch === "native" || config.watch === "poll" ? config.watch : undefined;
+      const chosen = isThere ? chooseMode(folder) : undefined;
+      const counted = (sub: string) => (isThere ? countIn(join(dir, sub)) : 0);
+      return {
+        name,
+        path: dir,
+        served: isThere,
+        why:
+          absence?.message ?? (isThere ? (own ? "the configuration says so" : chosen?.why) : "it is made at the start"),
+        mode: own ?? chosen?.mode,
+        waiting: isThere ? await countWaiting(place) : 0,
+        claimed: isThere && root ? countIn(join(dir, ".work")) : undefined,
+        failed: counted(root?.folders?.failed ?? FOLDERS.failed),
+      };
+    }),
+  );
   if (json) out.line(JSON.stringify({ inboxes: told }, null, 2));
   else
     for (const { name, path, served, why, mode, waiting, failed } of told) {
@@ -104,24 +112,62 @@ function list(places: readonly Place[], { out }: Terminal, json: boolean): numbe
 
 function countIn(folder: string): number {
   if (!existsSync(folder)) return 0;
-  return readdirSync(folder).filter((name) => !isIgnored(name) && name !== "gate" && name !== "defaults.json").length;
+  return readdirSync(folder).filter((name) => !isIgnored(name) && name !== "gate").length;
 }
 
-function testOne(places: readonly Place[], path: string | undefined, { out }: Terminal, json: boolean): number {
+/** What was copied from the source of an inbox, where it has one. */
+function ledgerOf({ dir, root }: Place): Ledger | undefined {
+  if (root?.source === undefined) return undefined;
+  const ledger = createLedger({ path: join(dir, ".work", "gate", LEDGER), now: Date.now });
+  ledger.load();
+  return ledger;
+}
+
+/** What lies where files are dropped, and was not taken yet. */
+async function countWaiting(place: Place): Promise<number> {
+  const ledger = ledgerOf(place);
+  let count = 0;
+  await listInbox({
+    inbox: place.inbox,
+    route: place.root?.route,
+    see(raw, entry) {
+      if (toKind(entry) !== undefined && !ledger?.knows(raw)) count += 1;
+    },
+    breathe: () => Promise.resolve(),
+  });
+  return count;
+}
+
+async function testOne(
+  settings: Settings,
+  places: readonly Place[],
+  { argument: path, json }: Asked,
+  { out }: Terminal,
+): Promise<number> {
   if (path === undefined) throw new CliError("Which one? Give the path of a file, or a folder, in an inbox.");
   const whole = resolve(path);
-  const place = places.find(({ inbox: folder }) => dirname(whole) === folder);
+  const place = places.find(({ inbox: folder, root }) =>
+    root?.route ? whole.startsWith(`${folder}/`) : dirname(whole) === folder,
+  );
   if (!place) {
     const folders = places.map(({ inbox: folder }) => folder).join(", ");
     throw new CliError(`${whole} lies directly in no inbox: they are ${folders}.`);
   }
-  const standing = { defaults: place.root?.defaults, tenant: place.root?.tenant };
-  const { verdict, rulings } = explain(basename(whole), { inbox: place.inbox, config: place.config, standing });
-  if (json) out.line(JSON.stringify({ inbox: place.name, verdict, rulings }, null, 2));
+  const { inbox: folder, config, root } = place;
+  const ledger = ledgerOf(place);
+  const { verdict, decided_by, rulings } = await testFile(settings, fromText(whole.slice(folder.length + 1)), {
+    inbox: folder,
+    config: config.settlesForShare ? { ...config, settleMs: patienceOn(folder, config).settleMs } : config,
+    whole: { defaults: root?.defaults, tenant: root?.tenant },
+    standingOf: createStandings(root),
+    route: root?.route,
+    taken: ledger,
+  });
+  if (json) out.line(JSON.stringify({ inbox: place.name, verdict, decided_by, rulings }, null, 2));
   else {
-    out.line(`inbox     ${place.name}`);
-    for (const { rule, says } of rulings) out.line(`${rule.padEnd(9)} ${says}`);
-    out.line(`verdict   ${verdict}`);
+    out.line(`inbox       ${place.name}`);
+    for (const { rule, says } of rulings) out.line(`${rule.padEnd(11)} ${says}`);
+    out.line(`verdict     ${verdict}, by ${decided_by}`);
   }
   return verdict === "fails" ? EXIT.endedOtherwise : EXIT.done;
 }
@@ -133,7 +179,12 @@ async function init(places: readonly Place[], name: string | undefined, { out }:
   const isFolder = statSync(place.dir, { throwIfNoEntry: false })?.isDirectory() ?? false;
   if (!isFolder) throw new CliError(`${place.dir} is not there: mount it, or make it, first.`);
   await writeOnce(join(place.dir, MARKER), `${place.name}\n`);
+  const { route, source } = place.root ?? {};
+  // A source is only read.
+  const folders = route && source === undefined ? foldersOfRoute(route, ROUTES_MOST) : [];
+  for (const folder of folders) mkdirSync(join(place.inbox, folder), { recursive: true, mode: 0o770 });
   out.line(`${place.dir} is the inbox ${place.name} from now on.`);
+  if (folders.length > 0) out.line(`${folders.length} folders to drop into are in ${place.inbox}.`);
   return EXIT.done;
 }
 

@@ -364,7 +364,7 @@ export interface BatchColumns {
   /** A check that you made; videoid-external only. */
   check_liveliness?: boolean | undefined;
   /** low, medium, high, or 0 to 100; videoid-external only. */
-  similarity_level?: string | number | undefined;
+  similarity_level?: "low" | "medium" | "high" | number | undefined;
 }
 
 export interface Request {
@@ -572,6 +572,8 @@ export interface BatchReport {
     column: string;
     message: string;
   }[];
+  /** Documents that rows name by address: fetched when their row is submitted, and looked at then. */
+  to_fetch: number;
   /** Files that were sent and that no row names. The first 20. */
   unused_files: string[];
 }
@@ -591,6 +593,8 @@ export interface BatchRow {
   signed_files?: string[] | undefined;
   /** Of each of them. */
   sha256?: string[] | undefined;
+  /** The batch whose row it is. */
+  batch: string;
 }
 
 export interface BatchRowList {

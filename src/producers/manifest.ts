@@ -196,17 +196,21 @@ export function toWishes({ identity, signature: _signature, ...wishes }: Manifes
   return { ...wishes, ...(isAny && { identification: found }) };
 }
 
+/** What holds for a manifest because of where it is handed in. */
+export interface ManifestFrame {
+  under?: Readonly<Record<string, unknown>> | undefined;
+  tenant?: string | undefined;
+  fixed?: Readonly<Record<string, string>> | undefined;
+}
+
 export type ReadManifest = { ok: true; manifest: Manifest } | { ok: false; problems: ManifestProblem[] };
 
 /**
  * Reads a manifest from text, from the bytes of a file (UTF-8, with or without a byte order mark), or from a value
  * that was parsed already. What it leaves out is taken from `under`, and of a signer and the like each field by itself;
- * with `tenant` it is for that one alone. Never throws; says for each field what is wrong with it.
+ * with `tenant` it is for that one alone, and what `fixed` says of a field it says too, or nothing. Never throws; says for each field what is wrong with it.
  */
-export function readManifest(
-  json: unknown,
-  { under, tenant }: { under?: Readonly<Record<string, unknown>> | undefined; tenant?: string | undefined } = {},
-): ReadManifest {
+export function readManifest(json: unknown, { under, tenant, fixed = {} }: ManifestFrame = {}): ReadManifest {
   const read = typeof json === "string" || json instanceof Uint8Array ? parseText(json) : { value: json };
   if ("message" in read) return { ok: false, problems: [{ field: "manifest", message: read.message }] };
   const forbidden = findForbidden(read.value);
@@ -219,6 +223,12 @@ export function readManifest(
       problems: [{ field: "tenant", message: `must be left out, or be "${tenant}": so it is set here` }],
     };
   }
+  if (parsed.success) {
+    const { signature, ...fields } = parsed.data;
+    const said: Record<string, unknown> = { ...fields, appearance: signature?.appearance };
+    const others = Object.entries(fixed).filter(([field, own]) => said[field] !== own);
+    if (others.length > 0) return { ok: false, problems: others.map(toOther) };
+  }
   if (parsed.success) return { ok: true, manifest: { ...parsed.data, ...(tenant !== undefined && { tenant }) } };
   const problems = parsed.error.issues
     .flatMap(meant)
@@ -226,6 +236,11 @@ export function readManifest(
       isMissing(value, issue) ? { field: toField(issue), message: "is missing" } : toProblems(issue),
     );
   return { ok: false, problems: problems.slice(0, PROBLEMS_SHOWN) };
+}
+
+function toOther([field, own]: [string, string]): ManifestProblem {
+  const message = `must be left out, or be "${own}": so the folder says in which it lies`;
+  return { field: field === "appearance" ? "signature.appearance" : field, message };
 }
 
 /** What the manifest says, and what it does not say as it is in `under`. Of objects, each field by itself. */

@@ -50,6 +50,8 @@ export interface Submission {
   by: string;
   /** The caller's Idempotency-Key with whose it is, and the SHA-256 of what came with it: to outlive Redis. */
   idempotency?: { name: string; bodyHash: string } | undefined;
+  /** How long its documents count as handed in before, in milliseconds (default 90 days). */
+  duplicatesMs?: number | undefined;
   /** Set it aside when an open or done request has the same documents for the same signer (default false). */
   refuseDuplicate?: boolean;
 }

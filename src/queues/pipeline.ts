@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import type { WaitName } from "../core/ages.ts";
 import { withFormer } from "../core/correction.ts";
 import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
+import { memberIds } from "../core/group.ts";
 import { randomText } from "../core/random.ts";
 import { refusesDuplicates, type RequestId, type SignRequest } from "../core/request.ts";
 import { type Ending, isEnd, type Phase } from "../core/status.ts";
@@ -260,6 +261,11 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     const request = added?.request ?? (await store.get(id));
     // Accepted with its record: what of its group cannot be made now, the worker makes that takes it up.
     await groups.complete(request, () => mustStillKnow(epoch)).catch(() => {});
+    const { duplicatesMs } = submission;
+    // Should this not come about they count for as long as those of everybody else.
+    if (duplicatesMs !== undefined) {
+      await seen.limit(memberIds({ id, of: rest.length + 1 }), prints, duplicatesMs).catch(() => {});
+    }
     const addedMs = now();
     if (added) handed.keep(added, addedMs);
     await queues.add(request.stage, id, addedMs);

@@ -99,7 +99,8 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
       const earlier = marked && lacks(marked, content) ? undefined : marked;
       if (earlier && isInTheWay(earlier)) return earlier;
       // Its record, or the line in one that it joins, is about to be written: whether this is a duplicate shows in a moment.
-      const isInFlight = other !== id && !earlier && SEEN_MS - leftMs < IN_FLIGHT_MS;
+      const ageMs = SEEN_MS - leftMs;
+      const isInFlight = other !== id && !earlier && ageMs >= 0 && ageMs < IN_FLIGHT_MS;
       if (isInFlight) await pause(LOOK_AGAIN_MS);
       else if ((await scripts.signpipeTakeOver(key, other, id, SEEN_MS)) === 1) return undefined;
     }
@@ -164,6 +165,28 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
     /** Marks documents for `id` whoever has them: the caller asked for it. */
     async mark(id: RequestId, prints: readonly string[]): Promise<void> {
       for (const print of prints) await redis.set(keys.seen(print), id, "PX", SEEN_MS);
+    },
+
+    /**
+     * Has marks of these requests live for another time than usual, from now on. Not when they are made: how old one is
+     * that has no record yet is told from how long it lives.
+     */
+    async limit(ids: readonly RequestId[], prints: readonly string[], lifeMs: number): Promise<void> {
+      for (const print of prints) {
+        const owner = await redis.get(keys.seen(print));
+        if (owner !== null && ids.includes(owner)) await redis.pexpire(keys.seen(print), lifeMs);
+      }
+    },
+
+    /** The request that has each of these documents marked, if any. Changes nothing. */
+    async ownersOf(prints: readonly string[]): Promise<(SignRequest | undefined)[]> {
+      return await Promise.all(
+        prints.map(async (print) => {
+          const id = await redis.get(keys.seen(print));
+          const owner = id === null ? undefined : (await store.read(id))?.request;
+          return owner && isInTheWay(owner) ? owner : undefined;
+        }),
+      );
     },
 
     /**

@@ -1,14 +1,17 @@
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { BatchId, RowOutcome } from "../../src/core/batch.ts";
 import { createAppearances } from "../../src/files/appearances.ts";
 import { createBatchFolders } from "../../src/files/batches.ts";
 import { createBatchDoor } from "../../src/producers/batch/door.ts";
+import { MARKER } from "../../src/producers/inbox/presence.ts";
 import { createRowSeals } from "../../src/queues/row-seals.ts";
 import { dieBefore } from "../helpers/dying.ts";
-import { makePdf, startInboxHouse } from "./inbox-house.ts";
+import { type Drop, makePdf, startInboxHouse } from "./inbox-house.ts";
 
+const OWN = "an inbox of its own";
 const HEADER = "files,reference,email,mobile_phone_number";
 const ROWS = [
   "one.pdf,r1,a@example.com,+34699999991",
@@ -23,8 +26,15 @@ const FOLDER = {
 };
 
 /** An inbox that takes batches, without anything that feeds their rows. */
-function startBatchInbox() {
+function startBatchInbox(which: string) {
   const house = startInboxHouse();
+  const own = which === OWN ? ["legal"] : [];
+  const at = (...names: string[]) => house.at(...own, ...names);
+  if (which === OWN) {
+    mkdirSync(at());
+    writeFileSync(at(MARKER), "");
+  }
+  const root = which === OWN ? { root: { name: "legal", dir: at() } } : {};
   const folders = createBatchFolders({ dir: house.at("batches") });
   const door = createBatchDoor({
     folders,
@@ -34,7 +44,7 @@ function startBatchInbox() {
     digest: (text) => createHash("sha256").update(text).digest(),
     ...{ maxRows: 100, maxTableBytes: 1024 ** 2, maxDocumentBytes: 1024 ** 2, maxBytes: 1024 ** 2 },
   });
-  house.reopen({ batches: door });
+  house.reopen({ ...root, batches: door });
 
   async function only(): Promise<BatchId> {
     const [id, ...more] = await folders.list();
@@ -47,7 +57,19 @@ function startBatchInbox() {
     only,
     door,
     folders,
-    again: () => house.restart({ batches: door }),
+    at,
+    tree: (...names: string[]) => house.tree(...own, ...names),
+    read: (...names: string[]) => house.read(...own, ...names),
+    json: (...names: string[]) => house.json(...own, ...names),
+    status: (name: string) => house.json(...own, "status", `${name}.status.json`),
+    drop: (files: Drop) => house.put([...own, "inbox"].join("/"), files),
+    async take(files: Drop) {
+      await this.drop(files);
+      await house.pass(1_000, 8);
+    },
+    /** Batches are kept in DATA_DIR, wherever they came from. */
+    batches: () => house.tree("batches"),
+    again: () => house.restart({ ...root, batches: door }),
     /** As the process that feeds would write it down: these rows are done. */
     async finish(rows: number[], state: RowOutcome["state"] = "done"): Promise<void> {
       const id = await only();
@@ -78,13 +100,14 @@ async function expectAllInPlace(house: House): Promise<void> {
   expect(await house.read("failed", "leases", "results.csv")).toMatch(/^[^\r]+\r\n2,r2,two\.pdf,rejected,[^\r]+\r\n$/);
   expect(await house.tree("archive")).toEqual([`${id}/more.txt`, `${id}/one.pdf`]);
   expect(await house.tree("signed")).toEqual([`${id}/results.csv`, `${id}/results.json`]);
-  expect(await house.tree(".work")).toEqual([]);
+  // The folders of an inbox of its own are examined, and there from the start.
+  expect((await house.tree(".work")).filter((name) => !name.startsWith("."))).toEqual([]);
   expect(await house.tree("inbox")).toEqual([]);
 }
 
-describe("a folder with a table", () => {
+describe.each(["the inbox in DATA_DIR", OWN])("in %s, a folder with a table", (which) => {
   test("tells of its rows while they are under way, and comes back when they are over", async () => {
-    const house = startBatchInbox();
+    const house = startBatchInbox(which);
     await house.again();
     await house.take({ leases: FOLDER });
     expect(await house.status("leases")).toMatchObject({
@@ -103,7 +126,7 @@ describe("a folder with a table", () => {
   });
 
   test("comes back as a whole when no row of it can be submitted, with the reason of each", async () => {
-    const house = startBatchInbox();
+    const house = startBatchInbox(which);
     await house.again();
     await house.take({ leases: { ...FOLDER, "batch.csv": [HEADER, ROWS[1]].join("\n") } });
     expect((await house.json("failed", "leases.error.json"))["code"]).toBe("no-good-row");
@@ -115,11 +138,11 @@ describe("a folder with a table", () => {
       "two.pdf",
     ]);
     expect(await house.read("failed", "leases", "results.csv")).toContain("invalid-row");
-    expect([await house.tree(".work"), await house.tree("batches")]).toEqual([[], []]);
+    expect([await house.tree(".work"), await house.batches()]).toEqual([[], []]);
   });
 
   test("comes back with the reason when its table cannot be used, or there are two", async () => {
-    const house = startBatchInbox();
+    const house = startBatchInbox(which);
     await house.again();
     await house.take({
       odd: { ...FOLDER, "batch.csv": "files,emial\none.pdf,a@example.com" },
@@ -130,17 +153,17 @@ describe("a folder with a table", () => {
   });
 
   test("with a request.json is a folder like others, whatever else is called batch.csv", async () => {
-    const house = startBatchInbox();
+    const house = startBatchInbox(which);
     await house.again();
     await house.take({ plain: { ...FOLDER, "request.json": "{}" } });
-    expect(existsSync(house.at("batches"))).toBe(false);
+    expect(existsSync(join(house.dataDir, "batches"))).toBe(false);
     expect((await house.json("failed", "plain.error.json"))["code"]).not.toBe("no-good-row");
   });
 
   test("survives a death at every step: it is one batch, everything is in its place once, and nothing stays behind", async () => {
     let deaths = 0;
     for (let n = 1; ; n++) {
-      const house = startBatchInbox();
+      const house = startBatchInbox(which);
       await house.again();
       await house.drop({ leases: FOLDER });
       const dying = dieBefore(n);
@@ -164,10 +187,10 @@ describe("a folder with a table", () => {
   }, 300_000);
 });
 
-describe("results of an earlier batch, dropped again", () => {
+describe.each(["the inbox in DATA_DIR", OWN])("in %s, results of an earlier batch, dropped again", (which) => {
   /** A batch of which row 2 is done, row 4 has failed, and row 3 was never good; its folder came back. */
   async function startWithResults() {
-    const house = startBatchInbox();
+    const house = startBatchInbox(which);
     await house.again();
     await house.take({ leases: FOLDER });
     await house.finish([2]);
@@ -193,7 +216,10 @@ describe("results of an earlier batch, dropped again", () => {
         undefined,
       ]);
       await house.take({ [name]: results[name] });
-      expect((await house.folders.find(id))?.asked).toMatchObject({ what: "retry", by: "inbox" });
+      expect((await house.folders.find(id))?.asked).toMatchObject({
+        what: "retry",
+        by: which === OWN ? "inbox:legal" : "inbox",
+      });
       expect(await house.status(name)).toMatchObject({ state: "running", batch: { id, rows: 3 } });
       await house.finish([4]);
       await house.pass(1_000, 2);
@@ -256,6 +282,14 @@ describe("results of an earlier batch, dropped again", () => {
     const notes = (await house.tree("failed")).filter((name) => /^results.*error\.json$/.test(name));
     const codes = await Promise.all(notes.map(async (name) => (await house.json("failed", name))["code"]));
     expect(codes.sort()).toEqual(["batch-erased", "not-possible-now", "nothing-to-retry"]);
+  });
+
+  test.runIf(which === OWN)("of another tenant's batch: none is known in an inbox that is for one tenant", async () => {
+    const { house, id, results } = await startWithResults();
+    await house.restart({ root: { name: "legal", dir: house.at(), tenant: "acme" }, batches: house.door });
+    await house.take({ "results.csv": results["results.csv"] });
+    expect((await house.json("failed", "results.csv.error.json"))["code"]).toBe("no-such-batch");
+    expect((await house.folders.find(id))?.asked).toBeUndefined();
   });
 
   test("with a sidecar it is a file to be signed like others, and no results", async () => {

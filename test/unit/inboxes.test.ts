@@ -75,6 +75,53 @@ describe("inboxes", () => {
     });
   });
 
+  test("may be divided into folders that say whose a file is, with those that there may be", () => {
+    const [routed] = read([
+      {
+        name: "legal",
+        path: "legal",
+        route: "{tenant}/in/{workflow}/{profile}/{batch}",
+        route_values: { profile: ["long", "short"], workflow: ["videoid"] },
+        in_flight_per_tenant: 4,
+      },
+    ]);
+    expect(routed?.root.route).toEqual({
+      levels: [
+        { word: "tenant", values: ["acme"] },
+        { word: undefined, values: ["in"] },
+        { word: "workflow", values: ["videoid"] },
+        { word: "profile", values: ["long", "short"] },
+      ],
+      onlyFolders: true,
+    });
+    expect(routed?.config.inFlightPerTenant).toBe(4);
+  });
+
+  test("may copy from a folder that is only read; what is kept of it may be in DATA_DIR", () => {
+    const [scans] = read([
+      {
+        name: "scans",
+        path: "data/inboxes/scans",
+        mode: "copy",
+        source: "mnt/scans",
+        duplicates_for: "30d",
+        oldest_most: "1h",
+        heartbeat: true,
+      },
+    ]);
+    expect(scans?.root).toMatchObject({ dir: join(dir, "data/inboxes/scans"), source: join(dir, "mnt/scans") });
+    expect(scans?.config).toMatchObject({ duplicatesMs: 30 * 86_400_000, oldestMostMs: 3_600_000, heartbeat: true });
+  });
+
+  test("settle for a share as long as its files may look as they were, unless somebody has said for how long", () => {
+    const [one, two, three] = read([
+      { name: "a", path: "a" },
+      { name: "b", path: "b", settle: "1s" },
+      { name: "c", path: "c", protocol: "rename-in" },
+    ]);
+    expect([one, two, three].map((each) => each?.config.settlesForShare)).toEqual([true, false, false]);
+  });
+
   test("without the file there is none", () => {
     const env = { DATA_DIR: dir };
     expect(readInboxes(readSettings(env, { envFile: join(dir, "none") }))).toEqual([]);
@@ -111,6 +158,52 @@ describe("inboxes", () => {
       /folders\.signed must be the name of a folder/,
     ],
     ["a word that no result has", [{ ...legal, results: "{signer}" }], /results must be names of folders/],
+    ["a route without a folder", [{ ...legal, route: "{batch}" }], /legal\.route has no folder above/],
+    ["a route with a word that there is not", [{ ...legal, route: "{signer}" }], /legal\.route must be folders/],
+    ["a route that leads out of it", [{ ...legal, route: "../{tenant}" }], /legal\.route must be folders/],
+    ["a batch that is not the last", [{ ...legal, route: "{batch}/{tenant}" }], /legal\.route must be folders/],
+    ["one word for two folders", [{ ...legal, route: "{tenant}/{tenant}" }], /route has \{tenant\} twice/],
+    ["folders that go too deep", [{ ...legal, route: "a/b/c/d/e/f/g" }], /more than 6 folders/],
+    [
+      "a route whose folders nobody has named",
+      [{ ...legal, route: "{profile}" }],
+      /route_values\.profile is missing: it says which/,
+    ],
+    [
+      "a tenant of a route that there is not",
+      [{ ...legal, route: "{tenant}", route_values: { tenant: ["other"] } }],
+      /route_values\.tenant has one that there is not: there are acme/,
+    ],
+    [
+      "two folders that a share may not tell apart",
+      [{ ...legal, route: "{profile}", route_values: { profile: ["a", "A"] } }],
+      /differ in capitals alone/,
+    ],
+    ["folders of no route", [{ ...legal, route_values: { profile: ["a"] } }], /route_values goes with a route only/],
+    [
+      "folders of another word",
+      [{ ...legal, route: "{tenant}", route_values: { profile: ["a"] } }],
+      /route_values\.profile is not in the route/,
+    ],
+    [
+      "a tenant that is said twice",
+      [{ ...legal, route: "{tenant}", tenant: "acme" }],
+      /tenant is said by the route already/,
+    ],
+    [
+      "a profile that is said twice",
+      [{ ...legal, route: "{profile}", route_values: { profile: ["a"] }, defaults: { profile: "b" } }],
+      /defaults say profile, and so does the route/,
+    ],
+    ["a copy from nowhere", [{ ...legal, mode: "copy" }], /legal\.source is missing/],
+    ["a source that nothing is copied from", [{ ...legal, source: "x" }], /source goes with "mode": "copy" only/],
+    ["a source in its own folder", [{ ...legal, mode: "copy", source: "legal/in" }], /source and path are one in/],
+    ["a source in DATA_DIR", [{ ...legal, mode: "copy", source: "data/inbox" }], /source is in DATA_DIR/],
+    [
+      "a source that is another's inbox",
+      [legal, { name: "b", path: "b", mode: "copy", source: "legal" }],
+      /source and a folder of legal are one in the other/,
+    ],
     ["a purge within the hour", [{ ...legal, purge: { failed: "5m" } }], /purge\.failed must be at least "1h"/],
   ])("of %s it is said what is wrong with which field", (_, file, what) => {
     expect(problems(file).join("\n")).toMatch(what);

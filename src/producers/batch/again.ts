@@ -1,4 +1,4 @@
-import { namedFiles } from "../manifest.ts";
+import { type ManifestFrame, namedFiles } from "../manifest.ts";
 import { isObject } from "./columns.ts";
 import { isJson, readBatch } from "./read.ts";
 import { toLine } from "./results.ts";
@@ -41,9 +41,13 @@ export async function excerptOf(bytes: Uint8Array, wanted: ReadonlySet<number>):
 }
 
 /** Names of the files with which rows show who the signer is; of those for which `isWanted` says so. */
-export async function enclosuresNamed(bytes: Uint8Array, isWanted: (row: number) => boolean): Promise<Set<string>> {
+export async function enclosuresNamed(
+  bytes: Uint8Array,
+  isWanted: (row: number) => boolean,
+  frame?: ManifestFrame,
+): Promise<Set<string>> {
   const names = new Set<string>();
-  for await (const read of readBatch(bytes, { maxRows: Number.POSITIVE_INFINITY })) {
+  for await (const read of readBatch(bytes, { maxRows: Number.POSITIVE_INFINITY, frame })) {
     if (!("manifest" in read) || !isWanted(read.row)) continue;
     for (const { name } of namedFiles(read.manifest.identity)) names.add(toWord(name));
   }

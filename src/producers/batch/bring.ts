@@ -16,13 +16,20 @@ export async function bringResults(
     dataDir,
     items,
     results,
-  }: { dataDir: string; items: readonly RowResult[]; results: (name: ResultName) => Promise<AsyncIterable<string>> },
+    bring = async (from, name) => void (await shareTo(from, join(to, name))),
+  }: {
+    dataDir: string;
+    items: readonly RowResult[];
+    results: (name: ResultName) => Promise<AsyncIterable<string>>;
+    /** Brings one file there, under this name; a second name of it, when left out. */
+    bring?: (from: string, name: string) => Promise<void>;
+  },
 ): Promise<void> {
   for (const { row, signed_files = [] } of items) {
     for (const path of signed_files) {
       // Many rows may have the same document.
       const name = `${row} ${path.slice(path.lastIndexOf("/") + 1)}`;
-      if (isPossible(fromText(name))) await shareTo(join(dataDir, path), join(to, name));
+      if (isPossible(fromText(name))) await bring(join(dataDir, path), name);
     }
   }
   for (const name of RESULT_NAMES) await replaceDurably(join(to, name), await textOf(await results(name)));

@@ -7,7 +7,7 @@ import type { KeptRow } from "../../files/batches.ts";
 import { probeEnclosure } from "../../files/enclosure.ts";
 import { checkSignable } from "../../files/signable.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
-import { formatOf, isSameName, type Manifest, namedFiles, toWishes } from "../manifest.ts";
+import { formatOf, isSameName, type Manifest, type ManifestFrame, namedFiles, toWishes } from "../manifest.ts";
 import { FILES, type RowProblem, shown, toRowProblems } from "./columns.ts";
 import { isAddress, nameOfAddress, toUrl } from "./addresses.ts";
 import type { Earlier } from "./earlier.ts";
@@ -97,6 +97,7 @@ export function createCheck({
       maxRows,
       tenant,
       earlier,
+      frame,
       seal,
     }: {
       files: readonly BatchFile[];
@@ -105,6 +106,8 @@ export function createCheck({
       tenant?: string | undefined;
       /** Rows that are not submitted, since the results of an earlier batch say that they are done. */
       earlier?: Earlier["done"] | undefined;
+      /** What holds for rows because of where the table was handed in. */
+      frame?: ManifestFrame | undefined;
       seal: (row: number, text: string) => string;
     },
   ): { rows: AsyncGenerator<KeptRow, void, undefined>; report: BatchReport } {
@@ -123,7 +126,7 @@ export function createCheck({
     }
 
     async function* rows(): AsyncGenerator<KeptRow, void, undefined> {
-      for await (const read of readBatch(bytes, { maxRows })) {
+      for await (const read of readBatch(bytes, { maxRows, frame })) {
         const kept = await keep(read);
         report.rows += 1;
         if (kept.problems) report.rejected += 1;

@@ -14,6 +14,7 @@ import type { Appearances } from "../../files/appearances.ts";
 import { type BatchFolders, type Incoming, noSuchBatch, type ResultName } from "../../files/batches.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { RowSeals } from "../../queues/row-seals.ts";
+import type { ManifestFrame } from "../manifest.ts";
 import { type BatchFile, type BatchReport, createCheck } from "./check.ts";
 import type { Earlier } from "./earlier.ts";
 import { BatchProgress } from "./feeder.ts";
@@ -26,6 +27,8 @@ export interface BatchWishes {
   name?: string | undefined;
   by: string;
   tenant?: string | undefined;
+  /** What holds for its rows because of where it was handed in. */
+  frame?: ManifestFrame | undefined;
   priority: number;
   /** One row goes ahead, the others wait until it is done. */
   canary: boolean;
@@ -140,9 +143,9 @@ export function createBatchDoor({
       wishes: BatchWishes,
     ): Promise<BatchTaken> {
       const bodyHash = hashOf(table, files, wishes);
-      const { source, name, by, tenant, priority, canary, earlier } = wishes;
+      const { source, name, by, tenant, frame, priority, canary, earlier } = wishes;
       const key = seals.create(id);
-      const { rows, report } = check(table, { files, maxRows, tenant, earlier, seal: key.seal });
+      const { rows, report } = check(table, { files, maxRows, tenant, frame, earlier, seal: key.seal });
       await incoming.write(key.wrapped, rows);
       const known = await folders.find(id);
       if (known) return replay(known, bodyHash, report);

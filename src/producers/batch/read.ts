@@ -1,5 +1,5 @@
 import { PermanentError } from "../../core/errors.ts";
-import { type Manifest, findRepeatedKey, readManifest } from "../manifest.ts";
+import { type Manifest, type ManifestFrame, findRepeatedKey, readManifest } from "../manifest.ts";
 import {
   FILES,
   fromJson,
@@ -29,7 +29,7 @@ export type ReadRow = { row: number; files: string[]; reference?: string | undef
  */
 export async function* readBatch(
   bytes: Uint8Array,
-  { maxRows }: { maxRows: number },
+  { maxRows, frame }: { maxRows: number; frame?: ManifestFrame | undefined },
 ): AsyncGenerator<ReadRow, void, undefined> {
   let rows = 0;
   for await (const raw of isJson(bytes) ? readJsonRows(bytes) : readTableRows(bytes)) {
@@ -39,7 +39,7 @@ export async function* readBatch(
         code: "too-many-rows",
       });
     }
-    yield check(raw);
+    yield check(raw, frame);
   }
   if (rows === 0) throw new PermanentError("The table has no row below its header.", { code: "table-empty" });
 }
@@ -86,14 +86,14 @@ function* readJsonRows(bytes: Uint8Array): Generator<RawRow, void, undefined> {
   for (const [i, row] of rows.entries()) yield fromJson(i + 1, row, defaults);
 }
 
-function check({ row, files, manifest, problems: found }: RawRow): ReadRow {
+function check({ row, files, manifest, problems: found }: RawRow, frame?: ManifestFrame): ReadRow {
   const problems = [...found];
   if (files.length === 0) problems.push({ column: FILES, message: "is empty: name the file that is to be signed" });
   if (files.length > ROW_FILES_MOST) {
     const message = `names ${files.length} files, and one request takes ${ROW_FILES_MOST}: make several rows of it`;
     problems.push({ column: FILES, message });
   }
-  const read = readManifest(manifest);
+  const read = readManifest(manifest, frame);
   const { reference: given } = manifest;
   const reference = typeof given === "string" && given.length <= 200 ? given : undefined;
   if (!read.ok) {

@@ -1,10 +1,11 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { syncFolder } from "../../files/durable.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
 import { errnoOf } from "./look.ts";
-import { type RawName, toPath, withCounter, withEnding } from "./names.ts";
+import { folderOf, type RawName, toPath, toText, withCounter, withEnding } from "./names.ts";
 import type { Notes } from "./notes.ts";
-import { copyTo, find, isPartial, moveTo, type Path, type Placed, shareTo } from "./place.ts";
+import { copyTo, find, isPartial, makeBelow, moveTo, type Path, type Placed, shareTo } from "./place.ts";
 
 export interface Aside {
   where: "failed" | "duplicates";
@@ -33,6 +34,8 @@ export function createSetAside({
 }) {
   async function setAside(claim: Claim, { where, note, keep }: Aside): Promise<void> {
     const before = claim.aside;
+    const route = toText(folderOf(claim.raw));
+    await makeBelow(folders[where], route, 0o770);
     for (let n = 1; n <= MOST_TWINS; n++) {
       // The place it had before, when it was given back for an earlier attempt.
       const raw = n === 1 && before?.where === where ? before.raw : withCounter(claim.raw, n);
@@ -41,7 +44,7 @@ export function createSetAside({
       await claims.save(claim);
       if ((await place(claim, folders[where], raw, keep)) === "taken") continue;
       await notes.write(claim.aside);
-      await syncFolder(folders[where]);
+      await syncFolder(join(folders[where], route));
       delete claim.aside.isUnderWay;
       if (keep) await claims.save(claim);
       else claims.finish(claim);

@@ -1,11 +1,12 @@
 import { constants } from "node:fs";
-import { lstat, mkdir, open as openFile, readdir, readFile, rm } from "node:fs/promises";
+import { lstat, open as openFile, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { BatchId } from "../../core/batch.ts";
 import { isFailure, PermanentError } from "../../core/errors.ts";
-import type { RequestId } from "../../core/request.ts";
+import type { InboxName, RequestId } from "../../core/request.ts";
 import type { Log } from "../../core/stage.ts";
-import type { Incoming } from "../../files/batches.ts";
+import { type Incoming, noSuchBatch, type ResultName } from "../../files/batches.ts";
+import { hashFile } from "../../files/content.ts";
 import { isDiskFailure, replaceDurably, syncFolder } from "../../files/durable.ts";
 import { enclosuresNamed, excerptOf, toWord } from "../batch/again.ts";
 import type { BatchFile } from "../batch/check.ts";
@@ -14,14 +15,17 @@ import { type Earlier, readEarlier } from "../batch/earlier.ts";
 import { type BatchDoor, type BatchStanding, countsOf } from "../batch/door.ts";
 import { type RowResult, toCsvOf } from "../batch/results.ts";
 import { type Claim, type Claims, PLACES } from "./claim.ts";
+import { type FolderNames, FOLDERS } from "./config.ts";
+import { bringFile } from "./delivery.ts";
 import type { Ends } from "./ends.ts";
 import { isIgnored, isResultsName, isTableName, READY, REQUEST } from "./ignore.ts";
 import { errnoOf } from "./look.ts";
-import { type RawName, toPath, toShortHash, toText } from "./names.ts";
+import { folderOf as wayTo, inFolderOf, type RawName, toPath, toShortHash, toText } from "./names.ts";
 import { codeOf } from "./pending.ts";
-import { copyTo, find, isPartial, moveTo, type Path, shareTo } from "./place.ts";
+import { copyTo, find, isPartial, makeBelow, moveTo, type Path, shareTo } from "./place.ts";
+import { frameOf, type Standing } from "./read-request.ts";
 import type { StatusFile, StatusFiles } from "./status-file.ts";
-import type { Reason } from "./unusable.ts";
+import { offRoute, type Reason } from "./unusable.ts";
 
 /** What the inbox needs of batches. */
 export type InboxBatches = Pick<
@@ -63,6 +67,7 @@ export function createBatchFolder({
   statusFiles,
   forgetFailure,
   dataDir,
+  place,
   again,
   log,
 }: {
@@ -71,6 +76,10 @@ export function createBatchFolder({
   statusFiles: Pick<StatusFiles, "tellBatch" | "tellBatchDone">;
   forgetFailure: Ends["forgetFailure"];
   dataDir: string;
+  /** The inbox that it comes from and goes back to, where that is not the one in DATA_DIR. */
+  place?:
+    | { name: InboxName; dir: string; places: FolderNames; standingOf: (raw: RawName) => Standing | undefined }
+    | undefined;
   /** Has `take` called anew for a claim: its batch is over. */
   again: (claim: Claim) => void;
   log: Log;
@@ -80,6 +89,11 @@ export function createBatchFolder({
   /** The table as it was handed in, whatever becomes of the folder. */
   const tableOf = (claim: Claim) => claims.at(claim.id, PLACES.table);
   const folderOf = (claim: Claim) => claims.at(claim.id, PLACES.folder);
+  const { dir = dataDir, places = FOLDERS } = place ?? {};
+  const by = place ? `inbox:${place.name}` : "inbox";
+  /** Where results, and originals, of a batch go: from the folder that all of this is in. */
+  const pathOf = (where: "signed" | "archive", claim: Claim, id: BatchId) =>
+    join(places[where], toText(inFolderOf(wayTo(claim.raw), id)));
 
   async function isBatch(claim: Claim): Promise<boolean> {
     if (await resultsIn(claim)) return true;
@@ -114,7 +128,10 @@ export function createBatchFolder({
     try {
       if ((await lstat(path)).size > door.limits.maxTableBytes) throw tooLarge();
       id = (await readEarlier(await readFile(path))).batch;
-      await door.retry(id, "inbox", { once: claim.id, mustBeOver: true });
+      // Results lie in many places: what they bring may not become somebody else's.
+      const { tenant } = place?.standingOf(claim.raw) ?? {};
+      if (tenant !== undefined && (await door.get(id)).record.tenant !== tenant) throw noSuchBatch();
+      await door.retry(id, by, { once: claim.id, mustBeOver: true });
     } catch (error) {
       if (!(error instanceof PermanentError) || isDiskFailure(error)) throw error;
       const why = error.message.replace(/[.\s]*$/, "");
@@ -124,9 +141,13 @@ export function createBatchFolder({
     if (!isOver(standing)) return await follow(claim, standing);
     open.delete(claim.id);
     const { items } = await door.rows(id, { limit: Number.MAX_SAFE_INTEGER });
-    await bring(id, items);
-    await keepDropped(claim, join(dataDir, "archive", id), path);
-    await statusFiles.tellBatchDone(claim, toTold(standing, []), standing.record.updatedMs);
+    await bring(claim, id, items);
+    await keepDropped(claim, pathOf("archive", claim, id), path);
+    await statusFiles.tellBatchDone(claim, toTold(standing, []), {
+      updatedMs: standing.record.updatedMs,
+      signed: pathOf("signed", claim, id),
+      archive: pathOf("archive", claim, id),
+    });
     await forgetFailure(claim);
     if (claim.form === "file") await rm(path, { force: true });
     claims.finish(claim);
@@ -135,8 +156,8 @@ export function createBatchFolder({
 
   /** What was dropped says what was once; it is kept, as everything is that people drop. The results stay until the end. */
   async function keepDropped(claim: Claim, archive: string, path: Path): Promise<void> {
-    const to = join(archive, claim.id);
-    await mkdir(to, { recursive: true, mode: 0o700 });
+    const to = join(dir, archive, claim.id);
+    await makeBelow(dir, join(archive, claim.id), place ? 0o750 : 0o700);
     if (claim.form === "file") {
       await shareTo(path, toPath(to, claim.raw));
     } else {
@@ -147,7 +168,6 @@ export function createBatchFolder({
       }
     }
     await syncFolder(to);
-    await syncFolder(archive);
   }
 
   /** Makes it a batch, and sees it through to its end. Why it is to be given back, if it is. */
@@ -178,6 +198,8 @@ export function createBatchFolder({
   }
 
   async function handIn(claim: Claim, id: BatchId): Promise<Reason | undefined> {
+    const standing = place ? place.standingOf(claim.raw) : {};
+    if (!standing) return offRoute(wayTo(claim.raw));
     const folder = folderOf(claim);
     const names = await namesIn(folder);
     const tables = names.filter(isTableName);
@@ -200,7 +222,9 @@ export function createBatchFolder({
       const table = await readFile(tableOf(claim));
       const name = toText(claim.raw).slice(0, NAME_LETTERS);
       const earlier = await doneBefore(folder, names);
-      const wishes = { source: "inbox" as const, by: "inbox", name, priority: PRIORITY, canary: false, earlier };
+      const { tenant } = standing;
+      const frame = frameOf(standing);
+      const wishes = { source: "inbox" as const, by, name, tenant, frame, priority: PRIORITY, canary: false, earlier };
       const taken = await door.take(id, incoming, { table, files }, wishes);
       if (taken.outcome !== "refused") return undefined;
       const results = await taken.results();
@@ -276,16 +300,21 @@ export function createBatchFolder({
     const { id } = record;
     open.delete(claim.id);
     const { items } = await door.rows(id, { limit: Number.MAX_SAFE_INTEGER });
-    await bring(id, items);
+    await bring(claim, id, items);
     const back = items.filter(({ state }) => state !== "done" && state !== "duplicate");
     const table = await readFile(tableOf(claim));
     const left = await excerptOf(table, new Set(back.map(({ row }) => row)));
     await removePartials(folderOf(claim));
     const names = await namesIn(folderOf(claim));
-    const gone = await enclosuresNamed(table, (row) => !left.rows.has(row));
+    const frame = frameOf(place?.standingOf(claim.raw) ?? {});
+    const gone = await enclosuresNamed(table, (row) => !left.rows.has(row), frame);
     await putAway(claim, id, { names, stay: back.length > 0 ? left.words : new Set(), gone });
     if (back.length === 0) {
-      await statusFiles.tellBatchDone(claim, toTold(standing, []), record.updatedMs);
+      await statusFiles.tellBatchDone(claim, toTold(standing, []), {
+        updatedMs: record.updatedMs,
+        signed: pathOf("signed", claim, id),
+        archive: pathOf("archive", claim, id),
+      });
       await forgetFailure(claim);
       claims.finish(claim);
       return undefined;
@@ -295,15 +324,21 @@ export function createBatchFolder({
     const own = names.find(isTableName) ?? "batch.csv";
     await replaceDurably(join(folderOf(claim), toText(own)), left.table);
     await replaceDurably(join(folderOf(claim), "results.csv"), toCsvOf(results));
-    const message = `${back.length} of ${record.rows} rows are not signed, and are in its table: ${firstOf(results)} results.csv there says why of each; what is signed is in signed/${id}. ${AGAIN}`;
+    const message = `${back.length} of ${record.rows} rows are not signed, and are in its table: ${firstOf(results)} results.csv there says why of each; what is signed is in ${pathOf("signed", claim, id)}. ${AGAIN}`;
     return { code: "rows-not-signed", message };
   }
 
-  async function bring(id: BatchId, items: readonly RowResult[]): Promise<void> {
-    const to = join(dataDir, "signed", id);
-    await mkdir(to, { recursive: true, mode: 0o700 });
+  async function bring(claim: Claim, id: BatchId, items: readonly RowResult[]): Promise<void> {
+    const to = join(dir, pathOf("signed", claim, id));
+    await makeBelow(dir, pathOf("signed", claim, id), place ? 0o750 : 0o700);
     await removePartials(to);
-    await bringResults(to, { dataDir, items, results: (name) => door.results(id, name) });
+    const results = (name: ResultName) => door.results(id, name);
+    await bringResults(to, { dataDir, items, results, ...(place && { bring: (from, name) => copy(from, to, name) }) });
+  }
+
+  /** Another inbox, which may be on another disk, has a copy that was compared. */
+  async function copy(from: string, to: string, name: string): Promise<void> {
+    if (await find(from)) await bringFile(from, to, { name, sha256: (await hashFile(from)).sha256 });
   }
 
   /** What showed who the signers are of rows that do not come back is erased; everything else is kept. */
@@ -312,8 +347,8 @@ export function createBatchFolder({
     id: BatchId,
     { names, stay, gone }: { names: readonly RawName[]; stay: ReadonlySet<string>; gone: ReadonlySet<string> },
   ): Promise<void> {
-    const to = join(dataDir, "archive", id);
-    await mkdir(to, { recursive: true, mode: 0o700 });
+    const to = join(dir, pathOf("archive", claim, id));
+    await makeBelow(dir, pathOf("archive", claim, id), place ? 0o750 : 0o700);
     for (const raw of names) {
       const word = toWord(toText(raw));
       if (isOurs(raw) || stay.has(word)) continue;

@@ -8,7 +8,8 @@ import { ENCLOSURES } from "../../core/identity.ts";
 import { RequestId, toRequestId } from "../../core/request.ts";
 import { replaceDurably } from "../../files/durable.ts";
 import { errnoOf, type Mark } from "./look.ts";
-import { type RawName, toPath } from "./names.ts";
+import { nameOf, type RawName, toPath } from "./names.ts";
+import type { Source } from "./source.ts";
 import type { Stock } from "./stock.ts";
 
 /** Where things are in the folder of a claim. Their own names are kept in claim.json only: no path is made of them. */
@@ -91,6 +92,8 @@ export interface Wanted {
   raw: RawName;
   sidecar?: RawName | undefined;
   mark?: Mark | undefined;
+  /** What it looked like, where it is copied and stays. */
+  print?: string | undefined;
 }
 
 export type Claims = ReturnType<typeof createClaims>;
@@ -107,10 +110,13 @@ export function createClaims({
   work,
   now,
   stock,
+  source,
 }: {
   inbox: string;
   work: string;
   now: () => number;
+  /** Copies instead, where the inbox is only read. */
+  source?: Pick<Source, "copy"> | undefined;
   /** Copies of what is claimed, which go with the claim. */
   stock?: Pick<Stock, "drop"> | undefined;
 }) {
@@ -149,7 +155,8 @@ export function createClaims({
     const taken: Claim[] = [];
     for (const [i, claim] of claims.entries()) {
       try {
-        if (takeOne(claim, { path, open })) taken.push(claim);
+        const list = { path, open };
+        if (source ? await copyOne(claim, wanted[i] as Wanted, list) : takeOne(claim, list)) taken.push(claim);
       } catch (error) {
         failed(wanted[i] as Wanted, error);
       }
@@ -186,8 +193,15 @@ export function createClaims({
     return true;
   }
 
+  async function copyOne(claim: Claim, wanted: Wanted, list: { path: string; open: Set<RequestId> }): Promise<boolean> {
+    if (!(await source?.copy(claim, wanted))) return false;
+    list.open.add(claim.id);
+    lists.set(claim.id, list);
+    return true;
+  }
+
   function toClaim({ form, raw, sidecar, mark }: Wanted, id: RequestId): Claim {
-    const parts = form === "file" ? [{ raw, as: "1.pdf" }] : [];
+    const parts = form === "file" ? [{ raw: nameOf(raw), as: "1.pdf" }] : [];
     const claim: Claim = { format: 1, id, form, raw, claimedMs: Math.round(now()), parts };
     if (sidecar !== undefined) claim.sidecar = sidecar;
     if (mark) claim.mark = mark;
@@ -271,7 +285,7 @@ export function createClaims({
 
   /** Safe to repeat. A sidecar that is not there any more is found missing later on. */
   function takeSidecar({ id, sidecar }: Claim): void {
-    if (sidecar === undefined) return;
+    if (sidecar === undefined || source) return;
     renameIfThere(toPath(inbox, sidecar), lists.has(id) ? join(gate, `${id}.json`) : at(id, PLACES.sidecar));
   }
 

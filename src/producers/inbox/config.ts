@@ -3,11 +3,12 @@ import type { Log } from "../../core/stage.ts";
 import type { InboxName } from "../../core/request.ts";
 import type { InboxLease } from "../../queues/inbox-lease.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
-import type { Check } from "../api/status.ts";
 import type { InboxBatches } from "./batch-folder.ts";
 import type { InboxDocuments } from "./intake.ts";
+import { cachedMs, readMounts } from "./mounts.ts";
 import type { Patience } from "./tracker.ts";
 import type { Absence } from "./presence.ts";
+import type { Route } from "./route.ts";
 import type { Mode } from "./watch.ts";
 
 /** Lengths of time in milliseconds. */
@@ -51,6 +52,16 @@ export interface InboxConfig {
    * first, and until the code is sent. At the most `most` of them (default 10, all that the provider takes). Off when left out.
    */
   bundle?: { windowMs: number; most?: number | undefined };
+  /** The same for each tenant, where the inbox or its folders say which. No bound when left out. */
+  inFlightPerTenant?: number | undefined;
+  /** How long a document counts as handed in before (default 90 days). */
+  duplicatesMs?: number | undefined;
+  /** The settle time is at least twice what a share keeps to itself of what changed, as far as that can be seen. */
+  settlesForShare?: boolean;
+  /** Waiting longer than this, a file that can be taken is an alarm. Never when left out. */
+  oldestMostMs?: number | undefined;
+  /** A file in the inbox's folder has the time of the last listing. */
+  heartbeat?: boolean;
   /** What is older than this is removed from these folders; never when left out. */
   purgeMs?: { archive?: number | undefined; failed?: number | undefined; duplicates?: number | undefined };
 }
@@ -85,6 +96,10 @@ export interface InboxRoot {
   defaults?: Readonly<Record<string, unknown>>;
   /** The folder of a claim's results below signed, such as "{date}/{name}" (default "{requestId}"). */
   results?: string | undefined;
+  /** The folders that lead to where files are dropped; they are dropped into the inbox itself when left out. */
+  route?: Route | undefined;
+  /** A folder that is only read, in the place of the inbox: files are copied from it, and stay. */
+  source?: string | undefined;
 }
 
 export interface InboxParts {
@@ -118,6 +133,8 @@ export interface InboxStatus {
   busy: number;
   /** Files that cannot be taken as they are, left where they are; the status of each says why. */
   unusable: number;
+  /** Files of a source that were taken and stay there. */
+  taken: number;
   oldestMs: number;
   pending: number;
   held: number;
@@ -151,22 +168,8 @@ export function toPatience({
   };
 }
 
-/** The status in one sentence and in figures, for health and metrics. No names. */
-export function toCheck(status: InboxStatus, { now, sweepMs }: { now: number; sweepMs: number }): Check {
-  const { isRootGone, absence, lastScanMs, why, mode, pausedWhy, ...numbers } = status;
-  const sinceScanMs = lastScanMs === undefined ? 0 : now - lastScanMs;
-  const isLate = sinceScanMs > 3 * sweepMs + 30_000;
-  const isElsewhere = absence?.code === "inbox-elsewhere";
-  if (absence) return { ok: isElsewhere, note: absence.message, figures: { ...numbers, gone: isElsewhere ? 0 : 1 } };
-  const ok = !isRootGone && status.pausedMs === 0 && !isLate;
-  const note = isRootGone
-    ? "the inbox cannot be listed"
-    : status.pausedMs > 0
-      ? `intake is paused: ${pausedWhy ?? "Redis or the disk does not take anything"}`
-      : isLate
-        ? "the inbox was not listed for a while"
-        : status.held > 0
-          ? `${status.held} files can be neither taken nor given back; look at the folder failed`
-          : `watched by ${mode === "native" ? "events and listings" : "listings"}: ${why}`;
-  return { ok, note, figures: { ...numbers, gone: isRootGone ? 1 : 0, sinceScanMs } };
+/** The same on a share, where a file is given at least twice the time for which the share may show it as it was. */
+export function patienceOn(folder: string, config: InboxConfig): Patience {
+  const { settleMs } = toPatience(config);
+  return toPatience({ ...config, settleMs: Math.max(settleMs, 2 * cachedMs(folder, readMounts())) });
 }

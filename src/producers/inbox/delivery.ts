@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
-import { copyFile, mkdir, open, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { copyFile, open, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { isFailure, RetryableError } from "../../core/errors.ts";
 import { memberIds } from "../../core/group.ts";
 import { randomText } from "../../core/random.ts";
@@ -9,8 +9,8 @@ import { hashFile } from "../../files/content.ts";
 import { syncFolder } from "../../files/durable.ts";
 import type { Claim } from "./claim.ts";
 import { errnoOf } from "./look.ts";
-import { fromText, toText, withCounter } from "./names.ts";
-import { moveTo } from "./place.ts";
+import { folderOf, fromText, inFolderOf, nameOf, toText, withCounter } from "./names.ts";
+import { makeBelow, moveTo } from "./place.ts";
 import { resultsFor, resultsOf } from "./together.ts";
 import type { Whole } from "./whole.ts";
 
@@ -19,16 +19,17 @@ const EVIDENCE = "evidence.json";
 export const RESULT_WORDS = ["requestId", "name", "date", "tenant", "reference"] as const;
 const LONGEST = 120;
 
-/** The folder of a claim's results, from the folder signed; by the template, whose parts are one folder each. Pure. */
+/** The folder of a claim's results, from the folder signed; by the template, whose parts are one folder each, below the folders that led to it. Pure. */
 export function resultFolder(
   template: string,
   { id, joined = id, raw, claimedMs }: Pick<Claim, "id" | "joined" | "raw" | "claimedMs">,
   { facts, reference }: Pick<SignRequest, "facts" | "reference">,
+  route = "",
 ): string {
   const tenant = facts["tenant"];
   const words: Record<(typeof RESULT_WORDS)[number], string> = {
     requestId: joined,
-    name: toText(raw).replace(/\.[^.]{1,11}$/, ""),
+    name: toText(route ? nameOf(raw) : raw).replace(/\.[^.]{1,11}$/, ""),
     date: new Date(claimedMs).toISOString().slice(0, 10),
     tenant: typeof tenant === "string" ? tenant : "default",
     reference: reference ?? joined,
@@ -43,7 +44,7 @@ export function resultFolder(
       .trim();
   });
   const path = parts.filter((part) => part !== "").join("/");
-  return path === "" ? id : path;
+  return inFolderOf(route, path === "" ? id : path);
 }
 
 /**
@@ -69,26 +70,29 @@ export function createDelivery({
     const done = [...requests, ...earlier].filter(({ phase }) => phase === "done");
     const [first] = requests;
     if (done.length === 0 || !first) return [];
-    const folder = resultFolder(template, claim, first);
-    await makeBelow(to, folder);
+    const folder = resultFolder(template, claim, first, toText(folderOf(claim.raw)));
+    await makeBelow(to, folder, 0o750);
     const names: string[] = [];
     for (const request of done) {
       const n = Math.max(order.indexOf(request.id) + 1, 1);
       const source = (name: string) => join(from, request.id, name);
       for (const { name, sha256 } of claim.isLinked ? resultsOf(request) : resultsFor(claim, request)) {
         const wished = name === "contract.pdf" ? toText(withCounter(name, n)) : name;
-        names.push(await place(source(name), join(to, folder), { name: wished, sha256 }));
+        names.push(await bringFile(source(name), join(to, folder), { name: wished, sha256 }));
       }
       const { sha256 } = await hashFile(source(EVIDENCE));
-      await place(source(EVIDENCE), join(to, folder), { name: toText(withCounter(EVIDENCE, n)), sha256 });
+      await bringFile(source(EVIDENCE), join(to, folder), { name: toText(withCounter(EVIDENCE, n)), sha256 });
     }
     await syncFolder(join(to, folder));
     return names.map((name) => `${basename(to)}/${folder}/${name}`);
   };
 }
 
-/** One file under the first name that is free, or has it already. That name. */
-async function place(
+/**
+ * Copies a file, flushed and compared with its digest, under the first name that is free in a folder, or has it already.
+ * That name.
+ */
+export async function bringFile(
   from: string,
   folder: string,
   { name, sha256 }: { name: string; sha256: string },
@@ -126,18 +130,4 @@ async function copyDurably(from: string, to: string, sha256: string): Promise<vo
   throw new RetryableError("A result does not read back from the inbox's disk as it was written", {
     code: "disk-error",
   });
-}
-
-/** Makes a folder in one that has to be there: on a disk that has gone away nothing is made. */
-async function makeBelow(top: string, path: string): Promise<void> {
-  let at = top;
-  for (const part of path.split("/")) {
-    at = join(at, part);
-    try {
-      await mkdir(at, { mode: 0o750 });
-      await syncFolder(dirname(at));
-    } catch (error) {
-      if (errnoOf(error) !== "EEXIST") throw error;
-    }
-  }
 }

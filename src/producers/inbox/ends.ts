@@ -1,5 +1,5 @@
 import { readdir, rm, rmdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { z } from "zod";
 import { memberId } from "../../core/group.ts";
 import { noticeOf } from "../../core/notice.ts";
@@ -10,11 +10,11 @@ import { syncFolder } from "../../files/durable.ts";
 import { makeOne, sidecarOf, type SetAside, within } from "./aside.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
 import type { OnSuccess } from "./config.ts";
-import { READY, REQUEST } from "./ignore.ts";
+import { ERROR_NOTE, READY, REQUEST } from "./ignore.ts";
 import { errnoOf } from "./look.ts";
-import { toPath, withCounter } from "./names.ts";
+import { folderOf, inFolderOf, toPath, toText, withCounter } from "./names.ts";
 import type { Notes } from "./notes.ts";
-import { find, moveTo, type Path, shareTo } from "./place.ts";
+import { find, makeBelow, moveTo, type Path, shareTo } from "./place.ts";
 import type { Whole } from "./whole.ts";
 
 const Facts = z.object({
@@ -59,8 +59,10 @@ export function createEnds({
    */
   async function archive(claim: Claim, { lead }: Whole): Promise<void> {
     const isKept = onSuccess === "keep";
-    const folder = isKept ? resultsIn(claim, lead) : join(folders.archive, claim.id);
-    if (onSuccess !== "delete" || claim.form === "folder") await makeOne(folder);
+    const place = toText(inFolderOf(folderOf(claim.raw), claim.id));
+    const folder = isKept ? resultsIn(claim, lead) : join(folders.archive, place);
+    if (isKept) await makeOne(folder);
+    else if (onSuccess !== "delete" || claim.form === "folder") await makeBelow(folders.archive, place, 0o700);
     if (onSuccess === "delete") return await removeAll(claim, { lead, folder });
     const kept: Path[] = [];
     for (const { raw, as } of documentsOf(claim)) {
@@ -72,7 +74,7 @@ export function createEnds({
       }
     }
     await syncFolder(folder);
-    if (!isKept) await syncFolder(folders.archive);
+    if (!isKept) await syncFolder(dirname(folder));
     if (claim.aside) await takeBack(claim, { raw: claim.aside.raw, kept, request: lead });
     else await forgetFailure(claim);
     if (claim.form === "folder") await archiveRest(claim, folder);
@@ -93,7 +95,7 @@ export function createEnds({
   /** What else lay in a folder, such as hidden files, was nobody's business; it is still whose it was. */
   async function archiveRest(claim: Claim, to: string): Promise<void> {
     const from = claims.at(claim.id, PLACES.folder);
-    const rest = (await namesIn(from)).filter((name) => name !== REQUEST && name !== READY);
+    const rest = (await namesIn(from)).filter((name) => ![REQUEST, READY, ERROR_NOTE].includes(name));
     for (const name of rest) {
       for (let n = 1; (await moveTo(toPath(from, name), toPath(to, withCounter(name, n)))) === "taken"; n++);
     }

@@ -1,12 +1,15 @@
 import { lstatSync, readdirSync } from "node:fs";
-import { join } from "node:path";
-import { formatOf } from "../manifest.ts";
+import type { Format } from "../../core/signing.ts";
+import { formatOf, isSameName, type Manifest, namedFiles } from "../manifest.ts";
 import type { InboxConfig } from "./config.ts";
+import { defaultsOver } from "./defaults.ts";
 import { announcementOf, DEFAULTS, isIgnored, REQUEST, toGlobTest, toKind } from "./ignore.ts";
-import { lookAt, lookAtFolder, peek } from "./look.ts";
-import { fromText, type RawName, toPath, toVisible } from "./names.ts";
+import { type FolderLook, lookAt, lookAtFolder, peek, printOf } from "./look.ts";
+import { folderOf, inFolderOf, nameOf, type RawName, toPath, toText, toVisible } from "./names.ts";
 import { createPairs } from "./pairs.ts";
 import { isEnough, readSmall, type Standing, toManifest, Unusable } from "./read-request.ts";
+import { astray, type Route, templateOf, valueOf } from "./route.ts";
+import { misplaced, type Reason } from "./unusable.ts";
 
 /** One thing that decides about a file: the rule, and what it says of this one. */
 export interface Ruling {
@@ -14,26 +17,51 @@ export interface Ruling {
   says: string;
 }
 
+/** What would be handed in. */
+export interface Offer {
+  manifest: Manifest;
+  format: Format;
+  documents: { path: string | Buffer; name: string }[];
+}
+
 export interface Explained {
-  /** What would happen to it now, leaving time aside. */
+  /** What would happen to it now, leaving time and earlier requests aside. */
   verdict: "ignored" | "waits" | "taken" | "fails";
+  /** In the order in which they are asked; the last one decides. */
   rulings: Ruling[];
+  /** Of what would be taken as a request, or several. */
+  offer?: Offer;
+}
+
+/** The inbox in which a file lies. */
+export interface Where {
+  inbox: string;
+  config: InboxConfig;
+  /** What the inbox itself says. */
+  whole: Standing;
+  /** The same with what the folders say that lead to a file. */
+  standingOf: (raw: RawName) => Standing | undefined;
+  route: Route | undefined;
+  /** Which were copied already, where files are not taken away. */
+  taken?: { has(raw: RawName, print: string): boolean } | undefined;
 }
 
 /**
  * What would become of a file or folder of an inbox, and which rules decide. Looks only: nothing is moved, made or opened
  * for writing. Whether it still changes takes time to tell, and whether it is a duplicate the records: neither is asked.
  */
-export function explain(
-  name: string,
-  { inbox, config, standing }: { inbox: string; config: InboxConfig; standing: Standing },
-): Explained {
-  const raw = fromText(name);
+export function explain(raw: RawName, where: Where): Explained {
+  const { inbox, config, standingOf, route, taken } = where;
   const rulings: Ruling[] = [];
   const tell = (rule: string, says: string) => void rulings.push({ rule, says });
-  const end = (verdict: Explained["verdict"]): Explained => ({ verdict, rulings });
+  const end = (verdict: Explained["verdict"], offer?: Offer): Explained => ({
+    verdict,
+    rulings,
+    ...(offer && { offer }),
+  });
+  const name = nameOf(raw);
 
-  if (raw === DEFAULTS) {
+  if (name === DEFAULTS) {
     tell("defaults", "it says who signs the PDFs that come alone, and stays");
     return end("ignored");
   }
@@ -51,26 +79,46 @@ export function explain(
     tell("there", "it is not in the inbox");
     return end("ignored");
   }
-  const kind = toKind(Object.assign(stats, { name: raw }));
+  if (route) {
+    const stray = strayOn(route, raw, stats.isDirectory());
+    if (stray === "leads") {
+      tell("route", `it is one of the folders ${templateOf(route)}: it stays, and what is in it is looked at`);
+      return end("ignored");
+    }
+    tell("route", stray?.message ?? `it lies in a folder ${templateOf(route)}`);
+    if (stray) return end("waits");
+  }
+  const kind = toKind(Object.assign(stats, { name }));
   tell("kind", kind ?? "nobody's business");
   if (kind === "special") {
-    tell("taken", "it is a link, a pipe or a device: it is given back unopened");
-    return end("fails");
+    tell("taken", `it is a link, a pipe or a device: it ${taken ? "stays" : "is given back"} unopened`);
+    return end(taken ? "waits" : "fails");
   }
-  const pairs = pairsOf(inbox);
+  const pairs = pairsIn(inbox, folderOf(raw));
   if (kind === "sidecar" || (kind === "other" && pairs.has(pairs.documentOf(raw)) && pairs.documentOf(raw) !== raw)) {
     const file = pairs.documentOf(raw);
     tell("sidecar", pairs.has(file) ? `it says who signs ${toVisible(file)}` : `it waits for ${toVisible(file)}`);
     return end(pairs.has(file) ? "taken" : "waits");
   }
+  if (taken?.has(raw, printNow(raw, kind === "folder"))) {
+    tell("ledger", "a copy of it was taken as it is now; it stays, and is taken again when it changes");
+    return end("ignored");
+  }
   if (config.protocol === "done-file" && !pairs.has(announcementOf(raw))) {
     tell("protocol", `done-file: it waits for ${toVisible(announcementOf(raw))}`);
     return end("waits");
   }
-  return kind === "folder" ? explainFolder(raw) : explainFile(raw, kind === "pdf");
+  return kind === "folder" ? explainFolder() : explainFile(kind === "pdf");
 
-  function explainFolder(folder: RawName): Explained {
-    const path = join(inbox, Buffer.from(folder, "latin1").toString());
+  function printNow(of: RawName, isFolder: boolean): string {
+    if (isFolder) return lookAtFolder(toPath(inbox, of))?.print ?? "";
+    const sidecar = pairs.sidecarOf(of);
+    const seen = [of, ...(sidecar === undefined ? [] : [sidecar])].map((one) => lookAt(toPath(inbox, one)));
+    return seen.map((one) => (one ? printOf(one.mark) : "")).join(" ");
+  }
+
+  function explainFolder(): Explained {
+    const path = toPath(inbox, raw);
     const look = lookAtFolder(path);
     if (!look) return end("waits");
     tell(
@@ -78,19 +126,32 @@ export function explain(
       `${look.pdfs.length} PDFs, ${look.others.length} other files, ${look.isReady ? "complete" : "not said to be complete"}`,
     );
     if (look.isUnfinished) {
-      tell("settled", "a file in it has a name as if it were still being written");
+      tell("complete", "a file in it has a name as if it were still being written");
       return end("waits");
     }
-    if (look.hasRequest) return explainManifest(join(path, REQUEST), REQUEST, "folder");
+    if (look.isBatch) {
+      tell("batch", "it has a table: each row becomes a request; signpipe batch --check tries the table");
+      return end("taken");
+    }
+    if (look.hasRequest) return explainManifest([inFolderOf(raw, REQUEST)], "folder", (read) => inFolder(look, read));
     tell("manifest", `it has no ${REQUEST}`);
     return end("fails");
   }
 
-  function explainFile(file: RawName, isPdf: boolean): Explained {
-    const sidecar = pairs.sidecarOf(file);
-    const seen = lookAt(toPath(inbox, file));
+  function inFolder({ pdfs, others }: FolderLook, manifest: Manifest): Offer["documents"] {
+    const named = namedFiles(manifest.identity);
+    const files = formatOf(manifest) === "cms" ? [...pdfs, ...others] : pdfs;
+    return files
+      .filter((one) => !named.some((file) => isSameName(file.name, toText(one))))
+      .map((one) => ({ path: toPath(inbox, inFolderOf(raw, one)), name: toText(one) }));
+  }
+
+  function explainFile(isPdf: boolean): Explained {
+    const alone = () => [{ path: toPath(inbox, raw), name: toText(name) }];
+    const sidecar = pairs.sidecarOf(raw);
+    const seen = lookAt(toPath(inbox, raw));
     if (isPdf && seen) {
-      const extent = seen.mark.sizeBytes === 0 ? "empty" : peek(toPath(inbox, file));
+      const extent = seen.mark.sizeBytes === 0 ? "empty" : peek(toPath(inbox, raw));
       tell(
         "complete",
         { whole: "its end is there", cut: "its end is missing", empty: "it is empty", foreign: "it is no PDF" }[extent],
@@ -100,7 +161,7 @@ export function explain(
     }
     if (sidecar !== undefined) {
       tell("sidecar", toVisible(sidecar));
-      return explainManifest(toPath(inbox, sidecar), sidecar, "file", { isPdf });
+      return explainManifest([sidecar], "file", alone, { isPdf });
     }
     if (!isPdf) {
       tell("sidecar", "none: files of other kinds need one, and stay without");
@@ -110,27 +171,33 @@ export function explain(
       tell("protocol", "manifest: it waits for a JSON file of its own");
       return end("waits");
     }
-    tell("sidecar", `none: ${pairs.has(DEFAULTS) ? DEFAULTS : "what is set for this inbox"} holds`);
-    return explainManifest(join(inbox, DEFAULTS), DEFAULTS, "file", { isPdf });
+    const over = defaultsOver(inbox, raw).filter((path) => lookAt(path));
+    tell("sidecar", `none: ${over[0] ?? "what is set for this inbox"} holds`);
+    const defaults = over.map((path) => path.slice(inbox.length + 1));
+    return explainManifest(defaults.slice(0, 1), "file", alone, { isPdf });
   }
 
+  /** The manifest in the first of these, or none at all. */
   function explainManifest(
-    path: string | Buffer,
-    called: RawName,
+    [called = DEFAULTS]: readonly RawName[],
     form: "folder" | "file",
+    offered: (manifest: Manifest) => Offer["documents"],
     { isPdf = true } = {},
   ): Explained {
+    const standing = standingOf(raw) ?? {};
     try {
-      const bytes = readSmall(path);
+      const bytes = readSmall(toPath(inbox, called));
       if (!bytes && !isEnough(standing)) {
         tell("manifest", "nobody says who signs");
         return end("fails");
       }
       const manifest = toManifest(bytes ?? {}, called, form, standing);
-      tell("tenant", manifest.tenant ?? "default");
+      tell("tenant", `${manifest.tenant ?? "default"}${standing.tenant === undefined ? "" : " (set for this place)"}`);
       tell("workflow", manifest.workflow);
-      tell("defaults", Object.keys(standing.defaults ?? {}).join(", ") || "none of this inbox");
-      if (isPdf || formatOf(manifest) === "cms") return end("taken");
+      tell("defaults", sourcesOf(standing, where, bytes && called) || "none");
+      if (isPdf || formatOf(manifest) === "cms") {
+        return end("taken", { manifest, format: formatOf(manifest), documents: offered(manifest) });
+      }
       tell("manifest", "it is no PDF, and its JSON file does not ask for a signature apart");
       return end("fails");
     } catch (error) {
@@ -141,8 +208,43 @@ export function explain(
   }
 }
 
-function pairsOf(inbox: string) {
-  const names = new Set(readdirSync(inbox, { encoding: "latin1" }));
+/** Which fields are said where, without what they say: a signer is nobody else's business. */
+function sourcesOf(
+  { defaults = {}, fixed = {}, tenant }: Standing,
+  { whole }: Where,
+  file: RawName | undefined,
+): string {
+  const byFolder = [...Object.keys(fixed), ...(tenant !== undefined && tenant !== whole.tenant ? ["tenant"] : [])];
+  const byInbox = Object.keys(whole.defaults ?? {}).filter((key) => key in defaults && !byFolder.includes(key));
+  if (whole.tenant !== undefined && !byFolder.includes("tenant")) byInbox.push("tenant");
+  return [
+    file !== undefined && nameOf(file) === DEFAULTS ? `what ${toVisible(file)} says` : "",
+    byFolder.length > 0 ? `${byFolder.join(", ")} from its folders` : "",
+    byInbox.length > 0 ? `${byInbox.join(", ")} from INBOXES_FILE, where the JSON file leaves it out` : "",
+  ]
+    .filter((part) => part !== "")
+    .join("; ");
+}
+
+/** What is the matter with the place of an entry; "leads" for a folder of the route. */
+function strayOn(route: Route, raw: RawName, isFolder: boolean): Reason | "leads" | undefined {
+  const parts = raw.split("/");
+  for (const [depth, part] of parts.entries()) {
+    const level = route.levels[depth];
+    const isLast = depth === parts.length - 1;
+    if (!level) return isLast && route.onlyFolders && !isFolder ? misplaced(templateOf(route)) : undefined;
+    const way = parts.slice(0, depth + 1).join("/");
+    if ((isLast && !isFolder) || valueOf(level, part) === undefined) {
+      return astray(route, way, { depth, isFolder: !isLast || isFolder });
+    }
+  }
+  return "leads";
+}
+
+function pairsIn(inbox: string, folder: RawName) {
+  const at = folder === "" ? inbox : toPath(inbox, folder);
+  const all = readdirSync(at, { encoding: "latin1" }).map((name) => inFolderOf(folder, name));
+  const names = new Set(all);
   const has = (raw: RawName) => names.has(raw);
   const pairs = createPairs({ has });
   for (const name of names) if (name.endsWith(".json")) pairs.see(name);

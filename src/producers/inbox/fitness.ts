@@ -44,7 +44,8 @@ export function examine(folders: Readonly<Record<string, string>>, dir: string, 
     }
   } catch (error) {
     const code = errnoOf(error);
-    if (code === "EXDEV") fault(`files cannot be renamed into its folder ${at}: put all of its folders on one disk`);
+    if (code === "EXDEV")
+      fault(`files cannot be renamed into its folder ${at}: put all of its folders on one disk, or set "mode": "copy"`);
     else if (["EACCES", "EPERM", "EROFS"].includes(code))
       fault(`its folder ${at} cannot be written to (${code}): give signpipe the right to it`);
     else if (code === "ENOSPC" || code === "EDQUOT") fault("its disk is full: make room");

@@ -28,13 +28,18 @@ export function createHandIn({
   claims,
   notes,
   pipeline,
-  root: { name, acceptsDuplicates = false, bundle } = {},
+  root: { name, acceptsDuplicates = false, duplicatesMs, bundle } = {},
 }: {
   claims: Pick<Claims, "save">;
   notes: Pick<Notes, "read">;
   pipeline: Pick<Pipeline, "submit" | "bundle" | "find" | "signedBefore">;
-  /** Which inbox this is, where it is not the one in DATA_DIR, whether it minds duplicates, and whether it bundles. */
-  root?: { name?: InboxName | undefined; acceptsDuplicates?: boolean; bundle?: InboxConfig["bundle"] };
+  /** Which inbox this is, where it is not the one in DATA_DIR, whether it minds duplicates, for how long, and whether it bundles. */
+  root?: {
+    name?: InboxName | undefined;
+    acceptsDuplicates?: boolean;
+    duplicatesMs?: number | undefined;
+    bundle?: InboxConfig["bundle"];
+  };
 }) {
   return async function handIn(claim: Claim, manifest: Manifest, found: Found & Fitted): Promise<Submitted> {
     // Divided anew, it might leave out what it has signed itself by now.
@@ -57,6 +62,7 @@ export function createHandIn({
       documents: first,
       ...(rest.length > 0 && { rest }),
       refuseDuplicate: !acceptsDuplicates,
+      duplicatesMs,
       ...(earlier && { retryOf: earlier.id }),
     };
     if (!bundle || claim.form !== "file") return await pipeline.submit(submission);

@@ -1,4 +1,4 @@
-import { isPdfName, isSidecarName, type RawName, toText } from "./names.ts";
+import { isPdfName, isSidecarName, nameOf, type RawName, toText } from "./names.ts";
 
 /** Takes the place of a sidecar for PDFs that come without one. Never consumed. */
 export const DEFAULTS = "defaults.json";
@@ -11,15 +11,18 @@ const RESULTS = /^results\.(?:csv|json)$/i;
 /** Says that a folder is complete: it is taken after the short settle time instead of the long one. */
 export const READY = "_READY";
 
+/** Says in a folder what is the matter with what lies in it. */
+export const ERROR_NOTE = "_ERROR.txt";
+
 /** What systems and programs leave behind in folders; nobody means it to be signed. */
 const IGNORED =
-  /^(?:\..*|~\$.*|desktop\.ini|Thumbs\.db|@eaDir|__MACOSX|lost\+found)$|\.(?:tmp|part|partial|crdownload|download|filepart)$/i;
+  /^(?:\..*|~\$.*|desktop\.ini|Thumbs\.db|@eaDir|__MACOSX|lost\+found|_ERROR\.txt)$|\.(?:tmp|part|partial|crdownload|download|filepart)$/i;
 
 /** Names of files that are still being written under another name. */
 const UNFINISHED = /\.(?:tmp|part|partial|crdownload|download|filepart)$/i;
 
 export function isIgnored(raw: RawName): boolean {
-  return IGNORED.test(raw);
+  return IGNORED.test(nameOf(raw));
 }
 
 /** Says, as NAME.done beside NAME, that NAME is complete: where the protocol of an inbox is done-file. */
@@ -47,7 +50,7 @@ export function toGlobTest(glob: string): (raw: RawName) => boolean {
     return one.replaceAll(/[.+^${}()|[\]\\/]/g, "\\$&");
   });
   const pattern = new RegExp(`^${source}$`, "isu");
-  return (raw) => pattern.test(toText(raw).normalize("NFC"));
+  return (raw) => pattern.test(toText(nameOf(raw)).normalize("NFC"));
 }
 
 export function isTableName(raw: RawName): boolean {

@@ -1,48 +1,46 @@
-import { statSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { PermanentError } from "../../core/errors.ts";
 import { inboxDoor, type RequestId, type SignRequest } from "../../core/request.ts";
 import { removeStale } from "../../files/sweeper.ts";
+import { prepareFolders } from "./arrival.ts";
 import { createSetAside } from "./aside.ts";
 import { createBatchFolder } from "./batch-folder.ts";
-import { type Claim, createClaims, type Wanted } from "./claim.ts";
-import { FOLDERS, type InboxParts, type InboxStatus, toCheck, toPatience } from "./config.ts";
+import { type Claim, createClaims } from "./claim.ts";
+import { createClaiming } from "./claiming.ts";
+import { FOLDERS, type InboxParts, type InboxStatus, patienceOn, toPatience } from "./config.ts";
+import { defaultsOver } from "./defaults.ts";
 import { createDelivery, resultFolder } from "./delivery.ts";
 import { createEnds } from "./ends.ts";
-import { examine } from "./fitness.ts";
 import { createFollow } from "./follow.ts";
 import { createHeal } from "./heal.ts";
-import { announcementOf, toGlobTest } from "./ignore.ts";
+import { toGlobTest } from "./ignore.ts";
 import { createIntake } from "./intake.ts";
-import { errnoOf } from "./look.ts";
-import { type RawName, toPath } from "./names.ts";
+import { createStandings, toLayout } from "./layout.ts";
+import { folderOf, toText } from "./names.ts";
 import { createNotes } from "./notes.ts";
+import { createOpen } from "./open.ts";
 import { createBreath, eachOf } from "./pace.ts";
 import { codeOf, createPending } from "./pending.ts";
 import { type Absence, createPresence } from "./presence.ts";
 import { createPurge } from "./purge.ts";
-import type { Standing } from "./read-request.ts";
 import { createReports } from "./reports.ts";
+import { foldersOfRoute, ROUTES_MOST } from "./route.ts";
+import { createSource } from "./source.ts";
 import { createStanding } from "./standing.ts";
 import { createStatusFiles } from "./status-file.ts";
 import { createStock } from "./stock.ts";
 import { createTaking } from "./taking.ts";
 import { createTogether, resultsOf } from "./together.ts";
-import { createTracker, type Ready } from "./tracker.ts";
+import { createTracker } from "./tracker.ts";
+import { beat, toCheck } from "./vital.ts";
 import { chooseMode, type Mode, startWatch, type Watch } from "./watch.ts";
 import { toWhole } from "./whole.ts";
 
 export type Inbox = ReturnType<typeof createInbox>;
 
 const AT_ONCE = 8;
-/** Somebody has the file open, or we may not take it. */
-const BUSY = new Set(["EBUSY", "EACCES", "EPERM", "ESTALE", "ETXTBSY"]);
 /** Between two passes; more where there is much to go through, so that waiting files cost next to nothing. */
 const LEAST_GAP_MS = 20;
 const ENTRIES_PER_GAP_MS = 500;
-/** Taking so many, and most of what is there, makes more events than beginning to watch anew would cost. */
-const MANY = 1_000;
 /** How often it is looked whether an inbox is back that is away. */
 const ABSENT_MS = 5_000;
 /** How often claims are looked for that another process may have left behind. */
@@ -68,45 +66,48 @@ export function createInbox({
   log,
   now = steady,
 }: InboxParts) {
-  const dir = root?.dir ?? dataDir;
-  const at = (name: string) => join(dir, name);
-  const places = { ...FOLDERS, ...root?.folders };
-  const folders = {
-    inbox: at(places.inbox),
-    work: at(".work"),
-    failed: at(places.failed),
-    duplicates: at(places.duplicates),
-    archive: at(places.archive),
-    status: at(places.status),
-    ...(root && { signed: at(places.signed) }),
-  };
+  const { dir, places, folders, ours } = toLayout({ dataDir, root });
+  const standingOf = createStandings(root);
+  const route = root?.route;
   const signed = join(dataDir, FOLDERS.signed);
   const { onSuccess = "archive", protocol = "settle" } = config;
-  const standing: Standing = { defaults: root?.defaults, tenant: root?.tenant };
   const leftOut = (config.ignore ?? []).map(toGlobTest);
   const { sweepMs = 15_000, maxBytes = 1024 ** 3, maxDocuments = 100, maxInFlight = 10_000, followMs = 1_000 } = config;
   const patience = toPatience(config);
 
+  const source =
+    root?.source === undefined
+      ? undefined
+      : createSource({ source: root.source, gate: join(folders.work, "gate"), now });
   const tracker = createTracker({
     inbox: folders.inbox,
     patience,
     now,
     protocol,
-    standing,
+    standingOf,
+    route,
+    taken: source?.taken,
     isLeftOut: (raw) => leftOut.some((hits) => hits(raw)),
   });
   const stock = root && createStock({ work: join(dataDir, ".work") });
-  const claims = createClaims({ inbox: folders.inbox, work: folders.work, now, stock });
+  const claims = createClaims({ inbox: folders.inbox, work: folders.work, now, stock, source });
   const notes = createNotes({ folders });
   const statusFiles = createStatusFiles({ dir: folders.status, places, onSuccess });
   const setAside = createSetAside({ folders, claims, notes });
   const ends = createEnds({ folders, claims, notes, setAside, onSuccess, resultsIn });
   const template = root?.results ?? "{requestId}";
-  const deliver = root && createDelivery({ from: signed, to: at(places.signed), template });
+  const deliver = root && createDelivery({ from: signed, to: folders.signed, template });
   const together = deliver ?? createTogether({ signed });
-  /** Claims that are not over. */
-  const open = new Set<RequestId>();
-  const tellOpen = (id: RequestId, isOpen: boolean) => void (isOpen ? open.add(id) : open.delete(id));
+  const open = createOpen({
+    most: config.inFlight ?? Number.POSITIVE_INFINITY,
+    mostPerTenant: config.inFlightPerTenant,
+    tenantOf: (raw) => standingOf(raw)?.tenant,
+    rawOf(id) {
+      const claim = claims.read(id);
+      return claim === "damaged" ? undefined : claim?.raw;
+    },
+  });
+  const tellOpen = open.tell;
   const presence = createPresence({ dir, inbox: folders.inbox, marked: root !== undefined });
   const standingHere = createStanding({ presence, lease, arrive, leave, log });
   const follow = createFollow({
@@ -122,17 +123,22 @@ export function createInbox({
     log,
     now,
   });
-  const purge = createPurge({ folders, purgeMs: config.purgeMs });
+  const purge = createPurge({ folders, depth: route?.levels.length ?? 0, purgeMs: config.purgeMs });
   const intake = createIntake({
     claims,
     notes,
     pipeline,
     documents,
     appearances,
-    defaultsPath: tracker.defaultsPath,
-    standing,
+    defaultsFor: (raw) => defaultsOver(folders.inbox, raw),
+    standingOf,
     stock,
-    root: { name: root?.name, acceptsDuplicates: config.duplicates === "accept", bundle: config.bundle },
+    root: {
+      name: root?.name,
+      acceptsDuplicates: config.duplicates === "accept",
+      duplicatesMs: config.duplicatesMs,
+      bundle: config.bundle,
+    },
     maxBytes,
     maxDocuments,
   });
@@ -144,6 +150,7 @@ export function createInbox({
       statusFiles,
       forgetFailure: ends.forgetFailure,
       dataDir,
+      place: root && { name: root.name, dir, places, standingOf },
       again(claim) {
         pending.add(claim);
         pending.kick();
@@ -153,6 +160,7 @@ export function createInbox({
   const counts = { claimed: 0, failed: 0, duplicates: 0 };
   const taking = createTaking({
     inbox: folders.inbox,
+    isCopied: source !== undefined,
     intake,
     batches,
     claims,
@@ -189,8 +197,16 @@ export function createInbox({
     },
     now,
   });
-  const caps = { inFlight: config.inFlight ?? Number.POSITIVE_INFINITY };
-  const reports = createReports({ tracker, statusFiles, log, now });
+  const reports = createReports({ tracker, statusFiles, inbox: source ? undefined : folders.inbox, log, now });
+  const claimAll = createClaiming({
+    inbox: folders.inbox,
+    claims,
+    tracker,
+    isAnnounced: protocol === "done-file" && !source,
+    paused,
+    taken,
+    fault: pending.fault,
+  });
 
   let mode: Mode = "poll";
   let why = "not started";
@@ -211,13 +227,27 @@ export function createInbox({
   let lookedMs = 0;
 
   /** How many more may be taken now. */
-  const room = () => Math.max(Math.min(pending.room(), caps.inFlight - open.size), 0);
+  const room = () => Math.min(pending.room(), open.room());
 
   function resultsIn(claim: Claim, lead: SignRequest): string {
-    return join(
-      root ? at(places.signed) : signed,
-      root ? resultFolder(template, claim, lead) : (claim.joined ?? claim.id),
-    );
+    if (!root) return join(signed, claim.joined ?? claim.id);
+    return join(folders.signed, resultFolder(template, claim, lead, toText(folderOf(claim.raw))));
+  }
+
+  function taken(found: Claim[]): void {
+    counts.claimed += found.length;
+    for (const { id, raw } of found) open.add(id, raw);
+    found.forEach(pending.add);
+  }
+
+  /** Its own doing is nothing to be woken by. */
+  async function paused(act: () => Promise<void>): Promise<void> {
+    try {
+      await watcher?.pause();
+      await act();
+    } finally {
+      watcher?.resume();
+    }
   }
 
   /** The results of an earlier request, for whoever handed its documents in again. */
@@ -234,7 +264,7 @@ export function createInbox({
     if (mustList) await list(breathe);
     if (isRootGone) return;
     const most = room();
-    const ready = await tracker.due(most, breathe);
+    const ready = await tracker.due(most, breathe, open.quota());
     isFull = most === 0 || ready.length >= most;
     if (ready.length > 0) {
       try {
@@ -242,7 +272,7 @@ export function createInbox({
       } catch (error) {
         return pending.fault(error);
       }
-      await take(ready, breathe);
+      await claimAll(ready, breathe);
     }
     pending.kick();
   }
@@ -251,7 +281,10 @@ export function createInbox({
     const startedMs = performance.now();
     isWoken = false;
     try {
+      source?.mustBeThere();
       await tracker.list(breathe);
+      if (source && tracker.size() > 0) await source.taken.notice((raw) => tracker.get(raw) !== undefined);
+      watcher?.cover(tracker.listed().folders.map((folder) => join(folders.inbox, toText(folder))));
       if (isRootGone) log.info({}, "inbox is back");
       isRootGone = false;
     } catch (error) {
@@ -262,43 +295,8 @@ export function createInbox({
     lastScanMs = now();
     scanMs = performance.now() - startedMs;
     if (isRootGone) return;
+    if (config.heartbeat) await beat(dir).catch((error: unknown) => log.warn({ code: codeOf(error) }, "no heartbeat"));
     await reports().catch((error: unknown) => log.warn({ code: codeOf(error) }, "troubles of files not told"));
-  }
-
-  async function take(ready: readonly Ready[], breathe: () => Promise<void>): Promise<void> {
-    const wanted = ready.map(({ item, sidecar }): Wanted => {
-      const form = item.kind === "folder" || item.kind === "special" ? item.kind : "file";
-      return { form, raw: item.raw, sidecar, mark: form === "file" ? item.mark : undefined };
-    });
-    const held = new Map<RawName, unknown>();
-    const couldNot = ({ raw }: Wanted, error: unknown) => {
-      held.set(raw, error);
-      if (!BUSY.has(errnoOf(error))) pending.fault(error);
-    };
-    const isMost = ready.length >= MANY && 2 * ready.length >= tracker.size();
-    try {
-      if (isMost) await watcher?.pause();
-      const taken = await claims.takeAll(wanted, couldNot, breathe);
-      counts.claimed += taken.length;
-      for (const { id } of taken) open.add(id);
-      taken.forEach(pending.add);
-    } catch (error) {
-      return pending.fault(error);
-    } finally {
-      if (isMost) watcher?.resume();
-    }
-    for (const { item, sidecar } of ready) {
-      if (held.has(item.raw)) {
-        tracker.hold(item, held.get(item.raw));
-        continue;
-      }
-      if (protocol === "done-file") {
-        // Left behind, it would say of the next file of this name that it is complete.
-        await rm(toPath(folders.inbox, announcementOf(item.raw)), { force: true }).catch(() => {});
-      }
-      tracker.forget(item.raw);
-      if (sidecar !== undefined) tracker.forget(sidecar);
-    }
   }
 
   function plan(delayMs?: number): void {
@@ -375,18 +373,16 @@ export function createInbox({
 
   /** Puts in order what is there, when it is found there: at the start, and whenever it, or the lease, is back. */
   async function arrive(): Promise<Absence | undefined> {
-    if (root) {
-      const found = examine(folders, dir);
-      const fault = found.find(({ isFault }) => isFault);
-      if (fault) return { code: "inbox-unfit", message: fault.message };
-      for (const { message } of found) log.warn({}, `inbox: ${message}`);
-    } else {
-      for (const folder of Object.values(folders)) await mkdir(folder, { recursive: true, mode: 0o700 });
-      mustBeOnOneDisk();
-    }
+    const fault = prepareFolders({ folders: ours, dir, isOwn: root !== undefined, log });
+    if (fault) return fault;
+    await source?.recover();
+    if (config.settlesForShare) Object.assign(patience, patienceOn(folders.inbox, config));
     ({ mode, why } = chooseMode(folders.inbox));
     if (config.watch && config.watch !== "auto") [mode, why] = [config.watch, "the configuration says so"];
-    for (const folder of [folders.status, folders.failed, folders.duplicates]) await removeStale(folder);
+    for (const folder of [folders.status, folders.failed, folders.duplicates]) {
+      for (const one of ["", ...(route ? foldersOfRoute(route, ROUTES_MOST) : [])])
+        await removeStale(join(folder, one));
+    }
     open.clear();
     known = new Set();
     unhealed = [];
@@ -408,17 +404,6 @@ export function createInbox({
     }
     known = new Set(found);
     lookedMs = now();
-  }
-
-  function mustBeOnOneDisk(): void {
-    const { dev } = statSync(folders.inbox);
-    for (const [name, folder] of Object.entries(folders)) {
-      if (statSync(folder).dev === dev) continue;
-      throw new PermanentError(
-        `DATA_DIR/inbox and DATA_DIR/${name} are on different file systems; files are moved between them by renaming, so put both on one.`,
-        { code: "folders-on-two-disks" },
-      );
-    }
   }
 
   function listen(): void {
@@ -503,7 +488,7 @@ export function createInbox({
     },
 
     /** For health and metrics. No names. */
-    check: () => toCheck(status(), { now: now(), sweepMs }),
+    check: () => toCheck(status(), { now: now(), sweepMs, oldestMostMs: config.oldestMostMs }),
   };
 }
 

@@ -16,7 +16,7 @@ import { type Claim, type Claims, PLACES } from "./claim.ts";
 import { createHandIn, type Found } from "./hand-in.ts";
 import { DEFAULTS, REQUEST } from "./ignore.ts";
 import { errnoOf, isSame, lookAtFolder, toMark } from "./look.ts";
-import { fromText, isJsonName, isPdfName, type RawName, toDocumentName, toPath, toText } from "./names.ts";
+import { folderOf, fromText, isJsonName, isPdfName, type RawName, toDocumentName, toPath, toText } from "./names.ts";
 import type { Notes } from "./notes.ts";
 import { Held } from "./pending.ts";
 import { isEnough, readSmall, type Standing, toManifest, Unusable } from "./read-request.ts";
@@ -26,6 +26,7 @@ import {
   both,
   noRequest,
   notAskedFor,
+  offRoute,
   type Reason,
   refused,
   refusedEnclosure,
@@ -60,8 +61,8 @@ export function createIntake({
   pipeline,
   documents,
   appearances,
-  defaultsPath,
-  standing = {},
+  defaultsFor,
+  standingOf,
   stock,
   root = {},
   maxBytes,
@@ -72,9 +73,10 @@ export function createIntake({
   pipeline: Pick<Pipeline, "submit" | "bundle" | "find" | "signedBefore">;
   documents: InboxDocuments;
   appearances: Pick<Appearances, "fit">;
-  defaultsPath: string;
-  /** What holds for every manifest here. */
-  standing?: Standing;
+  /** Where the file that speaks for a PDF without one of its own may be, the nearest first. */
+  defaultsFor: (raw: RawName) => readonly string[];
+  /** What holds for the manifest of a file here; undefined when it lies where nothing is taken. */
+  standingOf: (raw: RawName) => Standing | undefined;
   /** Where copies are kept of what was claimed; left out where the claim itself is in the document store. */
   stock?: Stock | undefined;
   /** Which inbox this is, where it is not the one in DATA_DIR, and whether it minds duplicates. */
@@ -176,6 +178,9 @@ export function createIntake({
 
   function readRequest(claim: Claim): Manifest {
     const { id, form, raw, sidecar } = claim;
+    const standing = standingOf(raw);
+    // Never another account instead: the folders that lead to it may have been renamed in the configuration.
+    if (!standing) throw new Unusable(offRoute(folderOf(raw)));
     const place = form === "folder" ? join(PLACES.folder, REQUEST) : PLACES.sidecar;
     let bytes = readSmall(claims.at(id, place));
     let name: RawName = form === "folder" ? REQUEST : (sidecar ?? "");
@@ -186,7 +191,7 @@ export function createIntake({
       if (!bytes) throw new Unusable(sidecarGone(raw));
     }
     if (!bytes && form === "file") {
-      bytes = readSmall(defaultsPath);
+      for (const path of defaultsFor(raw)) bytes ??= readSmall(path);
       name = DEFAULTS;
     }
     const isFolder = form === "folder";

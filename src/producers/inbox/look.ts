@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readSync, type Stats } from "node:fs";
 import { isIgnored, isResultsName, isTableName, isUnfinished, READY, REQUEST } from "./ignore.ts";
 import { isPdfName, type RawName } from "./names.ts";
@@ -43,6 +44,11 @@ function keyOf({ size, mtimeMs, ctimeMs, ino }: Stats): string {
   return `${size}:${mtimeMs}:${ctimeMs}:${ino}`;
 }
 
+/** What of a file outlives a share that is mounted anew: size and time. */
+export function printOf({ sizeBytes, modifiedMs }: Mark): string {
+  return `${sizeBytes}:${modifiedMs}`;
+}
+
 /** How much of a PDF is there. "foreign": whatever it is, waiting does not make it a PDF. */
 export type Extent = "whole" | "cut" | "empty" | "foreign";
 
@@ -80,6 +86,8 @@ function read(file: number, at: number, length: number): Buffer {
 export interface FolderLook {
   /** Equal for two looks exactly when nothing in the folder changed between them. */
   key: string;
+  /** The same of names, sizes and times alone, which outlive a share that is mounted anew. */
+  print: string;
   pdfs: RawName[];
   /** Files of other kinds, which belong into a request only when it names them. */
   others: RawName[];
@@ -98,6 +106,7 @@ export interface FolderLook {
 export function lookAtFolder(path: string | Buffer): FolderLook | undefined {
   const look: FolderLook = {
     key: "",
+    print: "",
     pdfs: [],
     others: [],
     strangers: [],
@@ -109,12 +118,14 @@ export function lookAtFolder(path: string | Buffer): FolderLook | undefined {
   try {
     const entries = readdirSync(path, { withFileTypes: true, encoding: "latin1" });
     const keys: string[] = [`${entries.length}`];
+    const prints: string[] = [];
     const names = new Set(entries.map(({ name }) => name));
     look.isBatch = !names.has(REQUEST) && [...names].some((name) => isTableName(name) || isResultsName(name));
     for (const entry of entries.slice(0, look.isBatch ? MOST_OF_BATCH : MOST_ENTRIES)) {
       const { name } = entry;
       const stats = lstatSync(Buffer.concat([Buffer.from(path), Buffer.from(`/${name}`, "latin1")]));
       keys.push(`${name}:${keyOf(stats)}`);
+      prints.push(`${name}:${printOf(toMark(stats))}`);
       if (name === READY) look.isReady = true;
       else if (isUnfinished(name)) look.isUnfinished = true;
       else if (isIgnored(name)) continue;
@@ -124,6 +135,7 @@ export function lookAtFolder(path: string | Buffer): FolderLook | undefined {
       else look.others.push(name);
     }
     look.key = keys.sort().join("/");
+    look.print = createHash("sha256").update(prints.sort().join("/"), "latin1").digest("hex");
     return look;
   } catch (error) {
     if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return undefined;

@@ -2,7 +2,8 @@ import { createHash } from "node:crypto";
 
 /**
  * A file's name as the file system has it: each character stands for one byte (Latin-1). Names that are no valid
- * UTF-8 exist; read as text they would point to nothing, and the file would lie there for ever.
+ * UTF-8 exist; read as text they would point to nothing, and the file would lie there for ever. In an inbox with a route
+ * the folders that lead to it stand before it, with "/" behind each.
  */
 export type RawName = string;
 
@@ -29,29 +30,46 @@ export function fromText(text: string): RawName {
   return isAscii(text) ? text : Buffer.from(text, "utf8").toString("latin1");
 }
 
+/** The name itself, without the folders that lead to it. */
+export function nameOf(raw: RawName): RawName {
+  return raw.slice(raw.lastIndexOf("/") + 1);
+}
+
+/** The folders that lead to it, without a "/" at the end; empty when there are none. */
+export function folderOf(raw: RawName): RawName {
+  return raw.slice(0, Math.max(raw.lastIndexOf("/"), 0));
+}
+
+/** The name `name` in the folder `folder`, which may be the empty one. */
+export function inFolderOf(folder: RawName, name: RawName): RawName {
+  return folder === "" ? name : `${folder}/${name}`;
+}
+
 /** Whether a file can have this name at all. */
 export function isPossible(raw: RawName): boolean {
-  return raw.length <= LONGEST_BYTES;
+  return nameOf(raw).length <= LONGEST_BYTES;
 }
 
 /** The `n`th name to try for `raw` when others are taken: "x.pdf", "x (2).pdf". Never longer than a name can be. */
 export function withCounter(raw: RawName, n: number): RawName {
   if (n < 2) return raw;
-  const { stem, ending } = split(raw);
-  return fit(stem, ` (${n})${ending}`);
+  const { stem, ending } = split(nameOf(raw));
+  return inFolderOf(folderOf(raw), fit(stem, ` (${n})${ending}`));
 }
 
 /** `raw` with `ending` after it, such as ".error.txt"; a name that would be too long gets a hash in its middle. */
 export function withEnding(raw: RawName, ending: string): RawName {
-  if (raw.length + ending.length <= LONGEST_BYTES) return raw + ending;
-  return fit(raw, `~${toShortHash(raw)}${ending}`);
+  const name = nameOf(raw);
+  if (name.length + ending.length <= LONGEST_BYTES) return raw + ending;
+  return inFolderOf(folderOf(raw), fit(name, `~${toShortHash(name)}${ending}`));
 }
 
 /** Name of a file about the file `raw`, which any program can read: bytes that are no UTF-8 become a hash. */
 export function toNoteName(raw: RawName, ending: string): string {
-  const text = toText(raw);
-  const safe = fromText(text) === raw ? raw : fromText(`${text.replaceAll("\uFFFD", "_")}~${toShortHash(raw)}`);
-  return toText(withEnding(safe, ending));
+  const name = nameOf(raw);
+  const text = toText(name);
+  const safe = fromText(text) === name ? name : fromText(`${text.replaceAll("\uFFFD", "_")}~${toShortHash(name)}`);
+  return toText(withEnding(inFolderOf(folderOf(raw), safe), ending));
 }
 
 /** Stands for a name in logs: a name can be a person's. */

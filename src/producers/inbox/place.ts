@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { constants, type Stats } from "node:fs";
-import { chmod, copyFile, link, lstat, rename, unlink } from "node:fs/promises";
+import { chmod, copyFile, link, lstat, mkdir, rename, unlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { syncFolder } from "../../files/durable.ts";
 import { errnoOf } from "./look.ts";
 
 /** What the system answers where hard links are not possible, or not allowed for this file. */
@@ -93,5 +95,20 @@ async function renameTo(from: Path, to: Path): Promise<Placed> {
     if (errnoOf(error) === "ENOENT") return "missing";
     if (["EEXIST", "ENOTEMPTY", "ENOTDIR", "EISDIR"].includes(errnoOf(error))) return "taken";
     throw error;
+  }
+}
+
+/** Makes folders below one that has to be there: on a disk that has gone away nothing is made. */
+export async function makeBelow(top: string, path: string, mode: number): Promise<void> {
+  let at = top;
+  for (const part of path.split("/")) {
+    if (part === "") continue;
+    at = join(at, part);
+    try {
+      await mkdir(at, { mode });
+      await syncFolder(dirname(at));
+    } catch (error) {
+      if (errnoOf(error) !== "EEXIST") throw error;
+    }
   }
 }

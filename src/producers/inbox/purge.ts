@@ -1,6 +1,6 @@
 import { lstat, readdir, rm } from "node:fs/promises";
 import type { InboxConfig } from "./config.ts";
-import { toPath } from "./names.ts";
+import { inFolderOf, type RawName, toPath } from "./names.ts";
 
 const EVERY_MS = 3_600_000;
 /** Removed in one round; the next one goes on. */
@@ -12,10 +12,13 @@ const ROUND_MOST = 1_000;
  */
 export function createPurge({
   folders,
+  depth = 0,
   purgeMs = {},
   now = Date.now,
 }: {
   folders: Record<"archive" | "failed" | "duplicates", string>;
+  /** How many folders lead to a file, one in the other; these stay. */
+  depth?: number;
   purgeMs?: InboxConfig["purgeMs"];
   now?: () => number;
 }) {
@@ -28,7 +31,7 @@ export function createPurge({
     for (const where of ["archive", "failed", "duplicates"] as const) {
       const ageMs = purgeMs[where];
       if (ageMs === undefined) continue;
-      for (const name of await readdir(folders[where], { encoding: "latin1" })) {
+      for (const name of await namesIn(folders[where], depth)) {
         if (removed >= ROUND_MOST) return removed;
         const path = toPath(folders[where], name);
         const { mtimeMs, ctimeMs } = await lstat(path);
@@ -39,4 +42,17 @@ export function createPurge({
     }
     return removed;
   };
+}
+
+/** What lies so many folders deep. */
+async function namesIn(folder: string, depth: number, above: RawName = ""): Promise<RawName[]> {
+  const at = above === "" ? folder : toPath(folder, above);
+  const entries = await readdir(at, { withFileTypes: true, encoding: "latin1" });
+  const names = entries.map((entry) => inFolderOf(above, entry.name));
+  if (depth === 0) return names;
+  const below: RawName[] = [];
+  for (const [i, entry] of entries.entries()) {
+    if (entry.isDirectory()) below.push(...(await namesIn(folder, depth - 1, names[i])));
+  }
+  return below;
 }

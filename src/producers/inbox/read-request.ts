@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { type Manifest, MANIFEST_BYTES, namedFiles, readManifest } from "../manifest.ts";
+import { type Manifest, MANIFEST_BYTES, type ManifestFrame, namedFiles, readManifest } from "../manifest.ts";
 import { errnoOf } from "./look.ts";
 import type { RawName } from "./names.ts";
 import { badRequest, filesWithoutFolder, type Reason, requestSpecial } from "./unusable.ts";
@@ -20,11 +20,18 @@ export interface Standing {
   defaults?: Readonly<Record<string, unknown>> | undefined;
   /** On whose account all of them are. */
   tenant?: string | undefined;
+  /** What the folders say that lead to it: a manifest may say the same, or nothing. */
+  fixed?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Whether the standing defaults of an inbox say all that is needed of a PDF that comes alone. */
 export function isEnough(standing: Standing): boolean {
   return standing.defaults?.["signer"] !== undefined;
+}
+
+/** The same, for whoever reads a manifest. */
+export function frameOf({ defaults, tenant, fixed }: Standing): ManifestFrame {
+  return { under: defaults, tenant, fixed };
 }
 
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -58,7 +65,7 @@ export function toManifest(
   form: "folder" | "file",
   standing: Standing = {},
 ): Manifest {
-  const read = readManifest(bytes, { under: standing.defaults, tenant: standing.tenant });
+  const read = readManifest(bytes, frameOf(standing));
   if (!read.ok) throw new Unusable(badRequest(name, read.problems));
   const files = namedFiles(read.manifest.identity);
   if (form === "file" && files.length > 0) throw new Unusable(filesWithoutFolder(name, files));

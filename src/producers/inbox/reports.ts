@@ -1,4 +1,5 @@
 import type { Log } from "../../core/stage.ts";
+import { createFolderNotes } from "./folder-notes.ts";
 import { toShortHash, type RawName } from "./names.ts";
 import type { StatusFiles } from "./status-file.ts";
 import type { Tracker } from "./tracker.ts";
@@ -12,18 +13,24 @@ const MOST_NAMED = 10;
 export function createReports({
   tracker,
   statusFiles,
+  inbox,
   log,
   now,
 }: {
   tracker: Tracker;
   statusFiles: StatusFiles;
+  /** Where a note may be left for whoever drops into a wrong folder; left out where nothing may be written. */
+  inbox?: string | undefined;
   log: Log;
   now: () => number;
 }) {
   const told = new Map<RawName, Reason>();
+  const astray = inbox === undefined ? undefined : createFolderNotes({ inbox });
 
   return async function report(): Promise<void> {
-    const reported = new Map(tracker.reported().map(({ raw, trouble }) => [raw, trouble]));
+    const found = tracker.reported();
+    const reported = new Map(found.map(({ raw, trouble }) => [raw, trouble]));
+    await astray?.(found, tracker.listed().noted);
     for (const raw of told.keys()) {
       if (reported.has(raw)) continue;
       await statusFiles.forgetUnusable(raw);

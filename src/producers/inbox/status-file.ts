@@ -10,7 +10,8 @@ import { replaceDurably } from "../../files/durable.ts";
 import type { Claim, Note } from "./claim.ts";
 import { type FolderNames, FOLDERS, type OnSuccess } from "./config.ts";
 import { errnoOf } from "./look.ts";
-import { type RawName, toNoteName, toText } from "./names.ts";
+import { folderOf, inFolderOf, type RawName, toNoteName, toText } from "./names.ts";
+import { makeBelow } from "./place.ts";
 import { resultsFor } from "./together.ts";
 import type { Reason } from "./unusable.ts";
 import type { Whole } from "./whole.ts";
@@ -106,6 +107,7 @@ export function createStatusFiles({
     const plain = path(raw);
     const own = path(raw, `.${id}${ENDING}`);
     const there = await read(plain);
+    await makeBelow(dir, toText(folderOf(raw)), 0o770);
     let target = plain;
     const owner = there && ownerOf(there);
     if (there && owner !== undefined && owner !== id) {
@@ -162,14 +164,18 @@ export function createStatusFiles({
     },
 
     /** Tells of one that is over, and of which nothing came back. */
-    async tellBatchDone(claim: Claim, batch: NonNullable<StatusFile["batch"]>, updatedMs: number): Promise<void> {
+    async tellBatchDone(
+      claim: Claim,
+      batch: NonNullable<StatusFile["batch"]>,
+      { updatedMs, signed, archive }: { updatedMs: number; signed: string; archive: string },
+    ): Promise<void> {
       await write(claim, {
         file: toText(claim.raw),
         dropped_as: claim.id,
         state: "done",
         batch,
-        signed: [`signed/${batch.id}/results.csv`],
-        now_at: `archive/${batch.id}`,
+        signed: [`${signed}/results.csv`],
+        now_at: archive,
         claimed_at: toTime(claim.claimedMs),
         updated_at: toTime(updatedMs),
       });
@@ -180,6 +186,7 @@ export function createStatusFiles({
       const there = await read(path(raw));
       if (there && !isOver(there.state)) return;
       const status: StatusFile = { file: toText(raw), state: "unusable", failure, updated_at: toTime(nowMs) };
+      await makeBelow(dir, toText(folderOf(raw)), 0o770);
       await replaceDurably(path(raw), `${JSON.stringify(status, null, 2)}\n`, { fsync: false });
     },
 
@@ -223,7 +230,8 @@ function toStatus(
     // Of several, each has its own.
     ...(isOne ? own : { requests: [...requests, ...earlier].map(toRequestStatus) }),
     ...(isOver && (isDone || results.length > 0) && { signed: results }),
-    ...(isDone && onSuccess === "archive" && { now_at: `${places.archive}/${claim.id}` }),
+    ...(isDone &&
+      onSuccess === "archive" && { now_at: `${places.archive}/${toText(inFolderOf(folderOf(raw), claim.id))}` }),
     ...(isDone &&
       onSuccess === "keep" && { now_at: results[0]?.replace(/\/[^/]*$/, "") ?? `${places.signed}/${claim.id}` }),
     ...(isOver && !isDone && aside && { now_at: `${places[aside.where]}/${toText(aside.raw)}` }),

@@ -17,6 +17,7 @@ import type { Reason } from "./unusable.ts";
 /** Sees a claim through: to a request, or back to the person. Throws when it has to be tried again. */
 export function createTaking({
   inbox,
+  isCopied = false,
   intake,
   batches,
   claims,
@@ -33,6 +34,8 @@ export function createTaking({
   now,
 }: {
   inbox: string;
+  /** What is claimed is a copy: nothing goes back to where it came from. */
+  isCopied?: boolean;
   intake: (claim: Claim) => Promise<Taken>;
   /** Folders with a table; without it they are folders like others. */
   batches?: Pick<BatchFolder, "isBatch" | "take"> | undefined;
@@ -61,6 +64,7 @@ export function createTaking({
       if (await batches?.isBatch(claim)) {
         const reason = await batches?.take(claim);
         if (reason) return await giveBack(claim, { where: "failed", note: toNote(reason, "failed") });
+        if (claims.read(claim.id) === undefined) tellOpen(claim.id, false);
         return;
       }
       const taken = await intake(claim);
@@ -125,7 +129,8 @@ export function createTaking({
       code: "file-changed",
       message: "It was changed while it was taken; drop it into the inbox again.",
     };
-    if (claim.form !== "file") return await giveBack(claim, { where: "failed", note: toNote(changed, "failed") });
+    if (claim.form !== "file" || isCopied)
+      return await giveBack(claim, { where: "failed", note: toNote(changed, "failed") });
     const { id, raw, sidecar } = claim;
     const names = sidecar === undefined ? [raw] : [raw, sidecar];
     const there = await Promise.all(names.map((name) => find(toPath(inbox, name))));
@@ -133,7 +138,9 @@ export function createTaking({
       return await giveBack(claim, { where: "failed", note: toNote(changed, "failed") });
     if (sidecar !== undefined) await moveTo(claims.at(id, PLACES.sidecar), toPath(inbox, sidecar));
     const moved = await moveTo(claims.at(id, "1.pdf"), toPath(inbox, raw));
-    if (moved === "taken") return await giveBack(claim, { where: "failed", note: toNote(changed, "failed") });
+    // Taken by another one, or its folder is not there any more.
+    if (moved !== "placed" && (await find(claims.at(id, "1.pdf"))))
+      return await giveBack(claim, { where: "failed", note: toNote(changed, "failed") });
     if (await find(claims.at(id, PLACES.sidecar))) return;
     tellOpen(id, false);
     claims.finish(claim);

@@ -1,13 +1,24 @@
-import { type Dir, opendirSync } from "node:fs";
 import { readManifest } from "../manifest.ts";
 import { createDefaults } from "./defaults.ts";
 import { DEFAULTS, isResultsName, type Kind, REQUEST, toAnnounced, toKind } from "./ignore.ts";
-import { errnoOf, type Extent, findPart, lookAt, lookAtFolder, type Mark, peek } from "./look.ts";
-import { isJsonName, type RawName, toPath } from "./names.ts";
+import { type Listed, listInbox } from "./listing.ts";
+import { errnoOf, type Extent, findPart, lookAt, lookAtFolder, type Mark, peek, printOf } from "./look.ts";
+import { folderOf, isJsonName, type RawName, toPath } from "./names.ts";
 import { createPairs } from "./pairs.ts";
 import type { Protocol } from "./config.ts";
 import { isEnough, readSmall, type Standing, Unusable } from "./read-request.ts";
-import { busy, noRequest, notAnnounced, notWhole, type Reason, unfinished, unsupported } from "./unusable.ts";
+import type { Route } from "./route.ts";
+import {
+  busy,
+  noRequest,
+  notAnnounced,
+  notWhole,
+  type Reason,
+  special,
+  unfinished,
+  unlisted,
+  unsupported,
+} from "./unusable.ts";
 
 /** Lengths of time in milliseconds. */
 export interface Patience {
@@ -29,7 +40,10 @@ export interface Patience {
 export interface Tracked {
   raw: RawName;
   kind: Kind;
-  state: "settling" | "waiting" | "busy";
+  /** "taken": a copy of it was, as it is; it stays where it is. */
+  state: "settling" | "waiting" | "busy" | "taken";
+  /** What is the matter with the place where it lies. */
+  stray: Reason | undefined;
   /** Why it is not taken although it does not change: somebody has to do something about it. */
   trouble: Reason | undefined;
   /** What it looked like, and since when it looks so. */
@@ -48,11 +62,20 @@ export interface Tracked {
 export interface Ready {
   item: Tracked;
   sidecar?: RawName;
+  /** Tells it, with its sidecar, from what was or will be there under the same name. */
+  print?: string;
+}
+
+/** How many more may be taken of those that share something with a file. */
+export interface Quota {
+  isFull(raw: RawName): boolean;
+  use(raw: RawName): void;
 }
 
 const GROW_MOST_MS = 60_000;
-/** Entries between two pauses of a listing. */
-const SLICE = 2_000;
+/** When something is looked at again whose like may not be taken now. */
+const FULL_MS = 1_000;
+const NO_QUOTA: Quota = { isFull: () => false, use() {} };
 
 export type Tracker = ReturnType<typeof createTracker>;
 
@@ -65,46 +88,54 @@ export function createTracker({
   patience,
   now,
   protocol = "settle",
-  standing = {},
+  standingOf,
+  route,
+  taken,
   isLeftOut = () => false,
 }: {
   inbox: string;
   patience: Patience;
   now: () => number;
   protocol?: Protocol;
-  standing?: Standing;
+  standingOf: (raw: RawName) => Standing | undefined;
+  /** The folders that lead to where files are dropped; the inbox itself when left out. */
+  route?: Route | undefined;
+  /** Which were copied already, where files are not taken away. */
+  taken?: { has(raw: RawName, print: string): boolean } | undefined;
   /** Names that are nobody's business here, besides those that never are. */
   isLeftOut?: (raw: RawName) => boolean;
 }) {
-  const { settleMs, folderSettleMs, incompleteMs, settleMaxMs, sidecarWaitMs, reportMs } = patience;
   const items = new Map<RawName, Tracked>();
   const pairs = createPairs({ has: (raw) => items.has(raw) });
-  const defaults = createDefaults({ inbox, standing });
+  const defaults = createDefaults({ inbox, standingOf });
   /** What somebody said to be complete, by its name. */
   let announced = new Set<RawName>();
   let listing = 0;
-  let hasDefaults = false;
+  /** Folders with a file that speaks for the PDFs in it, and below. */
+  let withDefaults = new Set<RawName>();
+  let listed: Listed = { folders: [""], unlisted: new Map(), noted: [] };
 
   /** Reads the inbox's names. Throws what the file system says when there is no inbox. */
   async function list(breathe: () => Promise<void>): Promise<void> {
     listing += 1;
-    let sawDefaults = isEnough(standing);
+    const sawDefaults = new Set<RawName>();
     const said = new Set<RawName>();
-    const folder: Dir = opendirSync(inbox, { encoding: "latin1" as BufferEncoding, bufferSize: 1024 });
-    try {
-      for (let n = 1; ; n++) {
-        const entry = folder.readSync();
-        if (!entry) break;
-        const announces = protocol === "done-file" ? toAnnounced(entry.name) : undefined;
-        if (entry.name === DEFAULTS) sawDefaults = true;
+    listed = await listInbox({
+      inbox,
+      route,
+      breathe,
+      see(raw, entry, stray) {
+        const announces = protocol === "done-file" ? toAnnounced(raw) : undefined;
+        if (entry.name === DEFAULTS) sawDefaults.add(folderOf(raw));
         if (announces !== undefined) said.add(announces);
-        else if (!isLeftOut(entry.name)) see(entry.name, toKind(entry));
-        if (n % SLICE === 0) await breathe();
-      }
-    } finally {
-      folder.closeSync();
+        else if (!isLeftOut(raw)) see(raw, toKind(entry), stray);
+      },
+    });
+    for (const [folder, errno] of listed.unlisted) {
+      see(folder, "folder", unlisted(errno));
+      for (const item of items.values()) if (item.raw.startsWith(`${folder}/`)) item.listing = listing;
     }
-    hasDefaults = sawDefaults;
+    withDefaults = sawDefaults;
     for (const raw of said) if (!announced.has(raw)) wake(raw);
     announced = said;
     for (const item of items.values()) if (item.listing !== listing) forget(item.raw);
@@ -119,7 +150,7 @@ export function createTracker({
   function isUnannounced(item: Tracked, at: number): boolean {
     if (protocol !== "done-file" || announced.has(item.raw)) return false;
     item.trouble = notAnnounced(item.raw);
-    waitUntil(item, at + Math.max(reportMs, settleMs));
+    waitUntil(item, at + Math.max(patience.reportMs, patience.settleMs));
     return true;
   }
 
@@ -128,11 +159,11 @@ export function createTracker({
     pairs.forget(raw);
   }
 
-  function see(raw: RawName, kind: Kind | undefined): void {
+  function see(raw: RawName, kind: Kind | undefined, stray: Reason | undefined): void {
     if (!kind) return;
     const item = items.get(raw);
     if (item && item.kind === kind) {
-      item.listing = listing;
+      Object.assign(item, { listing, stray });
       return;
     }
     const at = now();
@@ -141,6 +172,7 @@ export function createTracker({
       kind,
       state: "settling",
       trouble: undefined,
+      stray,
       key: "",
       sinceMs: at,
       mark: undefined,
@@ -150,7 +182,16 @@ export function createTracker({
       listing,
     };
     items.set(raw, fresh);
-    if (isJsonName(raw)) pairs.see(raw);
+    if (isJsonName(raw) && !stray) pairs.see(raw);
+  }
+
+  /** Whether something speaks for a PDF that comes alone. */
+  function hasDefaults(raw: RawName): boolean {
+    if (isEnough(standingOf(raw) ?? {})) return true;
+    for (let folder = folderOf(raw); ; folder = folderOf(folder)) {
+      if (withDefaults.has(folder)) return true;
+      if (folder === "") return false;
+    }
   }
 
   /** The sidecar of a file. A JSON file that has one of its own is to be signed itself, and says nothing of others. */
@@ -162,6 +203,7 @@ export function createTracker({
 
   /** Whether it may be signed, to go by its name and what lies beside it: of other kinds, what has a sidecar. */
   function isDocument(item: Tracked): boolean {
+    if (item.stray) return false;
     return item.kind === "pdf" || (item.kind === "other" && sidecarOf(item) !== undefined);
   }
 
@@ -176,8 +218,8 @@ export function createTracker({
     return !isJsonName(item.raw) || !items.has(pairs.documentOf(item.raw));
   }
 
-  /** Looks at what is due. What may be taken now, the oldest first, at most `room`. */
-  async function due(room: number, breathe: () => Promise<void>): Promise<Ready[]> {
+  /** Looks at what is due. What may be taken now, the oldest first, at most `room`, and of each kind what its quota allows. */
+  async function due(room: number, breathe: () => Promise<void>, quota: Quota = NO_QUOTA): Promise<Ready[]> {
     const at = now();
     const found: Tracked[] = [];
     for (const item of items.values()) if (item.dueMs <= at) found.push(item);
@@ -186,9 +228,14 @@ export function createTracker({
     // Sidecars first: a PDF asks how its sidecar is.
     for (const item of [...found.filter(isSidecar), ...found.filter((one) => !isSidecar(one))]) {
       if (ready.length >= room && item.key !== "") continue;
+      if (item.key !== "" && item.state !== "taken" && !isSidecar(item) && quota.isFull(item.raw)) {
+        waitUntil(item, at + FULL_MS);
+        continue;
+      }
       try {
         item.trouble = undefined;
         const one = look(item, at);
+        if (one) quota.use(item.raw);
         if (one) ready.push(one);
       } catch (error) {
         if (errnoOf(error) === "ENOENT") forget(item.raw);
@@ -202,10 +249,14 @@ export function createTracker({
   const age = ({ mark, sinceMs }: Tracked) => mark?.modifiedMs ?? sinceMs;
 
   function look(item: Tracked, at: number): Ready | undefined {
+    if (item.stray) {
+      item.trouble = item.stray;
+      return waitUntil(item, at + Math.max(patience.reportMs, patience.settleMs));
+    }
     if (item.kind === "other" && !isDocument(item) && !isSidecar(item) && !isResults(item)) {
       // What it holds makes no difference: only whether somebody puts a sidecar beside it.
       item.trouble = unsupported(item.raw, item.kind);
-      item.dueMs = at + Math.max(reportMs, settleMs);
+      item.dueMs = at + Math.max(patience.reportMs, patience.settleMs);
       return undefined;
     }
     return item.kind === "folder" ? lookIntoFolder(item, at) : lookAtFile(item, at);
@@ -221,40 +272,65 @@ export function createTracker({
     item.mark = seen.mark;
     // Nothing in a file of another kind tells whether its end is there: it is given the time that a folder is given.
     const isLong = item.kind === "other" && (isDocument(item) || isResults(item));
-    const quietMs = isLong ? folderSettleMs : settleMs;
+    const quietMs = isLong ? patience.folderSettleMs : patience.settleMs;
     if (!isSettled(item, seen.key, quietMs, at)) return undefined;
-    if (item.kind === "special") return { item };
+    if (item.kind === "special") return taken ? stays(item, at) : { item };
     if (isResults(item)) return isUnannounced(item, at) ? undefined : { item };
     if (isSidecar(item)) return settleSidecar(item, at);
+    const print = filePrint(item, seen.mark);
+    if (isTaken(item, print, at)) return undefined;
     if (isUnannounced(item, at)) return undefined;
     const extent = seen.mark.sizeBytes === 0 ? "empty" : peek(path);
-    const untilMs = item.sinceMs + patienceWith(extent, 2 * settleMs);
+    const untilMs = item.sinceMs + patienceWith(extent, 2 * patience.settleMs);
     if (at < untilMs) {
       if (extent === "cut" || extent === "empty") item.trouble = notWhole(extent, untilMs);
-      return later(item, at, { firstMs: settleMs, untilMs });
+      return later(item, at, { firstMs: patience.settleMs, untilMs });
     }
     const sidecar = items.get(sidecarOf(item) ?? "");
     if (sidecar) {
       const isStill = lookAt(toPath(inbox, sidecar.raw))?.key === sidecar.key;
-      if (isStill && at - sidecar.sinceMs >= settleMs) return { item, sidecar: sidecar.raw };
+      if (isStill && at - sidecar.sinceMs >= patience.settleMs) return { item, sidecar: sidecar.raw, print };
       if (!isStill) sidecar.dueMs = at;
       return waitUntil(item, Math.max(sidecar.dueMs, at + 1));
     }
     if (protocol === "manifest") {
       item.trouble = noRequest(item.raw, "file");
-      return waitUntil(item, at + Math.max(reportMs, settleMs));
+      return waitUntil(item, at + Math.max(patience.reportMs, patience.settleMs));
     }
-    const windowMs = hasDefaults ? 2 * settleMs : Math.max(2 * settleMs, sidecarWaitMs);
+    const windowMs = hasDefaults(item.raw)
+      ? 2 * patience.settleMs
+      : Math.max(2 * patience.settleMs, patience.sidecarWaitMs);
     if (at - item.sinceMs < windowMs) return waitUntil(item, item.sinceMs + windowMs);
-    item.trouble = hasDefaults ? defaults.fault() : undefined;
-    if (item.trouble) return later(item, at, { firstMs: settleMs, untilMs: Number.POSITIVE_INFINITY });
-    return { item };
+    item.trouble = hasDefaults(item.raw) ? defaults.fault(item.raw) : undefined;
+    if (item.trouble) return later(item, at, { firstMs: patience.settleMs, untilMs: Number.POSITIVE_INFINITY });
+    return { item, print };
+  }
+
+  function filePrint(item: Tracked, mark: Mark): string {
+    if (!taken) return "";
+    const sidecar = sidecarOf(item);
+    const beside = sidecar === undefined ? undefined : lookAt(toPath(inbox, sidecar));
+    return [mark, ...(beside ? [beside.mark] : [])].map(printOf).join(" ");
+  }
+
+  /** Whether a copy of it was taken as it is: then it is looked at now and then, since it may change. */
+  function isTaken(item: Tracked, print: string, at: number): boolean {
+    if (!taken?.has(item.raw, print)) return false;
+    item.state = "taken";
+    item.dueMs = at + Math.max(patience.reportMs, patience.settleMs);
+    return true;
+  }
+
+  /** Nothing that is no file can be copied. */
+  function stays(item: Tracked, at: number): undefined {
+    item.trouble = special();
+    return waitUntil(item, at + Math.max(patience.reportMs, patience.settleMs));
   }
 
   /** How long something of this extent may stay as it is; `leastMs` where it may not be judged earlier. */
   function patienceWith(extent: Extent, leastMs: number): number {
-    if (extent === "empty") return settleMaxMs;
-    return extent === "cut" ? Math.max(incompleteMs, leastMs) : 0;
+    if (extent === "empty") return patience.settleMaxMs;
+    return extent === "cut" ? Math.max(patience.incompleteMs, leastMs) : 0;
   }
 
   /** A settled sidecar calls its file; one without a file is reported after a while. */
@@ -262,7 +338,7 @@ export function createTracker({
     const file = items.get(pairs.documentOf(item.raw));
     if (file && isDocument(file)) file.dueMs = Math.min(file.dueMs, at);
     else item.trouble = unsupported(item.raw, item.kind);
-    waitUntil(item, at + Math.max(reportMs, settleMs));
+    waitUntil(item, at + Math.max(patience.reportMs, patience.settleMs));
   }
 
   function lookIntoFolder(item: Tracked, at: number): Ready | undefined {
@@ -272,23 +348,25 @@ export function createTracker({
       forget(item.raw);
       return undefined;
     }
-    if (!isSettled(item, seen.key, seen.isReady ? settleMs : folderSettleMs, at)) return undefined;
+    if (!isSettled(item, seen.key, seen.isReady ? patience.settleMs : patience.folderSettleMs, at)) return undefined;
+    const { print } = seen;
+    if (isTaken(item, print, at)) return undefined;
     if (isUnannounced(item, at)) return undefined;
     const quietMs = at - item.sinceMs;
-    if (quietMs >= settleMaxMs) return { item };
-    const untilMs = item.sinceMs + settleMaxMs;
+    if (quietMs >= patience.settleMaxMs) return { item, print };
+    const untilMs = item.sinceMs + patience.settleMaxMs;
     const isLate = seen.pdfs.length === 0 && !seen.isBatch;
     if (seen.isUnfinished || (isLate && !(seen.others.length > 0 && asksForHashes(path)))) {
       item.trouble = unfinished(seen.isUnfinished, untilMs);
-      return later(item, at, { firstMs: folderSettleMs, untilMs });
+      return later(item, at, { firstMs: patience.folderSettleMs, untilMs });
     }
-    if (!seen.hasRequest && !seen.isBatch && quietMs < sidecarWaitMs)
-      return waitUntil(item, item.sinceMs + sidecarWaitMs);
+    if (!seen.hasRequest && !seen.isBatch && quietMs < patience.sidecarWaitMs)
+      return waitUntil(item, item.sinceMs + patience.sidecarWaitMs);
     const part = findPart(path, [...seen.pdfs, ...seen.others]);
-    const partMs = part ? item.sinceMs + patienceWith(part.extent, folderSettleMs) : 0;
-    if (!part || at >= partMs) return { item };
+    const partMs = part ? item.sinceMs + patienceWith(part.extent, patience.folderSettleMs) : 0;
+    if (!part || at >= partMs) return { item, print };
     item.trouble = notWhole(part.extent, partMs, part.raw);
-    return later(item, at, { firstMs: folderSettleMs, untilMs: partMs });
+    return later(item, at, { firstMs: patience.folderSettleMs, untilMs: partMs });
   }
 
   /** Two looks that agree, far enough apart. Compares what was seen, never the clocks of two machines. */
@@ -320,12 +398,12 @@ export function createTracker({
     item.tries += 1;
     item.state = "busy";
     item.trouble = busy(errnoOf(error));
-    item.dueMs = now() + Math.min(Math.max(settleMs, 1_000) * 2 ** Math.min(item.tries - 1, 20), GROW_MOST_MS);
+    item.dueMs = now() + Math.min(Math.max(patience.settleMs, 1_000) * 2 ** Math.min(item.tries - 1, 20), GROW_MOST_MS);
   }
 
   /** Whether a person should hear of it: not of what may be over in a moment. */
   function isReported({ trouble, sinceMs }: Tracked): boolean {
-    return trouble !== undefined && now() - sinceMs >= reportMs;
+    return trouble !== undefined && now() - sinceMs >= patience.reportMs;
   }
 
   return {
@@ -336,7 +414,14 @@ export function createTracker({
     size: () => items.size,
     /** Entries that are not taken, and why. */
     reported: () =>
-      [...items.values()].filter(isReported).map(({ raw, trouble }) => ({ raw, trouble: trouble as Reason })),
+      [...items.values()]
+        .filter(isReported)
+        .map(({ raw, kind, trouble, stray }) => ({
+          raw,
+          kind,
+          trouble: trouble as Reason,
+          isStray: stray !== undefined,
+        })),
     /** When the next entry is due. */
     nextMs(): number {
       let next = Number.POSITIVE_INFINITY;
@@ -344,16 +429,17 @@ export function createTracker({
       return next;
     },
     figures() {
-      const counts = { waiting: 0, settling: 0, busy: 0, unusable: 0 };
+      const counts = { waiting: 0, settling: 0, busy: 0, unusable: 0, taken: 0 };
       let oldestMs = 0;
       for (const item of items.values()) {
         const is = item.state !== "busy" && isReported(item) ? "unusable" : item.state;
         counts[is] += 1;
-        if (is !== "unusable") oldestMs = Math.max(oldestMs, now() - item.firstMs);
+        if (is !== "unusable" && is !== "taken") oldestMs = Math.max(oldestMs, now() - item.firstMs);
       }
       return { ...counts, oldestMs };
     },
-    defaultsPath: defaults.path,
+    /** What the last listing came by. */
+    listed: () => listed,
     /** What is known of an entry. */
     get: (raw: RawName): Readonly<Tracked> | undefined => items.get(raw),
     /** The sidecar of an entry, if there is one. */

@@ -4,7 +4,7 @@ import type { Format } from "../../core/signing.ts";
 import { isHashFileName } from "../../files/hash-file.ts";
 import { fieldOf, type ManifestProblem, type NamedFile } from "../manifest.ts";
 import { announcementOf, DEFAULTS, REQUEST } from "./ignore.ts";
-import { fromText, isJsonName, isPossible, type RawName, toDocumentName, toVisible } from "./names.ts";
+import { fromText, isJsonName, isPossible, nameOf, type RawName, toDocumentName, toVisible } from "./names.ts";
 
 /** Why a file cannot be used: a code, and one sentence that says what to do. */
 export interface Reason {
@@ -14,6 +14,7 @@ export interface Reason {
 
 const AGAIN = "then drop it into the inbox again";
 const MOST_NAMED = 5;
+const FOLDERS_NAMED = 20;
 /** What a manifest says to have files of any kind signed by their hash. */
 const ASKS = '"signature": {"format": "cms"}';
 const STILL_WRITTEN = "A file in the folder has a name that says it is still being written (.part, .tmp, …)";
@@ -55,9 +56,44 @@ export function requestSpecial(): Reason {
   };
 }
 
+/** A folder that stands on none of the ways that the template of the inbox knows. */
+export function unknownFolder(
+  raw: RawName,
+  { word, known }: { word: string | undefined; known: readonly string[] },
+): Reason {
+  const what = word === undefined ? "a folder of this inbox" : word === "tenant" ? "a tenant" : `a known ${word}`;
+  const shown = known
+    .slice(0, FOLDERS_NAMED)
+    .map((one) => `"${one}"`)
+    .join(", ");
+  const more = known.length > FOLDERS_NAMED ? ` and ${known.length - FOLDERS_NAMED} more` : "";
+  const there =
+    known.length === 0 ? "there is none here" : `there ${known.length === 1 ? "is" : "are"} ${shown}${more}`;
+  const message = `${quote(nameOf(raw))} is not the name of ${what}: ${there}. What is in it stays there; move it to the right folder, or have the operator set this one up.`;
+  return { code: "unknown-folder", message };
+}
+
+/** It lies higher up than files are taken, or a file where only folders are. */
+export function misplaced(template: string): Reason {
+  const message = `Files are taken in this inbox from folders like ${template}, and this lies in none of them: move it there.`;
+  return { code: "misplaced", message };
+}
+
+/** The configuration has changed since it was taken. */
+export function offRoute(folder: RawName): Reason {
+  const message = `Its folder ${quote(folder)} is not one of this inbox any more: move it to the folder where it belongs, or have the operator set that one up.`;
+  return { code: "unknown-folder", message };
+}
+
+/** A folder of the route that could not be listed. */
+export function unlisted(errno: string): Reason {
+  const message = `The folder cannot be listed (${errno}): allow that to the user under whom signpipe runs. It is tried again by itself.`;
+  return { code: "file-busy", message };
+}
+
 /** The one who drops has not said yet that it is complete, as is asked for here. */
 export function notAnnounced(raw: RawName): Reason {
-  const name = quote(announcementOf(raw));
+  const name = quote(nameOf(announcementOf(raw)));
   return { code: "not-announced", message: `It waits for ${name} beside it, which says here that it is complete.` };
 }
 
@@ -69,19 +105,19 @@ export function noRequest(raw: RawName, form: "file" | "folder"): Reason {
   });
   if (form === "folder") return told(`put a ${REQUEST} into the folder`);
   const sidecar = `${raw}.json`;
-  if (isPossible(sidecar)) return told(`put ${quote(sidecar)} beside it, or a ${DEFAULTS} into the inbox`);
+  if (isPossible(sidecar)) return told(`put ${quote(nameOf(sidecar))} beside it, or a ${DEFAULTS} into the inbox`);
   return told(`its name is too long for a .json file beside it; make it shorter and put that file there`);
 }
 
 export function sidecarGone(raw: RawName): Reason {
-  const message = `Its sidecar ${quote(`${raw}.json`)} disappeared while it was taken; drop both into the inbox again.`;
+  const message = `Its sidecar ${quote(nameOf(`${raw}.json`))} disappeared while it was taken; drop both into the inbox again.`;
   return { code: "request-missing", message };
 }
 
 /** `file` is the manifest's own name. */
 export function badRequest(file: RawName, problems: readonly ManifestProblem[]): Reason {
   const list = problems.map(({ field, message }) => `${field === "manifest" ? "it" : field} ${message}`).join("; ");
-  return { code: "invalid-manifest", message: `${quote(file)} cannot be used: ${list}. Correct it, ${AGAIN}.` };
+  return { code: "invalid-manifest", message: `${quote(nameOf(file))} cannot be used: ${list}. Correct it, ${AGAIN}.` };
 }
 
 /** The same for the file that speaks for many: the PDFs need not be dropped again. */
@@ -183,19 +219,19 @@ function notThere(missing: readonly NamedFile[]): Reason {
 /** The manifest of a PDF that came alone names files, and nothing can come with it. */
 export function filesWithoutFolder(file: RawName, files: readonly NamedFile[]): Reason {
   const fields = files.map(({ role }) => fieldOf(role)).join(", ");
-  const message = `${quote(file)} names files (${fields}), and only a folder can bring them: put the PDF, the files and a ${REQUEST} into one, ${AGAIN}.`;
+  const message = `${quote(nameOf(file))} names files (${fields}), and only a folder can bring them: put the PDF, the files and a ${REQUEST} into one, ${AGAIN}.`;
   return { code: "invalid-manifest", message };
 }
 
 export function unsupported(raw: RawName, kind: string): Reason {
   if (kind === "sidecar") {
-    const pdf = quote(toDocumentName(raw));
+    const pdf = quote(nameOf(toDocumentName(raw)));
     return {
       code: "pdf-missing",
       message: `It waits for ${pdf}: put that PDF beside it, or take it out of the inbox.`,
     };
   }
-  if (raw === REQUEST) {
+  if (nameOf(raw) === REQUEST) {
     const message = `${REQUEST} belongs into a folder together with its PDFs; for single PDFs rename it to ${DEFAULTS}.`;
     return { code: "unsupported-file", message };
   }
@@ -204,7 +240,7 @@ export function unsupported(raw: RawName, kind: string): Reason {
     return { code: "unsupported-file", message };
   }
   if (isJsonName(raw)) {
-    const pdf = quote(raw.replace(/\.json$/i, ".pdf.json"));
+    const pdf = quote(nameOf(raw).replace(/\.json$/i, ".pdf.json"));
     const message = `A JSON file belongs to the file that it is named after: if it says who signs, rename it, for instance to ${pdf}.`;
     return { code: "unsupported-file", message };
   }
@@ -214,14 +250,14 @@ export function unsupported(raw: RawName, kind: string): Reason {
 
 /** A file of another kind than PDF whose sidecar does not say that its hash is to be signed. */
 export function notAskedFor(sidecar: RawName): Reason {
-  const message = `It is not named .pdf, so only a signature apart from it can be made: if that is wanted, add ${ASKS} to ${quote(sidecar)}; else convert the file to PDF, ${AGAIN}.`;
+  const message = `It is not named .pdf, so only a signature apart from it can be made: if that is wanted, add ${ASKS} to ${quote(nameOf(sidecar))}; else convert the file to PDF, ${AGAIN}.`;
   return { code: "not-a-pdf", message };
 }
 
 function sidecarThatAsks(raw: RawName): string {
   const sidecar = `${raw}.json`;
   const file = isPossible(sidecar)
-    ? quote(sidecar)
+    ? quote(nameOf(sidecar))
     : "a .json file named after it, for which its name is too long yet,";
   return `${file} beside it says who signs, and ${ASKS}`;
 }

@@ -37,6 +37,8 @@ export interface Watch {
   /** Hears nothing until `resume`, which wakes: for when events would only tell of what is being done here. */
   pause(): Promise<void>;
   resume(): void;
+  /** Hears of these folders from now on, besides the first one. */
+  cover(folders: readonly string[]): void;
   stop(): Promise<void>;
 }
 
@@ -56,15 +58,16 @@ export function startWatch(folder: string, { wake, log }: { wake: () => void; lo
       wake();
     }, QUIET_MS);
   };
+  let covered = new Set([folder]);
   let watcher = listen();
 
   function listen() {
-    return watch(folder, {
+    return watch([...covered], {
       depth: 0,
       ignoreInitial: true,
       followSymlinks: false,
       atomic: false,
-      ignored: (path) => path !== folder,
+      ignored: (path) => !covered.has(path),
     })
       .on("raw", soon)
       .on("all", soon)
@@ -80,6 +83,16 @@ export function startWatch(folder: string, { wake, log }: { wake: () => void; lo
     pause: () => watcher.close(),
     resume() {
       watcher = listen().on("ready", wake);
+    },
+    cover(folders) {
+      const wanted = new Set([folder, ...folders]);
+      const [more, less] = [
+        [...wanted].filter((one) => !covered.has(one)),
+        [...covered].filter((one) => !wanted.has(one)),
+      ];
+      covered = wanted;
+      if (more.length > 0) watcher.add(more);
+      if (less.length > 0) watcher.unwatch(less);
     },
     async stop() {
       clearTimeout(timer);

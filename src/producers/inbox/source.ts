@@ -1,0 +1,160 @@
+import { createHash } from "node:crypto";
+import { constants, readdirSync, statSync } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { RequestId } from "../../core/request.ts";
+import { syncFolder } from "../../files/durable.ts";
+import type { Claim, Wanted } from "./claim.ts";
+import { isIgnored } from "./ignore.ts";
+import { createLedger, LEDGER } from "./ledger.ts";
+import { errnoOf, lookAt, lookAtFolder, printOf } from "./look.ts";
+import { type RawName, toPath } from "./names.ts";
+import { within } from "./aside.ts";
+
+const BLOCK_BYTES = 1 << 20;
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+export type Source = ReturnType<typeof createSource>;
+
+/**
+ * A folder that is only read: what lies in it is copied instead of taken away, and a ledger says what was. A copy counts
+ * from when it stands in the ledger, and what counts is put in its place whatever happens in between; what does not is
+ * removed. So each file is taken once, and after a crash too.
+ */
+export function createSource({ source, gate, now }: { source: string; gate: string; now: () => number }) {
+  const copies = join(gate, "copies");
+  const ledger = createLedger({ path: join(gate, LEDGER), now });
+  let wasMounted = false;
+
+  /**
+   * Copies a file with its sidecar, or a folder, to the gate, under the claim's id. False when it is not there any more.
+   * Throws what the file system says; EBUSY when it changed meanwhile.
+   */
+  async function copy(claim: Claim, { print = "" }: Wanted): Promise<boolean> {
+    const { id, raw, form, sidecar } = claim;
+    const to = join(copies, id);
+    const beside = `${to}.json`;
+    let isToCount = false;
+    try {
+      if (sidecar !== undefined) await copyFile(toPath(source, sidecar), beside);
+      const from = toPath(source, raw);
+      const sha256 = form === "folder" ? await copyFolder(from, to) : await copyFile(from, to);
+      if (printNow(claim) !== print) throw changed();
+      await syncFolder(copies);
+      await syncFolder(gate); // the list that has its name
+      isToCount = true;
+      await ledger.add({ raw, print, id, sha256, atMs: Math.round(now()) });
+    } catch (error) {
+      // What may stand in the ledger, although the disk reported an error, is not removed: the next start finds out.
+      if (!isToCount) await remove(id);
+      if (errnoOf(error) === "ENOENT") return false;
+      throw error;
+    }
+    await bringIn(id);
+    return true;
+  }
+
+  function printNow({ raw, form, sidecar }: Claim): string | undefined {
+    if (form === "folder") return lookAtFolder(toPath(source, raw))?.print;
+    const seen = [raw, ...(sidecar === undefined ? [] : [sidecar])].map((name) => lookAt(toPath(source, name)));
+    return seen.map((one) => one && printOf(one.mark)).join(" ");
+  }
+
+  /** The sidecar first: without its file nobody looks at it. */
+  async function bringIn(id: RequestId): Promise<void> {
+    for (const name of [`${id}.json`, id]) {
+      await rename(join(copies, name), join(gate, name)).catch((error: unknown) => {
+        if (errnoOf(error) !== "ENOENT") throw error;
+      });
+    }
+  }
+
+  async function remove(id: RequestId): Promise<void> {
+    await rm(`${join(copies, id)}.json`, { force: true });
+    await rm(join(copies, id), { recursive: true, force: true });
+  }
+
+  return {
+    copy,
+    taken: ledger,
+
+    /** Finishes, or removes, what a crash left half copied. Before anything is looked for at the gate. */
+    async recover(): Promise<void> {
+      await mkdir(copies, { recursive: true, mode: 0o700 });
+      ledger.load();
+      for (const name of await readdir(copies)) {
+        const id = RequestId.safeParse(name.replace(/\.json$/, "")).data;
+        if (id === undefined) continue;
+        if (ledger.owns(id)) await bringIn(id);
+        else await remove(id);
+      }
+    },
+
+    /** Throws "source-not-mounted" when it was a mount, and is the folder under it now. */
+    mustBeThere(): void {
+      const isMounted = statSync(source).dev !== statSync(dirname(source)).dev;
+      if (wasMounted && !isMounted && readdirSync(source).length === 0) {
+        throw Object.assign(new Error("the source is not mounted"), { code: "source-not-mounted" });
+      }
+      wasMounted ||= isMounted;
+    },
+  };
+}
+
+/** What is no file cannot be copied: a folder of that name stands for it, so that whoever checks the folder finds it. */
+async function copyFolder(from: string | Buffer, to: string): Promise<string> {
+  await mkdir(to, { mode: 0o700 });
+  const whole = createHash("sha256");
+  const entries = await readdir(from, { withFileTypes: true, encoding: "latin1" });
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const raw: RawName = entry.name;
+    if (isIgnored(raw)) continue;
+    if (entry.isFile()) whole.update(`${raw} ${await copyFile(within(from, raw), within(to, raw))}\n`, "latin1");
+    else await mkdir(within(to, raw), { mode: 0o700 });
+  }
+  await syncFolder(to);
+  return whole.digest("hex");
+}
+
+/** Copies a file and flushes it; what was read must be what is read a second time, and what is on the disk. Its SHA-256. */
+async function copyFile(from: string | Buffer, to: string | Buffer): Promise<string> {
+  const source = await open(from as string, READ).catch((error: unknown) => {
+    // Neither waited for nor opened: it is found to be no file at the next look.
+    throw errnoOf(error) === "ELOOP" || errnoOf(error) === "ENXIO" ? changed() : error;
+  });
+  try {
+    if (!(await source.stat()).isFile()) throw changed();
+    const target = await open(to, "wx+", 0o600);
+    try {
+      const sha256 = await pour(source, target);
+      await target.sync();
+      if ((await pour(source)) !== sha256 || (await pour(target)) !== sha256) throw changed();
+      return sha256;
+    } finally {
+      await target.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+/** Reads a file from its beginning to its end, and writes it to another one. The SHA-256 of what was read. */
+async function pour(source: FileHandle, target?: FileHandle): Promise<string> {
+  const hash = createHash("sha256");
+  const block = Buffer.allocUnsafe(BLOCK_BYTES);
+  for (let at = 0; ;) {
+    const { bytesRead } = await source.read(block, 0, BLOCK_BYTES, at);
+    if (bytesRead === 0) return hash.digest("hex");
+    const part = block.subarray(0, bytesRead);
+    hash.update(part);
+    for (let written = 0; target && written < bytesRead;) {
+      written += (await target.write(part, written, bytesRead - written, at + written)).bytesWritten;
+    }
+    at += bytesRead;
+  }
+}
+
+/** Somebody is at work on it: it is looked at again later. */
+function changed(): Error {
+  return Object.assign(new Error("it changed while it was copied"), { code: "EBUSY" });
+}

@@ -1,0 +1,289 @@
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import type { InboxConfig, InboxRoot } from "../../src/producers/inbox/config.ts";
+import { createLedger } from "../../src/producers/inbox/ledger.ts";
+import { MARKER } from "../../src/producers/inbox/presence.ts";
+import { dieBefore } from "../helpers/dying.ts";
+import { mountSmallDisk, whyNoSmallDisk } from "../helpers/small-disk.ts";
+import { type Drop, makePdf, MANIFEST, SIGNER, startInboxHouse } from "../integration/inbox-house.ts";
+
+if (whyNoSmallDisk) process.stderr.write(`A source that cannot be written to is not tried: ${whyNoSmallDisk}.\n`);
+
+/** An inbox called scans that copies from a folder, and keeps everything else in one of its own. */
+function startCopying({
+  source,
+  root = {},
+  config = {},
+}: { source?: string; root?: Partial<InboxRoot>; config?: InboxConfig } = {}) {
+  const house = startInboxHouse({ config: { reportMs: 2_000, ...config } });
+  const [dir, from] = [house.at("scans"), source ?? house.at("source")];
+  mkdirSync(dir);
+  mkdirSync(from, { recursive: true });
+  writeFileSync(join(dir, MARKER), "");
+  const own = { name: "scans", dir, source: from, defaults: { signer: SIGNER }, ...root };
+  house.reopen({ root: own });
+  const put = (files: Drop) => house.put(source === undefined ? "source" : "none", files);
+  return {
+    ...house,
+    from: (...names: string[]) => join(from, ...names),
+    at: (...names: string[]) => join(dir, ...names),
+    drop: put,
+    async take(files: Drop) {
+      await put(files);
+      await house.pass(1_000, 8);
+    },
+    status: (name: string) => house.json("scans", "status", `${name}.status.json`),
+    again: () => house.restart({ root: own }),
+    taken: () => house.pipeline.submissions.map(({ documents }) => documents.map(({ name }) => name).join("+")).sort(),
+  };
+}
+
+/** Everything about the files of a folder that a program could have changed. */
+function snapshot(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .sort()
+    .map((name) => {
+      const { ino, size, mtimeMs, ctimeMs, mode } = statSync(join(folder, name));
+      return [name, ino, size, mtimeMs, ctimeMs, mode].join(" ");
+    });
+}
+
+const DROPPED = {
+  "a.pdf": makePdf("a"),
+  "b.pdf": makePdf("b"),
+  "b.pdf.json": MANIFEST,
+  loan: { "1.pdf": makePdf("1"), "2.pdf": makePdf("2"), "request.json": MANIFEST },
+};
+
+test("W16: files of a source are taken once, by copy, and nothing there is written, renamed or removed", async () => {
+  const house = startCopying();
+  await house.drop(DROPPED);
+  const before = snapshot(house.from());
+  await house.pass(1_000, 8);
+  expect(house.taken()).toEqual(["1.pdf+2.pdf", "a.pdf", "b.pdf"]);
+  await house.pass(60_000, 3);
+  await house.again();
+  await house.pass(1_000, 8);
+  expect(house.taken()).toEqual(["1.pdf+2.pdf", "a.pdf", "b.pdf"]);
+  for (const { id } of house.pipeline.submissions) house.pipeline.move(id, { phase: "refused" });
+  await house.pass(1_000, 2);
+  expect(snapshot(house.from())).toEqual(before);
+  // What is to be told, and what comes back, goes to the folder that can be written.
+  expect(await house.status("a.pdf")).toMatchObject({ state: "refused", now_at: "failed/a.pdf" });
+  expect(readFileSync(house.at("failed", "a.pdf")).equals(DROPPED["a.pdf"])).toBe(true);
+  expect(readdirSync(house.at("failed", "loan")).sort()).toEqual(["1.pdf", "2.pdf", "request.json"]);
+  expect(house.inbox().status()).toMatchObject({ taken: 3, waiting: 1 });
+});
+
+test("W16: what was changed under its old name is a new file; the same bytes again are a duplicate", async () => {
+  const house = startCopying();
+  await house.take({ "a.pdf": makePdf("a") });
+  await house.take({ "a.pdf": makePdf("another") });
+  expect(house.taken()).toEqual(["a.pdf", "a.pdf"]);
+  expect(new Set(house.pipeline.submissions.map(({ documents }) => documents[0]?.sha256)).size).toBe(2);
+  await house.take({ "copy.pdf": makePdf("a") });
+  expect(house.taken()).toHaveLength(2);
+  expect(existsSync(house.at("duplicates", "copy.pdf"))).toBe(true);
+  utimesSync(house.from("a.pdf"), 1, 1);
+  await house.pass(60_000, 1);
+  await house.pass(1_000, 8);
+  expect(house.taken()).toHaveLength(2);
+  expect(existsSync(house.at("duplicates", "a.pdf"))).toBe(true);
+});
+
+test("W16, W29: a sidecar that is mended makes another attempt; one that goes away asks nobody else to sign", async () => {
+  const house = startCopying();
+  await house.take({ "a.pdf": makePdf("a"), "a.pdf.json": "{" });
+  expect((await house.json("scans", "failed", "a.pdf.error.json"))["code"]).toBe("invalid-manifest");
+  await house.drop({ "a.pdf.json": MANIFEST });
+  await house.pass(60_000, 1);
+  await house.pass(1_000, 8);
+  expect(house.taken()).toEqual(["a.pdf"]);
+  rmSync(house.from("a.pdf.json"));
+  await house.pass(60_000, 1);
+  await house.pass(1_000, 8);
+  expect(house.taken()).toEqual(["a.pdf"]);
+  expect(readdirSync(house.at("duplicates"))).toEqual([]);
+});
+
+test("W16: a file that changes while it is copied is left alone, and taken when it has settled", async () => {
+  const house = startCopying();
+  // Large enough to be copied in several pieces, and appended to before the second reading.
+  await house.drop({ "a.pdf": makePdf("x".repeat(3_000_000)) });
+  await house.pass(1_000, 1);
+  const passing = house.pass(1_000, 1);
+  const timer = setInterval(() => appendFileSync(house.from("a.pdf"), "\n"), 1);
+  await passing;
+  clearInterval(timer);
+  const whenDone = house.taken().length;
+  appendFileSync(house.from("a.pdf"), "\n");
+  await house.pass(1_000, 60);
+  const sizes = house.pipeline.submissions.map(({ documents }) => documents[0]?.sizeBytes);
+  expect(sizes.at(-1)).toBe(statSync(house.from("a.pdf")).size);
+  expect(sizes).toHaveLength(whenDone + 1);
+});
+
+describe("W16, W12: a process that dies at any step", () => {
+  test.each([["a file"], ["a file with its sidecar"], ["a folder"]])(
+    "takes %s once, and loses nothing",
+    async (what) => {
+      const files = {
+        "a file": { "a.pdf": DROPPED["a.pdf"] },
+        "a file with its sidecar": { "b.pdf": DROPPED["b.pdf"], "b.pdf.json": MANIFEST },
+        "a folder": { loan: DROPPED.loan },
+      }[what] as Drop;
+      let deaths = 0;
+      for (let n = 1; n < 200; n++) {
+        const house = startCopying();
+        await house.again();
+        await house.drop(files);
+        const before = snapshot(house.from());
+        await house.pass(500, 1);
+        const death = dieBefore(n);
+        try {
+          await house.pass(1_000, 6).catch(() => {});
+        } finally {
+          death.undo();
+        }
+        await house.inbox().stop();
+        await house.again();
+        await house.pass(1_000, 12);
+        expect(house.taken(), `died before call ${n}`).toHaveLength(1);
+        expect(existsSync(house.at("duplicates")) ? readdirSync(house.at("duplicates")) : []).toEqual([]);
+        expect(existsSync(house.at("failed")) ? readdirSync(house.at("failed")) : []).toEqual([]);
+        expect(readdirSync(house.at(".work", "gate", "copies")), `died before call ${n}`).toEqual([]);
+        expect(snapshot(house.from())).toEqual(before);
+        if (!death.isDead()) break;
+        deaths += 1;
+      }
+      expect(deaths).toBeGreaterThan(15);
+    },
+    120_000,
+  );
+});
+
+test("W16: a ledger whose last line was cut off by a crash is read, and goes on", async () => {
+  const house = startCopying();
+  await house.take({ "a.pdf": makePdf("a") });
+  await house.inbox().stop();
+  const path = house.at(".work", "gate", "ledger.jsonl");
+  appendFileSync(path, '{"raw":"b.pdf","pri');
+  await house.again();
+  await house.take({ "b.pdf": makePdf("b") });
+  expect(house.taken()).toEqual(["a.pdf", "b.pdf"]);
+  await house.again();
+  await house.pass(60_000, 3);
+  expect(house.taken()).toEqual(["a.pdf", "b.pdf"]);
+  expect(readFileSync(path, "utf8").trim().split("\n")).toHaveLength(2);
+});
+
+test("W16: the ledger forgets what has been gone for a month, and nothing before", async () => {
+  const house = startCopying();
+  const path = join(house.dataDir, "ledger.jsonl");
+  let now = 1_000_000;
+  const open = () => {
+    const ledger = createLedger({ path, now: () => now });
+    ledger.load();
+    return ledger;
+  };
+  const ledger = open();
+  const line = (raw: string) => ({ raw, print: "1:1", id: `req-${"0".repeat(25)}1`, sha256: "", atMs: now });
+  await ledger.add(line("a.pdf"));
+  await ledger.add(line("b.pdf"));
+  await ledger.notice((raw) => raw === "a.pdf");
+  now += 20 * 86_400_000;
+  // A new process knows since when it has been gone.
+  const next = open();
+  await next.notice((raw) => raw === "a.pdf");
+  expect(next.has("b.pdf", "1:1")).toBe(true);
+  now += 11 * 86_400_000;
+  await next.notice((raw) => raw === "a.pdf");
+  expect(next.has("b.pdf", "1:1")).toBe(false);
+  expect(open().size()).toBe(1);
+});
+
+test("W16, W32: a source that is emptied, as when its disk is away, is taken from no second time when it is back", async () => {
+  const house = startCopying();
+  await house.take(DROPPED);
+  await house.put("away", DROPPED);
+  for (const name of readdirSync(house.from())) rmSync(house.from(name), { recursive: true });
+  await house.pass(40 * 86_400_000, 3);
+  rmSync(house.from(), { recursive: true });
+  await house.pass(1_000, 2);
+  expect(house.inbox().check()).toMatchObject({ ok: false });
+  mkdirSync(house.from());
+  await house.put("source", DROPPED);
+  await house.pass(1_000, 8);
+  expect(house.inbox().check()).toMatchObject({ ok: true });
+  // The times are others than before: what is found is that all of it is there already.
+  expect(house.taken()).toEqual(["1.pdf+2.pdf", "a.pdf", "b.pdf"]);
+});
+
+test("W16: what cannot be copied stays, and its status says why", async () => {
+  const house = startCopying();
+  await house.drop({ "a.pdf": makePdf("a") });
+  symlinkSync(house.from("a.pdf"), house.from("link.pdf"));
+  await house.pass(1_000, 8);
+  expect(house.taken()).toEqual(["a.pdf"]);
+  expect(await house.status("link.pdf")).toMatchObject({ state: "unusable", failure: { code: "not-a-regular-file" } });
+  expect(readdirSync(house.from()).sort()).toEqual(["a.pdf", "link.pdf"]);
+});
+
+test.skipIf(whyNoSmallDisk !== undefined)(
+  "W16: a source on a disk that cannot be written to serves as well as any other",
+  async () => {
+    const disk = mountSmallDisk(2);
+    const house = startCopying({ source: disk.dir });
+    writeFileSync(join(disk.dir, "a.pdf"), makePdf("a"));
+    disk.makeReadOnly();
+    await house.pass(1_000, 8);
+    await house.pass(60_000, 2);
+    expect(house.taken()).toEqual(["a.pdf"]);
+    expect(house.inbox().check()).toMatchObject({ ok: true });
+  },
+);
+
+test("W16, W26: files are copied from the folders of a route, and a wrong folder is told of in its status", async () => {
+  const route = { levels: [{ word: "tenant" as const, values: ["acme"] }], onlyFolders: false };
+  const house = startCopying({ root: { route } });
+  await house.take({ acme: { "a.pdf": makePdf("a") }, nobody: { "b.pdf": makePdf("b") } });
+  await house.pass(1_000, 3);
+  expect(house.only()).toMatchObject({ tenant: "acme" });
+  expect(await house.status("nobody")).toMatchObject({ failure: { code: "unknown-folder" } });
+  expect(readdirSync(house.from(), { recursive: true }).sort()).toEqual([
+    "acme",
+    "acme/a.pdf",
+    "nobody",
+    "nobody/b.pdf",
+  ]);
+});
+
+test("W11: an inbox whose folders lie on two disks is refused, with the way out", async () => {
+  const house = startInboxHouse();
+  const elsewhere = mkdtempSync("/dev/shm/signpipe-work-");
+  try {
+    const dir = house.at("legal");
+    mkdirSync(dir);
+    writeFileSync(join(dir, MARKER), "");
+    symlinkSync(elsewhere, join(dir, ".work"));
+    house.reopen({ root: { name: "legal", dir } });
+    await house.pass(1_000, 1);
+    expect(house.inbox().check()).toMatchObject({ ok: false });
+    expect(house.inbox().check().note).toMatch(/cannot be renamed into its folder work:.*"mode": "copy"/);
+  } finally {
+    rmSync(elsewhere, { recursive: true });
+  }
+});
