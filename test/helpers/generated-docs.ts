@@ -14,6 +14,7 @@ import { listScenarios } from "../../src/simulator/scenarios.ts";
 import { choicesOf, namedSwitches } from "../../src/simulator/switches.ts";
 import { STAGE_NAMES, stages } from "../../src/workers/index.ts";
 import { clientTypes } from "./client-types.ts";
+import { INBOXES } from "./inboxes-docs.ts";
 
 /** Documents that are made from the code, so that they cannot disagree with it. */
 export const DOCUMENTS: readonly { path: string; write: () => string }[] = [
@@ -128,46 +129,6 @@ alone.
 - An API key for one tenant is written \`name@tenant:secret\`. It hands in for that tenant alone, whether the manifest
   names it or not, and other tenants' requests do not exist for it. What is about everybody (\`/metrics\`, \`/v1/lanes\`, the
   board) is for keys without a tenant. A key for the account of the settings is \`name@default:secret\`.
-`;
-
-const INBOXES = `
-## Several inboxes
-
-The inbox in \`DATA_DIR\` is always there. \`INBOXES_FILE\` is a JSON file with a list of others, on this disk or on shares:
-
-\`\`\`json
-[
-  {
-    "name": "legal",
-    "path": "/mnt/legal/signing",
-    "tenant": "acme",
-    "defaults": { "signer": { "email": "ana@example.com", "mobile_phone_number": "+34699999999" } },
-    "settle": "10s",
-    "sweep": "30s",
-    "on_success": "keep",
-    "results": "{date}/{name}"
-  }
-]
-\`\`\`
-
-| Field | Default | What it is for |
-|---|---|---|
-| \`name\` | | small letters, digits and \`-\`; in records, metrics and logs |
-| \`path\` | | its folder, seen from the folder of the file; outside \`DATA_DIR\`. Run \`signpipe inbox init NAME\` once: it puts the file \`.signing-root\` there, without which nothing is touched |
-| \`tenant\` | | on whose account all of it is; a manifest that names another one is refused |
-| \`rao\`, \`workflow\`, \`defaults\` | | what manifests say where they leave it out; with a \`signer\` a PDF may come alone |
-| \`watch\` | \`auto\` | \`native\`: events and listings; \`poll\`: listings alone; \`auto\` polls on shares |
-| \`settle\`, \`folder_settle\`, \`incomplete\`, \`settle_max\`, \`sweep\` | as \`INBOX_*\` | the same for this one, like \`"30s"\` |
-| \`sidecar_wait\` | six times \`settle\` | how long a PDF waits for its JSON file |
-| \`protocol\` | \`settle\` | \`rename-in\`: files come whole, by renaming; \`done-file\`: \`NAME.done\` says that \`NAME\` is complete; \`manifest\`: only with a JSON file of their own |
-| \`duplicates\` | \`set-aside\` | \`accept\`: signed again; \`link\`: set aside, and given the earlier result |
-| \`on_success\` | \`archive\` | the original: \`keep\` beside the result, \`delete\` |
-| \`folders\` | | other names for \`inbox\`, \`signed\`, \`failed\`, \`duplicates\`, \`archive\`, \`status\` |
-| \`ignore\` | | patterns of names that are left alone, like \`["*.bak"]\` |
-| \`in_flight\` | | most that are under way at once; the rest stays in the inbox |
-| \`results\` | \`{requestId}\` | folders for results: \`{requestId}\`, \`{name}\`, \`{date}\`, \`{tenant}\`, \`{reference}\` |
-| \`bundle\` | off | \`{ "window": "10m" }\`: PDFs that come alone for the same signer [become one request](inbox.md#several-files-for-one-signer); \`most\`: of so many at the most, 10 or fewer |
-| \`purge\` | never | ages like \`"90d"\` after which \`archive\`, \`failed\` and \`duplicates\` are emptied |
 `;
 
 function states(): string {

@@ -4,8 +4,6 @@ import { folderOf, type RawName } from "./names.ts";
 import type { Standing } from "./read-request.ts";
 import { standingOn } from "./route.ts";
 
-export type Layout = ReturnType<typeof toLayout>;
-
 /** Where everything is that belongs to an inbox: the one in DATA_DIR, or one of its own. Pure. */
 export function toLayout({ dataDir, root }: { dataDir: string; root: InboxRoot | undefined }) {
   const dir = root?.dir ?? dataDir;
