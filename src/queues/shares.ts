@@ -19,8 +19,6 @@ interface Share {
   held: number;
 }
 
-export type Shares = ReturnType<typeof createShares>;
-
 /**
  * How soon what tenants hand in by the queue is taken, so that one of them who sends ten thousand jobs does not have the
  * others wait for ten thousand. Each has a share; what is over it waits in line, and goes back to the queue meanwhile.

@@ -1,4 +1,4 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -12,6 +12,7 @@ import { type House, samplePdf, SIGNER, startHouse } from "../helpers/house.ts";
 import { startQueues, typesOf } from "../helpers/queues.ts";
 
 const EXAMPLE = new URL("../../examples/queue/submit.mjs", import.meta.url).pathname;
+const ORDERS = new URL("../../examples/queue/orders.mjs", import.meta.url).pathname;
 const patient = { timeout: 30_000 };
 
 test("the example hands in by the queue, and is told how it goes, with nobody's data in the clear", async () => {
@@ -41,6 +42,47 @@ test("the example hands in by the queue, and is told how it goes, with nobody's 
     const value = type === "hash" ? await redis.hgetall(key) : type === "string" ? await redis.get(key) : "";
     expect(JSON.stringify(value), key).not.toContain(SIGNER.email);
   }
+}, 90_000);
+
+test("the example that takes orders may be killed and given them again: each is one request, and none of its results is lost", async () => {
+  const { house, jwk, folder } = await startQueues({}, true);
+  await writeFile(join(folder, "rules.pdf"), await samplePdf());
+  const orders = join(folder, "orders.json");
+  const env = {
+    ...process.env,
+    REDIS_URL: house.redisUrl,
+    REDIS_PREFIX: house.app.settings.REDIS_PREFIX,
+    INTAKE_KEY: JSON.stringify(jwk),
+    ORDERS: orders,
+  };
+  const lines = ["lease.pdf", "rules.pdf", "none/../../out.pdf"].map((document, n) =>
+    JSON.stringify({ order: `47${n}`, email: SIGNER.email, phone: SIGNER.mobile_phone_number, document }),
+  );
+  const start = () => {
+    const child = spawn(process.execPath, [ORDERS], { env, stdio: ["pipe", "pipe", "inherit"] });
+    onTestFinished(() => void child.kill("SIGKILL"));
+    child.stdin.end(`${lines.join("\n")}\n`);
+    return child;
+  };
+  const kept = async () => JSON.parse(await readFile(orders, "utf8").catch(() => "{}")) as Record<string, object>;
+  const first = start();
+  await expect.poll(async () => Object.keys(await kept()).length, patient).toBeGreaterThan(0);
+  first.kill("SIGKILL");
+  const again = start();
+  await expect.poll(kept, patient).toMatchObject({
+    470: { state: "waiting" },
+    471: { state: "waiting" },
+    472: { state: "refused at the door", code: "path-not-allowed" },
+  });
+  const { items } = (await house.call("GET", "/v1/requests")).body as { items: { reference: string; id: string }[] };
+  expect(items.map(({ reference }) => reference).sort()).toEqual(["470", "471"]);
+  // What comes later is kept as well, and nobody's data with it.
+  await house.call("POST", `/v1/requests/${items[0]?.id}/cancel`);
+  await expect.poll(kept, patient).toMatchObject({ [items[0]?.reference ?? ""]: { state: "cancelled" } });
+  expect(JSON.stringify(await kept())).not.toContain("canary");
+  const ended = new Promise((resolve) => again.once("exit", resolve));
+  again.kill("SIGTERM");
+  expect(await ended).toBe(0);
 }, 90_000);
 
 test("the same job makes one request, and another one under its id is refused", async () => {
