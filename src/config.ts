@@ -244,6 +244,13 @@ export const SETTINGS = z.object({
   INTAKE: flag.default(false).describe("Take requests from the queue intake, and answer them in the queue results."),
   INTAKE_DIR: optional.describe("Folder with the documents that jobs of the queue intake name by their path."),
   INTAKE_PLAIN: flag.default(false).describe("Take who signs from jobs of the queue intake in the clear as well."),
+  INTAKE_TENANT_RATE: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(50)
+    .describe("Jobs of the queue intake taken for one tenant in a second; what is over it waits, and is taken later."),
   RESULTS_MOST: z.coerce
     .number()
     .int()

@@ -12,6 +12,8 @@ import type { connect } from "./queues/connect.ts";
 import { startIntakeWorker } from "./queues/intake.ts";
 import type { Keys } from "./queues/keys.ts";
 import type { Pipeline } from "./queues/pipeline-types.ts";
+import type { Queues } from "./queues/queues.ts";
+import { createShares } from "./queues/shares.ts";
 
 /** Takes requests from the public queue "intake". Several processes of a deployment may do it. */
 export function startIntake({
@@ -23,6 +25,7 @@ export function startIntake({
   documents,
   remote,
   answers,
+  queues,
   log,
 }: {
   settings: Settings;
@@ -34,6 +37,7 @@ export function startIntake({
   /** How documents are had that jobs name by their url. */
   remote: Pick<Remote, "fetch">;
   answers: Answers;
+  queues: Pick<Queues, "waiting">;
   log: Logger;
 }): { stop(): Promise<void> } {
   const secret = deriveKey(masterKey, "intake");
@@ -46,6 +50,7 @@ export function startIntake({
     allowPlain: settings.INTAKE_PLAIN,
     most: settings.MAX_DOCUMENTS,
     printKey: secret,
+    holdMs: createShares({ perSecond: settings.INTAKE_TENANT_RATE, waiting: () => queues.waiting() }).holdMs,
   });
   return startIntakeWorker({ connection: redis, keys, masterKey, take, find: pipeline.find, answers, log });
 }

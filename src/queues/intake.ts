@@ -22,6 +22,10 @@ const SWEEP_MS = 10_000;
 const SWEPT_AT_ONCE = 100;
 /** Beside the caller's fields: a manifest that came in the clear, encrypted by us. */
 const KEPT = "kept";
+/** Likewise, how often the job was held since its tenant had had its share: these were no tries. */
+const HELD = "held";
+/** After so many it is taken whatever the others do. */
+const HELD_MOST = 5_000;
 
 /** A job of the queue "intake", as its caller wrote it. */
 export interface Given {
@@ -30,10 +34,16 @@ export interface Given {
   /** The id of the request that it becomes: the same for the same job. */
   id: RequestId;
   data: Record<string, unknown>;
+  /** Whether it has waited for its tenant's share before. */
+  isAgain: boolean;
+  /** Whether it may be made to wait (once more). */
+  mayBeHeld: boolean;
 }
 
 /** What became of it. A failure that time may heal is thrown. */
-export type Taken =
+export type Taken = { outcome: "held"; pauseMs: number } | Answerable;
+
+type Answerable =
   | { outcome: "accepted"; request: SignRequest }
   | ({ outcome: "refused" } & Pick<Refused["data"], "code" | "message" | "errors">);
 
@@ -82,23 +92,49 @@ export function startIntakeWorker({
     return { ...rest, manifest: JSON.parse(unseal(masterKey, kept, context).toString()) as unknown };
   }
 
+  /** How often a job was held; undefined when what stands there is not ours. Whoever could write it would be tried for ever. */
+  function heldOf(job: Job<unknown>): number | undefined {
+    const sealed = (job.data as Record<string, unknown> | null | undefined)?.[HELD];
+    if (sealed === undefined) return 0;
+    if (typeof sealed !== "string") return undefined;
+    try {
+      return Number(unseal(masterKey, sealed, `intake:${job.id}:${HELD}`).toString());
+    } catch {
+      return undefined;
+    }
+  }
+
+  async function hold(job: Job<unknown>, { pauseMs, held }: { pauseMs: number; held: number }, token: string) {
+    const sealed = seal(masterKey, String(held + 1), `intake:${job.id}:${HELD}`);
+    await job.updateData({ ...(job.data as Record<string, unknown>), [HELD]: sealed });
+    await job.moveToDelayed(now() + pauseMs, token);
+    throw new DelayedError();
+  }
+
   async function work(job: Job<unknown>, token = ""): Promise<void> {
     const name = job.id ?? "";
     const id = idOf(masterKey, job);
     let taken: Taken;
+    const known = heldOf(job);
+    const held = known ?? 0;
     try {
-      taken = await take({ job: name, id, data: await hide(job) });
+      const { [HELD]: noted, ...rest } = await hide(job);
+      // What is not ours is the caller's, and no field of a job.
+      const data = known === undefined ? { ...rest, [HELD]: noted } : rest;
+      taken = await take({ job: name, id, data, isAgain: held > 0, mayBeHeld: held < HELD_MOST });
     } catch (error) {
       const failure = toFailure(error);
       const most = isFailure(failure, "document-missing") ? TRIES_FOR_A_FILE : TRIES;
-      if (failure.kind === "retryable" && job.attemptsStarted < most) {
+      if (failure.kind === "retryable" && job.attemptsStarted - held < most) {
         log.warn({ requestId: id, code: failure.code, attempt: job.attemptsStarted }, "intake will be retried");
-        const pauseMs = Math.max(failure.retryAfterMs ?? 0, backoff(job.attemptsStarted, Math.random()));
+        const n = Math.max(1, job.attemptsStarted - held);
+        const pauseMs = Math.max(failure.retryAfterMs ?? 0, backoff(n, Math.random()));
         await job.moveToDelayed(now() + pauseMs, token);
         throw new DelayedError();
       }
       taken = refusedBy(failure);
     }
+    if (taken.outcome === "held") return await hold(job, { pauseMs: taken.pauseMs, held }, token);
     try {
       await answer(job, taken);
     } catch (error) {
@@ -109,7 +145,7 @@ export function startIntakeWorker({
     }
   }
 
-  async function answer(job: Job<unknown>, taken: Taken): Promise<void> {
+  async function answer(job: Job<unknown>, taken: Answerable): Promise<void> {
     const requestId = idOf(masterKey, job);
     if (taken.outcome === "accepted") {
       await answers.tell(taken.request, "request.accepted");
@@ -120,7 +156,10 @@ export function startIntakeWorker({
     }
   }
 
-  function toRefused(job: Job<unknown>, { code, message, errors }: Omit<Taken & { outcome: "refused" }, "outcome">) {
+  function toRefused(
+    job: Job<unknown>,
+    { code, message, errors }: Omit<Answerable & { outcome: "refused" }, "outcome">,
+  ) {
     const timestamp = new Date(now()).toISOString();
     const data = { intake_job_id: job.id ?? "", code, message, ...(errors && { errors }) };
     return { version: 1, id: refusalIdOf(job), type: "intake.refused", timestamp, data } satisfies Refused;
@@ -148,7 +187,7 @@ export function startIntakeWorker({
     prefix: keys.queues,
     concurrency,
     maxStalledCount: 5,
-    maxStartedAttempts: TRIES + 10,
+    maxStartedAttempts: HELD_MOST + TRIES + 10,
     removeOnComplete: { count: 0 },
   });
   worker.on("error", () => {}); // the stage workers report an outage already

@@ -29,8 +29,6 @@ interface Receiver {
 /** A delivery may begin: `leave` says when it is over, and whether anybody answered. Or it is to come back later. */
 export type Entry = { leave: (isAnswered: boolean) => void } | { pauseMs: number };
 
-export type Receivers = ReturnType<typeof createReceivers>;
-
 /**
  * Who may be told now. A receiver that is slow, or does not answer at all, would otherwise hold every place, and all
  * others would wait for it. Of one process; nothing is lost when it is forgotten.

@@ -1,9 +1,10 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { expect, onTestFinished, test } from "vitest";
 import { Result } from "../../src/queues/answers.ts";
@@ -11,6 +12,7 @@ import { type House, samplePdf, SIGNER, startHouse } from "../helpers/house.ts";
 import { startQueues, typesOf } from "../helpers/queues.ts";
 
 const EXAMPLE = new URL("../../examples/queue/submit.mjs", import.meta.url).pathname;
+const ORDERS = new URL("../../examples/queue/orders.mjs", import.meta.url).pathname;
 const patient = { timeout: 30_000 };
 
 test("the example hands in by the queue, and is told how it goes, with nobody's data in the clear", async () => {
@@ -40,6 +42,47 @@ test("the example hands in by the queue, and is told how it goes, with nobody's 
     const value = type === "hash" ? await redis.hgetall(key) : type === "string" ? await redis.get(key) : "";
     expect(JSON.stringify(value), key).not.toContain(SIGNER.email);
   }
+}, 90_000);
+
+test("the example that takes orders may be killed and given them again: each is one request, and none of its results is lost", async () => {
+  const { house, jwk, folder } = await startQueues({}, true);
+  await writeFile(join(folder, "rules.pdf"), await samplePdf());
+  const orders = join(folder, "orders.json");
+  const env = {
+    ...process.env,
+    REDIS_URL: house.redisUrl,
+    REDIS_PREFIX: house.app.settings.REDIS_PREFIX,
+    INTAKE_KEY: JSON.stringify(jwk),
+    ORDERS: orders,
+  };
+  const lines = ["lease.pdf", "rules.pdf", "none/../../out.pdf"].map((document, n) =>
+    JSON.stringify({ order: `47${n}`, email: SIGNER.email, phone: SIGNER.mobile_phone_number, document }),
+  );
+  const start = () => {
+    const child = spawn(process.execPath, [ORDERS], { env, stdio: ["pipe", "pipe", "inherit"] });
+    onTestFinished(() => void child.kill("SIGKILL"));
+    child.stdin.end(`${lines.join("\n")}\n`);
+    return child;
+  };
+  const kept = async () => JSON.parse(await readFile(orders, "utf8").catch(() => "{}")) as Record<string, object>;
+  const first = start();
+  await expect.poll(async () => Object.keys(await kept()).length, patient).toBeGreaterThan(0);
+  first.kill("SIGKILL");
+  const again = start();
+  await expect.poll(kept, patient).toMatchObject({
+    470: { state: "waiting" },
+    471: { state: "waiting" },
+    472: { state: "refused at the door", code: "path-not-allowed" },
+  });
+  const { items } = (await house.call("GET", "/v1/requests")).body as { items: { reference: string; id: string }[] };
+  expect(items.map(({ reference }) => reference).sort()).toEqual(["470", "471"]);
+  // What comes later is kept as well, and nobody's data with it.
+  await house.call("POST", `/v1/requests/${items[0]?.id}/cancel`);
+  await expect.poll(kept, patient).toMatchObject({ [items[0]?.reference ?? ""]: { state: "cancelled" } });
+  expect(JSON.stringify(await kept())).not.toContain("canary");
+  const ended = new Promise((resolve) => again.once("exit", resolve));
+  again.kill("SIGTERM");
+  expect(await ended).toBe(0);
 }, 90_000);
 
 test("the same job makes one request, and another one under its id is refused", async () => {
@@ -100,6 +143,7 @@ test("every bad job is answered with what is wrong, and goes", async () => {
   const bad: Record<string, [unknown, string, string?]> = {
     "no-version": [{ sealed: "x", documents: [] }, "intake-invalid", "version"],
     "no-object": ["text", "intake-invalid", "version"],
+    "held-by-themselves": [{ version: 1, sealed: "x", held: "AAAA" }, "intake-invalid", "held"],
     "unknown-field": [{ version: 1, sealed: "x", colour: "red" }, "intake-invalid", "colour"],
     nobody: [{ version: 1, documents: [{ path: "lease.pdf" }] }, "intake-invalid", "sealed"],
     unreadable: [{ version: 1, sealed: "e30.a.b.c.d", documents: [{ path: "lease.pdf" }] }, "intake-unreadable"],
@@ -140,6 +184,38 @@ test("a document that comes after its job is waited for; without a worker nothin
   await expect.poll(async () => (await intake.getJobCounts())["delayed"], patient).toBe(1);
   await writeFile(join(folder, "later.pdf"), await samplePdf());
   await expect.poll(async () => typesOf(await toldOf(job.id ?? "")), patient).toEqual(["request.accepted"]);
+}, 60_000);
+
+test("a tenant that floods the queue is taken at its share, the others go past, and nothing of the flood is lost", async () => {
+  const file = join(await mkdtemp(join(tmpdir(), "signpipe-tenants-")), "tenants.json");
+  onTestFinished(() => rm(dirname(file), { recursive: true, force: true }));
+  const account = { registration_authority: 1, raos: { ana: { rao: 1400, token: "t" } } };
+  await writeFile(file, JSON.stringify({ acme: account, beta: account }), { mode: 0o600 });
+  const { add, seal, toldOf, intake, house } = await startQueues({ TENANTS_FILE: file, INTAKE_TENANT_RATE: "4" });
+  const jobFor = async (tenant: string, n: number) => {
+    const manifest = { tenant, signer: { ...SIGNER, email: `canary-${n}@example.com` } };
+    return { version: 1, sealed: await seal({ manifest, documents: [{ path: "lease.pdf" }] }) };
+  };
+  const flood = await Promise.all(Array.from({ length: 40 }, (_, n) => jobFor("acme", n)));
+  const late = await Promise.all(Array.from({ length: 3 }, (_, n) => jobFor("beta", n)));
+  await Promise.all(flood.map((data, n) => add(data, { jobId: `acme-${n}` })));
+  const sinceMs = performance.now();
+  await Promise.all(late.map((data, n) => add(data, { jobId: `beta-${n}` })));
+  const accepted = async (tenant: string, count: number) => {
+    const told = await Promise.all(Array.from({ length: count }, (_, n) => toldOf(`${tenant}-${n}`)));
+    return told.filter((one) => typesOf(one).includes("request.accepted")).length;
+  };
+  await expect.poll(() => accepted("beta", 3), { ...patient, interval: 20 }).toBe(3);
+  const tookMs = performance.now() - sinceMs;
+  const early = await accepted("acme", 40);
+  // Eight at once and four a second; those that wait do so in the queue.
+  expect(early).toBeLessThanOrEqual(8 + Math.ceil((tookMs / 1_000) * 4) + 4);
+  const { delayed = 0, waiting = 0, active = 0 } = await intake.getJobCounts();
+  expect(delayed + waiting + active + (await accepted("acme", 40))).toBeGreaterThanOrEqual(40);
+  await expect.poll(() => accepted("acme", 40), patient).toBe(40);
+  expect(performance.now() - sinceMs).toBeGreaterThan(6_000);
+  const { items } = (await house.call("GET", "/v1/requests?limit=100")).body as { items: unknown[] };
+  expect(items).toHaveLength(43);
 }, 60_000);
 
 test("who signs leaves Redis as soon as the job is taken, where it may come in the clear", async () => {

@@ -4,6 +4,7 @@ import { isFailure, PermanentError } from "../../core/errors.ts";
 import { splitDocuments } from "../../core/group.ts";
 import type { Enclosure } from "../../core/identity.ts";
 import type { RequestId, StoredDocument } from "../../core/request.ts";
+import { DEFAULT_TENANT } from "../../core/tenant.ts";
 import { openShared } from "../../files/shared-folder.ts";
 import type { Given, Taken } from "../../queues/intake.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
@@ -56,6 +57,7 @@ export function createTake({
   allowPlain,
   most,
   printKey,
+  holdMs = () => Promise.resolve(0),
 }: {
   pipeline: Pick<Pipeline, "mayTake" | "find" | "submit" | "completeGroup">;
   documents: DocumentStore;
@@ -70,6 +72,8 @@ export function createTake({
   most: number;
   /** Keys the fingerprint by which a job is known again. */
   printKey: Uint8Array;
+  /** In how many milliseconds a tenant's job may be taken, when not now; `isAgain`: it was held before. */
+  holdMs?: (tenant: string, isAgain: boolean) => Promise<number>;
 }) {
   return async function take(given: Given): Promise<Taken> {
     /** Files of this job are in the store, and surely no request has them. */
@@ -90,6 +94,8 @@ export function createTake({
         if (known.facts["group"] !== undefined) await pipeline.completeGroup(given.id);
         return { outcome: "accepted", request: known };
       }
+      const pauseMs = given.mayBeHeld ? await holdMs(wanted.manifest.tenant ?? DEFAULT_TENANT, given.isAgain) : 0;
+      if (pauseMs > 0) return { outcome: "held", pauseMs };
       isStored = true;
       const stored = await storeAll(given.id, wanted);
       const { manifest } = wanted;
