@@ -151,13 +151,16 @@ export const COMMANDS: Command[] = [
       JSON_OPTION,
     ],
     after:
-      "signpipe batch submit <folder or table>   hands in batch.csv or batch.json, and the files beside it that it names\n" +
+      "signpipe batch submit <folder or table>   hands in batch.csv or batch.json, and the files beside it that it names;\n" +
+      "                                          a row may name an address instead (DOCUMENT_HOSTS)\n" +
       "signpipe batch list                       all batches, newest first\n" +
       "signpipe batch show <id>                  how many of its rows are where, and when it will be over\n" +
       "signpipe batch results <id>               what came of each row, as a table\n" +
       "signpipe batch pause|resume|cancel <id>   submit no more rows; go on; cancel what is not done\n" +
-      "signpipe batch retry <id>                 try again what failed, expired or was cancelled, and nothing else\n" +
+      "signpipe batch retry <id>                 try again what failed, expired or was cancelled, and nothing else;\n" +
+      "                                          dropping its results.csv into the inbox does the same\n" +
       "signpipe batch priority <id> --priority 8 give it more turns, or fewer\n" +
+      "An id may be shortened, like bat-0k3v. Columns, and what spreadsheets do to tables: docs/batches.md.\n" +
       "Exit code: 0; with submit, 2 when some rows cannot be used; 1 a mistake or no answer.",
     async run(context, [name, what], options) {
       const { runBatch } = await import("./batch.ts");

@@ -147,7 +147,10 @@ export interface Progress {
 /** What counts as the last minutes. */
 export const PACE_MS = 10 * 60_000;
 
-/** How far it is, and when it is over. `endedMs` are the times at which rows became over, in any order. Pure. */
+/** Fewer rows that are over say nothing of a pace. */
+const PACE_LEAST = 3;
+
+/** How far it is, and when it is over. `endedMs` are the times at which requests of rows became over, in any order. Pure. */
 export function progressOf(
   { counts, endedMs, sinceMs }: { counts: RowCounts; endedMs: readonly number[]; sinceMs: number },
   now: number,
@@ -161,7 +164,7 @@ export function progressOf(
   const fromMs = Math.max(now - PACE_MS, sinceMs);
   const recent = endedMs.filter((ms) => ms >= fromMs).length;
   const spanMs = now - fromMs;
-  const finishMs = left > 0 && recent > 0 && spanMs > 0 ? now + (left / recent) * spanMs : undefined;
+  const finishMs = left > 0 && recent >= PACE_LEAST && spanMs > 0 ? now + (left / recent) * spanMs : undefined;
   return { over, waiting, finishMs: finishMs === undefined ? undefined : Math.round(finishMs) };
 }
 

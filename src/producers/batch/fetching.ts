@@ -41,8 +41,6 @@ interface Row {
 
 type Way = { state: "fetching" } | ({ state: "fetched" } & Fetched);
 
-export type Fetching = ReturnType<typeof createFetching>;
-
 /**
  * Fetches the documents that rows name by their addresses, a few rows ahead of what is submitted. A slow host keeps
  * no other row back, and what is wrong with a document is its row's fault alone.

@@ -70,8 +70,8 @@ export async function openBatch(folders: BatchFolders, first: BatchRecord) {
     outcome: (row: number): RowOutcome | undefined => outcomes.get(row),
     all: (): ReadonlyMap<number, RowOutcome> => outcomes,
     counts: (): RowCounts => countRows(outcomes.values()),
-    /** When rows became over. */
-    ended: (): number[] => [...outcomes.values()].flatMap(({ endedMs }) => endedMs ?? []),
+    /** When requests of rows became over. Rows that have none were no work, and say nothing of the pace. */
+    ended: (): number[] => [...outcomes.values()].flatMap((one) => (hasRequest(one) ? (one.endedMs ?? []) : [])),
     isOver: (): boolean => [...outcomes.values()].every(({ state }) => isRowOver(state)),
     hasPending: (): boolean => pending.length > 0,
     /** Rows that have a request which is not over. */
