@@ -32,7 +32,9 @@ async function checkInbox(settings: Settings, { root, config }: ConfiguredInbox)
   const faults = missing.length > 0 ? [] : examine(ours, dir);
   for (const { isFault, message } of faults) {
     const says = `${dir}: ${message}.`;
-    found.push(isFault ? fail(check, says, "Until then it is not served.") : warn(check, says, "Good to know; it is served."));
+    found.push(
+      isFault ? fail(check, says, "Until then it is not served.") : warn(check, says, "Good to know; it is served."),
+    );
   }
   if (missing.length > 0) {
     const says = `${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not there.`;
@@ -40,7 +42,9 @@ async function checkInbox(settings: Settings, { root, config }: ConfiguredInbox)
   }
   const room = await roomIn(dir);
   if (room < settings.DISK_RESERVE_BYTES) {
-    found.push(fail(check, `${toSize(room)} on its disk`, "Make room: what was taken and what comes back is kept there."));
+    found.push(
+      fail(check, `${toSize(room)} on its disk`, "Make room: what was taken and what comes back is kept there."),
+    );
   }
   if (found.some(({ level }) => level === "fail")) return found;
   const watch = config.watch === undefined || config.watch === "auto" ? undefined : config.watch;

@@ -287,3 +287,34 @@ test("W11: an inbox whose folders lie on two disks is refused, with the way out"
     rmSync(elsewhere, { recursive: true });
   }
 });
+
+test("W16: a folder in which something is still being written is not signed without it", async () => {
+  const house = startCopying({ config: { settleMaxMs: 10_000 } });
+  const files = { ...DROPPED.loan, "3.pdf.part": makePdf("3") };
+  await house.take({ loan: files });
+  await house.pass(1_000, 4);
+  expect(house.taken()).toEqual([]);
+  await house.pass(10_000, 2);
+  expect(house.taken()).toEqual([]);
+  expect((await house.json("scans", "failed", "loan.error.json"))["code"]).toBe("pdf-incomplete");
+});
+
+test("W16: a ledger that cannot be read is an alarm, and no empty one: nothing is taken a second time", async () => {
+  const house = startCopying();
+  await house.take({ "a.pdf": makePdf("a") });
+  await house.inbox().stop();
+  const path = house.at(".work", "gate", "ledger.jsonl");
+  const text = readFileSync(path);
+  rmSync(path);
+  mkdirSync(path);
+  await house.again();
+  await house.pass(1_000, 8);
+  expect(house.taken()).toEqual(["a.pdf"]);
+  expect(existsSync(house.at("duplicates", "a.pdf"))).toBe(false);
+  expect(house.inbox().check()).toMatchObject({ ok: false, note: expect.stringContaining("its ledger") as string });
+  rmSync(path, { recursive: true });
+  writeFileSync(path, text);
+  await house.pass(60_000, 2);
+  expect(house.taken()).toEqual(["a.pdf"]);
+  expect(house.inbox().check()).toMatchObject({ ok: true });
+});

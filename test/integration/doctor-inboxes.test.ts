@@ -15,7 +15,12 @@ function makeInbox(more: object = {}, env: Record<string, string> = {}) {
   onTestFinished(() => rmSync(top, { recursive: true, force: true }));
   const at = (...names: string[]) => join(top, "legal", ...names);
   writeFileSync(join(top, "inboxes.json"), JSON.stringify([{ name: "legal", path: "legal", ...more }]));
-  const given = { DATA_DIR: join(top, "data"), INBOXES_FILE: join(top, "inboxes.json"), DISK_RESERVE_BYTES: "1", ...env };
+  const given = {
+    DATA_DIR: join(top, "data"),
+    INBOXES_FILE: join(top, "inboxes.json"),
+    DISK_RESERVE_BYTES: "1",
+    ...env,
+  };
   const settings = readSettings(given, { envFile: join(top, "none") });
   return {
     top,
@@ -32,7 +37,9 @@ function makeInbox(more: object = {}, env: Record<string, string> = {}) {
 test("of an inbox that is well doctor says where it is and how it is watched, and leaves nothing there", async () => {
   const { at, make, look } = makeInbox({ watch: "poll" });
   make();
-  expect(await look()).toMatchObject([{ check: "Inbox legal", level: "ok", says: expect.stringContaining("poll") as string }]);
+  expect(await look()).toMatchObject([
+    { check: "Inbox legal", level: "ok", says: expect.stringContaining("poll") as string },
+  ]);
   for (const name of FOLDERS) expect(readdirSync(at(name))).toEqual([]);
 });
 
@@ -44,7 +51,10 @@ test("of one that is not there, and of one without its marker, it says what to d
   expect(found).toMatchObject({ level: "fail", todo: expect.stringContaining("signpipe inbox init legal") as string });
   expect(readdirSync(at())).toEqual([]);
   writeFileSync(at(MARKER), "");
-  expect(await look()).toMatchObject([{ level: "ok" }, { level: "warn", says: expect.stringContaining("not there") as string }]);
+  expect(await look()).toMatchObject([
+    { level: "ok" },
+    { level: "warn", says: expect.stringContaining("not there") as string },
+  ]);
   expect(readdirSync(at())).toEqual([MARKER]);
   expect(readdirSync(top).sort()).toEqual(["inboxes.json", "legal"]);
 });

@@ -374,6 +374,11 @@ export function createBatchFolder({
     async poll(): Promise<void> {
       for (const one of [...open.values()]) {
         try {
+          // Somebody else has served the inbox meanwhile, and seen it through.
+          if (claims.read(one.claim.id) === undefined) {
+            open.delete(one.claim.id);
+            continue;
+          }
           const standing = await door.get(one.id);
           if (isOver(standing)) {
             open.delete(one.claim.id);

@@ -78,7 +78,12 @@ export function createInbox({
   const source =
     root?.source === undefined
       ? undefined
-      : createSource({ source: root.source, gate: join(folders.work, "gate"), now });
+      : createSource({
+          source: root.source,
+          gate: join(folders.work, "gate"),
+          mustBeHere: () => standingHere.mustBeHere(),
+          now,
+        });
   const tracker = createTracker({
     inbox: folders.inbox,
     patience,
@@ -375,7 +380,14 @@ export function createInbox({
   async function arrive(): Promise<Absence | undefined> {
     const fault = prepareFolders({ folders: ours, dir, isOwn: root !== undefined, log });
     if (fault) return fault;
-    await source?.recover();
+    try {
+      await source?.recover();
+    } catch (error) {
+      return {
+        code: "inbox-unfit",
+        message: `its ledger, or copies, cannot be read (${codeOf(error)}): see .work/gate`,
+      };
+    }
     if (config.settlesForShare) Object.assign(patience, patienceOn(folders.inbox, config));
     ({ mode, why } = chooseMode(folders.inbox));
     if (config.watch && config.watch !== "auto") [mode, why] = [config.watch, "the configuration says so"];

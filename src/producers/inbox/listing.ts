@@ -54,7 +54,7 @@ export async function listInbox({
 
   async function read(folder: RawName, depth: number, below: RawName[]): Promise<void> {
     const level = route?.levels[depth];
-    const dir: Dir = opendirSync((folder === "" ? inbox : toPath(inbox, folder)), {
+    const dir: Dir = opendirSync(folder === "" ? inbox : toPath(inbox, folder), {
       encoding: "latin1" as BufferEncoding,
       bufferSize: 1024,
     });

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { RequestId } from "../../core/request.ts";
 import { syncFolder } from "../../files/durable.ts";
 import type { Claim, Wanted } from "./claim.ts";
-import { isIgnored } from "./ignore.ts";
+import { isIgnored, isUnfinished } from "./ignore.ts";
 import { createLedger, LEDGER } from "./ledger.ts";
 import { errnoOf, lookAt, lookAtFolder, printOf } from "./look.ts";
 import { type RawName, toPath } from "./names.ts";
@@ -21,7 +21,18 @@ export type Source = ReturnType<typeof createSource>;
  * from when it stands in the ledger, and what counts is put in its place whatever happens in between; what does not is
  * removed. So each file is taken once, and after a crash too.
  */
-export function createSource({ source, gate, now }: { source: string; gate: string; now: () => number }) {
+export function createSource({
+  source,
+  gate,
+  mustBeHere,
+  now,
+}: {
+  source: string;
+  gate: string;
+  /** Throws when another process serves the inbox by now: it may have copied the same. */
+  mustBeHere: () => void;
+  now: () => number;
+}) {
   const copies = join(gate, "copies");
   const ledger = createLedger({ path: join(gate, LEDGER), now });
   let wasMounted = false;
@@ -42,6 +53,7 @@ export function createSource({ source, gate, now }: { source: string; gate: stri
       if (printNow(claim) !== print) throw changed();
       await syncFolder(copies);
       await syncFolder(gate); // the list that has its name
+      mustBeHere();
       isToCount = true;
       await ledger.add({ raw, print, id, sha256, atMs: Math.round(now()) });
     } catch (error) {
@@ -108,7 +120,8 @@ async function copyFolder(from: string | Buffer, to: string): Promise<string> {
   const entries = await readdir(from, { withFileTypes: true, encoding: "latin1" });
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const raw: RawName = entry.name;
-    if (isIgnored(raw)) continue;
+    // That something is still being written has to be seen in the copy, too.
+    if (isIgnored(raw) && !isUnfinished(raw)) continue;
     if (entry.isFile()) whole.update(`${raw} ${await copyFile(within(from, raw), within(to, raw))}\n`, "latin1");
     else await mkdir(within(to, raw), { mode: 0o700 });
   }
@@ -143,7 +156,10 @@ async function pour(source: FileHandle, target?: FileHandle): Promise<string> {
   const hash = createHash("sha256");
   const block = Buffer.allocUnsafe(BLOCK_BYTES);
   for (let at = 0; ;) {
-    const { bytesRead } = await source.read(block, 0, BLOCK_BYTES, at);
+    const { bytesRead } = await source.read(block, 0, BLOCK_BYTES, at).catch((cause: unknown) => {
+      // A bad place on its disk is this file's own, and keeps nobody else out.
+      throw held("it cannot be read", cause);
+    });
     if (bytesRead === 0) return hash.digest("hex");
     const part = block.subarray(0, bytesRead);
     hash.update(part);
@@ -154,7 +170,12 @@ async function pour(source: FileHandle, target?: FileHandle): Promise<string> {
   }
 }
 
-/** Somebody is at work on it: it is looked at again later. */
+/** Somebody is at work on it. */
 function changed(): Error {
-  return Object.assign(new Error("it changed while it was copied"), { code: "EBUSY" });
+  return held("it changed while it was copied");
+}
+
+/** It is looked at again later, ever more rarely. */
+function held(why: string, cause?: unknown): Error {
+  return Object.assign(new Error(why, { cause }), { code: "EBUSY" });
 }

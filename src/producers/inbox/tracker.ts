@@ -414,14 +414,12 @@ export function createTracker({
     size: () => items.size,
     /** Entries that are not taken, and why. */
     reported: () =>
-      [...items.values()]
-        .filter(isReported)
-        .map(({ raw, kind, trouble, stray }) => ({
-          raw,
-          kind,
-          trouble: trouble as Reason,
-          isStray: stray !== undefined,
-        })),
+      [...items.values()].filter(isReported).map(({ raw, kind, trouble, stray }) => ({
+        raw,
+        kind,
+        trouble: trouble as Reason,
+        isStray: stray !== undefined,
+      })),
     /** When the next entry is due. */
     nextMs(): number {
       let next = Number.POSITIVE_INFINITY;
