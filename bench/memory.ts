@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { bigSample, finish, run, scratch, startProvider, startRedis, startServer, waitUntil } from "./parts.ts";
+import { bigSample, finish, peakOf, run, scratch, startProvider, startRedis, startServer, waitUntil } from "./parts.ts";
 import { report } from "./report.ts";
 
 /**
@@ -34,12 +34,6 @@ async function measure(megabytes: number): Promise<{ before: number; peak: numbe
     return state === "done";
   }, 100);
   return { before, peak: peakOf(pid), seconds: (performance.now() - startedMs) / 1000 };
-}
-
-/** The most memory a process has had at once, in MB. @source proc(5), VmHWM */
-function peakOf(pid: number): number {
-  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
-  return (Number(kilobytes) * 1024) / 1e6;
 }
 
 const small = await measure(1);

@@ -36,6 +36,22 @@ export async function startRedis({ keep = false } = {}): Promise<RunningRedis> {
   return redis;
 }
 
+/** The value that so large a share of them does not exceed. */
+export function quantile(values: readonly number[], share: number): number {
+  return values.toSorted((a, b) => a - b)[Math.min(Math.floor(values.length * share), values.length - 1)] ?? 0;
+}
+
+/** The most memory a process has had at once, in MB. @source proc(5), VmHWM */
+export function peakOf(pid: number): number {
+  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+  return (Number(kilobytes) * 1024) / 1e6;
+}
+
+/** What Redis uses, in bytes. */
+export async function usedBytes(admin: Redis): Promise<number> {
+  return Number(/^used_memory:(\d+)/m.exec(await admin.info("memory"))?.[1]);
+}
+
 export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }
@@ -93,8 +109,9 @@ export async function signBySimulator(
 export async function startProvider(
   { signed, contract, original }: { signed: string; contract: string; original: string },
   latencyMs = 0,
+  more: readonly "with-arrivals"[] = [],
 ): Promise<string> {
-  const { port } = await startServer("./provider.ts", [signed, contract, original, String(latencyMs)]);
+  const { port } = await startServer("./provider.ts", [signed, contract, original, String(latencyMs), ...more]);
   return `http://127.0.0.1:${port}/oneshot/api/v1`;
 }
 
@@ -115,7 +132,7 @@ export async function startServer(script: string, args: string[]): Promise<Serve
 }
 
 /** A script of this folder that listens; what else it said of itself. */
-interface Server {
+export interface Server {
   port: number;
   pid: number;
   secret?: string;
@@ -177,7 +194,7 @@ export async function startApp(
 
 /** Settings that may be tried with other values than their defaults, as the environment has them. */
 export function tried(): Record<string, string> {
-  const names = ["CONCURRENCY", "ONESHOT_CONNECTIONS"];
+  const names = ["CONCURRENCY", "ONESHOT_CONNECTIONS", "INBOX_SETTLE_MS"];
   return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));
 }
 
@@ -204,6 +221,39 @@ export async function submitAll(app: App, submissions: readonly Submission[]): P
   for (let i = 0; i < submissions.length; i += 50) {
     await Promise.all(submissions.slice(i, i + 50).map((one) => app.pipeline.submit(one)));
   }
+}
+
+const HEADER = "files,reference,email,mobile_phone_number,authentication,authentication_type,authentication_value";
+
+/** Hands in a table with one document for many signers, numbered from `from`. Its id. */
+export async function handInRows(
+  { port, secret }: Server,
+  { original, rows, from = 0 }: { original: string; rows: number; from?: number },
+): Promise<string> {
+  const lines = Array.from({ length: rows }, (_, i) => {
+    const n = from + i;
+    return `lease.pdf,bench-${n},bench-${n}@example.com,+346${String(10_000_000 + n)},external,bench,op-${n}`;
+  });
+  const form = new FormData();
+  form.set("batch", new Blob([[HEADER, ...lines].join("\r\n")]), "batch.csv");
+  form.append("file", new Blob([readFileSync(original)]), "lease.pdf");
+  const answer = await fetch(`http://127.0.0.1:${port}/v1/batches`, {
+    ...{ method: "POST", body: form, headers: { authorization: `Bearer ${secret}` } },
+  });
+  const body = (await answer.json()) as { batch?: { id: string } };
+  if (!body.batch) throw new Error(`handing in was answered with ${answer.status}: ${JSON.stringify(body)}`);
+  return body.batch.id;
+}
+
+/** What the API says of a batch. */
+export async function batchOf(
+  { port, secret }: Server,
+  id: string,
+): Promise<{ state: string; counts: Record<string, number> }> {
+  const answer = await fetch(`http://127.0.0.1:${port}/v1/batches/${id}`, {
+    headers: { authorization: `Bearer ${secret}` },
+  });
+  return (await answer.json()) as { state: string; counts: Record<string, number> };
 }
 
 const known = new Map<string, { sizeBytes: number; sha256: string }>();

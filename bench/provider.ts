@@ -7,9 +7,10 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
  * from the one original that the benchmark uses. Signers identify themselves at once; those of requests that are made
  * after `PUT /signers/away` never do, and neither do those of requests that it does not know.
  *
- * Arguments: files with the signed PDF, a contract and the original, latency in milliseconds.
+ * Arguments: files with the signed PDF, a contract and the original, latency in milliseconds, and "with-arrivals" when it
+ * is to say at `GET /arrivals` when the creation for each e-mail address came in.
  */
-const [signedPath = "", contractPath = "", originalPath = "", latency = "0"] = process.argv.slice(2);
+const [signedPath = "", contractPath = "", originalPath = "", latency = "0", arrivals = ""] = process.argv.slice(2);
 const latencyMs = Number(latency);
 const signedBytes = statSync(signedPath).size;
 const small = signedBytes < 10_000_000 ? readFileSync(signedPath) : undefined;
@@ -17,6 +18,8 @@ const contract = readFileSync(contractPath);
 const originalBytes = statSync(originalPath).size;
 const smallOriginal = originalBytes < 10_000_000 ? readFileSync(originalPath) : undefined;
 const states = new Map<number, string>();
+/** When a creation came in, in milliseconds since the epoch, by the signer's e-mail address. */
+const arrived: Record<string, number> = {};
 let nextPk = 1_000_000;
 let deleted = 0;
 let identified = "VIDEOREVIEW";
@@ -68,6 +71,8 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
       deleted += 1;
       if (more === undefined) states.delete(pk);
       return json(response, { status: "success", message: "Document successfully deleted" });
+    case "GET arrivals":
+      return json(response, arrived);
     case "PUT signers":
       identified = id === "away" ? "VIDEOPENDING" : "VIDEOREVIEW";
       return json(response, {});
@@ -77,6 +82,15 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
 }
 
 const server = createServer((request, response) => {
+  const atMs = performance.timeOrigin + performance.now();
+  if (arrivals === "with-arrivals" && request.method === "POST" && request.url?.endsWith("/videoid")) {
+    let body = "";
+    request.setEncoding("utf8").on("data", (chunk: string) => (body += chunk));
+    request.on("end", () => {
+      const email = /"email":\s*"([^"]+)"/.exec(body)?.[1];
+      if (email !== undefined) arrived[email] ??= atMs;
+    });
+  }
   request.on("end", () => {
     if (latencyMs > 0) setTimeout(answer, latencyMs, request, response);
     else answer(request, response);

@@ -25,11 +25,11 @@ export async function startOwnRedis() {
     async set(name: string, value: string): Promise<void> {
       await admin.config("SET", name, value);
     },
-    /** Ends it as a power cut would, and starts it again on its data after a while. */
-    async restart(awayMs: number): Promise<void> {
+    /** Ends it as a power cut would, and starts it again on its data after a while, or once `away` resolves. */
+    async restart(away: number | Promise<unknown>): Promise<void> {
       if (redis.pid !== undefined) process.kill(redis.pid, "SIGKILL");
       await redis.stop();
-      await new Promise((resolve) => setTimeout(resolve, awayMs));
+      await (typeof away === "number" ? new Promise((resolve) => setTimeout(resolve, away)) : away);
       redis = await findRedis({ ...options, port });
     },
   };

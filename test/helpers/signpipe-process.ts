@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { onTestFinished } from "vitest";
+import type { AtEnd } from "./house.ts";
 
 const CLI = new URL("../../src/cli.ts", import.meta.url).pathname;
 
@@ -17,7 +18,11 @@ export interface SignpipeProcess {
 }
 
 /** `signpipe <args>` in a process of its own, with nothing but the environment given; ended with the test. */
-export function spawnSignpipe(args: string[], env: Record<string, string | undefined>): SignpipeProcess {
+export function spawnSignpipe(
+  args: string[],
+  env: Record<string, string | undefined>,
+  atEnd: AtEnd = onTestFinished,
+): SignpipeProcess {
   const child = spawn(process.execPath, [CLI, ...args], { cwd: tmpdir(), env, stdio: ["ignore", "pipe", "pipe"] });
   let [out, err] = ["", ""];
   child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
@@ -25,7 +30,7 @@ export function spawnSignpipe(args: string[], env: Record<string, string | undef
   const ended = new Promise<number | string | null>((resolve) =>
     child.once("close", (code, signal) => resolve(signal ?? code)),
   );
-  onTestFinished(async ({ task }) => {
+  atEnd(async ({ task }) => {
     child.kill("SIGTERM");
     const late = setTimeout(() => child.kill("SIGKILL"), 15_000);
     await ended;

@@ -368,58 +368,12 @@ test("a reported sidecar still finds its PDF", async () => {
   expect(house.only().signer).toEqual(SIGNER);
 });
 
-test("a file that is still written is left alone until it is whole", async () => {
-  const house = startInboxHouse();
-  const pdf = makePdf("slow");
-  await house.drop({ "x.pdf": pdf.subarray(0, 50), "x.pdf.json": MANIFEST });
-  for (let at = 50; at < pdf.length; at += 50) {
-    await house.pass(5_000, 1);
-    await appendFile(house.at("inbox", "x.pdf"), pdf.subarray(at, at + 50));
-  }
-  expect(house.pipeline.submissions).toEqual([]);
-  await house.pass(5_000, 12);
-  expect(house.only().documents[0]?.sha256).toBe(sha256(pdf));
-});
-
-test("a file whose size was reserved before it was written is left alone", async () => {
-  const house = startInboxHouse();
-  const pdf = makePdf("reserved");
-  await house.drop({ "x.pdf": Buffer.alloc(pdf.length), "x.pdf.json": MANIFEST });
-  await house.pass(5_000, 3);
-  await writeFile(house.at("inbox", "x.pdf"), pdf, { flag: "r+" });
-  await house.pass(5_000, 3);
-  expect(house.only().documents[0]?.sha256).toBe(sha256(pdf));
-});
-
 test("a copy that kept an old time is taken all the same", async () => {
   const house = startInboxHouse();
   await house.drop({ "x.pdf": makePdf("old"), "x.pdf.json": MANIFEST });
   await utimes(house.at("inbox", "x.pdf"), new Date(0), new Date("2035-01-01"));
   await house.pass(1_000, 2);
   expect(house.only().documents[0]?.name).toBe("x.pdf");
-});
-
-test("names in any script, of any length and even without a meaning are taken", async () => {
-  const house = startInboxHouse();
-  const names = ["契約書 №1.pdf", `${"ä".repeat(125)}.pdf`, "two\nlines.pdf", "-rf.pdf", "e\u0301.pdf", "é.pdf"];
-  const files = Object.fromEntries(names.map((name) => [name, makePdf(name)]));
-  await house.drop({ ...files, "defaults.json": MANIFEST });
-  const raw = Buffer.concat([Buffer.from(`${house.at("inbox")}/`), Buffer.from([0xff, 0xfe]), Buffer.from(".pdf")]);
-  await writeFile(raw, makePdf("raw"));
-  await house.pass(1_000, 4);
-  expect(house.pipeline.submissions).toHaveLength(names.length + 1);
-  for (const { documents } of house.pipeline.submissions) expect(documents[0]?.name).not.toMatch(/[\n/]/);
-  expect(await house.tree("inbox")).toEqual(["defaults.json"]);
-  expect(await house.tree("status")).toHaveLength(names.length + 1);
-});
-
-test("a name of 255 bytes that cannot be used comes back with notes of a possible length", async () => {
-  const house = startInboxHouse();
-  const name = `${"n".repeat(251)}.pdf`;
-  await house.take({ [name]: makePdf("long") });
-  const tree = await house.tree("failed");
-  expect(tree).toHaveLength(3);
-  expect(tree).toContain(name);
 });
 
 test("a file with a second name becomes a copy, so that nobody changes it under that name", async () => {

@@ -65,6 +65,7 @@ test("docs/inbox.md explains every code that the inbox itself gives", () => {
 
 const HAND_WRITTEN = [
   ...["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"],
+  "test/acceptance/README.md",
   ...["docs", "docs/adr"].flatMap((folder) => readdirSync(join(ROOT, folder)).map((name) => `${folder}/${name}`)),
 ].filter((path) => path.endsWith(".md"));
 
@@ -107,7 +108,7 @@ describe.each(HAND_WRITTEN)("%s promises only what is there", (path) => {
   });
 
   test("the files that it names exist", () => {
-    const named = [...text.matchAll(/`((?:src|test|scripts|docs)\/[\w./-]+)`/g)].map(([, file = ""]) => file);
+    const named = [...text.matchAll(/`((?:src|test|bench|scripts|docs)\/[\w./-]+)`/g)].map(([, file = ""]) => file);
     expect(named.filter((file) => !existsSync(join(ROOT, file)))).toEqual([]);
   });
 

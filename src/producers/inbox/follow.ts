@@ -5,6 +5,7 @@ import { type Door, RequestId, type SignRequest } from "../../core/request.ts";
 import type { Log } from "../../core/stage.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import type { Claim, Claims } from "./claim.ts";
+import { createInTurn } from "./in-turn.ts";
 import type { Ends } from "./ends.ts";
 import { eachOf } from "./pace.ts";
 import { codeOf } from "./pending.ts";
@@ -56,19 +57,10 @@ export function createFollow({
 }) {
   /** Requests that could not be dealt with, and when to try again. */
   const later = new Map<RequestId, { dueMs: number; tries: number }>();
-  const turns = new Map<RequestId, Promise<unknown>>();
   let isAway = false;
 
   /** One thing at a time for each request. */
-  async function inTurn<T>(id: RequestId, act: () => Promise<T>): Promise<T> {
-    const turn = (turns.get(id) ?? Promise.resolve()).then(act, act);
-    turns.set(id, turn);
-    try {
-      return await turn;
-    } finally {
-      if (turns.get(id) === turn) turns.delete(id);
-    }
-  }
+  const inTurn = createInTurn();
 
   /** Brings all that is of a request in line with it: of one that others have joined, each of their claims. */
   async function applyAll(id: RequestId): Promise<void> {

@@ -65,8 +65,11 @@ export function createPending({
   const size = () => fresh.length + again.length + running.size;
 
   function fault(error: unknown): void {
-    faults += 1;
-    pausedUntilMs = now() + PAUSE(faults);
+    // Those that were at work when it began are one fault: counted singly, the first pause would be the longest.
+    if (now() >= pausedUntilMs) {
+      faults += 1;
+      pausedUntilMs = now() + PAUSE(faults);
+    }
     const failure = toDiskFailure(error);
     pausedWhy = failure instanceof RetryableError ? failure.message : undefined;
     faultCode = codeOf(error);

@@ -9,6 +9,7 @@ import { isEnd } from "../../core/status.ts";
 import { replaceDurably } from "../../files/durable.ts";
 import type { Claim, Note } from "./claim.ts";
 import { type FolderNames, FOLDERS, type OnSuccess } from "./config.ts";
+import { createInTurn } from "./in-turn.ts";
 import { errnoOf } from "./look.ts";
 import { folderOf, inFolderOf, type RawName, toNoteName, toText } from "./names.ts";
 import { makeBelow } from "./place.ts";
@@ -88,6 +89,8 @@ export function createStatusFiles({
   onSuccess?: OnSuccess;
 }) {
   const path = (raw: RawName, ending = ENDING) => join(dir, toNoteName(raw, ending));
+  /** One thing at a time for each name: two of one name would both find it free, and the second overwrite the first. */
+  const inTurn = createInTurn();
 
   async function read(at: string): Promise<z.infer<typeof Owner> | undefined> {
     try {
@@ -103,7 +106,11 @@ export function createStatusFiles({
    * Writes the status of a claim. The plain name belongs to what was dropped last under it; what was dropped earlier
    * and is still under way goes on under its request id.
    */
-  async function write({ id, raw, claimedMs }: Claim, status: StatusFile): Promise<void> {
+  async function write(claim: Claim, status: StatusFile): Promise<void> {
+    await inTurn(path(claim.raw), () => writeNow(claim, status));
+  }
+
+  async function writeNow({ id, raw, claimedMs }: Claim, status: StatusFile): Promise<void> {
     const plain = path(raw);
     const own = path(raw, `.${id}${ENDING}`);
     const there = await read(plain);
@@ -183,17 +190,21 @@ export function createStatusFiles({
 
     /** Tells of a file that stays in the inbox because nobody can use it. */
     async tellUnusable(raw: RawName, failure: Reason, nowMs: number): Promise<void> {
-      const there = await read(path(raw));
-      if (there && !isOver(there.state)) return;
       const status: StatusFile = { file: toText(raw), state: "unusable", failure, updated_at: toTime(nowMs) };
-      await makeBelow(dir, toText(folderOf(raw)), 0o770);
-      await replaceDurably(path(raw), `${JSON.stringify(status, null, 2)}\n`, { fsync: false });
+      await inTurn(path(raw), async () => {
+        const there = await read(path(raw));
+        if (there && !isOver(there.state)) return;
+        await makeBelow(dir, toText(folderOf(raw)), 0o770);
+        await replaceDurably(path(raw), `${JSON.stringify(status, null, 2)}\n`, { fsync: false });
+      });
     },
 
     /** Takes that back, once the file is gone from the inbox. */
     async forgetUnusable(raw: RawName): Promise<void> {
-      const there = await read(path(raw));
-      if (there?.state === "unusable") await rm(path(raw), { force: true });
+      await inTurn(path(raw), async () => {
+        const there = await read(path(raw));
+        if (there?.state === "unusable") await rm(path(raw), { force: true });
+      });
     },
   };
 }
