@@ -39,7 +39,8 @@ describe.each(KINDS)("%s", (kind) => {
       place.drop(name, bytes);
     }
     await place.count(NAMES.length);
-    await expect.poll(() => place.names("archive").length, PATIENCE).toBe(NAMES.length);
+    const files = () => place.names("archive").flatMap((id) => rawNames(place.at("archive", id)));
+    await expect.poll(() => files().length, PATIENCE).toBe(NAMES.length);
     const archived = place.names("archive").flatMap((id) =>
       rawNames(place.at("archive", id)).map((name): [string, string] => {
         const path = Buffer.concat([Buffer.from(`${place.at("archive", id)}/`), Buffer.from(name, "latin1")]);
