@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { auditLines } from "../core/audit.ts";
-import { claimsIn } from "../core/bundle.ts";
+import { claimsIn, isBundle } from "../core/bundle.ts";
 import { isFailure } from "../core/errors.ts";
 import { GroupPlace } from "../core/group.ts";
 import type { Enclosure } from "../core/identity.ts";
@@ -264,9 +264,18 @@ async function checkOriginals(
 ): Promise<void> {
   if (!facts.documents || !request) return;
   const whole = request.source === "inbox" ? groupIn(facts.group) : [];
-  const folders = [...new Set([id, ...whole, ...claimsIn(request)])].map((one) => join(archive, one));
-  const archived = new Set((await Promise.all(folders.map(hashesIn))).flat());
+  const folders = [...new Set([id, ...whole, ...claimsIn(request)])];
+  const there = new Map(
+    await Promise.all(folders.map(async (one) => [one, await hashesIn(join(archive, one))] as const)),
+  );
+  const archived = new Set([...there.values()].flat());
+  // Of files that are a request together each has a folder of its own, which may be gone while the others are there.
+  const isKept = (document: StoredDocument) =>
+    isBundle(request)
+      ? claimsIn({ facts: { documents: [document] } }).some((one) => there.get(one)?.length)
+      : archived.size > 0;
   let gone = 0;
+  let isOther = false;
   for (const document of facts.documents) {
     const found = await hashFile(documents.path(document)).catch((error: unknown) => {
       if (isFailure(error, "not-a-regular-file")) return { sha256: "", sizeBytes: 0 };
@@ -274,7 +283,10 @@ async function checkOriginals(
     });
     if (found && found.sha256 !== document.sha256) {
       findings.push({ code: "document-changed", message: "A document in .work is not the one that was taken in" });
-    } else if (!found && !archived.has(document.sha256)) gone += 1;
+    } else if (!found && !archived.has(document.sha256)) {
+      gone += 1;
+      isOther ||= isKept(document);
+    }
   }
   for (const file of facts.enclosures ?? []) {
     const found = await hashFile(documents.path(file)).catch(() => undefined);
@@ -284,7 +296,7 @@ async function checkOriginals(
     }
   }
   if (gone === 0) return;
-  if (archived.size > 0) {
+  if (isOther) {
     findings.push({ code: "document-changed", message: "A document in the archive is not the one that was signed" });
   } else if (isEnd(request.phase) && request.phase !== "failed" && request.phase !== "expired") {
     const seen = incremental

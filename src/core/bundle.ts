@@ -16,19 +16,21 @@ const Facts = z.object({
   bundle: Bundle.optional().catch(undefined),
   documents: z.array(StoredDocument).catch([]),
   otp: z.unknown().optional(),
+  order: z.looseObject({ kind: z.string() }).optional().catch(undefined),
   begun: z.looseObject({ otp: z.number().optional(), sign: z.number().optional() }).catch({}).default({}),
 });
 
 /**
  * Whether a further document may join a request. "open": now, and the stage it is at goes on; "again": now, and what is at
  * the provider is sent anew. "busy": not at this moment, because a call is under way that tells of the documents there
- * are. "closed": never, because it is full, over, or the code to sign these documents with is out. Pure.
+ * are. "closed": never, because it is full, over, about to be another signer's, or the code to sign these documents with is out. Pure.
  */
 export function joinable({ stage, phase, intent, ending, facts }: SignRequest): "open" | "again" | "busy" | "closed" {
-  const { bundle, documents, otp, begun } = Facts.parse(facts);
+  const { bundle, documents, otp, begun, order } = Facts.parse(facts);
   const isOver = isEnd(phase) || ending !== undefined;
   const isOut = otp !== undefined || begun.otp !== undefined || begun.sign !== undefined;
-  if (!bundle || isOver || isOut || documents.length >= bundle.most) return "closed";
+  const isCorrected = order?.kind === "correction";
+  if (!bundle || isOver || isOut || isCorrected || documents.length >= bundle.most) return "closed";
   if (BEFORE_UPLOAD.includes(stage)) return stage === "upload" && intent ? "busy" : "open";
   if (!BEFORE_CODE.includes(stage)) return "closed";
   return intent || phase === "retrying" ? "busy" : "again";

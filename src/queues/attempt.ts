@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { DelayedError, type Job, UnrecoverableError } from "bullmq";
 import { growing, lookAt } from "../core/backoff.ts";
+import { isBundle } from "../core/bundle.ts";
 import type { CrashPoint, EffectBoundary } from "../core/crash-point.ts";
 import { toMs } from "../core/duration.ts";
 import { type Failure, isFailure, type Pause, PermanentError, RetryableError, toFailure } from "../core/errors.ts";
@@ -72,7 +73,10 @@ class AskedToEnd extends Error {}
 /** Somebody asked to end the request, and what was written has taken it on to its end: nothing is left to do here. */
 class GoneOn extends Error {}
 
-/** What an attempt gives for whose end the request was elsewhere: it may have come back to this stage meanwhile. */
+/**
+ * What an attempt gives at whose end the request was elsewhere, and what one gives that a document may have taken back: it
+ * may have come back to this stage meanwhile.
+ */
 export const PASSED_BY = "passed by";
 
 /** One attempt of one stage for one request. The only place where a stage meets the queue. */
@@ -155,7 +159,7 @@ export async function runAttempt<Tools extends object>({
     if (!(error instanceof Superseded)) throw error;
     return PASSED_BY;
   }
-  return undefined;
+  return isBundle(request()) ? PASSED_BY : undefined;
 
   async function conclude(): Promise<void> {
     if (outcome instanceof Superseded) throw outcome;

@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import { setTimeout as pause } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import { type Bundle, hasClaim, joinable } from "../core/bundle.ts";
 import { isFailure, RetryableError } from "../core/errors.ts";
 import type { RequestId, SignRequest, StoredDocument } from "../core/request.ts";
@@ -26,7 +27,7 @@ interface Scripts {
   signpipeTakeOver(key: string, seen: string, id: string, lifeMs: number): Promise<0 | 1>;
 }
 
-/** The request has moved on since it was found open. */
+/** The request has moved on, or its signer was corrected, since it was found open. */
 class Closed extends Error {}
 
 /** Another try of the same document was faster. */
@@ -144,14 +145,16 @@ export function createBundles({
       if (refuseDuplicate && documents.some((one) => contents.has(contentOf(one)))) throw new Twin(fresh);
       const how = joinable(fresh);
       if (how === "busy") throw busy();
-      if (how === "closed") throw new Closed();
+      if (how === "closed" || !isDeepStrictEqual(fresh.facts["ordered"], lead.facts["ordered"])) throw new Closed();
       const all = [...there];
       for (const document of documents) all.push({ ...document, name: freeName(document, all) });
       const note = `document ${all.length} joined`;
       isMoved = how === "again";
       if (isMoved) {
         const facts = { documents: all, uploaded: null, contract: null };
-        return { event: "requeue", to: "upload", patch: { waiting: null, failure: null, facts }, by, note };
+        const patch = { waiting: null, failure: null, facts };
+        // Whoever parks its job at this moment learns that there is none to park.
+        return { event: "requeue", to: "upload", patch, by, note, nudge: true };
       }
       return { event: "note", patch: { facts: { documents: all } }, by, note, nudge: fresh.stage === "upload" };
     });
@@ -159,6 +162,18 @@ export function createBundles({
     // Full, it need not wait any longer.
     else if (request.stage === "upload") await queues.promote(request.stage, request.id);
     return request;
+  }
+
+  /**
+   * Marks for `to` what is marked for a request that it was to join and will not. Only what that has not, and cannot get any
+   * more: the mark of another claim's document that is the same looks like ours. Any other mark lapses by itself.
+   */
+  async function passOn(tried: RequestId, to: RequestId, submission: Submission): Promise<void> {
+    const request = (await store.read(tried))?.request;
+    if (request && (await isOpen(request, submission))) return;
+    const has = new Set(request && documentsOf(request).map(contentOf));
+    const documents = submission.documents.filter((one) => !has.has(contentOf(one)));
+    await seen.handOver(tried, to, printsOf(masterKey, { ...submission, documents }));
   }
 
   return {
@@ -191,7 +206,7 @@ export function createBundles({
         const lead = await openOne(key, submission);
         if (typeof lead === "string") {
           await joining(undefined);
-          if (tried !== undefined) await seen.handOver(tried, id, prints);
+          if (tried !== undefined) await passOn(tried, id, submission);
           const begun = await begin({ untilMs: now() + windowMs, most });
           if (begun.outcome === "duplicate") {
             await takeOver(key, id, NOBODY);
@@ -200,7 +215,7 @@ export function createBundles({
           return begun;
         }
         await joining(lead.id);
-        if (tried !== undefined && tried !== lead.id) await seen.handOver(tried, lead.id, prints);
+        if (tried !== undefined && tried !== lead.id) await passOn(tried, lead.id, submission);
         tried = lead.id;
         if (hasClaim(lead, id)) return { outcome: "known", request: lead };
         if (submission.refuseDuplicate) {

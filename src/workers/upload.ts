@@ -90,12 +90,14 @@ export const upload = defineStage({
   async run({ request, facts, provider, documents, policy, effect, isOurs, signal, now }) {
     const { bundle } = facts;
     if (bundle && waitsForMore(bundle, facts.documents.length, now())) {
-      // Whoever joins leaves word; the last one that it can take cuts the wait short.
-      const leftMs = bundle.untilMs - now();
+      // Whoever joins leaves word; the last one that it can take cuts the wait short. Each is a look at the same wait,
+      // whose time runs from its beginning.
+      const { waiting } = request;
+      const sinceMs = waiting?.for === MORE ? waiting.sinceMs : now();
       return waitFor(MORE, {
         whose: "sender",
         poll: () => Math.max(bundle.untilMs - now(), 50),
-        within: leftMs + HOUR_MS,
+        within: bundle.untilMs - sinceMs + HOUR_MS,
         expires: "failed",
       });
     }

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import { runCommand } from "../helpers/cli-house.ts";
 import { readJson, samplePdf, SIGNER, startHouse, type House } from "../helpers/house.ts";
 import { pdfsig } from "../helpers/pdfsig.ts";
 
@@ -97,6 +98,19 @@ test("seven files that come over time are one identification, one officer's look
   await expect
     .poll(() => readdirSync(join(house.dataDir, ".work")).filter((name) => /^req-/.test(name)), { timeout: 10_000 })
     .toEqual([]);
+
+  const env = { DATA_DIR: house.dataDir, REDIS_PREFIX: house.app.keys.prefix };
+  const verified = async () => {
+    const { out } = await runCommand(["verify", id, "--json"], { env });
+    return (JSON.parse(out) as { requests: { findings: { code: string }[]; notes: string[] }[] }).requests[0];
+  };
+  const flaws = async () => (await verified())?.findings.map(({ code }) => code);
+  expect(await verified()).toMatchObject({ id, findings: [], notes: [] });
+  // What of the fourth file is archived is looked for where that file is, and not another one's: gone is not changed.
+  writeFileSync(join(house.dataDir, inbox.status("deed 4.pdf").now_at ?? "", "deed 4.pdf"), "another one");
+  expect(await flaws()).toEqual(["document-changed"]);
+  rmSync(join(house.dataDir, inbox.status("deed 4.pdf").now_at ?? ""), { recursive: true });
+  expect(await flaws()).toEqual([]);
 
   // Once its code was out, the request was closed: what comes now is another one.
   await inbox.drop("deed 8.pdf");

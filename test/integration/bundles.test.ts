@@ -159,6 +159,61 @@ describe("files for one signer", () => {
     expect((await toy.store.get(one.id)).facts["uploaded"]).toHaveLength(2);
   });
 
+  test("leave the request with a job when they join while the one that it has is about to be parked", async () => {
+    let uploads = 0;
+    const toy = await startToy([
+      ...ORDER.slice(0, 3).map((name) => toyStage(name)),
+      toyStage("upload", ({ request: { facts } }) => {
+        uploads += 1;
+        return Promise.resolve({ uploaded: facts["documents"] });
+      }),
+      toyStage("contract", () => Promise.resolve(uploads === 1 ? later() : {})),
+      ...ORDER.slice(5).map((name) => toyStage(name, () => Promise.resolve(later()))),
+    ]);
+    const [one, two] = [file(), file()];
+    const write = toy.store.write.bind(toy.store);
+    const waits = vi.spyOn(toy.store, "write").mockImplementation(async (held, change) => {
+      const written = await write(held, change);
+      if (change.event !== "wait") return written;
+      waits.mockImplementation(write);
+      await hand(toy, two);
+      await toy.reaches(one.id, "contract", "queued");
+      await new Promise((resolve) => setTimeout(resolve, 50)); // its job was added by now, beside this one
+      return written;
+    });
+    await hand(toy, one);
+    toy.work();
+    await toy.reaches(one.id, "otp", "waiting", 5_000);
+    expect((await toy.store.get(one.id)).facts["uploaded"]).toHaveLength(2);
+  });
+
+  test("leave the request with a job when they join before the upload that it comes from is over", async () => {
+    let uploads = 0;
+    const toy = await startToy([
+      ...ORDER.slice(0, 3).map((name) => toyStage(name)),
+      toyStage("upload", ({ request: { facts } }) => {
+        uploads += 1;
+        return Promise.resolve({ uploaded: facts["documents"] });
+      }),
+      ...ORDER.slice(4).map((name) => toyStage(name, () => Promise.resolve(later()))),
+    ]);
+    const [one, two] = [file(), file()];
+    const add = toy.queues.add.bind(toy.queues);
+    const handedOn = vi.spyOn(toy.queues, "add").mockImplementation(async (stage, id, addedMs) => {
+      await add(stage, id, addedMs);
+      if (stage !== "contract") return;
+      handedOn.mockImplementation(add);
+      await toy.reaches(one.id, "contract", "waiting");
+      await hand(toy, two); // the job of the upload is still there, and in the way of the next
+      await expect.poll(() => toy.queues.stateOf("contract", one.id)).toBe("unknown");
+    });
+    await hand(toy, one);
+    toy.work();
+    await expect.poll(() => uploads, { timeout: 5_000 }).toBe(2);
+    await toy.reaches(one.id, "contract", "waiting");
+    expect((await toy.store.get(one.id)).facts["uploaded"]).toHaveLength(2);
+  });
+
   test("wait while the documents that are there are on their way, and nothing of them is marked", async () => {
     let finish = () => {};
     const left = new Promise<void>((resolve) => (finish = resolve));
@@ -219,6 +274,42 @@ describe("files for one signer", () => {
     // Whoever accepts duplicates has it signed twice.
     expect((await hand(toy, twin({ refuseDuplicate: false }))).id).toBe(one.id);
     expect(await namesOf(toy, one.id)).toHaveLength(3);
+  });
+
+  test("that are the same are signed once, also when a crash came before that was known and the request has closed since", async () => {
+    const toy = await startToy(stages());
+    const one = file();
+    await hand(toy, one);
+    const id = newId();
+    const twin = file(id, { documents: [{ ...(one.documents[0] as StoredDocument), id: `${id}/1.pdf` }] });
+    // The crash came after the claim had written down which request it is about to join, and before it tried to.
+    await toy.store.change(one.id, () => ({
+      event: "note",
+      patch: { facts: { otp: { sentMs: 1, count: 1 } } },
+      by: "x",
+    }));
+    expect(await hand(toy, twin, { joined: one.id })).toEqual({ outcome: "duplicate", id: one.id });
+    expect(await toy.store.read(id)).toBeUndefined();
+  });
+
+  test("do not join a request whose correction is under way, or was carried out at the very moment", async () => {
+    const toy = await startToy(stages());
+    const [one, two, three, four] = [file(), file(), file(), file()];
+    const note = (id: string, facts: Record<string, unknown>) =>
+      toy.store.change(id, () => ({ event: "note", patch: { facts }, by: "api:test" }));
+    await hand(toy, one);
+    await note(one.id, { order: { kind: "correction", atMs: 1, note: "correction-1", fields: ["email"] } });
+    expect(await hand(toy, two)).toEqual({ outcome: "accepted", id: two.id });
+    // Of one that begins its identification anew the signer stays who he is.
+    await note(two.id, { order: { kind: "restart", atMs: 1 } });
+    expect(await hand(toy, three)).toEqual({ outcome: "accepted", id: two.id });
+    const joining = async (id: string | undefined) => {
+      if (id !== two.id) return;
+      await toy.vault.replaceSigner(id, { ...two.signer, email: "anna@example.com" });
+      await note(id, { ordered: { kind: "correction", outcome: "taken", fields: ["email"], atMs: 2 } });
+    };
+    expect(await hand(toy, four, { joining })).toEqual({ outcome: "accepted", id: four.id });
+    expect(await namesOf(toy, two.id)).toHaveLength(2);
   });
 
   test("whose first one is a duplicate begin with the second, at once", async () => {

@@ -1,5 +1,6 @@
 import { rename } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
+import { RetryableError } from "../../src/core/errors.ts";
 import type { RequestId } from "../../src/core/request.ts";
 import { createFakePipeline, makePdf, MANIFEST, redisAway, sha256, startInboxHouse } from "./inbox-house.ts";
 
@@ -128,6 +129,33 @@ describe("an inbox that bundles", () => {
     await house.pass(1_000, 2);
     expect(await house.tree("failed")).toEqual([]);
     expect(await house.tree(".work")).toEqual([]);
+  });
+
+  test.each<[string, (house: House, id: RequestId) => Promise<void>]>([
+    ["cannot be read", (house, id) => house.put(`.work/${id}`, { "claim.json": "{" })],
+    ["cannot be archived", (house, id) => house.put("archive", { [id]: "in the way" })],
+  ])("brings home what joined, although the claim of the first one %s", async (_, spoil) => {
+    const house = startInboxHouse({ config });
+    for (const name of ["a.pdf", "b.pdf", "c.pdf"]) await house.take(one(name));
+    const id = onlyId(house);
+    await spoil(house, id);
+    await sign(house, id);
+    await house.pass();
+    for (const name of ["b.pdf", "c.pdf"]) expect(await house.status(name)).toMatchObject({ state: "done" });
+  });
+
+  test("waits for a request that is busy, and nobody is told that something is the matter", async () => {
+    const pipeline = createFakePipeline();
+    const house = startInboxHouse({ config, pipeline });
+    await house.take(one("a.pdf"));
+    house.reopen({
+      pipeline: {
+        ...pipeline,
+        bundle: () => Promise.reject(new RetryableError("it is on its way", { code: "bundle-busy" })),
+      },
+    });
+    await house.take(one("b.pdf"));
+    expect(house.inbox().status()).toMatchObject({ pending: 1, held: 0, pausedMs: 0 });
   });
 
   test("sets the same document aside as a duplicate of the request that has it", async () => {

@@ -62,11 +62,18 @@ export function createFollow({
   /** One thing at a time for each request. */
   const inTurn = createInTurn();
 
-  /** Brings all that is of a request in line with it: of one that others have joined, each of their claims. */
+  /**
+   * Brings all that is of a request in line with it: of one that others have joined, each of their claims, whatever is the
+   * matter with one of them. Throws what the first says that could not be.
+   */
   async function applyAll(id: RequestId): Promise<void> {
-    const request = await apply(id);
-    if (!request || !isBundle(request)) return;
-    for (const claim of claimsIn(request)) if (claim !== id) await inTurn(claim, () => apply(claim));
+    const failed: unknown[] = [];
+    const noted = (error: unknown) => void failed.push(error);
+    const request = (await apply(id).catch(noted)) ?? (await pipeline.find(id));
+    for (const claim of request && isBundle(request) ? claimsIn(request) : []) {
+      if (claim !== id) await inTurn(claim, () => apply(claim)).catch(noted);
+    }
+    if (failed.length > 0) throw failed[0];
   }
 
   /**

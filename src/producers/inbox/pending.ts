@@ -19,6 +19,8 @@ interface Job {
   tries: number;
   dueMs: number;
   isHeld: boolean;
+  /** It waits for a matter of moments, and nothing is wrong with it. */
+  isSoon: boolean;
 }
 
 const PAUSE = exponential("1s", { upTo: "30s" });
@@ -85,7 +87,7 @@ export function createPending({
     log.info({ durationMs: Math.round(now() - faultSinceMs) }, "intake resumed");
     faultSinceMs = undefined;
     pausedWhy = undefined;
-    for (const job of again) if (!job.isHeld) job.dueMs = Math.min(job.dueMs, now());
+    for (const job of again) if (!job.isHeld && !job.isSoon) job.dueMs = Math.min(job.dueMs, now());
   }
 
   async function run(job: Job): Promise<void> {
@@ -96,11 +98,11 @@ export function createPending({
     } catch (error) {
       const cause: unknown = error instanceof Held ? error.cause : error;
       job.tries += 1;
-      const isSoon = isFailure(error, "bundle-busy");
-      job.isHeld = isSoon || error instanceof Held;
-      job.dueMs = now() + (isSoon ? SOON(job.tries) : HOLD(job.tries));
+      job.isSoon = isFailure(error, "bundle-busy");
+      job.isHeld = error instanceof Held;
+      job.dueMs = now() + (job.isSoon ? SOON(job.tries) : HOLD(job.tries));
       again.push(job);
-      if (isSoon) return;
+      if (job.isSoon) return;
       if (!job.isHeld) fault(error);
       else if (job.tries === 1) {
         log.error(
@@ -141,7 +143,7 @@ export function createPending({
     /** Nothing begins before `kick`: taking many at once is faster when nothing else is done meanwhile. */
     add(claim: Claim): void {
       ids.add(claim.id);
-      fresh.push({ claim, tries: 0, dueMs: now(), isHeld: false });
+      fresh.push({ claim, tries: 0, dueMs: now(), isHeld: false, isSoon: false });
     },
 
     /** Whether this claim is at work, or waits. */
