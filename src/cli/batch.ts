@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { ROW_STATES } from "../core/batch.ts";
 import { PermanentError } from "../core/errors.ts";
 import { readBatch } from "../producers/batch/read.ts";
 import { namedFiles } from "../producers/manifest.ts";
@@ -25,6 +26,8 @@ interface Call {
 const TABLES = ["batch.csv", "batch.json"];
 const LIST_MOST = 500;
 const PROBLEMS_SHOWN = 30;
+/** Of what is no terminal: nothing is folded. */
+const NO_WIDTH = Number.POSITIVE_INFINITY;
 const LEAST_ID_LETTERS = 8;
 /** A table is read here for the names in it alone: how large it may be, the API says. */
 const ROWS_MOST = 1_000_000;
@@ -169,22 +172,57 @@ async function list({ api, terminal: { out, err }, options }: Call): Promise<num
 
 async function show({ api, terminal: { out }, what, options }: Call): Promise<number> {
   const batch = await api.batches.get(await findBatch(api, what));
-  for (const line of options["json"] === true ? [JSON.stringify(batch, null, 2)] : describe(batch)) out.line(line);
+  for (const line of options["json"] === true
+    ? [JSON.stringify(batch, null, 2)]
+    : describe(batch, out.width ?? NO_WIDTH))
+    out.line(line);
   return EXIT.done;
 }
 
-function describe(batch: Batch): string[] {
+function describe(batch: Batch, width: number): string[] {
   const { id, name, state, priority, asked, held, stands, rows, counts, over, waiting_for_people: waiting } = batch;
-  const states = Object.entries(counts).map(([one, count]) => `${count} ${one}`);
-  const wait = waiting > 0 ? `; ${waiting} wait for people, for whom no time can be estimated` : "";
-  return [
-    `${id}${name === undefined ? "" : `  ${visible(name)}`}`,
-    `State      ${state}${asked === undefined ? "" : ` (${asked} is being carried out)`}, priority ${priority}`,
-    `Rows       ${over} of ${rows} are over: ${states.join(", ")}${wait}`,
-    ...(held ? [`Paused     ${visible(held.message)} (${held.code})`] : []),
-    ...(stands ? [`Stands     ${visible(stands.message)} (${stands.code}); it goes on by itself`] : []),
-    ...(batch.estimated_finish_at === undefined ? [] : [`Finish     about ${when(batch.estimated_finish_at)}`]),
-  ];
+  const finish = batch.estimated_finish_at;
+  const said: [title: string, text: string][] = [
+    ["State", `${state}${asked === undefined ? "" : ` (${asked} is being carried out)`}, priority ${priority}`],
+    ["Progress", `${toBar(over, rows)} ${over} of ${rows} rows are over`],
+    ["Rows", inOrder(counts)],
+    ...(waiting > 0 ? [["People", `${waiting} wait for people, for whom no time can be estimated`] as const] : []),
+    ...(held ? [["Paused", `${visible(held.message)} (${held.code})`] as const] : []),
+    ...(stands ? [["Stands", `${visible(stands.message)} (${stands.code}); then it goes on by itself`] as const] : []),
+    ...(finish === undefined ? [] : [["Finish", `about ${when(finish)}`] as const]),
+  ].map(([title = "", text = ""]) => [title, text]);
+  const heading = `${id}${name === undefined ? "" : `  ${visible(name)}`}`;
+  return [heading, ...said.flatMap(([title, text]) => folded(title, text, width))];
+}
+
+const BAR_LETTERS = 20;
+
+/** Full only when all is over, and empty only when nothing is. */
+function toBar(over: number, rows: number): string {
+  const share = rows === 0 ? 0 : over / rows;
+  const full = share >= 1 ? BAR_LETTERS : Math.min(Math.ceil(share * BAR_LETTERS), BAR_LETTERS - 1);
+  return `[${"#".repeat(full)}${"-".repeat(BAR_LETTERS - full)}] ${Math.floor(share * 100)} %,`;
+}
+
+/** How many rows are where, in the order in which rows go through it. */
+function inOrder(counts: Record<string, number>): string {
+  const place = (state: string) => ROW_STATES.indexOf(state as (typeof ROW_STATES)[number]);
+  const states = Object.entries(counts).toSorted(([a], [b]) => place(a) - place(b));
+  return states.map(([state, count]) => `${count} ${state}`).join(", ");
+}
+
+const TITLE_LETTERS = 11;
+
+/** A title and what is said under it, in lines that a terminal does not break. */
+function folded(title: string, text: string, width: number): string[] {
+  const lines = [""];
+  // A number stays with what it counts.
+  for (const word of text.split(/(?<!\d) /)) {
+    const line = lines.at(-1) ?? "";
+    if (line !== "" && TITLE_LETTERS + line.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
+  }
+  return lines.map((line, i) => (i === 0 ? title : "").padEnd(TITLE_LETTERS) + line);
 }
 
 async function results({ api, terminal, what, options: { output } }: Call): Promise<number> {
@@ -212,7 +250,10 @@ async function results({ api, terminal, what, options: { output } }: Call): Prom
 
 async function act({ api, terminal: { out }, what, options }: Call, path: string, json?: object): Promise<number> {
   const batch = await api.batches.act(await findBatch(api, what), path, json);
-  for (const line of options["json"] === true ? [JSON.stringify(batch, null, 2)] : describe(batch)) out.line(line);
+  for (const line of options["json"] === true
+    ? [JSON.stringify(batch, null, 2)]
+    : describe(batch, out.width ?? NO_WIDTH))
+    out.line(line);
   return EXIT.done;
 }
 

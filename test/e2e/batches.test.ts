@@ -132,6 +132,6 @@ test("once all is done, who signs and the documents are gone from the batch", as
   const folder = join(house.dataDir, "batches", id);
   expect([existsSync(join(folder, ".key")), existsSync(join(folder, "documents"))]).toEqual([false, false]);
   expect(readFileSync(join(folder, "rows.jsonl"), "utf8")).not.toContain("sealed");
-  expect((await house.call("POST", `/v1/batches/${id}/retry`)).body).toMatchObject({ code: "batch-erased" });
+  expect((await house.call("POST", `/v1/batches/${id}/retry`)).body).toMatchObject({ code: "nothing-to-retry" });
   expect((await rowsOf(house, id)).map(({ state }) => state)).toEqual(["done", "done"]);
 });

@@ -136,14 +136,21 @@ test("a host that is away keeps no other row back; its row is tried again after 
   });
 });
 
-test("a document that is too large is not kept, whatever the host says of its size", async () => {
-  const { house, origin, feeder, table, sides } = await startRemote((_request, response) => {
-    response.setHeader("transfer-encoding", "chunked");
-    response.end(Buffer.alloc(1024 ** 2 + 1));
+test("a document that is too large is not kept, nor read to its end, whatever the host says of its size", async () => {
+  let sentBytes = 0;
+  const { house, origin, feeder, table, sent } = await startRemote((_request, response) => {
+    const block = Buffer.alloc(64 * 1024);
+    const timer = setInterval(() => {
+      sentBytes += block.length;
+      if (sentBytes < 16 * 1024 ** 2) response.write(block);
+      else response.end();
+    }, 1);
+    response.on("close", () => clearInterval(timer));
   });
-  const id = await acceptedBatch(house, { table: table([1, 2, 3].map((n) => `${origin}/${n}.pdf`)), files: sides });
-  await until(house, id, feeder, ["rejected", "rejected", "rejected"]);
+  const id = await acceptedBatch(house, { table: table([`${origin}/1.pdf`]), files: sent });
+  await until(house, id, feeder, ["rejected", "queued", "queued"]);
   expect((await rowsOf(house, id))[0]).toMatchObject({ code: "file-too-large" });
+  expect(sentBytes).toBeLessThan(8 * 1024 ** 2);
   expect(documentsOf(house, id).filter((name) => /fetched|part/.test(name))).toEqual([]);
 });
 

@@ -65,7 +65,8 @@ function addHandIn(app: Server, parts: Parts): void {
         summary: "Hand in many requests at once, from a table",
         description:
           'Takes a table as the part "batch", CSV or JSON, and the files that its rows name, each as a part "file" under ' +
-          'that name; and, as the part "options", JSON with name, priority (1 to 10) and canary (true: one row goes ahead, ' +
+          "that name; a row may name an address instead, from which its document is fetched when the row is submitted. And, as " +
+          'the part "options", JSON with name, priority (1 to 10) and canary (true: one row goes ahead, ' +
           "the others follow when it is done). Every row is checked as a request of its own would be: those that cannot " +
           "be used are named, by row and column, and the others are submitted. With dry_run=true nothing but the check is " +
           "done. The same Idempotency-Key with the same content gives the same batch, for as long as it is there.",

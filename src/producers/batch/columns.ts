@@ -315,7 +315,9 @@ export function rowJsonSchema(): object {
   const shape = Object.fromEntries(COLUMNS.map(({ name, schema, says }) => [name, schema.optional().describe(says)]));
   const files = z
     .union([text, z.array(text).min(1)])
-    .describe('Name of the file that is signed, or names: in a table with ";" between them, in JSON also as a list.');
+    .describe(
+      'Name of the file that is signed, or its address (https, of hosts in DOCUMENT_HOSTS); or several: in a table with ";" or new lines between them, in JSON also as a list.',
+    );
   const Row = z.object({ [FILES]: files, ...shape }).meta({
     title: "signpipe batch row",
     description:
