@@ -5,17 +5,23 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
+import promises from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { InboxConfig, InboxRoot } from "../../src/producers/inbox/config.ts";
-import { createLedger } from "../../src/producers/inbox/ledger.ts";
+import { toRequestId } from "../../src/core/request.ts";
+import { createLedger, LEDGER } from "../../src/producers/inbox/ledger.ts";
+import { printOf, toMark } from "../../src/producers/inbox/look.ts";
 import { MARKER } from "../../src/producers/inbox/presence.ts";
+import { createSource } from "../../src/producers/inbox/source.ts";
 import { dieBefore } from "../helpers/dying.ts";
 import { mountSmallDisk, whyNoSmallDisk } from "../helpers/small-disk.ts";
 import { type Drop, makePdf, MANIFEST, SIGNER, startInboxHouse } from "../integration/inbox-house.ts";
@@ -218,18 +224,71 @@ test("W16: the ledger forgets what has been gone for a month, and nothing before
 test("W16, W32: a source that is emptied, as when its disk is away, is taken from no second time when it is back", async () => {
   const house = startCopying();
   await house.take(DROPPED);
-  await house.put("away", DROPPED);
-  for (const name of readdirSync(house.from())) rmSync(house.from(name), { recursive: true });
+  const away = `${house.from()}-away`;
+  renameSync(house.from(), away);
+  mkdirSync(house.from()); // the place where it is mounted
   await house.pass(40 * 86_400_000, 3);
   rmSync(house.from(), { recursive: true });
   await house.pass(1_000, 2);
   expect(house.inbox().check()).toMatchObject({ ok: false });
-  mkdirSync(house.from());
-  await house.put("source", DROPPED);
+  renameSync(away, house.from());
   await house.pass(1_000, 8);
+  await house.pass(60_000, 2);
   expect(house.inbox().check()).toMatchObject({ ok: true });
-  // The times are others than before: what is found is that all of it is there already.
   expect(house.taken()).toEqual(["1.pdf+2.pdf", "a.pdf", "b.pdf"]);
+  expect(readdirSync(house.at("duplicates"))).toEqual([]);
+});
+
+test("W16: what is another file by the time that it is copied does not count as the one that was seen", async () => {
+  const house = startCopying();
+  await house.drop({ "a.pdf": makePdf("a") });
+  const gate = house.at(".work", "gate");
+  mkdirSync(gate, { recursive: true });
+  const source = createSource({ source: house.from(), gate, mustBeHere() {}, now: Date.now });
+  await source.recover();
+  const id = toRequestId(Buffer.alloc(16, 1));
+  const claim = { format: 1 as const, id, form: "file" as const, raw: "a.pdf", claimedMs: 1, parts: [] };
+  const copy = (print: string) => source.copy(claim, { form: "file", raw: "a.pdf", print });
+  const print = printOf(toMark(statSync(house.from("a.pdf"))));
+  await expect(copy(`1${print}`)).rejects.toMatchObject({ code: "EBUSY" });
+  expect(readdirSync(join(gate, "copies"))).toEqual([]);
+  expect(source.taken.size()).toBe(0);
+  expect(await copy(print)).toBe(true);
+  expect(readdirSync(gate).sort()).toEqual(["copies", LEDGER, id].sort());
+});
+
+test("W16: what reads otherwise a second time is not taken, whatever its size and time say", async () => {
+  const house = startCopying();
+  await house.drop({ "a.pdf": makePdf("a") });
+  await house.pass(500, 1);
+  // As a share may answer that has half of an old file in its memory.
+  const { open } = promises;
+  let isOdd = true;
+  promises.open = async (...args: Parameters<typeof open>) => {
+    const file = await open(...args);
+    if (args[0] !== house.from("a.pdf")) return file;
+    const read = file.read.bind(file) as (...given: unknown[]) => Promise<{ bytesRead: number; buffer: Buffer }>;
+    let beginnings = 0;
+    const lies = async (buffer: Buffer, ...rest: number[]) => {
+      const result = await read(buffer, ...rest);
+      if (rest[2] === 0 && ++beginnings === 1 && isOdd) buffer[0] = 0;
+      return result;
+    };
+    return Object.assign(file, { read: lies });
+  };
+  syncBuiltinESMExports();
+  try {
+    await house.pass(1_000, 6);
+    expect(house.taken()).toEqual([]);
+    expect(house.inbox().status().busy).toBe(1);
+    isOdd = false;
+    await house.pass(60_000, 2);
+    await house.pass(1_000, 3);
+    expect(house.taken()).toEqual(["a.pdf"]);
+  } finally {
+    promises.open = open;
+    syncBuiltinESMExports();
+  }
 });
 
 test("W16: what cannot be copied stays, and its status says why", async () => {

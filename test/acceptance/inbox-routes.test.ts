@@ -6,7 +6,7 @@ import type { InboxConfig, InboxRoot } from "../../src/producers/inbox/config.ts
 import { MARKER } from "../../src/producers/inbox/presence.ts";
 import { createPurge } from "../../src/producers/inbox/purge.ts";
 import type { Route } from "../../src/producers/inbox/route.ts";
-import { readJson, samplePdf, SIGNER as SOMEBODY, startHouse } from "../helpers/house.ts";
+import { type House, readJson, samplePdf, SIGNER as SOMEBODY, startHouse } from "../helpers/house.ts";
 import { makePdf, MANIFEST, SIGNER, startInboxHouse } from "../integration/inbox-house.ts";
 
 const ROUTE: Route = {
@@ -227,6 +227,10 @@ test("W36: a purge removes what lies in the folders of a route, and never these"
   expect(existsSync(house.at("failed", "acme", "long"))).toBe(true);
 });
 
+function bearerOf({ keyRing }: House) {
+  return { headers: { authorization: `Bearer ${keyRing.apiKeys[0]?.secret ?? ""}` } };
+}
+
 test("W26, W28: a signed file of a route comes back in the folders that it came from; events tell of what is dropped there", async () => {
   const top = mkdtempSync(join(tmpdir(), "signpipe-share-"));
   onTestFinished(() => rmSync(top, { recursive: true, force: true }));
@@ -238,6 +242,7 @@ test("W26, W28: a signed file of a route comes back in the folders that it came 
     path: "legal",
     settle: "200ms",
     sweep: "1m",
+    watch: "native",
     route: "acme/{workflow}",
     defaults: { signer: SOMEBODY },
   };
@@ -247,7 +252,8 @@ test("W26, W28: a signed file of a route comes back in the folders that it came 
     simulator: { humans: { signer: "auto", signerDelayMs: 0 } },
   });
   await house.app.startInbox();
-  await expect.poll(() => existsSync(at("status"))).toBe(true);
+  const scrape = async () => (await fetch(`${house.api}/metrics`, bearerOf(house))).text();
+  await expect.poll(scrape, { timeout: 15_000 }).toMatch(/root="legal",figure="lastScanMs"\} [1-9]/);
   // By an event: the next listing is a minute away.
   writeFileSync(at("inbox", "acme", "videoid", "a.pdf"), await samplePdf());
   const path = at("status", "acme", "videoid", "a.pdf.status.json");

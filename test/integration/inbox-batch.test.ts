@@ -7,6 +7,7 @@ import { createAppearances } from "../../src/files/appearances.ts";
 import { createBatchFolders } from "../../src/files/batches.ts";
 import { createBatchDoor } from "../../src/producers/batch/door.ts";
 import { MARKER } from "../../src/producers/inbox/presence.ts";
+import type { InboxRoot } from "../../src/producers/inbox/config.ts";
 import { createRowSeals } from "../../src/queues/row-seals.ts";
 import { dieBefore } from "../helpers/dying.ts";
 import { type Drop, makePdf, startInboxHouse } from "./inbox-house.ts";
@@ -26,7 +27,7 @@ const FOLDER = {
 };
 
 /** An inbox that takes batches, without anything that feeds their rows. */
-function startBatchInbox(which: string) {
+function startBatchInbox(which: string, more: Partial<InboxRoot> = {}) {
   const house = startInboxHouse();
   const own = which === OWN ? ["legal"] : [];
   const at = (...names: string[]) => house.at(...own, ...names);
@@ -34,7 +35,7 @@ function startBatchInbox(which: string) {
     mkdirSync(at());
     writeFileSync(at(MARKER), "");
   }
-  const root = which === OWN ? { root: { name: "legal", dir: at() } } : {};
+  const root = which === OWN ? { root: { name: "legal", dir: at(), ...more } } : {};
   const folders = createBatchFolders({ dir: house.at("batches") });
   const door = createBatchDoor({
     folders,
@@ -325,4 +326,17 @@ describe.each(["the inbox in DATA_DIR", OWN])("in %s, results of an earlier batc
     }
     expect(deaths).toBeGreaterThan(15);
   }, 300_000);
+});
+
+test("a folder with a table that was taken from a place which is not known any more comes back, and makes no batch", async () => {
+  const route = { levels: [{ word: "tenant" as const, values: ["acme"] }], onlyFolders: false };
+  const house = startBatchInbox(OWN, { route });
+  const id = `req-${"0".repeat(25)}1`;
+  const claim = { format: 1, id, form: "folder", raw: "gone/leases", claimedMs: 1, parts: [] };
+  await house.put(`legal/.work/${id}`, { "claim.json": JSON.stringify(claim), folder: FOLDER });
+  await house.again();
+  await house.pass(1_000, 2);
+  expect((await house.json("failed", "gone", "leases.error.json"))["code"]).toBe("unknown-folder");
+  expect(await house.tree("failed", "gone", "leases")).toContain("batch.csv");
+  expect(existsSync(join(house.dataDir, "batches"))).toBe(false);
 });
