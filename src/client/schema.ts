@@ -259,7 +259,7 @@ export interface Correction {
 }
 
 export interface BatchColumns {
-  /** Name of the file that is signed, or names: in a table with ";" between them, in JSON also as a list. */
+  /** Name of the file that is signed, or its address (https, of hosts in DOCUMENT_HOSTS); or several: in a table with ";" or new lines between them, in JSON also as a list. */
   files: string | string[];
   /** Your own id; results and requests have it. */
   reference?: string | undefined;
