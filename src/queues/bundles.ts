@@ -94,7 +94,7 @@ export function createBundles({
   queues: Pick<Queues, "promote" | "moveTo">;
   vault: Pick<Vault, "read">;
   /** Has defined the script for taking over, too. */
-  seen: Pick<ReturnType<typeof createSeen>, "claim" | "mark" | "handOver">;
+  seen: Pick<ReturnType<typeof createSeen>, "claim" | "mark" | "markedFor" | "handOver">;
   masterKey: Uint8Array;
   now?: () => number;
 }) {
@@ -199,6 +199,10 @@ export function createBundles({
 
       const key = keys.bundle(bundlePrint(masterKey, submission));
       const prints = printsOf(masterKey, submission);
+      // The same, of a claim that has forgotten it.
+      for (const other of joined === undefined ? await seen.markedFor(prints) : []) {
+        if (hasClaim(other, id)) return await asJoined(other, id, joining);
+      }
       /** What its document is marked for, should it not have joined that. */
       let tried = joined;
       const untilMs = performance.now() + GIVE_UP_MS;

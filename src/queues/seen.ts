@@ -162,6 +162,15 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
       return prints.length > 0;
     },
 
+    /** The requests that documents are marked for, by their fingerprints; those of which nothing is known are left out. */
+    async markedFor(prints: readonly string[]): Promise<SignRequest[]> {
+      const ids = await Promise.all(prints.map((print) => redis.get(keys.seen(print))));
+      const found = await Promise.all(
+        ids.map(async (id) => (id === null ? undefined : (await store.read(id))?.request)),
+      );
+      return found.filter((one) => one !== undefined);
+    },
+
     /** Marks documents for `id` whoever has them: the caller asked for it. */
     async mark(id: RequestId, prints: readonly string[]): Promise<void> {
       for (const print of prints) await redis.set(keys.seen(print), id, "PX", SEEN_MS);

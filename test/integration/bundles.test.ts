@@ -276,6 +276,28 @@ describe("files for one signer", () => {
     expect(await namesOf(toy, one.id)).toHaveLength(3);
   });
 
+  test.each([
+    ["is over", "cleanup", "cancelled", {}],
+    ["is closed, and duplicates are accepted", "sign", "waiting", { refuseDuplicate: false }],
+  ] as const)(
+    "whose claim has forgotten that they joined are still of their request when that %s",
+    async (_, stage, phase, more) => {
+      const toy = await startToy(stages(phase === "waiting" ? [stage] : []));
+      const [one, two] = [file(), file(newId(), more)];
+      await hand(toy, one);
+      await hand(toy, two);
+      if (phase === "cancelled") await toy.pipeline.cancel(one.id, "api:test");
+      toy.work();
+      await toy.reaches(one.id, stage, phase);
+      const three = file();
+      expect((await hand(toy, three)).id).toBe(three.id); // which is the one that is open now
+      const { bundling, said } = memory();
+      expect(await toy.pipeline.bundle(two, bundling)).toMatchObject({ outcome: "known", request: { id: one.id } });
+      expect(said).toEqual([one.id]);
+      expect(await namesOf(toy, three.id)).toHaveLength(1);
+    },
+  );
+
   test("that are the same are signed once, also when a crash came before that was known and the request has closed since", async () => {
     const toy = await startToy(stages());
     const one = file();
