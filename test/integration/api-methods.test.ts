@@ -69,3 +69,25 @@ test("whatever is refused is a problem document, for a browser and at an unknown
     }
   }
 });
+
+test("the OpenAPI document names the Idempotency-Key at every call that takes one, with how its misuse is answered", async () => {
+  const { house } = await startWithAll();
+  interface Operation {
+    operationId: string;
+    parameters?: { name: string; in: string }[];
+    responses: Record<string, object>;
+  }
+  const { paths } = (await house.app.inject({ url: "/openapi.json" })).json<{
+    paths: Record<string, Record<string, Operation>>;
+  }>();
+  const keyed = Object.values(paths)
+    .flatMap((item) => Object.values(item))
+    .filter(({ parameters = [] }) => parameters.some((one) => one.name === "Idempotency-Key" && one.in === "header"));
+  const acts = ["remindOf", "correct", "restart", "approve", "refuse", "cancel", "retry"].map((act) => `${act}Request`);
+  expect(keyed.map(({ operationId }) => operationId).sort()).toEqual(
+    [...acts, "giveCode", "resendCode", "submitRequest", "submitBatch"].sort(),
+  );
+  for (const { operationId, responses } of keyed) {
+    expect(Object.keys(responses), operationId).toEqual(expect.arrayContaining(["202", "400", "422"]));
+  }
+});

@@ -4,7 +4,7 @@ import { expect, inject, onTestFinished, test } from "vitest";
 import type { Begun, Bound, Claim } from "../../src/producers/api/idempotency-types.ts";
 import { createIdempotency } from "../../src/queues/idempotency.ts";
 import { createKeys } from "../../src/queues/keys.ts";
-import { filePart, manifestPart, PDF, startApiHouse, submit, told } from "../helpers/api-house.ts";
+import { AUTHORIZED, filePart, manifestPart, PDF, startApiHouse, submit, told } from "../helpers/api-house.ts";
 import { newId } from "../helpers/toy.ts";
 
 const NAME = "crm:loan-2031-canary";
@@ -208,4 +208,39 @@ test("over HTTP: a process that died between binding and submitting has its call
   expect(house.submissions.map(({ id }) => id)).toEqual([requestId]);
   const again = await submit(house.app, [manifestPart(), filePart()], key);
   expect([told(again).id, again.headers["idempotency-replayed"]]).toEqual([requestId, "true"]);
+});
+
+test("over HTTP: an act whose process died before it could say so is found in the record by the next, and not done again", async () => {
+  const { one } = startMemory({ claimMs: 700 });
+  const dying = {
+    ...one,
+    async begin(name: string): Promise<Begun> {
+      const begun = await one.begin(name);
+      if (begun.state !== "yours") return begun;
+      // Dead after the act: the key is never finished, and its claim is not given up but lapses.
+      const finish = () => Promise.reject(new Error("killed"));
+      return { ...begun, claim: { ...begun.claim, finish, release: () => Promise.resolve() } };
+    },
+  };
+  const first = await startApiHouse({ idempotency: dying });
+  const id = String(told(await submit(first.app, [manifestPart(), filePart()])).id);
+  let done = 0;
+  first.pipeline.approve = (_id, _by, call) => {
+    done += 1;
+    const known = first.records.get(id);
+    if (!known) throw new Error("it is gone");
+    const request = { ...known, facts: { ...known.facts, calls: [call] } };
+    first.records.set(id, request);
+    return Promise.resolve(request);
+  };
+  const second = await startApiHouse({ idempotency: one, pipeline: first.pipeline });
+  const headers = { ...AUTHORIZED, "idempotency-key": "approve-1" };
+  const approve = (app: typeof first.app, act = "approve") =>
+    app.inject({ method: "POST", url: `/v1/requests/${id}/${act}`, headers });
+  expect((await approve(first.app)).statusCode).toBe(202);
+  expect(told(await approve(second.app)).code).toBe("idempotency-in-progress");
+  await expect.poll(async () => (await approve(second.app)).statusCode, { timeout: 5_000 }).toBe(202);
+  const again = await approve(second.app);
+  expect([again.statusCode, again.headers["idempotency-replayed"], done]).toEqual([202, "true", 1]);
+  expect(told(await approve(second.app, "cancel")).code).toBe("idempotency-mismatch");
 });
