@@ -16,6 +16,7 @@ import type { Handed } from "./handed.ts";
 import { hold, Superseded } from "./holding.ts";
 import type { Keys } from "./keys.ts";
 import type { Lease } from "./lease.ts";
+import { startOvertime } from "./overtime.ts";
 import { type Queues, StageJob } from "./queues.ts";
 import type { Change, Store } from "./store.ts";
 
@@ -194,13 +195,24 @@ export async function runAttempt<Tools extends object>({
   }
 
   async function attempt(): Promise<Unsettled | Waiting | Ended | SentBack | Record<string, unknown>> {
+    const overtime = startOvertime(timeoutMs);
+    try {
+      return await attemptUntil(overtime.signal);
+    } finally {
+      overtime.end();
+    }
+  }
+
+  async function attemptUntil(
+    late: AbortSignal,
+  ): Promise<Unsettled | Waiting | Ended | SentBack | Record<string, unknown>> {
     if (isHalfMade(request())) await completeGroup();
     const needs = stage.needs.safeParse(request().facts);
     if (!needs.success) {
       const missing = needs.error.issues.map((issue) => issue.path.join(".")).join(", ");
       throw new PermanentError(`${stage.name} cannot start: ${missing} is missing`, { code: "facts-missing" });
     }
-    const signals = [stopping, AbortSignal.timeout(timeoutMs), ...(lost ? [lost] : [])];
+    const signals = [stopping, late, ...(lost ? [lost] : [])];
     const run: Run<Tools, Record<string, unknown>> = {
       ...tools,
       requestId,
