@@ -223,10 +223,10 @@ test("W20, W26: a folder that cannot be listed keeps nobody else waiting, forget
   await house.drop({ other: { long: { "b.pdf": makePdf("b"), "b.pdf.json": MANIFEST } } });
   await house.pass(1_000, 1);
   const { opendirSync } = fs;
-  fs.opendirSync = ((path, ...more) => {
+  fs.opendirSync = (path, ...more) => {
     if (String(path).endsWith("inbox/other/long")) throw Object.assign(new Error("no"), { code: "EACCES" });
     return opendirSync(path, ...more);
-  });
+  };
   syncBuiltinESMExports();
   try {
     await house.drop({ acme: { long: { "a.pdf": makePdf("a"), "a.pdf.json": MANIFEST } } });
