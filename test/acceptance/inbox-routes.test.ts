@@ -1,4 +1,5 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import fs, { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -215,6 +216,37 @@ test("W34: no more of a tenant are under way than was set, whoever came first; t
   house.pipeline.move(first?.id ?? "", { phase: "refused" });
   await house.pass(1_000, 8);
   expect(tenants()).toEqual(["acme", "acme", "other"]);
+});
+
+test("W20, W26: a folder that cannot be listed keeps nobody else waiting, forgets nothing, and goes on when it can", async () => {
+  const house = startRouted({ config: { settleMs: 3_000 } });
+  await house.drop({ other: { long: { "b.pdf": makePdf("b"), "b.pdf.json": MANIFEST } } });
+  await house.pass(1_000, 1);
+  const { opendirSync } = fs;
+  fs.opendirSync = (path, ...more) => {
+    if (String(path).endsWith("inbox/other/long")) throw Object.assign(new Error("no"), { code: "EACCES" });
+    return opendirSync(path, ...more);
+  };
+  syncBuiltinESMExports();
+  try {
+    await house.drop({ acme: { long: { "a.pdf": makePdf("a"), "a.pdf.json": MANIFEST } } });
+    await house.pass(1_000, 9);
+    // Seen before, it is found by its name, however the listing is.
+    const taken = () => house.pipeline.submissions.map(({ documents }) => documents[0]?.name).sort();
+    expect(taken()).toEqual(["a.pdf", "b.pdf"]);
+    await house.drop({ other: { long: { "c.pdf": makePdf("c"), "c.pdf.json": MANIFEST } } });
+    await house.pass(1_000, 9);
+    expect(taken()).toEqual(["a.pdf", "b.pdf"]);
+    expect(await house.status("other/long")).toMatchObject({ state: "unusable", failure: { code: "file-busy" } });
+    fs.opendirSync = opendirSync;
+    syncBuiltinESMExports();
+    await house.pass(1_000, 9);
+    expect(taken()).toEqual(["a.pdf", "b.pdf", "c.pdf"]);
+    expect(existsSync(house.at("status", "other", "long.status.json"))).toBe(false);
+  } finally {
+    fs.opendirSync = opendirSync;
+    syncBuiltinESMExports();
+  }
 });
 
 test("W36: a purge removes what lies in the folders of a route, and never these", async () => {

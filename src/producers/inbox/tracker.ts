@@ -163,7 +163,8 @@ export function createTracker({
     if (!kind) return;
     const item = items.get(raw);
     if (item && item.kind === kind) {
-      Object.assign(item, { listing, stray });
+      item.listing = listing;
+      item.stray = stray;
       return;
     }
     const at = now();
@@ -228,7 +229,7 @@ export function createTracker({
     // Sidecars first: a PDF asks how its sidecar is.
     for (const item of [...found.filter(isSidecar), ...found.filter((one) => !isSidecar(one))]) {
       if (ready.length >= room && item.key !== "") continue;
-      if (item.key !== "" && item.state !== "taken" && !isSidecar(item) && quota.isFull(item.raw)) {
+      if (item.key !== "" && item.state !== "taken" && quota.isFull(item.raw) && !isSidecar(item)) {
         waitUntil(item, at + FULL_MS);
         continue;
       }
