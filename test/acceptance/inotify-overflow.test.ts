@@ -15,7 +15,7 @@ test.skipIf(process.platform !== "linux").each(KINDS)(
       settings: { INBOX_SETTLE_MS: String(2 * SETTLE_MS) },
       entry: { watch: "native", sweep: "1s" },
     });
-    await place.watched();
+    await place.listed();
     // A witness beside the inbox's own watcher: this process has one queue for all of them.
     let heard = 0;
     let heardOfLast = false;

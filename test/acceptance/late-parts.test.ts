@@ -12,11 +12,12 @@ describe.each(KINDS)("%s", (kind) => {
   test.concurrent(
     "W29: a PDF waits for the sidecar that comes after it, and only then becomes a request",
     async ({ expect, onTestFinished: atEnd }) => {
-      // The window is six settle times, and the sidecar comes in the second.
-      const settings = { INBOX_SETTLE_MS: "700" };
-      const place = await startPlace(kind, { standing: false, settings, entry: { sidecar_wait: "4s" }, atEnd });
+      // The window is six settle times, and the sidecar comes in the third.
+      const settings = { INBOX_SETTLE_MS: "1000" };
+      const place = await startPlace(kind, { standing: false, settings, entry: { sidecar_wait: "6s" }, atEnd });
       place.drop("x.pdf", await samplePdf());
       await until("that it waits for its sidecar", () => place.figures().waiting === 1 || undefined);
+      await place.watched(1_350 / SETTLE_MS);
       expect(await place.requests()).toEqual([]);
       place.drop("x.pdf.json", sidecarOf(BEA));
       expect((await place.only()).reference).toBe("by-its-sidecar");

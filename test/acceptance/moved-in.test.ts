@@ -27,6 +27,7 @@ describe.each(KINDS)("%s", (kind) => {
     "W27: a folder that is moved in with all that is in it is noticed by its event alone, and is one request",
     async ({ expect, onTestFinished: atEnd }) => {
       const place = await startPlace(kind, { ...HOURLY, atEnd });
+      await place.listed();
       const outside = `${place.dir}-outside`;
       mkdirSync(outside);
       const names = ["1 agreement.pdf", "2 terms.pdf", "10 annex.pdf"];
@@ -42,6 +43,7 @@ describe.each(KINDS)("%s", (kind) => {
     "W20, W27: a tree with a folder in a folder comes back whole, with the reason, and keeps nobody else out",
     async ({ expect, onTestFinished: atEnd }) => {
       const place = await startPlace(kind, { ...HOURLY, atEnd });
+      await place.listed();
       const outside = `${place.dir}-outside`;
       mkdirSync(`${outside}/more/and more`, { recursive: true });
       const deep = await samplePdf();

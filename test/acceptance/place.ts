@@ -140,9 +140,11 @@ export async function startPlace(
     figures: (): InboxStatus => inbox.status(),
     check: () => inbox.check(),
     requests: () => requestsOf(house),
-    /** Resolves once the inbox has listed for so long as would have been enough to take what is there. */
+    /** Resolves once the inbox has been listed at all: from then on what comes is news. */
+    listed: () => until("the first listing", () => inbox.status().lastScanMs),
+    /** Resolves once the inbox has been listed for so long as would have been enough to take what is there. */
     async watched(settleTimes = 4): Promise<void> {
-      const fromMs = (inbox.status().lastScanMs ?? 0) + settleTimes * SETTLE_MS;
+      const fromMs = (await this.listed()) + settleTimes * SETTLE_MS;
       await until("enough listings", () => (inbox.status().lastScanMs ?? 0) > fromMs || undefined);
     },
     /** The one request that there is, once there is one; fails when there are more. */

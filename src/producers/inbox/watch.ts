@@ -71,6 +71,8 @@ export function startWatch(folder: string, { wake, log }: { wake: () => void; lo
     })
       .on("raw", soon)
       .on("all", soon)
+      // What came before it listened is told by no event.
+      .on("ready", wake)
       .on("error", (error) => {
         log.warn(
           { code: "watch-failed", reason: errnoOf(error) || "error" },
@@ -82,7 +84,7 @@ export function startWatch(folder: string, { wake, log }: { wake: () => void; lo
   return {
     pause: () => watcher.close(),
     resume() {
-      watcher = listen().on("ready", wake);
+      watcher = listen();
     },
     cover(folders) {
       const wanted = new Set([folder, ...folders]);
