@@ -118,6 +118,7 @@ describe("files for one signer", () => {
     await expect.poll(() => uploads, { timeout: 5_000 }).toEqual([1, 2]);
     await toy.reaches(one.id, "otp", "waiting");
     stopAt.pop();
+    await toy.store.nudge(one.id); // its job may not be parked yet
     await toy.queues.promote("otp", one.id);
     await toy.reaches(one.id, "sign", "waiting");
     expect(await hand(toy, three)).toEqual({ outcome: "accepted", id: three.id });
