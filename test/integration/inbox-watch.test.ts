@@ -1,7 +1,7 @@
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { expect, test, vi } from "vitest";
-import { chooseMode } from "../../src/producers/inbox/watch.ts";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { chooseMode, startWatch } from "../../src/producers/inbox/watch.ts";
 import { makePdf, MANIFEST, startInboxHouse } from "./inbox-house.ts";
 
 const steady = () => performance.timeOrigin + performance.now();
@@ -24,6 +24,21 @@ test("after most of a full inbox was taken at once, events are heard again", asy
   await vi.waitFor(() => expect(house.inbox().status().claimed).toBe(1_000), patience);
   await house.drop({ "late.pdf": makePdf("late") });
   await vi.waitFor(() => expect(house.inbox().status().claimed).toBe(1_001), patience);
+});
+
+test("W1: what comes while the watching only begins, and no event tells of, wakes the inbox once it has begun", async () => {
+  const house = startInboxHouse();
+  await house.drop({});
+  const silent = () => {};
+  const wake = vi.fn<() => void>();
+  const watch = startWatch(house.at("inbox"), {
+    wake,
+    log: { debug: silent, info: silent, warn: silent, error: silent },
+  });
+  onTestFinished(() => watch.stop());
+  // Nothing is watched yet: that takes turns of the event loop.
+  writeFileSync(house.at("inbox", "early.pdf"), makePdf("early"));
+  await vi.waitFor(() => expect(wake).toHaveBeenCalled(), { timeout: 5_000, interval: 20 });
 });
 
 test("an inbox that was removed and made anew is heard again", async () => {

@@ -44,6 +44,7 @@ export interface Watch {
  * Calls `wake` soon after something happened in `folder`. Only a wake-up: events can be lost, doubled or early, and
  * the listing finds out what is there. So nothing in the folder is followed by itself, which would cost a hundred
  * times more than the listing does, and only the raw event is used; sub-folders are looked at when they are due.
+ * It wakes as well once it listens: what came before that is told by no event.
  */
 export function startWatch(folder: string, { wake, log }: { wake: () => void; log: Log }): Watch {
   let timer: NodeJS.Timeout | undefined;
@@ -68,6 +69,7 @@ export function startWatch(folder: string, { wake, log }: { wake: () => void; lo
     })
       .on("raw", soon)
       .on("all", soon)
+      .on("ready", wake)
       .on("error", (error) => {
         log.warn(
           { code: "watch-failed", reason: errnoOf(error) || "error" },
@@ -79,7 +81,7 @@ export function startWatch(folder: string, { wake, log }: { wake: () => void; lo
   return {
     pause: () => watcher.close(),
     resume() {
-      watcher = listen().on("ready", wake);
+      watcher = listen();
     },
     async stop() {
       clearTimeout(timer);
