@@ -46,6 +46,7 @@ export interface Watch {
  * Calls `wake` soon after something happened in `folder`. Only a wake-up: events can be lost, doubled or early, and
  * the listing finds out what is there. So nothing in the folder is followed by itself, which would cost a hundred
  * times more than the listing does, and only the raw event is used; sub-folders are looked at when they are due.
+ * It wakes as well once it listens: what came before that is told by no event.
  */
 export function startWatch(folder: string, { wake, log }: { wake: () => void; log: Log }): Watch {
   let timer: NodeJS.Timeout | undefined;
@@ -62,23 +63,25 @@ export function startWatch(folder: string, { wake, log }: { wake: () => void; lo
   let watcher = listen();
 
   function listen() {
-    return watch([...covered], {
-      depth: 0,
-      ignoreInitial: true,
-      followSymlinks: false,
-      atomic: false,
-      ignored: (path) => !covered.has(path),
-    })
-      .on("raw", soon)
-      .on("all", soon)
-      // What came before it listened is told by no event.
-      .on("ready", wake)
-      .on("error", (error) => {
-        log.warn(
-          { code: "watch-failed", reason: errnoOf(error) || "error" },
-          "watching failed; the inbox is listed all the same",
-        );
-      });
+    return (
+      watch([...covered], {
+        depth: 0,
+        ignoreInitial: true,
+        followSymlinks: false,
+        atomic: false,
+        ignored: (path) => !covered.has(path),
+      })
+        .on("raw", soon)
+        .on("all", soon)
+        // What came before it listened is told by no event.
+        .on("ready", wake)
+        .on("error", (error) => {
+          log.warn(
+            { code: "watch-failed", reason: errnoOf(error) || "error" },
+            "watching failed; the inbox is listed all the same",
+          );
+        })
+    );
   }
 
   return {
