@@ -9,7 +9,7 @@ export type Bundle = z.infer<typeof Bundle>;
 
 /** Where documents are not yet at the provider: one that comes on top costs nothing but a line in the record. */
 const BEFORE_UPLOAD = ["create", "evidences", "identify", "approve", "upload"];
-/** Where they are there, and no code is out yet. */
+/** Where they are there, and no code is out yet. Before the code leaves, what is there is compared with what should be. */
 const BEFORE_CODE = ["contract", "otp"];
 
 const Facts = z.object({
@@ -33,7 +33,9 @@ export function joinable({ stage, phase, intent, ending, facts }: SignRequest): 
   if (!bundle || isOver || isOut || isCorrected || documents.length >= bundle.most) return "closed";
   if (BEFORE_UPLOAD.includes(stage)) return stage === "upload" && intent ? "busy" : "open";
   if (!BEFORE_CODE.includes(stage)) return "closed";
-  return intent || phase === "retrying" ? "busy" : "again";
+  if (intent) return "busy";
+  // What is to be repeated is not taken back: it sends itself back, once it comes to the code.
+  return phase === "retrying" ? "open" : "again";
 }
 
 /** Whether a request waits for further documents at this moment: nothing goes to the provider before the time is over. */

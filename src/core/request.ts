@@ -48,6 +48,11 @@ export const StoredDocument = z.object({
 });
 export type StoredDocument = z.infer<typeof StoredDocument>;
 
+/** What of a document is signed: two of the same are signed once. */
+export function contentOf({ sha256, digest }: Pick<StoredDocument, "sha256" | "digest">): string {
+  return digest?.value ?? sha256;
+}
+
 /** A file that was fetched and verified, in the request's folder of results. */
 export const ResultFile = z.object({
   name: z.string().min(1),

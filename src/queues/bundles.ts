@@ -3,12 +3,12 @@ import { setTimeout as pause } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { type Bundle, hasClaim, joinable } from "../core/bundle.ts";
 import { isFailure, RetryableError } from "../core/errors.ts";
-import type { RequestId, SignRequest, StoredDocument } from "../core/request.ts";
+import { contentOf, type RequestId, type SignRequest, type StoredDocument } from "../core/request.ts";
 import type { Keys } from "./keys.ts";
 import type { Bundling, Submission, Submitted } from "./pipeline-types.ts";
 import type { Queues } from "./queues.ts";
 import { fingerprint } from "./seal.ts";
-import { contentOf, type createSeen, documentsOf, printsOf } from "./seen.ts";
+import { type createSeen, documentsOf, printsOf } from "./seen.ts";
 import type { Change, Store } from "./store.ts";
 import type { Vault } from "./vault.ts";
 

@@ -8,6 +8,9 @@ import { type Change, Conflict, type Held, type Store } from "./store.ts";
 const FULL_AGAIN_MS = 5_000;
 const ROOM_AGAIN_MS = 500;
 
+/** The stage after which nothing is compared any more. */
+const BEFORE_SIGNING = "otp";
+
 /** Events that do not take a request off its way, even when somebody has asked to end it. */
 const KEEP_COURSE: readonly Change["event"][] = ["start", "intend", "end"];
 
@@ -68,6 +71,9 @@ export function hold(
         if (change.event === "intend" && groundsOf(fresh) !== groundsOf(held)) throw takenOver();
         // It would go on as if nobody had asked for anything.
         if (change.event === "succeed" && orderOf(fresh) !== orderOf(held)) throw takenOver();
+        // It has looked whether all documents are there, and one more has joined since.
+        if (change.event === "succeed" && stage === BEFORE_SIGNING && joinedOf(fresh) !== joinedOf(held))
+          throw takenOver();
         held = fresh;
       }
     }
@@ -134,8 +140,16 @@ export function hold(
  * of it knows.
  */
 function groundsOf({ request: { intent, facts } }: Held): string {
-  const joined = facts["bundle"] === undefined ? undefined : facts["documents"];
-  return JSON.stringify([intent, facts["begun"], facts["decision"], facts["order"], joined]);
+  return JSON.stringify([intent, facts["begun"], facts["decision"], facts["order"], documentsIn(facts)]);
+}
+
+/** The documents of a request that further ones may join. */
+function documentsIn(facts: Record<string, unknown>): unknown {
+  return facts["bundle"] === undefined ? undefined : facts["documents"];
+}
+
+function joinedOf({ request: { facts } }: Held): string | undefined {
+  return JSON.stringify(documentsIn(facts));
 }
 
 /** What a person has asked for and the stage has not carried out yet. */

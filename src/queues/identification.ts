@@ -9,8 +9,8 @@ import {
   Reminded,
   withFormer,
 } from "../core/correction.ts";
-import { PermanentError } from "../core/errors.ts";
-import { refusesDuplicates, type RequestId, type SignRequest } from "../core/request.ts";
+import { isFailure, PermanentError, RetryableError } from "../core/errors.ts";
+import { contentOf, refusesDuplicates, type RequestId, type SignRequest } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
 import type { OrderOf } from "../core/workflow.ts";
 import { under } from "./calls.ts";
@@ -83,7 +83,25 @@ export function createIdentification({
     return IDENTIFYING.includes(stage) && isFree(request);
   }
 
-  /** The documents count as the corrected signer's as well, so that they are not signed as another request. */
+  /**
+   * The documents count as the corrected signer's as well, so that they are not signed as another request. Which these were:
+   * one that joins before the correction is written down would be nobody's.
+   */
+  function createClaim(correction: Correction) {
+    let claimed: string | undefined;
+    const print = (request: SignRequest) => documentsOf(request).map(contentOf).join();
+    return {
+      async take(request: SignRequest): Promise<void> {
+        await claim(request, correction);
+        claimed = print(request);
+      },
+      mustHold(fresh: SignRequest): void {
+        if (claimed === undefined || claimed === print(fresh)) return;
+        throw new RetryableError(`A document has just joined request ${fresh.id}; try again`, { code: "contended" });
+      },
+    };
+  }
+
   async function claim(request: SignRequest, correction: Correction): Promise<void> {
     const person = await personOf(vault, request.id);
     const prints = printsOfRequest(masterKey, request, corrected(person.signer, correction));
@@ -105,17 +123,18 @@ export function createIdentification({
       throw new PermanentError(message, { code: "not-possible-now" });
     }
     const fields = fieldsOf(correction);
+    const documents = createClaim(correction);
     return await store.change(
       id,
       under(call, (fresh): Change => {
         if (!isOursAlone(fresh)) throw notNow(fresh, "corrected");
+        documents.mustHold(fresh);
         const atMs = now();
         const ordered: Ordered = { kind: "correction", outcome: "taken", fields, atMs };
         return { event: "note", patch: { facts: { ordered } }, by, note: `correction: ${fields.join(", ")}`, atMs };
       }),
       async () => {
-        const request = await store.get(id);
-        await claim(request, correction);
+        await documents.take(await store.get(id));
         const person = await vault.read(id);
         if (person) await vault.replaceSigner(id, corrected(person.signer, correction));
       },
@@ -129,23 +148,25 @@ export function createIdentification({
   ): Promise<SignRequest> {
     const note = `correction-${randomBytes(6).toString("hex")}` as const;
     const fields = fieldsOf(correction);
+    const documents = createClaim(correction);
     try {
       return await store.change(
         id,
         under(call, (fresh): Change => {
           if (!isAtProvider(fresh)) throw notNow(fresh, "corrected");
+          documents.mustHold(fresh);
           const order: Order = { kind: "correction", atMs: now(), note, fields };
           const told = `correction: ${fields.join(", ")}`;
           return { event: "note", patch: { facts: { order } }, by, note: told, nudge: true };
         }),
         async () => {
-          await claim(await store.get(id), correction);
+          await documents.take(await store.get(id));
           await vault.keepNote(id, note, JSON.stringify(correction));
         },
       );
     } catch (error) {
       // Kept and not accepted: it is nobody's.
-      if (error instanceof PermanentError) await vault.dropNote(id, note);
+      if (error instanceof PermanentError || isFailure(error, "contended")) await vault.dropNote(id, note);
       throw error;
     }
   }

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { isBundle } from "../core/bundle.ts";
 import { RetryableError } from "../core/errors.ts";
 import { GroupPlace, memberIds } from "../core/group.ts";
-import { type RequestId, type SignRequest, StoredDocument } from "../core/request.ts";
+import { contentOf, type RequestId, type SignRequest, StoredDocument } from "../core/request.ts";
 import { FormatFact } from "../core/signing.ts";
 import { isEnd } from "../core/status.ts";
 import { DEFAULT_TENANT } from "../core/tenant.ts";
@@ -75,11 +75,6 @@ export function documentsOf({ facts }: Pick<SignRequest, "facts">): StoredDocume
 /** The same for a request that is there. */
 export function printsOfRequest(masterKey: Uint8Array, request: SignRequest, signer: Marked["signer"]): string[] {
   return printsOf(masterKey, { ...FromFacts.parse(request.facts), signer });
-}
-
-/** What of a document is signed: two of the same are signed once. */
-export function contentOf({ sha256, digest }: StoredDocument): string {
-  return digest?.value ?? sha256;
 }
 
 /** Marks that tell which request has a document for a signer, so that it is not signed twice. */

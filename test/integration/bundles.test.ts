@@ -1,5 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { claimsIn } from "../../src/core/bundle.ts";
+import { RetryableError } from "../../src/core/errors.ts";
+import { backTo } from "../../src/core/outcome.ts";
 import type { StoredDocument } from "../../src/core/request.ts";
 import type { Bundling, Submission } from "../../src/queues/pipeline-types.ts";
 import { newId, startToy, submission, toyStage, waitFor } from "../helpers/toy.ts";
@@ -395,5 +397,73 @@ describe("files for one signer", () => {
     const joining = () => Promise.resolve(void (epoch += 1));
     await expect(hand(toy, two, { joining })).rejects.toMatchObject({ code: "redis-away" });
     expect(await namesOf(toy, one.id)).toHaveLength(1);
+  });
+
+  test("are not the corrected signer's when they join while a correction is written down: it is to be tried again", async () => {
+    const toy = await startToy(stages());
+    const [one, two] = [file(), file()];
+    await hand(toy, one);
+    await toy.store.change(one.id, () => ({ event: "note", patch: { facts: { requestPk: 1, videoidPk: 2 } } }));
+    await toy.store.change(one.id, () => ({ event: "requeue", to: "identify" }));
+    const keepNote = toy.vault.keepNote.bind(toy.vault);
+    vi.spyOn(toy.vault, "keepNote").mockImplementationOnce(async (...note) => {
+      await keepNote(...note);
+      await hand(toy, two);
+    });
+    const correction = { mobile_phone_number: "+34611111111" };
+    await expect(toy.pipeline.correct(one.id, correction, "api:test")).rejects.toMatchObject({ code: "contended" });
+    expect((await toy.store.get(one.id)).facts["order"]).toBeUndefined();
+    expect((await toy.pipeline.correct(one.id, correction, "api:test")).facts["order"]).toBeDefined();
+    const id = newId();
+    const signer = { ...one.signer, ...correction };
+    const twin = file(id, { signer, documents: [{ ...(two.documents[0] as StoredDocument), id: `${id}/1.pdf` }] });
+    expect(await hand(toy, twin)).toEqual({ outcome: "duplicate", id: one.id });
+  });
+
+  test("that come while the contract is to be tried again are sent before the code, and an old look at the documents does not count", async () => {
+    let isAway = true;
+    let looks = 0;
+    let goOn = () => {};
+    const looked = new Promise<void>((resolve) => (goOn = resolve));
+    const uploads: number[] = [];
+    const isWhole = (facts: Record<string, unknown>) =>
+      (facts["documents"] as unknown[]).length === (facts["uploaded"] as unknown[]).length;
+    const toy = await startToy([
+      ...ORDER.slice(0, 3).map((name) => toyStage(name)),
+      toyStage("upload", ({ request: { facts } }) => {
+        uploads.push((facts["documents"] as unknown[]).length);
+        return Promise.resolve({ uploaded: facts["documents"] });
+      }),
+      toyStage(
+        "contract",
+        () => (isAway ? Promise.reject(new RetryableError("away", { code: "provider-away" })) : Promise.resolve({})),
+        { attempts: 1_000, backoff: () => 300 },
+      ),
+      // With an external authentication there is no code: the stage is over once it has looked.
+      toyStage("otp", async ({ request: { facts } }) => {
+        if (!isWhole(facts)) return backTo("upload", { code: "documents-joined", message: "not whole" });
+        looks += 1;
+        if (looks === 1) await looked;
+        return {};
+      }),
+      toyStage("sign", () => Promise.resolve(later())),
+      toyStage("cleanup"),
+    ]);
+    toy.work();
+    const [one, two, three] = [file(), file(), file()];
+    await hand(toy, one);
+    await toy.reaches(one.id, "contract", "retrying");
+    expect((await hand(toy, two)).id).toBe(one.id);
+    isAway = false;
+    await expect.poll(() => looks, { timeout: 10_000 }).toBe(1);
+    expect(uploads).toEqual([1, 2]);
+    // It joins while the stage that looked has not written that it is over.
+    await toy.store.change(one.id, (fresh) => ({
+      event: "note",
+      patch: { facts: { documents: [...(fresh.facts["documents"] as StoredDocument[]), ...three.documents] } },
+    }));
+    goOn();
+    await toy.reaches(one.id, "sign", "waiting");
+    expect(uploads).toEqual([1, 2, 3]);
   });
 });

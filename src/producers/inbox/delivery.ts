@@ -11,7 +11,7 @@ import type { Claim } from "./claim.ts";
 import { errnoOf } from "./look.ts";
 import { folderOf, fromText, inFolderOf, nameOf, toText, withCounter } from "./names.ts";
 import { makeBelow, moveTo } from "./place.ts";
-import { resultsFor, resultsOf } from "./together.ts";
+import { resultsFor, resultsOnly } from "./together.ts";
 import type { Whole } from "./whole.ts";
 
 const EVIDENCE = "evidence.json";
@@ -63,8 +63,10 @@ export function createDelivery({
   template: string;
 }) {
   return async function deliver(
-    claim: Claim & { isLinked?: boolean },
+    claim: Claim,
     { requests, earlier }: Whole,
+    /** Of one request, what some of its documents have become: the evidence, which names them all, stays where it is. */
+    only?: ReadonlySet<string>,
   ): Promise<string[]> {
     const order = [...memberIds({ id: claim.id, of: claim.requests ?? 1 }), ...(claim.signedAs ?? [])];
     const done = [...requests, ...earlier].filter(({ phase }) => phase === "done");
@@ -76,10 +78,11 @@ export function createDelivery({
     for (const request of done) {
       const n = Math.max(order.indexOf(request.id) + 1, 1);
       const source = (name: string) => join(from, request.id, name);
-      for (const { name, sha256 } of claim.isLinked ? resultsOf(request) : resultsFor(claim, request)) {
+      for (const { name, sha256 } of only ? resultsOnly(request, (id) => only.has(id)) : resultsFor(claim, request)) {
         const wished = name === "contract.pdf" ? toText(withCounter(name, n)) : name;
         names.push(await bringFile(source(name), join(to, folder), { name: wished, sha256 }));
       }
+      if (only) continue;
       const { sha256 } = await hashFile(source(EVIDENCE));
       await bringFile(source(EVIDENCE), join(to, folder), { name: toText(withCounter(EVIDENCE, n)), sha256 });
     }

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { inboxDoor, type RequestId, type SignRequest } from "../../core/request.ts";
+import { inboxDoor, type RequestId, type SignRequest, type StoredDocument } from "../../core/request.ts";
 import { removeStale } from "../../files/sweeper.ts";
 import { prepareFolders } from "./arrival.ts";
 import { createSetAside } from "./aside.ts";
@@ -29,7 +29,7 @@ import { createStanding } from "./standing.ts";
 import { createStatusFiles } from "./status-file.ts";
 import { createStock } from "./stock.ts";
 import { createTaking } from "./taking.ts";
-import { createTogether, resultsOf } from "./together.ts";
+import { createTogether, resultsOf, resultsOnly, sameIn } from "./together.ts";
 import { createTracker } from "./tracker.ts";
 import { beat, toCheck } from "./vital.ts";
 import { chooseMode, type Mode, startWatch, type Watch } from "./watch.ts";
@@ -255,11 +255,13 @@ export function createInbox({
     }
   }
 
-  /** The results of an earlier request, for whoever handed its documents in again. */
-  async function linked(claim: Claim, of: SignRequest): Promise<string[]> {
+  /** What these documents were signed as, for whoever hands them in again. What else was signed with them is not his. */
+  async function linked(claim: Claim, of: SignRequest, documents: readonly StoredDocument[]): Promise<string[]> {
+    const { ids, isAll } = sameIn(of, documents);
     const whole = toWhole([of], 1);
-    if (deliver) return await deliver({ ...claim, id: of.id, joined: undefined, isLinked: true }, whole);
-    return resultsOf(of).map(({ name }) => `${places.signed}/${of.id}/${name}`);
+    if (deliver) return await deliver({ ...claim, id: of.id, joined: undefined }, whole, isAll ? undefined : ids);
+    const results = isAll ? resultsOf(of) : resultsOnly(of, (id) => ids.has(id));
+    return results.map(({ name }) => `${places.signed}/${of.id}/${name}`);
   }
 
   /** Lists the inbox when it is time to, takes what is ready. One at a time. */

@@ -48,7 +48,9 @@ type Part = Claim["parts"][number];
 
 /** What became of a claim. "changed": somebody was still writing; it goes back into the inbox. */
 export type Taken =
-  { outcome: "submitted"; submitted: Submitted } | { outcome: "unusable"; reason: Reason } | { outcome: "changed" };
+  | { outcome: "submitted"; submitted: Submitted; documents: StoredDocument[] }
+  | { outcome: "unusable"; reason: Reason }
+  | { outcome: "changed" };
 
 /**
  * Turns a claim into a request, or into several that stay together: reads who signs, checks and hashes the documents,
@@ -100,7 +102,8 @@ export function createIntake({
       const manifest = read ?? readRequest(claim);
       const fitted = await fit(claim, manifest, found);
       await putOnDisk(claim);
-      return { outcome: "submitted", submitted: await handIn(claim, manifest, { ...found, ...fitted }) };
+      const submitted = await handIn(claim, manifest, { ...found, ...fitted });
+      return { outcome: "submitted", submitted, documents: found.documents };
     } catch (error) {
       if (isFailure(error, "file-changed")) return { outcome: "changed" };
       if (error instanceof Unusable) return unusable(error.reason);

@@ -155,6 +155,18 @@ export function createStatusFiles({
       });
     },
 
+    /** Tells of something that is to join a request and cannot at this moment. */
+    async tellBusy(claim: Claim, { code, message }: Reason, nowMs: number): Promise<void> {
+      await write(claim, {
+        file: toText(claim.raw),
+        dropped_as: claim.id,
+        state: "queued",
+        notice: { code, message },
+        claimed_at: toTime(claim.claimedMs),
+        updated_at: toTime(nowMs),
+      });
+    },
+
     /** Tells of a batch that is under way. */
     async tellBatch(
       claim: Claim,

@@ -1,4 +1,5 @@
-import type { RequestId, SignRequest } from "../../core/request.ts";
+import { isFailure, toFailure } from "../../core/errors.ts";
+import type { RequestId, SignRequest, StoredDocument } from "../../core/request.ts";
 import type { Log } from "../../core/stage.ts";
 import { isDiskFailure } from "../../files/durable.ts";
 import type { SetAside } from "./aside.ts";
@@ -47,8 +48,8 @@ export function createTaking({
   ends: Pick<Ends, "forgetFailure">;
   /** Throws when the inbox is away, or another process's. */
   mustBeHere?: () => void;
-  /** Brings the results of an earlier request to whoever hands its documents in again; left out where nobody wants that. */
-  linked?: ((claim: Claim, of: SignRequest) => Promise<string[]>) | undefined;
+  /** Brings what these documents were signed as to whoever hands them in again; left out where nobody wants that. */
+  linked?: ((claim: Claim, of: SignRequest, documents: readonly StoredDocument[]) => Promise<string[]>) | undefined;
   /** Told of a claim that it is over. */
   tellOpen?: (id: RequestId, isOpen: boolean) => void;
   counts: { failed: number; duplicates: number };
@@ -67,7 +68,10 @@ export function createTaking({
         if (claims.read(claim.id) === undefined) tellOpen(claim.id, false);
         return;
       }
-      const taken = await intake(claim);
+      const taken = await intake(claim).catch(async (error: unknown) => {
+        if (isFailure(error, "bundle-busy")) await statusFiles.tellBusy(claim, toFailure(error), now());
+        throw error;
+      });
       switch (taken.outcome) {
         case "changed":
           return await release(claim);
@@ -82,7 +86,7 @@ export function createTaking({
               phase === "failed" || phase === "expired"
                 ? `${before} It is signed already, so do not drop it again: have the operator retry that request (signpipe retry ${id}).`
                 : `${before} It was set aside; nothing is signed twice.`;
-            const signed = phase === "done" ? await linked?.(claim, submitted.of) : undefined;
+            const signed = phase === "done" ? await linked?.(claim, submitted.of, taken.documents) : undefined;
             const told = signed?.length ? `${message} What was signed then is in ${signed.join(", ")}.` : message;
             const note = toNote({ code: "duplicate", message: told }, "duplicate", { request_id: id, state: phase });
             return await giveBack(claim, { where: "duplicates", note, signed });

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { isBundle } from "../../core/bundle.ts";
 import { memberIds } from "../../core/group.ts";
-import { type RequestId, ResultFile, type SignRequest } from "../../core/request.ts";
+import { contentOf, type RequestId, ResultFile, type SignRequest, StoredDocument } from "../../core/request.ts";
 import { hashFile } from "../../files/content.ts";
 import { syncFolder } from "../../files/durable.ts";
 import type { Claim } from "./claim.ts";
@@ -22,9 +22,24 @@ export function resultsOf({ facts }: SignRequest): ResultFile[] {
 
 /** Those of a claim: of a request that others have joined, what became of its own documents, and the contract. */
 export function resultsFor(claim: Pick<Claim, "id">, request: SignRequest): ResultFile[] {
-  if (!isBundle(request)) return resultsOf(request);
-  const own = WithOriginal.parse(request.facts["signed"]).filter(({ id }) => id.startsWith(`${claim.id}/`));
+  return isBundle(request) ? resultsOnly(request, (id) => id.startsWith(`${claim.id}/`)) : resultsOf(request);
+}
+
+/** What some of a request's documents have become, by their references, and the contract. */
+export function resultsOnly(request: SignRequest, isWanted: (id: string) => boolean): ResultFile[] {
+  const own = WithOriginal.parse(request.facts["signed"]).filter(({ id }) => isWanted(id));
   return [...own, ...Signed.parse([request.facts["contract"]])];
+}
+
+/** Which documents of a request are the same as these, by their references. Whether they are all that it has. */
+export function sameIn(
+  { facts }: SignRequest,
+  documents: readonly StoredDocument[],
+): { ids: ReadonlySet<string>; isAll: boolean } {
+  const contents = new Set(documents.map(contentOf));
+  const all = z.array(StoredDocument).catch([]).parse(facts["documents"]);
+  const ids = new Set(all.filter((one) => contents.has(contentOf(one))).map(({ id }) => id));
+  return { ids, isAll: ids.size === all.length };
 }
 
 /**
