@@ -12,7 +12,17 @@ import { finish, startRedis } from "./parts.ts";
  * chain inbox`: only these. `--write` puts the table into docs/performance.md; nothing is written otherwise. A figure
  * that is missed is said to be missed, and is no failure: speed is no test.
  */
-const BENCHMARKS = ["chain", "journal", "batch", "inbox", "inbox-burst", "inbox-latency", "documents", "memory", "scale"];
+const BENCHMARKS = [
+  "chain",
+  "journal",
+  "batch",
+  "inbox",
+  "inbox-burst",
+  "inbox-latency",
+  "documents",
+  "memory",
+  "scale",
+];
 const ALL_WITHIN_MS = 1_800_000;
 const ONE_WITHIN_MS = 600_000;
 const DOCUMENT = new URL("../docs/performance.md", import.meta.url);
