@@ -202,6 +202,24 @@ test("W18: a duplicate is set aside, taken as another request, or given the earl
   expect(second.effects("create")).toBeGreaterThan(0);
 });
 
+test("W18: whoever hands one of several documents in again is given what that one was signed as, and no other's", async () => {
+  const share = makeShare({ duplicates: "link" });
+  share.mark();
+  const house = await startWith(share);
+  await expect.poll(() => existsSync(share.at("inbox"))).toBe(true);
+  const bytes = await samplePdf();
+  const id = await house.submit({}, [
+    { name: "own.pdf", bytes },
+    { name: "somebody else's.pdf", bytes: await samplePdf() },
+  ]);
+  await sign(house, id);
+  share.drop("again.pdf", bytes);
+  await expect
+    .poll(() => share.status("again.pdf"), { timeout: 15_000 })
+    .toMatchObject({ state: "duplicate", signed: [`signed/${id}/own.pdf.signed.pdf`, `signed/${id}/contract.pdf`] });
+  expect(readdirSync(share.at("signed", id)).sort()).toEqual(["contract.pdf", "own.pdf.signed.pdf"]);
+});
+
 test("W34: no more are under way than was set; the rest waits in the inbox, the oldest first", async () => {
   const share = makeShare({ in_flight: 2 });
   share.mark();

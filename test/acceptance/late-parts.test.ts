@@ -74,7 +74,7 @@ describe.each(KINDS)("%s", (kind) => {
   );
 });
 
-test.concurrent.for(KINDS.slice(0, 1))(
+test.concurrent.for(KINDS)(
   "W27: in %s, a file that comes late into a folder with a table is part of it, and its row is no mistake",
   async (kind, { expect, onTestFinished: atEnd }) => {
     const place = await startPlace(kind, { settings: { ...BY_ITSELF, INBOX_FOLDER_SETTLE_MS: "2000" }, atEnd });
