@@ -19,6 +19,7 @@ const Request = z.looseObject({
     .optional(),
   failure: z.object({ code: z.string(), message: z.string() }).optional(),
   notice: z.object({ code: z.string(), message: z.string() }).optional(),
+  bundle: z.object({ is_open: z.boolean(), most: z.number() }).optional(),
   documents: z.array(z.looseObject({ name: z.string(), sha256: z.string(), signed_sha256: z.string().optional() })),
   enclosures: z.array(z.looseObject({ name: z.string() })).optional(),
   request_pk: z.number().optional(),

@@ -112,9 +112,8 @@ export async function show(
 }
 
 function describeRequest(request: Request, out: Writer): string[] {
-  const { id, workflow, reference, tenant, group, waiting, failure, notice, documents, enclosures, request_pk } =
-    request;
-  const { videoid_link, created_at, updated_at } = request;
+  const { id, workflow, reference, tenant, group, bundle, waiting, failure, notice, documents, enclosures } = request;
+  const { request_pk, videoid_link, created_at, updated_at } = request;
   const { former_request_pks: former = [], reminders, order } = request;
   const fields: [string, string | undefined][] = [
     ["State", `${paintState(out, request.state)}${isOver(request.state) ? "" : `, at ${request.stage}`}`],
@@ -126,6 +125,10 @@ function describeRequest(request: Request, out: Writer): string[] {
     ["Reference", reference && visible(reference)],
     ["Tenant", tenant && visible(tenant)],
     ["Group", group && `${group.n} of ${group.of}  (signpipe list --group ${visible(group.id).slice(0, SHORT_ID)})`],
+    [
+      "Open for",
+      bundle?.is_open ? `files of this signer, ${documents.length} of ${bundle.most}, until the code leaves` : "",
+    ],
     ["Handed in", enclosures && `${enclosures.map(({ name }) => visible(name)).join(", ")}  (signpipe enclosure)`],
     ["request_pk", [request_pk, ...former.map((pk) => `(before: ${pk})`)].join(" ").trim()],
     // A signer whom we identified has nothing to do there.

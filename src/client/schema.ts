@@ -394,6 +394,15 @@ export interface Request {
     id: string;
     row: number;
   } | undefined;
+  /** For a request of an inbox that has files for the same signer become one request. */
+  bundle?: {
+    /** Whether further documents may still join it: until the code leaves. */
+    is_open: boolean;
+    /** Nothing is uploaded before, unless it is full. */
+    waits_until: string;
+    /** Documents that it takes in all. */
+    most: number;
+  } | undefined;
   /** Whose turn it is, and until when, while the state is waiting. */
   waiting?: {
     for: string;

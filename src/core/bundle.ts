@@ -54,6 +54,12 @@ export function hasClaim(request: Pick<SignRequest, "facts">, claim: RequestId):
   return claimsIn(request).includes(claim);
 }
 
+/** What a request says of itself that further documents may join, and whether they still may; undefined where none ever could. */
+export function bundleOf(request: SignRequest): (Bundle & { isOpen: boolean }) | undefined {
+  const { bundle } = Facts.parse(request.facts);
+  return bundle && { ...bundle, isOpen: joinable(request) !== "closed" };
+}
+
 /** Whether further documents may join, or might have, a request. */
 export function isBundle({ facts }: Pick<SignRequest, "facts">): boolean {
   return Facts.parse(facts).bundle !== undefined;

@@ -75,6 +75,7 @@ test("seven files that come over time are one identification, one officer's look
   const [id = "", ...more] = await inbox.taken(named(1, 3));
   expect(new Set(more)).toEqual(new Set([id]));
   await house.waits(id, "identification");
+  expect((await house.call("GET", `/v1/requests/${id}`)).body).toMatchObject({ bundle: { is_open: true, most: 10 } });
   for (const name of named(4, 6)) await inbox.drop(name);
   expect(new Set(await inbox.taken(named(4, 6)))).toEqual(new Set([id]));
   await identify(house, id);
@@ -82,6 +83,7 @@ test("seven files that come over time are one identification, one officer's look
   expect(await inbox.taken(["deed 7.pdf"])).toEqual([id]);
   await giveCode(house, id);
   await inbox.over(named(1, 7));
+  expect((await house.call("GET", `/v1/requests/${id}`)).body).toMatchObject({ bundle: { is_open: false } });
 
   expect(effects(house)).toEqual([1, 1, 1, 1]);
   for (const name of named(1, 7)) {

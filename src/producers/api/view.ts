@@ -4,6 +4,7 @@ import { Former, Order, Ordered, Reminded } from "../../core/correction.ts";
 import type { HistoryLine } from "../../core/history.ts";
 import { noticeOf } from "../../core/notice.ts";
 import { Enclosure, ENCLOSURES } from "../../core/identity.ts";
+import { bundleOf } from "../../core/bundle.ts";
 import { GroupPlace, memberIds, splitDocuments } from "../../core/group.ts";
 import { type RequestId, ResultFile, Sha256, type SignRequest, StoredDocument } from "../../core/request.ts";
 import { isEnd, PHASES } from "../../core/status.ts";
@@ -45,6 +46,14 @@ export const RequestView = z
     tenant: z.string().optional().describe("On whose account, when it is not the default one."),
     group: GroupView.optional().describe("Where it stands among the requests that were handed in together."),
     batch: BatchPlace.optional().describe("Which row of which batch it is."),
+    bundle: z
+      .object({
+        is_open: z.boolean().describe("Whether further documents may still join it: until the code leaves."),
+        waits_until: Time.describe("Nothing is uploaded before, unless it is full."),
+        most: z.int().describe("Documents that it takes in all."),
+      })
+      .optional()
+      .describe("For a request of an inbox that has files for the same signer become one request."),
     waiting: z
       .object({
         for: z.string(),
@@ -205,6 +214,7 @@ export function toView(request: SignRequest): RequestView {
   const tenant = Tenant.parse(facts["tenant"]);
   const group = Group.parse(facts["group"]);
   const batch = batchOf(request);
+  const bundle = bundleOf(request);
   return {
     id,
     workflow,
@@ -215,6 +225,7 @@ export function toView(request: SignRequest): RequestView {
     ...(tenant !== undefined && { tenant }),
     ...(group && { group }),
     ...(batch && { batch }),
+    ...(bundle && { bundle: { is_open: bundle.isOpen, waits_until: toTime(bundle.untilMs), most: bundle.most } }),
     ...(waiting && {
       waiting: {
         for: waiting.for,
