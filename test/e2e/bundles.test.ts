@@ -55,6 +55,10 @@ async function identify(house: House, id: string): Promise<void> {
   await house.waits(id, "identification");
   house.simulator.identify((await house.app.store.get(id)).facts["requestPk"] as number, "complete");
   await house.waits(id, "approval");
+}
+
+async function approve(house: House, id: string): Promise<void> {
+  await house.waits(id, "approval");
   await house.call("POST", `/v1/requests/${id}/approve`);
 }
 
@@ -68,7 +72,7 @@ const effects = (house: House) => ["create", "approve", "otp", "sign"].map(house
 const named = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `deed ${from + i}.pdf`);
 
 test("seven files that come over time are one identification, one officer's look, one code, and seven signed PDFs", async () => {
-  const house = await startHouse({ settings: { INBOX_BUNDLE_MS: "6000" } });
+  const house = await startHouse({ settings: { INBOX_BUNDLE_MS: "1500" } });
   await house.app.startInbox();
   const inbox = people(house.dataDir);
   for (const name of named(1, 3)) await inbox.drop(name);
@@ -81,6 +85,7 @@ test("seven files that come over time are one identification, one officer's look
   await identify(house, id);
   await inbox.drop("deed 7.pdf");
   expect(await inbox.taken(["deed 7.pdf"])).toEqual([id]);
+  await approve(house, id);
   await giveCode(house, id);
   await inbox.over(named(1, 7));
   expect((await house.call("GET", `/v1/requests/${id}`)).body).toMatchObject({ bundle: { is_open: false } });
@@ -129,8 +134,7 @@ test("a request waits for its window before anything is uploaded, says so, and i
   const inbox = people(house.dataDir);
   for (const name of named(1, 9)) await inbox.drop(name);
   const [id = ""] = await inbox.taken(named(1, 9));
-  await house.waits(id, "approval");
-  await house.call("POST", `/v1/requests/${id}/approve`);
+  await approve(house, id);
   await house.waits(id, "more documents");
   await expect
     .poll(() => inbox.status("deed 1.pdf").waiting, { timeout: 10_000 })
@@ -158,6 +162,7 @@ test("a late file after the upload has everything sent again, and only then is t
   // The contract is not to be had yet: documents are there, and no code is out.
   house.simulator.fault({ operation: "getContract", kind: "status-before", status: 404, times: 1_000 });
   await identify(house, id);
+  await approve(house, id);
   await house.waits(id, "contract");
   await inbox.drop("deed 2.pdf");
   expect(await inbox.taken(["deed 2.pdf"])).toEqual([id]);
@@ -195,8 +200,7 @@ test("an inbox of its own bundles by its own rule, and brings each result to its
   const ids = await inbox.taken(named(1, 3));
   expect(new Set(ids).size).toBe(2);
   for (const id of new Set(ids)) {
-    await house.waits(id, "approval");
-    await house.call("POST", `/v1/requests/${id}/approve`);
+    await approve(house, id);
     await giveCode(house, id);
   }
   await inbox.over(named(1, 3));
