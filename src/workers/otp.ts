@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
+import { Bundle } from "../core/bundle.ts";
 import { isFailure, PermanentError } from "../core/errors.ts";
 import { backTo } from "../core/outcome.ts";
 import { StoredDocument } from "../core/request.ts";
@@ -58,7 +59,8 @@ export const otp = defineStage({
     otp: Otp.optional(),
     format: FormatFact,
     picture: Picture.optional(),
-    documents: z.array(StoredDocument.pick({ id: true })),
+    bundle: Bundle.optional(),
+    documents: z.array(StoredDocument.pick({ id: true })).default([]),
     uploaded: z.array(Uploaded).min(1),
     /** How often the documents at the provider were not the ones that were sent. */
     sealBroken: z.number().int().default(0),
@@ -93,8 +95,8 @@ export const otp = defineStage({
     // A code is good for minutes: nobody is sent one with which nothing could be signed.
     await space.need(roomFor(facts.uploaded, facts.format));
     if (isUploadedLate(facts)) return backTo("upload", SENT_TWICE);
-    // Whoever signs signs what is there: all that was handed in has to be.
-    if (!isWhole(facts)) return backTo("upload", INCOMPLETE);
+    // Whoever signs signs what is there: all that have joined have to be.
+    if (facts.bundle && !isWhole(facts)) return backTo("upload", INCOMPLETE);
     if (seal && (await seal.check(facts.requestPk, facts.uploaded, signal, facts.format)) === "broken") {
       const message = "The provider does not hold exactly the documents that were sent";
       if (facts.sealBroken >= RESEALED_MOST) throw new PermanentError(message, { code: "seal-broken" });

@@ -5,6 +5,9 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { HandedIn } from "./evidence.ts";
 import type { Random } from "./random.ts";
 
+/** Between the documents of a request that come one by one; the third comes after twice as long again. */
+const APART_MS = 600;
+
 /** A request as the harness wants it, and how its people behave. */
 export interface Wish extends HandedIn {
   phone: string;
@@ -18,6 +21,8 @@ export interface Wish extends HandedIn {
   /** What somebody orders once, when it waits for the approval. */
   order?: "restart" | "correct" | undefined;
   bytes: Buffer[];
+  /** Its documents are dropped one by one, and the inbox has them become one request, or several when one comes too late. */
+  isApart?: boolean;
   /** Whom we identified ourselves, by these files; else the signer identifies on video. */
   identified?: {
     workflow: "videoid-external" | "classic";
@@ -63,6 +68,7 @@ export function makeWishes(
       decision: approval === "manual" && random.next() < 0.06 && n >= newOtp ? "refuse" : "approve",
       wrongCodes: n < newOtp ? 3 : random.next() < 0.06 ? random.between(1, 2) : 0,
       order: orderOf(n),
+      isApart: way === "inbox" && documents > 1 && n % 2 === 0,
       cancelAt: roll < 0.04 && n >= newOtp ? random.pick(["identification", "approval", "code"] as const) : undefined,
     };
   });
@@ -118,22 +124,38 @@ function identityOf({ name, email, phone, identified }: Wish): object {
 export async function drop(wish: Wish, inbox: string, stage: string): Promise<void> {
   for (let copy = 1; copy <= wish.copies; copy++) {
     const name = copy === 1 ? wish.name : `${wish.name}-again`;
+    if (wish.isApart) {
+      for (const [i, bytes] of wish.bytes.entries()) {
+        if (i > 0) await pause(APART_MS * i);
+        dropOne({ name: `${name}-${i + 1}`, bytes, manifest: manifestOf(wish) }, inbox, stage);
+      }
+      continue;
+    }
     const isFolder = wish.bytes.length > 1;
-    const to = join(inbox, isFolder ? name : `${name}.pdf`);
+    const to = join(inbox, name);
     // Put together elsewhere and renamed, as docs/inbox.md advises.
     const from = join(stage, name);
     if (isFolder) {
       mkdirSync(from);
       for (const [i, { name: file }] of wish.documents.entries()) writeFileSync(join(from, file), wish.bytes[i] ?? "");
       writeFileSync(join(from, "request.json"), manifestOf(wish));
-    } else {
-      writeFileSync(from, wish.bytes[0] ?? "");
-      writeFileSync(`${from}.json`, manifestOf(wish));
-      renameSync(`${from}.json`, `${to}.json`);
-    }
-    renameSync(from, to);
+      renameSync(from, to);
+    } else dropOne({ name, bytes: wish.bytes[0] ?? Buffer.alloc(0), manifest: manifestOf(wish) }, inbox, stage);
     await pause(0);
   }
+}
+
+/** Drops a PDF with the file that says who signs it. */
+function dropOne(
+  { name, bytes, manifest }: { name: string; bytes: Buffer; manifest: string },
+  inbox: string,
+  stage: string,
+): void {
+  const [from, to] = [join(stage, name), join(inbox, `${name}.pdf`)];
+  writeFileSync(from, bytes);
+  writeFileSync(`${from}.json`, manifest);
+  renameSync(`${from}.json`, `${to}.json`);
+  renameSync(from, to);
 }
 
 /** Posts a request until it is accepted, with one Idempotency-Key. Its id; undefined when it is over before. */

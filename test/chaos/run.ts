@@ -43,6 +43,9 @@ export interface Outcome {
   remove(): void;
 }
 
+/** Some documents of one signer come within this of the first, some after it. */
+const BUNDLE_MS = 1_000;
+
 /** One run: a deployment, its people, its misfortunes, and what the checker says of it. The seed decides what happens. */
 export async function runChaos(options: Options): Promise<Outcome> {
   const { requests, seed, workers = 3, lockMs = 4_000, naive = false, say = () => {} } = options;
@@ -54,7 +57,7 @@ export async function runChaos(options: Options): Promise<Outcome> {
   const wishes = makeWishes(requests, random.fork("wishes"), { newOtp: requests >= 100 && !naive ? 1 : 0 });
   const startedMs = Date.now();
 
-  const deployment = await startDeployment({ lockMs });
+  const deployment = await startDeployment({ lockMs, settings: { INBOX_BUNDLE_MS: String(BUNDLE_MS) } });
   const { api, redis, redisServer, simulator, dir } = deployment;
   for (const fault of schedule.faults) simulator.fault(fault);
   // The provider's own guard only puts a second code off, by a minute that nobody wants to wait here.

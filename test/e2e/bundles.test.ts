@@ -94,7 +94,9 @@ test("seven files that come over time are one identification, one officer's look
   for (const name of named(1, 7)) {
     expect(inbox.status(name)).toMatchObject({ request_id: id, together: 7 });
     expect(inbox.signedAs(name)).toEqual([`signed/${id}/${name}.signed.pdf`, `signed/${id}/contract.pdf`]);
-    expect(readdirSync(join(house.dataDir, inbox.status(name).now_at ?? ""))).toEqual([name]);
+    // The status says it first, then it is there.
+    const archived = () => readdirSync(join(house.dataDir, inbox.status(name).now_at ?? ""));
+    await expect.poll(archived, { timeout: 10_000 }).toEqual([name]);
   }
   const evidence = readJson(join(house.dataDir, "signed", id, "evidence.json"));
   expect((evidence["documents"] as { name: string }[]).map(({ name }) => name).sort()).toEqual(named(1, 7));

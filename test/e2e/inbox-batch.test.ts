@@ -54,7 +54,9 @@ test("a folder with a table of five: four come back signed, one with what is wro
   );
   await until(() => (existsSync(at("failed", "leases.error.json")) ? undefined : true));
   expect(house.effects("sign")).toBe(5);
-  const status = JSON.parse(readFileSync(at("status", "leases.status.json"), "utf8")) as object;
-  expect(status).toMatchObject({ state: "done", batch: { rows: 1, counts: { done: 1 } } });
+  const status = () => JSON.parse(readFileSync(at("status", "leases.status.json"), "utf8")) as object;
+  await expect
+    .poll(status, { timeout: 10_000 })
+    .toMatchObject({ state: "done", batch: { rows: 1, counts: { done: 1 } } });
   expect(existsSync(at("failed", "leases"))).toBe(false);
 });
