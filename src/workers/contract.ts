@@ -4,11 +4,14 @@ import { ResultFile } from "../core/request.ts";
 import { RequestPk } from "../core/signing.ts";
 import { probe } from "../files/probe.ts";
 import { waitForFile } from "./late-file.ts";
+import { rethrowSpoilt } from "./spoilt.ts";
 import { defineStage } from "./stage.ts";
+
+const NOT_WHOLE = "What the provider sent as the service contract is not a whole PDF";
 
 /**
  * Fetches the service contract, which the signer must see before the code is sent, and keeps it with the results.
- * Safe to repeat.
+ * Safe to repeat; what arrives cut or spoilt is fetched again.
  * @source docs/provider.md §Contract
  */
 export const contract = defineStage({
@@ -28,7 +31,7 @@ export const contract = defineStage({
   retryFrom: "upload",
   afterSilence: "repeat",
 
-  async run({ requestId, facts, provider, results, signal }) {
+  async run({ requestId, facts, provider, results, attempt, signal }) {
     const name = "contract.pdf";
     const { requestPk: contractOf } = facts;
     // After a retry with a new identification the one that is here is of the old one, which was never signed.
@@ -37,7 +40,10 @@ export const contract = defineStage({
     if (kept) return { contract: kept, contractOf };
     try {
       const { body } = await provider.contract(facts.requestPk, { signal });
-      return { contract: await results.store(requestId, name, body, probe), contractOf };
+      const stored = await results
+        .store(requestId, name, body, probe)
+        .catch((error: unknown) => rethrowSpoilt(error, attempt, NOT_WHOLE));
+      return { contract: stored, contractOf };
     } catch (error) {
       return await waitForFile("contract", error, { provider, requestPk: facts.requestPk, signal });
     }

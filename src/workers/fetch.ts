@@ -1,6 +1,5 @@
 import { z } from "zod";
 import { exponential } from "../core/backoff.ts";
-import { PermanentError, RetryableError } from "../core/errors.ts";
 import { Waiting } from "../core/outcome.ts";
 import { ResultFile } from "../core/request.ts";
 import { FormatFact, RequestPk } from "../core/signing.ts";
@@ -11,6 +10,7 @@ import { RECOGNISED, verifyDetached, verifySigned } from "../files/verify.ts";
 import { writeEvidence } from "./evidence.ts";
 import { waitForFile } from "./late-file.ts";
 import { roomFor } from "./room.ts";
+import { rethrowSpoilt } from "./spoilt.ts";
 import { defineStage } from "./stage.ts";
 import { KINDS, Uploaded } from "./upload.ts";
 
@@ -23,9 +23,6 @@ export const Signed = ResultFile.extend({
   recognisedBy: z.enum(RECOGNISED).exclude(["bytes"]).optional(),
 });
 export type Signed = z.infer<typeof Signed>;
-
-/** A file that does not verify is fetched anew this often: it may have been cut or spoilt on the way. */
-const VERIFY_TRIES = 5;
 
 /**
  * Brings the signed documents home: each is verified against its original and stored durably; of a document whose hash
@@ -51,6 +48,7 @@ export const fetchSigned = defineStage({
     const taken = new Set(["contract.pdf", "evidence.json"]);
     const { format } = facts;
     const kind = KINDS[format];
+    const spoilt = (error: unknown) => rethrowSpoilt(error, attempt);
     for (const document of facts.uploaded) {
       const name = signedName(document.name, taken, format);
       let recognisedBy: Signed["recognisedBy"];
@@ -75,15 +73,9 @@ export const fetchSigned = defineStage({
       const waitForIt = (error: unknown) =>
         waitForFile("signed documents", error, { provider, requestPk: facts.requestPk, signal });
       const file =
-        (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(maybeSpoilt).catch(waitForIt));
+        (await results.existing(requestId, name, verify)) ?? (await fetchIt().catch(spoilt).catch(waitForIt));
       if (file instanceof Waiting) return file;
       signed.push({ ...file, id: document.id, uid: document.uid, ...(recognisedBy && { recognisedBy }) });
-    }
-
-    function maybeSpoilt(error: unknown): never {
-      if (!(error instanceof PermanentError) || !/^(signature|pdf|not-a-pdf)/.test(error.code)) throw error;
-      if (attempt + 1 >= VERIFY_TRIES) throw error;
-      throw new RetryableError(error.message, { code: error.code, cause: error });
     }
 
     const given = { signed, fetchedMs: now() };

@@ -170,8 +170,8 @@ export async function readRecords(redis: Redis): Promise<Rough[]> {
   return found;
 }
 
-function toHandedIn({ name, way, copies, usable, documents, phoneSha256, approval }: Wish): HandedIn {
-  return { name, way, copies, usable, documents, phoneSha256, approval };
+function toHandedIn({ name, way, copies, usable, documents, isApart, phoneSha256, approval }: Wish): HandedIn {
+  return { name, way, copies, usable, documents, isApart, phoneSha256, approval };
 }
 
 function canaries(wishes: readonly Wish[], codes: readonly string[]): { what: string; word: string }[] {

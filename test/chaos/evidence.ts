@@ -28,6 +28,8 @@ export interface HandedIn {
   copies: number;
   usable: boolean;
   documents: { name: string; sha256: string }[];
+  /** Its documents were dropped one by one, for one signer. */
+  isApart?: boolean | undefined;
   phoneSha256: string;
   approval: "auto" | "manual";
 }

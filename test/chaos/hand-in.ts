@@ -21,8 +21,6 @@ export interface Wish extends HandedIn {
   /** What somebody orders once, when it waits for the approval. */
   order?: "restart" | "correct" | undefined;
   bytes: Buffer[];
-  /** Its documents are dropped one by one, and the inbox has them become one request, or several when one comes too late. */
-  isApart?: boolean;
   /** Whom we identified ourselves, by these files; else the signer identifies on video. */
   identified?: {
     workflow: "videoid-external" | "classic";

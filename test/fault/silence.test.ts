@@ -32,6 +32,37 @@ test.concurrent(
   },
 );
 
+test.concurrent(
+  "a contract that arrives truncated, or as something else, is fetched again before anybody is sent a code",
+  async ({ expect, onTestFinished: atEnd }) => {
+    const house = await startHouse({ ...AUTO, atEnd });
+    for (const kind of ["truncate", "truncate-close", "html"] as const) {
+      house.simulator.fault({ operation: "getContract", kind });
+    }
+    const id = await house.submit();
+    await house.waits(id, "code", 60_000);
+    expect(house.effects("contract")).toBeGreaterThan(1);
+    expect(house.effects("otp")).toBe(1);
+    const { status, bytes } = await house.download(`/v1/requests/${id}/contract`);
+    expect([status, bytes.subarray(0, 5).toString()]).toEqual([200, "%PDF-"]);
+  },
+);
+
+test.concurrent(
+  "a contract that is never a whole PDF ends the request, and says what it is",
+  async ({ expect, onTestFinished: atEnd }) => {
+    const house = await startHouse({ ...AUTO, atEnd });
+    house.simulator.fault({ operation: "getContract", kind: "truncate-close", times: 100 });
+    const id = await house.submit();
+    await house.reaches(id, "cleanup", "failed", 90_000);
+    expect((await house.app.store.get(id)).failure).toMatchObject({
+      code: "pdf-incomplete",
+      stage: "contract",
+      message: "What the provider sent as the service contract is not a whole PDF",
+    });
+  },
+);
+
 describe.concurrent.each(SILENCES)("when a call $name", ({ kind }) => {
   test.for([
     ["approve", "approveVideoId"],
