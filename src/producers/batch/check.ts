@@ -10,7 +10,7 @@ import type { Pipeline } from "../../queues/pipeline-types.ts";
 import { formatOf, isSameName, type Manifest, type ManifestFrame, namedFiles, toWishes } from "../manifest.ts";
 import { FILES, type RowProblem, shown, toRowProblems } from "./columns.ts";
 import { isAddress, nameOfAddress, toUrl } from "./addresses.ts";
-import type { Earlier } from "./earlier.ts";
+import type { DoneBefore } from "./earlier.ts";
 import { type ReadRow, readBatch } from "./read.ts";
 
 /** Problems that a report names; how many there are it says in any case. */
@@ -82,12 +82,15 @@ export function createCheck({
   pipeline,
   appearances,
   whyNotFetched = () => "names an address: send the file itself with the table",
+  digest,
   maxBytes,
 }: {
   pipeline: Pick<Pipeline, "mustBeAllowed">;
   appearances: Pick<Appearances, "fit">;
   /** Why a document may not be fetched from an address, as the end of a sentence; undefined when it may. Calls nobody. */
   whyNotFetched?: ((url: string) => string | undefined) | undefined;
+  /** A keyed digest: who signs cannot be found out by trying. */
+  digest: (text: string) => Uint8Array;
   maxBytes: number;
 }) {
   return function check(
@@ -105,7 +108,7 @@ export function createCheck({
       /** The only tenant that rows may be for; whichever they name, when undefined. */
       tenant?: string | undefined;
       /** Rows that are not submitted, since the results of an earlier batch say that they are done. */
-      earlier?: Earlier["done"] | undefined;
+      earlier?: ReadonlyMap<number, DoneBefore & { print?: string | undefined }> | undefined;
       /** What holds for rows because of where the table was handed in. */
       frame?: ManifestFrame | undefined;
       seal: (row: number, text: string) => string;
@@ -142,9 +145,13 @@ export function createCheck({
 
     async function keep(read: ReadRow): Promise<KeptRow> {
       const { row, files: names, reference } = read;
-      const kept = { row, ...(reference !== undefined && { reference }), files: names.map(toShown) };
+      const print = "manifest" in read ? printOf(read.manifest, names) : undefined;
+      const told = { row, ...(reference !== undefined && { reference }), files: names.map(toShown) };
+      const kept = { ...told, ...(print !== undefined && { print }) };
       const before = earlier?.get(row);
-      if (before && before.files.join("\n") === kept.files.join("\n")) {
+      // Results of another table may lie beside this one: its rows have other signers, or files of the same names.
+      const isSame = before && (before.print === undefined || before.print === print);
+      if (isSame && before.files.join("\n") === kept.files.join("\n")) {
         for (const file of files) if (names.some((name) => isSameName(file.name, name))) used.add(file);
         return { ...kept, signedAs: before.requestId };
       }
@@ -173,6 +180,11 @@ export function createCheck({
         ...(remote > 0 && { isRemote: true }),
         sealed: seal(row, JSON.stringify(ready)),
       };
+    }
+
+    function printOf({ signer }: Manifest, names: readonly string[]): string {
+      const files = names.map((name) => byName.get(name.normalize("NFC"))?.sha256 ?? toShown(name));
+      return Buffer.from(digest(`row ${JSON.stringify([signer, files])}`)).toString("base64url");
     }
 
     async function makeSubmittable(
