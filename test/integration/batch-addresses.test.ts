@@ -96,6 +96,27 @@ test("a host that is not allowed is told at once, with row and column, and is ne
   expect(asked).toEqual([]);
 });
 
+test("an address that cannot be used shows no secret either: one with a ; in it, of another scheme, or without any", async () => {
+  const { house, table, sides, origin } = await startRemote((_request, response) => response.end("x"));
+  const addresses = [
+    `${origin}/a.pdf?canary-one=1;sig=canary-two`,
+    "ftp://user:canary-three@files.example/b.pdf?canary-four",
+    "files.example/c.pdf?canary-five",
+  ];
+  const { body } = await sendBatch(house, { table: table(addresses), files: sides, query: "?dry_run=true" });
+  const { problems } = body["report"] as { problems: { row: number; message: string }[] };
+  expect(problems.map(({ row, message }) => `${row} ${message}`)).toEqual([
+    expect.stringMatching(/^2 .*write %3B/),
+    expect.stringMatching(/^3 names "ftp:\/\/files\.example\/b\.pdf": /),
+    expect.stringMatching(/^4 names "files\.example\/c\.pdf": /),
+  ]);
+  expect(JSON.stringify(body)).not.toContain("canary-");
+  const sent = sides.concat({ name: "own.pdf", bytes: await pdf("own") });
+  const id = await acceptedBatch(house, { table: table([...addresses.slice(0, 2), "own.pdf"]), files: sent });
+  const written = readFileSync(join(house.dataDir, "batches", id, "rows.jsonl"), "utf8");
+  expect(written + JSON.stringify(await rowsOf(house, id))).not.toMatch(/canary-(one|two|three|four)/);
+});
+
 test("what is wrong with a document is its row's alone, says which host and what, and can be tried again", async () => {
   let isThere = false;
   const good = await pdf("good");

@@ -9,7 +9,7 @@ import { checkSignable } from "../../files/signable.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import { formatOf, isSameName, type Manifest, type ManifestFrame, namedFiles, toWishes } from "../manifest.ts";
 import { FILES, type RowProblem, shown, toRowProblems } from "./columns.ts";
-import { isAddress, nameOfAddress, toUrl } from "./addresses.ts";
+import { HIDDEN, isAddress, nameOfAddress, toShown, toShownNames, toUrl } from "./addresses.ts";
 import type { DoneBefore } from "./earlier.ts";
 import { type ReadRow, readBatch } from "./read.ts";
 
@@ -17,8 +17,7 @@ import { type ReadRow, readBatch } from "./read.ts";
 const PROBLEMS_SHOWN = 200;
 const UNUSED_SHOWN = 20;
 const ALONE = "write the name of the file alone, without its folders";
-/** Longer than any file system takes. */
-const NAME_LETTERS = 255;
+const TAIL = "names what did not come with the table; in an address, write %3B for a semicolon";
 
 /** A file that came with the table. */
 export interface BatchFile {
@@ -146,7 +145,8 @@ export function createCheck({
     async function keep(read: ReadRow): Promise<KeptRow> {
       const { row, files: names, reference } = read;
       const print = "manifest" in read ? printOf(read.manifest, names) : undefined;
-      const told = { row, ...(reference !== undefined && { reference }), files: names.map(toShown) };
+      const toldNames = toShownNames(names, (name) => byName.has(name));
+      const told = { row, ...(reference !== undefined && { reference }), files: toldNames };
       const kept = { ...told, ...(print !== undefined && { print }) };
       const before = earlier?.get(row);
       // Results of another table may lie beside this one: its rows have other signers, or files of the same names.
@@ -156,7 +156,8 @@ export function createCheck({
         return { ...kept, signedAs: before.requestId };
       }
       const problems: RowProblem[] = [...(read.problems ?? [])];
-      for (const name of names) {
+      for (const [i, name] of names.entries()) {
+        const told = toldNames[i] ?? HIDDEN;
         if (isAddress(name)) {
           const why = toUrl(name) === undefined ? "names an address that cannot be read" : whyNotFetched(name);
           if (why !== undefined) problems.push({ column: FILES, message: why });
@@ -164,8 +165,9 @@ export function createCheck({
         }
         const file = byName.get(name.normalize("NFC"));
         if (file) used.add(file);
-        else if (/[\\/]/.test(name)) problems.push({ column: FILES, message: `names "${shown(name)}": ${ALONE}` });
-        else problems.push({ column: FILES, message: `names "${shown(name)}", which did not come with the table` });
+        else if (told === HIDDEN) problems.push({ column: FILES, message: TAIL });
+        else if (/[\\/]/.test(name)) problems.push({ column: FILES, message: `names "${shown(told)}": ${ALONE}` });
+        else problems.push({ column: FILES, message: `names "${shown(told)}", which did not come with the table` });
       }
       if (!("manifest" in read) || problems.length > 0) return { ...kept, problems };
       const ready = await makeSubmittable(read.manifest, names, problems);
@@ -282,18 +284,6 @@ const COLUMNS_OF: Record<string, string> = {
   "unknown-tenant": "tenant",
   "unknown-rao": "rao",
 };
-
-/** A name as it is kept and told: of an address, nothing in which a secret may stand. */
-function toShown(name: string): string {
-  if (!isAddress(name)) return visible(name);
-  const url = toUrl(name);
-  return url ? visible(`${url.origin}${url.pathname}`) : "https://…";
-}
-
-/** A name as it is kept: whole, but for what a person could not see. */
-function visible(name: string): string {
-  return name.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?").slice(0, NAME_LETTERS);
-}
 
 /** Why a file is refused. A fault of the disk is passed on: it is not the row's. */
 function why(error: unknown): string {
