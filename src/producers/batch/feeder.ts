@@ -98,7 +98,7 @@ export function createFeeder(parts: FeederParts) {
   const batches = new Map<BatchId, OpenBatch>();
   /** Those that are over, by the version at which they were. */
   const over = new Map<BatchId, number>();
-  const rows = createRowSubmitter({ folders, pipeline, documents, seals, now, reach });
+  const rows = createRowSubmitter({ folders, pipeline, documents, seals, mustLead, now, reach });
   const fetching = createFetching({ ...fetch, folders, pipeline, read: rows.read, now, reach });
   let stands: { code: string; message: string; untilMs: number } | undefined;
   let fedMs = 0;

@@ -49,7 +49,7 @@ export function createFetching(parts: FetchingParts) {
   const { folders, pipeline, remote, appearances, room, maxBytes, read, now, reach } = parts;
   const ways = new Map<string, Row>();
   /** Rows whose documents could not be had, how often, and when they are tried again. */
-  const later = new Map<string, { tries: number; untilMs: number }>();
+  const later = new Map<string, { batch: OpenBatch; row: number; tries: number; untilMs: number }>();
   const running = new Set<Promise<void>>();
   const key = (id: BatchId, row: number) => `${id} ${row}`;
 
@@ -131,7 +131,7 @@ export function createFetching(parts: FetchingParts) {
       const pauseMs = isHosts ? PAUSES_MS[before] : OURS_MS;
       if (pauseMs !== undefined) {
         ways.delete(at);
-        later.set(at, { tries: isHosts ? before + 1 : before, untilMs: now() + pauseMs });
+        later.set(at, { batch, row, tries: isHosts ? before + 1 : before, untilMs: now() + pauseMs });
         return;
       }
       const { code, message } = toFailure(failure);
@@ -174,7 +174,8 @@ export function createFetching(parts: FetchingParts) {
 
     /** Forgets rows that are not to be submitted any more. */
     async keepOnly(isWanted: (batch: OpenBatch, row: number) => boolean): Promise<void> {
-      for (const { batch, row } of [...ways.values()]) if (!isWanted(batch, row)) await this.end(batch, row);
+      for (const { batch, row } of [...ways.values(), ...later.values()])
+        if (!isWanted(batch, row)) await this.end(batch, row);
     },
 
     /** Forgets all of them. Resolves once nothing is on its way, which breaks off where connections are closed. */
