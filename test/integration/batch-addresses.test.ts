@@ -157,6 +157,37 @@ test("a host that is away keeps no other row back; its row is tried again after 
   });
 });
 
+test("a row that was cancelled between two tries of its host, and is tried again, has all its tries", async () => {
+  const { house, origin, feeder, asked, pass, table, sent } = await startRemote(() => {});
+  const id = await acceptedBatch(house, { table: table([`${origin}/a.pdf`]), files: sent });
+  await until(house, id, feeder, ["pending", "queued", "queued"]);
+  await expect
+    .poll(
+      async () => {
+        if (asked.length < 3) pass(5_000);
+        await feeder.round();
+        return asked.length;
+      },
+      { timeout: 15_000, interval: 50 },
+    )
+    .toBe(3);
+  await house.call("POST", `/v1/batches/${id}/cancel`);
+  await feeder.round();
+  expect((await rowsOf(house, id))[0]?.state).toBe("cancelled");
+  await house.call("POST", `/v1/batches/${id}/retry`);
+  await expect
+    .poll(
+      async () => {
+        pass(5_000);
+        await feeder.round();
+        return (await rowsOf(house, id))[0]?.state;
+      },
+      { timeout: 20_000, interval: 50 },
+    )
+    .toBe("rejected");
+  expect(asked.length).toBe(7);
+});
+
 test("a document that is too large is not kept, nor read to its end, whatever the host says of its size", async () => {
   let sentBytes = 0;
   const { house, origin, feeder, table, sent } = await startRemote((_request, response) => {
