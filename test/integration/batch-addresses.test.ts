@@ -2,8 +2,18 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { rowRequestId } from "../../src/core/batch.ts";
+import { RetryableError } from "../../src/core/errors.ts";
 import { createRemote } from "../../src/producers/api/remote.ts";
-import { acceptedBatch, BY_ITSELF, classicBatch, rowsOf, sendBatch, toTable, untilBatch } from "../helpers/batches.ts";
+import {
+  acceptedBatch,
+  batchOf,
+  BY_ITSELF,
+  classicBatch,
+  rowsOf,
+  sendBatch,
+  toTable,
+  untilBatch,
+} from "../helpers/batches.ts";
 import { feedAll, feederOf, requestsIn } from "../helpers/feeder.ts";
 import { startFiles } from "../helpers/file-server.ts";
 import { type House, startHouse } from "../helpers/house.ts";
@@ -12,18 +22,18 @@ import { plainPdf } from "../helpers/pdfs.ts";
 type Answer = Parameters<typeof startFiles>[0];
 
 /** A house whose documents may be fetched from a server of the test's, and a table of rows that name addresses there. */
-async function startRemote(answer: Answer, { more = {}, work = false } = {}) {
+async function startRemote(answer: Answer, { more = {}, work = false, rows: count = 3, silenceMs = 300 } = {}) {
   const files = await startFiles(answer);
   const settings = { ...BY_ITSELF, DOCUMENT_HOSTS: files.origin };
   const house = await startHouse({ settings, work, keep: work });
-  const { columns, rows, files: sent } = await classicBatch(3);
+  const { columns, rows, files: sent } = await classicBatch(count);
   const sides = sent.filter(({ name }) => !name.endsWith(".pdf"));
   const table = (addresses: (string | undefined)[]) =>
     toTable(
       columns,
       rows.map(([name = "", ...rest], i) => [addresses[i] ?? name, ...rest]),
     );
-  const remote = createRemote({ hosts: [files.origin], silenceMs: 300 });
+  const remote = createRemote({ hosts: [files.origin], silenceMs });
   onTestFinished(() => remote.close());
   let clockMs = Date.now();
   const feeder = feederOf(house, {
@@ -186,6 +196,59 @@ test("a row that was cancelled between two tries of its host, and is tried again
     )
     .toBe("rejected");
   expect(asked.length).toBe(7);
+});
+
+test("a batch whose host is slow leaves room for the addresses of another one", async () => {
+  const bytes = await pdf("quick");
+  const answer: Answer = (request, response) => void (request.url === "/quick.pdf" && response.end(bytes));
+  const { house, origin, feeder, table, sides } = await startRemote(answer, { rows: 12, silenceMs: 60_000 });
+  const slow = Array.from({ length: 12 }, (_, i) => `${origin}/slow-${i}.pdf`);
+  const first = await acceptedBatch(house, { table: table(slow), files: sides });
+  for (let rounds = 0; rounds < 3; rounds++) await feeder.round();
+  const quick = await acceptedBatch(house, { table: table([`${origin}/quick.pdf`, ...slow]), files: sides });
+  await expect
+    .poll(
+      async () => {
+        await feeder.round();
+        return (await rowsOf(house, quick))[0]?.state;
+      },
+      { timeout: 10_000, interval: 20 },
+    )
+    .toBe("queued");
+  expect(new Set((await rowsOf(house, first)).map(({ state }) => state))).toEqual(new Set(["pending"]));
+});
+
+test("a fault of ours while documents are fetched is told of the batch, counts for no row, and passes", async () => {
+  const bytes = await pdf("one");
+  let isFull = true;
+  const fetch = {
+    appearances: { fit: () => Promise.resolve({}) },
+    room: () => (isFull ? Promise.reject(new RetryableError("No room", { code: "disk-full" })) : Promise.resolve()),
+    maxBytes: 1024 ** 2,
+  };
+  const { house, origin, table, sent } = await startRemote((_request, response) => response.end(bytes));
+  const remote = createRemote({ hosts: [origin] });
+  onTestFinished(() => remote.close());
+  let clockMs = Date.now();
+  const feeder = feederOf(house, { now: () => clockMs, fetch: { ...fetch, remote } });
+  const id = await acceptedBatch(house, { table: table([`${origin}/a.pdf`]), files: sent });
+  const pass = () => void (clockMs += 3_000);
+  await until(house, id, feeder, ["pending", "queued", "queued"], pass);
+  await expect
+    .poll(
+      async () => {
+        pass();
+        await feeder.round();
+        return (await batchOf(house, id))["stands"];
+      },
+      { timeout: 10_000, interval: 20 },
+    )
+    .toMatchObject({ code: "disk-full" });
+  isFull = false;
+  await until(house, id, feeder, ["queued", "queued", "queued"], pass);
+  pass();
+  await feeder.round();
+  expect((await batchOf(house, id))["stands"]).toBeUndefined();
 });
 
 test("a document that is too large is not kept, nor read to its end, whatever the host says of its size", async () => {
