@@ -6,7 +6,7 @@ const KEPT = 20;
 const Prints = z.array(z.string()).catch([]);
 
 /** The prints of the Idempotency-Keys under which something was done to a request, oldest first. */
-export function callsOf({ facts }: Pick<SignRequest, "facts">): string[] {
+function callsOf({ facts }: Pick<SignRequest, "facts">): string[] {
   return Prints.parse(facts["calls"]);
 }
 
@@ -14,3 +14,11 @@ export function callsOf({ facts }: Pick<SignRequest, "facts">): string[] {
 export function withCall(request: Pick<SignRequest, "facts">, print: string): string[] {
   return [...callsOf(request), print].slice(-KEPT);
 }
+
+/** The print in the record that is of the same key as this one; with the same body, it is the same. */
+export function callLike(request: Pick<SignRequest, "facts">, print: string): string | undefined {
+  return callsOf(request).find((one) => keyOf(one) === keyOf(print));
+}
+
+/** The half of a print that is about the key alone. */
+const keyOf = (print: string): string => print.split(".", 1)[0] ?? "";

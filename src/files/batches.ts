@@ -21,6 +21,8 @@ export const KeptRow = z.object({
   isRemote: z.literal(true).optional(),
   /** The request as which it was signed before, by the results that came with the table: it is not submitted. */
   signedAs: RequestId.optional(),
+  /** Keyed digest of who signs what: by it a later table tells whether its row is this one. It stays when all is erased. */
+  print: z.string().optional(),
   /** What it takes to submit it, encrypted. Not there of a row that was rejected, and once it was erased. */
   sealed: z.string().optional(),
   problems: z.array(z.object({ column: z.string(), message: z.string() })).optional(),

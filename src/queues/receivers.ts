@@ -51,6 +51,9 @@ export function createReceivers({ now = Date.now, random = Math.random } = {}) {
   }
 
   return {
+    /** How many hosts are kept in memory. */
+    known: (): number => receivers.size,
+
     enter(host: string): Entry {
       const receiver = find(host);
       const restMs = receiver.restUntilMs - now();

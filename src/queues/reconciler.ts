@@ -57,7 +57,9 @@ export function createReconciler({
           continue;
         }
         const { stage, phase, updatedMs } = held.request;
-        const how = await queues.revive(stage, id, { now: phase === "queued" || phase === "running" });
+        // Whoever did something at it may have died before its job was woken: a code, above all, does not live long.
+        const isNudged = held.nudgedMs >= updatedMs;
+        const how = await queues.revive(stage, id, { now: phase === "queued" || phase === "running" || isNudged });
         if (how === "missing") {
           revived += 1;
           log.warn({ requestId: id, stage, phase, code: "without-next-step" }, "request was given its next step");

@@ -67,6 +67,9 @@ export function createShares({
   }
 
   return {
+    /** How many tenants are kept in memory. */
+    known: (): number => shares.size,
+
     /** 0 when a tenant's job may be taken now; else in how many milliseconds. `isAgain`: it has been held before. */
     async holdMs(tenant: string, isAgain: boolean): Promise<number> {
       const share = find(tenant);

@@ -1,6 +1,9 @@
 import { Redis } from "ioredis";
 import { expect, test } from "vitest";
+import { createCodes } from "../../src/queues/codes.ts";
+import { createReconciler } from "../../src/queues/reconciler.ts";
 import { type House, startHouse } from "../helpers/house.ts";
+import { silent } from "../helpers/toy.ts";
 
 const SIGNER = { simulator: { humans: { signer: "auto" as const, signerDelayMs: 0 } } };
 
@@ -114,4 +117,40 @@ test("of the same act, sent many times at once under one key, one is done and th
   expect(told.filter((one) => one !== "202" && one !== "idempotency-in-progress")).toEqual([]);
   expect(all.filter(({ status, replayed }) => status === 202 && replayed === null)).toHaveLength(1);
   expect(await lines(house, id, "approved")).toBe(1);
+});
+
+test("an act of a process that stood still while another one took its claim, and did it, is not done a second time", async () => {
+  const house = await startHouse(SIGNER);
+  const id = await house.submit();
+  await house.waits(id, "approval");
+  const { pipeline } = house.app;
+  const how = async (acts: Promise<unknown>[]) =>
+    (await Promise.allSettled(acts)).map((one) =>
+      one.status === "fulfilled" ? "done" : (one.reason as { code?: string }).code,
+    );
+  const approvals = [1, 2].map(() => pipeline.approve(id, "api:test", "key-1.body-1"));
+  expect((await how(approvals)).sort()).toEqual(["done", "idempotency-in-progress"]);
+  await house.waits(id, "code");
+  const codes = [1, 2].map(() => pipeline.giveCode(id, "000000", "api:test", "key-2.body-2"));
+  expect((await how(codes)).sort()).toEqual(["done", "idempotency-in-progress"]);
+  await house.waits(id, "another code");
+  expect(await how([pipeline.giveCode(id, "111111", "api:test", "key-2.body-3")])).toEqual(["idempotency-mismatch"]);
+  expect(await lines(house, id, "code given")).toBe(1);
+  expect((await house.app.store.get(id)).facts["wrongCodes"]).toBe(1);
+});
+
+test("a code whose process died before it could wake the request is taken up within its lifetime", async () => {
+  const house = await startHouse(SIGNER);
+  const id = await house.submit();
+  await house.waits(id, "approval");
+  await act(house, `/v1/requests/${id}/approve`, { key: "approve-1" });
+  await house.waits(id, "code");
+  // What giving a code does, up to the waking.
+  const { redis, keys, store, queues } = house.app;
+  const { masterKey } = house.keyRing;
+  await createCodes({ redis, keys, masterKey }).keep(id, await house.codeFor(id));
+  await store.change(id, () => ({ event: "note", by: "api:test", note: "code given", nudge: true }));
+  const inTwoMinutes = () => Date.now() + 120_000;
+  await createReconciler({ redis, keys, store, queues, log: silent, now: inTwoMinutes }).sweep();
+  await house.reaches(id, "cleanup", "done");
 });

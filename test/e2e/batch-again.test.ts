@@ -36,6 +36,7 @@ async function startWithOneFailed() {
     for (const [file, content] of Object.entries(more)) await writeFile(at("put-together", file), content);
     await rename(at("put-together"), at("inbox", name));
   };
+  await writeFile(at("made.csv"), made.table);
   await drop("leases");
   await until(() => (existsSync(at("failed", "leases.error.json")) ? true : undefined));
   const [id = ""] = readdirSync(at("signed")).filter((name) => name.startsWith("bat-"));
@@ -90,6 +91,19 @@ test("the retry of an operator renews what was delivered as well", async () => {
     readdirSync(at("signed", id)).filter((name) => name.endsWith(".pdf")).length === 3 ? true : undefined,
   );
   expect(house.effects("sign")).toBe(3);
+});
+
+test("another table beside the results of an earlier one: rows of other signers, for files of the same names, are signed", async () => {
+  const { house, id, at, drop } = await startWithOneFailed();
+  const results = readFileSync(at("signed", id, "results.csv"));
+  const { rows } = JSON.parse(readFileSync(at("signed", id, "results.json"), "utf8")) as { rows: { state: string }[] };
+  const signed = rows.findIndex(({ state }) => state === "done") + 1;
+  const table = (text: string) => text.replaceAll(new RegExp(`-${signed}@example`, "g"), "-other@example");
+  await drop("others", { "results.csv": results, "batch.csv": table(readFileSync(at("made.csv"), "utf8")) });
+  const second = await until(() => readdirSync(at("batches")).find((name) => name.startsWith("bat-") && name !== id));
+  await untilBatch(house, second, (batch) => batch.state === "done");
+  expect(await statesOf(house, second)).toEqual(["done", "done", "duplicate"]);
+  expect(house.effects("sign")).toBe(4);
 });
 
 test("the whole folder again, with the results that it gave: only what failed is signed, whatever Redis still knows of the rest", async () => {

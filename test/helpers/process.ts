@@ -4,11 +4,16 @@ import type { House } from "./house.ts";
 
 /** Runs `signpipe work` in a process of its own, on the data and the Redis of a house; ended with the test. */
 export function startWorkProcess(house: House, stages: string[] = [], env: Record<string, string> = {}): ChildProcess {
+  return startProcess(house, ["work", ...stages], env);
+}
+
+/** The same for `signpipe <args>`. */
+export function startProcess(house: House, args: string[], env: Record<string, string> = {}): ChildProcess {
   const { settings } = house.app;
   const given = Object.fromEntries(
     Object.entries(settings).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])),
   );
-  const child = spawn(process.execPath, ["src/cli.ts", "work", ...stages], {
+  const child = spawn(process.execPath, ["src/cli.ts", ...args], {
     cwd: new URL("../../", import.meta.url).pathname,
     env: {
       PATH: process.env["PATH"],

@@ -2,8 +2,18 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { rowRequestId } from "../../src/core/batch.ts";
+import { RetryableError } from "../../src/core/errors.ts";
 import { createRemote } from "../../src/producers/api/remote.ts";
-import { acceptedBatch, BY_ITSELF, classicBatch, rowsOf, sendBatch, toTable, untilBatch } from "../helpers/batches.ts";
+import {
+  acceptedBatch,
+  batchOf,
+  BY_ITSELF,
+  classicBatch,
+  rowsOf,
+  sendBatch,
+  toTable,
+  untilBatch,
+} from "../helpers/batches.ts";
 import { feedAll, feederOf, requestsIn } from "../helpers/feeder.ts";
 import { startFiles } from "../helpers/file-server.ts";
 import { type House, startHouse } from "../helpers/house.ts";
@@ -12,18 +22,18 @@ import { plainPdf } from "../helpers/pdfs.ts";
 type Answer = Parameters<typeof startFiles>[0];
 
 /** A house whose documents may be fetched from a server of the test's, and a table of rows that name addresses there. */
-async function startRemote(answer: Answer, { more = {}, work = false } = {}) {
+async function startRemote(answer: Answer, { more = {}, work = false, rows: count = 3, silenceMs = 300 } = {}) {
   const files = await startFiles(answer);
   const settings = { ...BY_ITSELF, DOCUMENT_HOSTS: files.origin };
   const house = await startHouse({ settings, work, keep: work });
-  const { columns, rows, files: sent } = await classicBatch(3);
+  const { columns, rows, files: sent } = await classicBatch(count);
   const sides = sent.filter(({ name }) => !name.endsWith(".pdf"));
   const table = (addresses: (string | undefined)[]) =>
     toTable(
       columns,
       rows.map(([name = "", ...rest], i) => [addresses[i] ?? name, ...rest]),
     );
-  const remote = createRemote({ hosts: [files.origin], silenceMs: 300 });
+  const remote = createRemote({ hosts: [files.origin], silenceMs });
   onTestFinished(() => remote.close());
   let clockMs = Date.now();
   const feeder = feederOf(house, {
@@ -96,6 +106,27 @@ test("a host that is not allowed is told at once, with row and column, and is ne
   expect(asked).toEqual([]);
 });
 
+test("an address that cannot be used shows no secret either: one with a ; in it, of another scheme, or without any", async () => {
+  const { house, table, sides, origin } = await startRemote((_request, response) => response.end("x"));
+  const addresses = [
+    `${origin}/a.pdf?canary-one=1;sig=canary-two`,
+    "ftp://user:canary-three@files.example/b.pdf?canary-four",
+    "files.example/c.pdf?canary-five",
+  ];
+  const { body } = await sendBatch(house, { table: table(addresses), files: sides, query: "?dry_run=true" });
+  const { problems } = body["report"] as { problems: { row: number; message: string }[] };
+  expect(problems.map(({ row, message }) => `${row} ${message}`)).toEqual([
+    expect.stringMatching(/^2 .*write %3B/),
+    expect.stringMatching(/^3 names "ftp:\/\/files\.example\/b\.pdf": /),
+    expect.stringMatching(/^4 names "files\.example\/c\.pdf": /),
+  ]);
+  expect(JSON.stringify(body)).not.toContain("canary-");
+  const sent = sides.concat({ name: "own.pdf", bytes: await pdf("own") });
+  const id = await acceptedBatch(house, { table: table([...addresses.slice(0, 2), "own.pdf"]), files: sent });
+  const written = readFileSync(join(house.dataDir, "batches", id, "rows.jsonl"), "utf8");
+  expect(written + JSON.stringify(await rowsOf(house, id))).not.toMatch(/canary-(one|two|three|four)/);
+});
+
 test("what is wrong with a document is its row's alone, says which host and what, and can be tried again", async () => {
   let isThere = false;
   const good = await pdf("good");
@@ -134,6 +165,90 @@ test("a host that is away keeps no other row back; its row is tried again after 
     code: "document-host-unreachable",
     reason: expect.stringMatching(/does not give the document.*tried 4 times/) as string,
   });
+});
+
+test("a row that was cancelled between two tries of its host, and is tried again, has all its tries", async () => {
+  const { house, origin, feeder, asked, pass, table, sent } = await startRemote(() => {});
+  const id = await acceptedBatch(house, { table: table([`${origin}/a.pdf`]), files: sent });
+  await until(house, id, feeder, ["pending", "queued", "queued"]);
+  await expect
+    .poll(
+      async () => {
+        if (asked.length < 3) pass(5_000);
+        await feeder.round();
+        return asked.length;
+      },
+      { timeout: 15_000, interval: 50 },
+    )
+    .toBe(3);
+  await house.call("POST", `/v1/batches/${id}/cancel`);
+  await feeder.round();
+  expect((await rowsOf(house, id))[0]?.state).toBe("cancelled");
+  await house.call("POST", `/v1/batches/${id}/retry`);
+  await expect
+    .poll(
+      async () => {
+        pass(5_000);
+        await feeder.round();
+        return (await rowsOf(house, id))[0]?.state;
+      },
+      { timeout: 20_000, interval: 50 },
+    )
+    .toBe("rejected");
+  expect(asked.length).toBe(7);
+});
+
+test("a batch whose host is slow leaves room for the addresses of another one", async () => {
+  const bytes = await pdf("quick");
+  const answer: Answer = (request, response) => void (request.url === "/quick.pdf" && response.end(bytes));
+  const { house, origin, feeder, table, sides } = await startRemote(answer, { rows: 12, silenceMs: 60_000 });
+  const slow = Array.from({ length: 12 }, (_, i) => `${origin}/slow-${i}.pdf`);
+  const first = await acceptedBatch(house, { table: table(slow), files: sides });
+  for (let rounds = 0; rounds < 3; rounds++) await feeder.round();
+  const quick = await acceptedBatch(house, { table: table([`${origin}/quick.pdf`, ...slow]), files: sides });
+  await expect
+    .poll(
+      async () => {
+        await feeder.round();
+        return (await rowsOf(house, quick))[0]?.state;
+      },
+      { timeout: 10_000, interval: 20 },
+    )
+    .toBe("queued");
+  expect(new Set((await rowsOf(house, first)).map(({ state }) => state))).toEqual(new Set(["pending"]));
+});
+
+test("a fault of ours while documents are fetched is told of the batch, counts for no row, and passes", async () => {
+  const bytes = await pdf("one");
+  let isFull = true;
+  const fetch = {
+    appearances: { fit: () => Promise.resolve({}) },
+    room: () => (isFull ? Promise.reject(new RetryableError("No room", { code: "disk-full" })) : Promise.resolve()),
+    maxBytes: 1024 ** 2,
+  };
+  const { house, origin, table, sent } = await startRemote((_request, response) => response.end(bytes));
+  const remote = createRemote({ hosts: [origin] });
+  onTestFinished(() => remote.close());
+  let clockMs = Date.now();
+  const feeder = feederOf(house, { now: () => clockMs, fetch: { ...fetch, remote } });
+  const id = await acceptedBatch(house, { table: table([`${origin}/a.pdf`]), files: sent });
+  const pass = () => void (clockMs += 3_000);
+  await until(house, id, feeder, ["pending", "queued", "queued"], pass);
+  await expect
+    .poll(
+      async () => {
+        pass();
+        await feeder.round();
+        return (await batchOf(house, id))["stands"];
+      },
+      { timeout: 10_000, interval: 20 },
+    )
+    .toMatchObject({ code: "disk-full" });
+  isFull = false;
+  await until(house, id, feeder, ["queued", "queued", "queued"], pass);
+  pass();
+  await feeder.round();
+  expect((await batchOf(house, id))["stands"]).toBeUndefined();
 });
 
 test("a document that is too large is not kept, nor read to its end, whatever the host says of its size", async () => {

@@ -56,6 +56,35 @@ test("two that both believe to be the one who feeds make each row one request", 
   expect(await requestsIn(house)).toEqual(expectedIds(id, ROWS));
 });
 
+test("a process that stood still while another one took over puts no files where that one's may be", async () => {
+  const { house, id } = await startWithBatch(1);
+  let isLeading = true;
+  const adopted: string[] = [];
+  const { pipeline, documents } = house.app;
+  const feeder = feederOf(house, {
+    leader: { lead: () => Promise.resolve(true), isLeading: () => isLeading, resign: () => Promise.resolve() },
+    pipeline: {
+      ...pipeline,
+      find: async (one) => {
+        const found = await pipeline.find(one);
+        isLeading = false; // it stands still here
+        return found;
+      },
+    },
+    documents: {
+      ...documents,
+      adopt: async (one, files) => {
+        adopted.push(one);
+        await documents.adopt(one, files);
+      },
+    },
+  });
+  await feeder.round();
+  expect([isLeading, adopted]).toEqual([false, []]);
+  await feedAll(house);
+  expect(await requestsIn(house)).toEqual(expectedIds(id, 1));
+});
+
 test("of two that ask for the lead one has it; the other has it once the first lets go, or is silent for too long", async () => {
   const house = await startHouse({ work: false, keep: false });
   const { redis, keys } = house.app;

@@ -4,7 +4,7 @@ import { createReceivers, type Entry } from "../../src/queues/receivers.ts";
 function startAt(nowMs = 1_000_000, random = 1) {
   const clock = { nowMs };
   const receivers = createReceivers({ now: () => clock.nowMs, random: () => random });
-  return { clock, enter: (host = "crm.example") => receivers.enter(host) };
+  return { clock, known: () => receivers.known(), enter: (host = "crm.example") => receivers.enter(host) };
 }
 
 function letIn(entry: Entry): (isAnswered: boolean) => void {
@@ -71,10 +71,11 @@ test("those that are turned away come back spread over a time that grows with th
 });
 
 test("of many hosts those are kept at which something is under way or that rest", () => {
-  const { enter } = startAt();
+  const { enter, known } = startAt();
   const leave = letIn(enter("busy.example"));
   letIn(enter("silent.example"))(false);
   for (let n = 0; n < 3_000; n++) letIn(enter(`host-${n}.example`))(true);
+  expect(known()).toBeLessThanOrEqual(1_000);
   expect(pauseOf(enter("silent.example"))).toBeGreaterThan(0);
   for (let n = 0; n < 9; n++) letIn(enter("busy.example"));
   pauseOf(enter("busy.example"));

@@ -3,7 +3,7 @@ import { createShares } from "../../src/queues/shares.ts";
 
 function startAt({ perSecond = 10, waiting = 0 } = {}) {
   const clock = { nowMs: 1_000_000, waiting, fails: false };
-  const { holdMs } = createShares({
+  const { holdMs, known } = createShares({
     perSecond,
     waiting: () => (clock.fails ? Promise.reject(new Error("away")) : Promise.resolve(clock.waiting)),
     now: () => clock.nowMs,
@@ -14,7 +14,7 @@ function startAt({ perSecond = 10, waiting = 0 } = {}) {
     for (let n = 0; n < count; n++) pauses.push(await holdMs(tenant, false));
     return pauses;
   };
-  return { clock, holdMs, many };
+  return { clock, holdMs, known, many };
 }
 
 test("a tenant's burst is taken at once, the rest in line, and another tenant's jobs do not stand in it", async () => {
@@ -51,10 +51,14 @@ test("while too many jobs wait for workers, who has had the share waits on, furt
 });
 
 test("names that nobody has take no room for ever", async () => {
-  const { clock, many } = startAt();
+  const { clock, known, many } = startAt();
   for (let n = 0; n < 1_000; n++) await many(`tenant-${n}`, 21);
+  await many("late", 1);
+  // Nobody is forgotten who has not all of the share again.
+  expect(known()).toBe(1_001);
   clock.nowMs += 3_000;
   expect(await many("acme", 1)).toEqual([0]);
+  expect(known()).toBe(1);
   // What was forgotten has its whole share again, which it would have by now anyway.
   expect((await many("tenant-1", 20)).every((pauseMs) => pauseMs === 0)).toBe(true);
 });

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import { createHash } from "node:crypto";
-import { callsOf } from "../../core/calls.ts";
+import { callLike } from "../../core/calls.ts";
 import type { RequestId, SignRequest } from "../../core/request.ts";
 import type { Idempotency } from "./idempotency-types.ts";
 import { ApiError } from "./problem.ts";
@@ -51,7 +51,7 @@ export async function actOnce<View>(
     // The record knows what Redis may have forgotten, and what a process that died could not say any more.
     const call = idempotency.printOf(name, bodyHash);
     const known = await act.get();
-    const same = callsOf(known).find((one) => keyOf(one) === keyOf(call));
+    const same = callLike(known, call);
     if (same !== undefined && same !== call) throw otherCall();
     const answer = act.show(same === undefined ? await act.run(call) : known);
     // Done is done: when only the memory of the key fails, the next call finds it in the record.
@@ -78,9 +78,6 @@ function sorted(value: unknown): unknown {
   const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
   return Object.fromEntries(entries.map(([name, one]) => [name, sorted(one)]));
 }
-
-/** The half of a print that is about the key alone. */
-const keyOf = (print: string): string => print.split(".", 1)[0] ?? "";
 
 function otherCall(): ApiError {
   return new ApiError(

@@ -23,3 +23,37 @@ export function nameOfAddress({ pathname }: URL, otherwise: string): string {
     return toDisplayName(last, otherwise);
   }
 }
+
+/** In the place of what may be a part of an address. */
+export const HIDDEN = "…";
+/** Longer than any file system takes. */
+const NAME_LETTERS = 255;
+
+/**
+ * The names of a row as they are kept and told: of what is, or was meant as, an address nothing in which a secret may
+ * stand. What comes after one with a query, and is no file, is its rest: a table splits it at a semicolon.
+ */
+export function toShownNames(names: readonly string[], isFile: (name: string) => boolean): string[] {
+  let isRest = false;
+  return names.map((name) => {
+    if (isFile(name.normalize("NFC"))) isRest = false;
+    else if (isAddress(name)) isRest = name.includes("?");
+    else if (isRest) return HIDDEN;
+    return toShown(name);
+  });
+}
+
+export function toShown(name: string): string {
+  if (isAddress(name)) {
+    const url = toUrl(name);
+    return url ? visible(`${url.origin}${url.pathname}`) : "https://…";
+  }
+  // No file has such a name: it is the way to one, or an address of another kind.
+  if (/[\\/]/.test(name)) return visible(name.replace(/[?#].*$/s, "").replace(/\/\/[^/]*@/, "//"));
+  return visible(name);
+}
+
+/** A name as it is kept: whole, but for what a person could not see. */
+function visible(name: string): string {
+  return name.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?").slice(0, NAME_LETTERS);
+}

@@ -9,16 +9,15 @@ import { checkSignable } from "../../files/signable.ts";
 import type { Pipeline } from "../../queues/pipeline-types.ts";
 import { formatOf, isSameName, type Manifest, type ManifestFrame, namedFiles, toWishes } from "../manifest.ts";
 import { FILES, type RowProblem, shown, toRowProblems } from "./columns.ts";
-import { isAddress, nameOfAddress, toUrl } from "./addresses.ts";
-import type { Earlier } from "./earlier.ts";
+import { HIDDEN, isAddress, nameOfAddress, toShown, toShownNames, toUrl } from "./addresses.ts";
+import type { DoneBefore } from "./earlier.ts";
 import { type ReadRow, readBatch } from "./read.ts";
 
 /** Problems that a report names; how many there are it says in any case. */
 const PROBLEMS_SHOWN = 200;
 const UNUSED_SHOWN = 20;
 const ALONE = "write the name of the file alone, without its folders";
-/** Longer than any file system takes. */
-const NAME_LETTERS = 255;
+const TAIL = "names what did not come with the table; in an address, write %3B for a semicolon";
 
 /** A file that came with the table. */
 export interface BatchFile {
@@ -82,12 +81,15 @@ export function createCheck({
   pipeline,
   appearances,
   whyNotFetched = () => "names an address: send the file itself with the table",
+  digest,
   maxBytes,
 }: {
   pipeline: Pick<Pipeline, "mustBeAllowed">;
   appearances: Pick<Appearances, "fit">;
   /** Why a document may not be fetched from an address, as the end of a sentence; undefined when it may. Calls nobody. */
   whyNotFetched?: ((url: string) => string | undefined) | undefined;
+  /** A keyed digest: who signs cannot be found out by trying. */
+  digest: (text: string) => Uint8Array;
   maxBytes: number;
 }) {
   return function check(
@@ -105,7 +107,7 @@ export function createCheck({
       /** The only tenant that rows may be for; whichever they name, when undefined. */
       tenant?: string | undefined;
       /** Rows that are not submitted, since the results of an earlier batch say that they are done. */
-      earlier?: Earlier["done"] | undefined;
+      earlier?: ReadonlyMap<number, DoneBefore & { print?: string | undefined }> | undefined;
       /** What holds for rows because of where the table was handed in. */
       frame?: ManifestFrame | undefined;
       seal: (row: number, text: string) => string;
@@ -142,14 +144,20 @@ export function createCheck({
 
     async function keep(read: ReadRow): Promise<KeptRow> {
       const { row, files: names, reference } = read;
-      const kept = { row, ...(reference !== undefined && { reference }), files: names.map(toShown) };
+      const print = "manifest" in read ? printOf(read.manifest, names) : undefined;
+      const toldNames = toShownNames(names, (name) => byName.has(name));
+      const told = { row, ...(reference !== undefined && { reference }), files: toldNames };
+      const kept = { ...told, ...(print !== undefined && { print }) };
       const before = earlier?.get(row);
-      if (before && before.files.join("\n") === kept.files.join("\n")) {
+      // Results of another table may lie beside this one: its rows have other signers, or files of the same names.
+      const isSame = before && (before.print === undefined || before.print === print);
+      if (isSame && before.files.join("\n") === kept.files.join("\n")) {
         for (const file of files) if (names.some((name) => isSameName(file.name, name))) used.add(file);
         return { ...kept, signedAs: before.requestId };
       }
       const problems: RowProblem[] = [...(read.problems ?? [])];
-      for (const name of names) {
+      for (const [i, name] of names.entries()) {
+        const told = toldNames[i] ?? HIDDEN;
         if (isAddress(name)) {
           const why = toUrl(name) === undefined ? "names an address that cannot be read" : whyNotFetched(name);
           if (why !== undefined) problems.push({ column: FILES, message: why });
@@ -157,8 +165,9 @@ export function createCheck({
         }
         const file = byName.get(name.normalize("NFC"));
         if (file) used.add(file);
-        else if (/[\\/]/.test(name)) problems.push({ column: FILES, message: `names "${shown(name)}": ${ALONE}` });
-        else problems.push({ column: FILES, message: `names "${shown(name)}", which did not come with the table` });
+        else if (told === HIDDEN) problems.push({ column: FILES, message: TAIL });
+        else if (/[\\/]/.test(name)) problems.push({ column: FILES, message: `names "${shown(told)}": ${ALONE}` });
+        else problems.push({ column: FILES, message: `names "${shown(told)}", which did not come with the table` });
       }
       if (!("manifest" in read) || problems.length > 0) return { ...kept, problems };
       const ready = await makeSubmittable(read.manifest, names, problems);
@@ -173,6 +182,11 @@ export function createCheck({
         ...(remote > 0 && { isRemote: true }),
         sealed: seal(row, JSON.stringify(ready)),
       };
+    }
+
+    function printOf({ signer }: Manifest, names: readonly string[]): string {
+      const files = names.map((name) => byName.get(name.normalize("NFC"))?.sha256 ?? toShown(name));
+      return Buffer.from(digest(`row ${JSON.stringify([signer, files])}`)).toString("base64url");
     }
 
     async function makeSubmittable(
@@ -270,18 +284,6 @@ const COLUMNS_OF: Record<string, string> = {
   "unknown-tenant": "tenant",
   "unknown-rao": "rao",
 };
-
-/** A name as it is kept and told: of an address, nothing in which a secret may stand. */
-function toShown(name: string): string {
-  if (!isAddress(name)) return visible(name);
-  const url = toUrl(name);
-  return url ? visible(`${url.origin}${url.pathname}`) : "https://…";
-}
-
-/** A name as it is kept: whole, but for what a person could not see. */
-function visible(name: string): string {
-  return name.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?").slice(0, NAME_LETTERS);
-}
 
 /** Why a file is refused. A fault of the disk is passed on: it is not the row's. */
 function why(error: unknown): string {

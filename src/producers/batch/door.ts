@@ -84,7 +84,7 @@ export function createBatchDoor({
   maxBytes: number;
   now?: () => number;
 }) {
-  const check = createCheck({ pipeline, appearances, whyNotFetched, maxBytes: maxDocumentBytes });
+  const check = createCheck({ pipeline, appearances, whyNotFetched, digest, maxBytes: maxDocumentBytes });
 
   async function must(id: BatchId): Promise<BatchRecord> {
     const record = await folders.find(id);
@@ -119,6 +119,17 @@ export function createBatchDoor({
     return count;
   }
 
+  /** With what the earlier batches know of the rows themselves, as far as they are there. */
+  async function withPrints(earlier: Earlier["done"]) {
+    const prints = new Map<string, string>();
+    for (const batch of new Set([...earlier.values()].map((one) => one.batch))) {
+      if (!(await folders.find(batch))) continue;
+      for await (const { row, print } of folders.rows(batch)) if (print) prints.set(`${batch} ${row}`, print);
+    }
+    const all = [...earlier].map(([row, one]) => [row, { ...one, print: prints.get(`${one.batch} ${row}`) }] as const);
+    return new Map(all);
+  }
+
   return {
     limits: { maxRows, maxTableBytes, maxDocumentBytes, maxBytes },
 
@@ -145,7 +156,8 @@ export function createBatchDoor({
       const bodyHash = hashOf(table, files, wishes);
       const { source, name, by, tenant, frame, priority, canary, earlier } = wishes;
       const key = seals.create(id);
-      const { rows, report } = check(table, { files, maxRows, tenant, frame, earlier, seal: key.seal });
+      const done = earlier && (await withPrints(earlier));
+      const { rows, report } = check(table, { files, maxRows, tenant, frame, earlier: done, seal: key.seal });
       await incoming.write(key.wrapped, rows);
       const known = await folders.find(id);
       if (known) return replay(known, bodyHash, report);

@@ -9,8 +9,16 @@ import { decode } from "./text.ts";
 /** What a file of results says of an earlier batch. */
 export interface Earlier {
   batch: BatchId;
-  /** Rows that were done then, by their number: the request that is it, and the files that it named. */
-  done: Map<number, { requestId: RequestId; files: string[] }>;
+  /** Rows that were done then, by their number. */
+  done: Map<number, DoneBefore>;
+}
+
+export interface DoneBefore {
+  batch: BatchId;
+  /** The request that is the row. */
+  requestId: RequestId;
+  /** The files that it named. */
+  files: string[];
 }
 
 /**
@@ -27,7 +35,8 @@ export async function readEarlier(bytes: Uint8Array): Promise<Earlier> {
   const done: Earlier["done"] = new Map();
   for (const { row, state, request_id: requestId, files } of rows) {
     const request = RequestId.safeParse(requestId);
-    if (state === "done" && request.success) done.set(Number(row), { requestId: request.data, files });
+    if (state === "done" && request.success)
+      done.set(Number(row), { batch: known.data, requestId: request.data, files });
   }
   return { batch: known.data, done };
 }

@@ -98,8 +98,8 @@ export function createFeeder(parts: FeederParts) {
   const batches = new Map<BatchId, OpenBatch>();
   /** Those that are over, by the version at which they were. */
   const over = new Map<BatchId, number>();
-  const rows = createRowSubmitter({ folders, pipeline, documents, seals, now, reach });
-  const fetching = createFetching({ ...fetch, folders, pipeline, read: rows.read, now, reach });
+  const rows = createRowSubmitter({ folders, pipeline, documents, seals, mustLead, now, reach });
+  const fetching = createFetching({ ...fetch, folders, pipeline, read: rows.read, log, now, reach });
   let stands: { code: string; message: string; untilMs: number } | undefined;
   let fedMs = 0;
   let lookedMs = 0;
@@ -292,8 +292,8 @@ export function createFeeder(parts: FeederParts) {
   function beginFetching(fed: readonly OpenBatch[], free: ReadonlySet<RowAccount>): void {
     const nextOf = (batch: OpenBatch) =>
       batch.next((row) => free.has(batch.accountOf(row)) && fetching.mayBegin(batch, row));
-    while (fetching.hasRoom()) {
-      const ready = fed.filter((batch) => batch.hasRemote() && nextOf(batch) !== undefined);
+    for (;;) {
+      const ready = fed.filter((batch) => batch.hasRemote() && fetching.hasRoom(batch) && nextOf(batch) !== undefined);
       const batch = fetchTurns.next(ready.map((one) => ({ ...one.record, batch: one })))?.batch;
       const row = batch && nextOf(batch);
       if (!batch || row === undefined) return;
@@ -362,7 +362,7 @@ export function createFeeder(parts: FeederParts) {
     batch.isChanged = false;
     const { id, record } = batch;
     const counts = batch.counts();
-    const why = stands ?? batch.stands;
+    const why = stands ?? batch.stands ?? fetching.fault(batch);
     const how = progressOf({ counts, endedMs: batch.ended(), sinceMs: record.createdMs }, sinceMs);
     const progress: BatchProgress = {
       counts: counts,

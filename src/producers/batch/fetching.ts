@@ -2,6 +2,7 @@ import { Readable } from "node:stream";
 import { type BatchId, rowRequestId } from "../../core/batch.ts";
 import { isFailure, PermanentError, RetryableError, toFailure } from "../../core/errors.ts";
 import type { Format } from "../../core/signing.ts";
+import type { Log } from "../../core/stage.ts";
 import type { Appearances } from "../../files/appearances.ts";
 import type { BatchFolders } from "../../files/batches.ts";
 import { isDiskFailure, toDiskFailure } from "../../files/durable.ts";
@@ -13,8 +14,9 @@ import { isLocal, type LocalDocument, type RemoteDocument, type Submittable } fr
 import type { OpenBatch } from "./open-batch.ts";
 import { erased, type Fetched, type RowReach } from "./submit-row.ts";
 
-/** So many rows have documents on their way, or fetched and not submitted yet, of all batches together. */
-const AT_ONCE = 4;
+/** So many rows have documents on their way, or fetched and not submitted yet, of all batches together, and of one. */
+const AT_ONCE = 12;
+const OF_ONE = 4;
 /** How long a row waits whose document could not be had, each time; after the last it is rejected, to be tried again. */
 const PAUSES_MS = [5_000, 30_000, 120_000];
 /** A fault of ours counts for no row. */
@@ -29,6 +31,7 @@ export interface FetchingParts {
   room: (bytes: number) => Promise<void>;
   maxBytes: number;
   read: (batch: OpenBatch, row: number) => Promise<Submittable | undefined>;
+  log: Log;
   now: () => number;
   reach?: RowReach | undefined;
 }
@@ -39,6 +42,15 @@ interface Row {
   way: Way;
 }
 
+interface Later {
+  batch: OpenBatch;
+  row: number;
+  tries: number;
+  untilMs: number;
+  /** Set when it was no fault of the host. */
+  fault: { code: string; message: string } | undefined;
+}
+
 type Way = { state: "fetching" } | ({ state: "fetched" } & Fetched);
 
 /**
@@ -46,10 +58,10 @@ type Way = { state: "fetching" } | ({ state: "fetched" } & Fetched);
  * no other row back, and what is wrong with a document is its row's fault alone.
  */
 export function createFetching(parts: FetchingParts) {
-  const { folders, pipeline, remote, appearances, room, maxBytes, read, now, reach } = parts;
+  const { folders, pipeline, remote, appearances, room, maxBytes, read, log, now, reach } = parts;
   const ways = new Map<string, Row>();
   /** Rows whose documents could not be had, how often, and when they are tried again. */
-  const later = new Map<string, { tries: number; untilMs: number }>();
+  const later = new Map<string, Later>();
   const running = new Set<Promise<void>>();
   const key = (id: BatchId, row: number) => `${id} ${row}`;
 
@@ -129,12 +141,15 @@ export function createFetching(parts: FetchingParts) {
       // The disk is full, or Redis is away: that is no row's fault, and counts for none.
       const isHosts = isFailure(failure, "document-host-unreachable");
       const pauseMs = isHosts ? PAUSES_MS[before] : OURS_MS;
+      const { code, message } = toFailure(failure);
+      if (!isHosts) log.warn({ batch: batch.id, row, code }, "documents of a row not fetched; tried again");
       if (pauseMs !== undefined) {
         ways.delete(at);
-        later.set(at, { tries: isHosts ? before + 1 : before, untilMs: now() + pauseMs });
+        const fault = isHosts ? undefined : { code, message };
+        later.set(at, { batch, row, tries: isHosts ? before + 1 : before, untilMs: now() + pauseMs, fault });
+        batch.isChanged = true;
         return;
       }
-      const { code, message } = toFailure(failure);
       later.delete(at);
       const said = `${message.replace(/[.\s]*$/, "")}. It was tried ${PAUSES_MS.length + 1} times`;
       mine.way = { state: "fetched", error: new PermanentError(said, { code }) };
@@ -142,7 +157,14 @@ export function createFetching(parts: FetchingParts) {
   }
 
   return {
-    hasRoom: (): boolean => ways.size < AT_ONCE,
+    /** Whether a row more of the batch may be fetched. A slow host has the places of its own batch, and leaves some. */
+    hasRoom(batch: OpenBatch): boolean {
+      return ways.size < AT_ONCE && [...ways.values()].filter((one) => one.batch === batch).length < OF_ONE;
+    },
+
+    /** What is the matter with us, that documents of the batch cannot be fetched; undefined when nothing is. */
+    fault: (batch: OpenBatch): { code: string; message: string } | undefined =>
+      [...later.values()].find((one) => one.fault !== undefined && one.batch === batch)?.fault,
 
     /** Whether fetching may begin: it is not on its way, nor fetched, nor to be left alone for a while. */
     mayBegin(batch: OpenBatch, row: number): boolean {
@@ -174,7 +196,8 @@ export function createFetching(parts: FetchingParts) {
 
     /** Forgets rows that are not to be submitted any more. */
     async keepOnly(isWanted: (batch: OpenBatch, row: number) => boolean): Promise<void> {
-      for (const { batch, row } of [...ways.values()]) if (!isWanted(batch, row)) await this.end(batch, row);
+      for (const { batch, row } of [...ways.values(), ...later.values()])
+        if (!isWanted(batch, row)) await this.end(batch, row);
     },
 
     /** Forgets all of them. Resolves once nothing is on its way, which breaks off where connections are closed. */

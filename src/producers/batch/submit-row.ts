@@ -24,6 +24,7 @@ export function createRowSubmitter({
   pipeline,
   documents,
   seals,
+  mustLead,
   now,
   reach,
 }: {
@@ -31,6 +32,8 @@ export function createRowSubmitter({
   pipeline: Pick<Pipeline, "submit" | "find">;
   documents: Pick<Documents, "adopt" | "endUpload" | "remove">;
   seals: Pick<RowSeals, "open">;
+  /** Throws when another process may have taken over. */
+  mustLead: () => void;
   now: () => number;
   /** Told before each step at a row, with its request's id; for tests that crash there. */
   reach?: RowReach | undefined;
@@ -62,6 +65,8 @@ export function createRowSubmitter({
     const files = given.filter(isLocal);
     if (files.length < given.length) throw new PermanentError("A document was not fetched", { code: "document-gone" });
     const path = ({ n }: Pick<LocalDocument, "n">) => folders.documentPath(batch.id, n);
+    // Whoever has taken over may have fetched something else, and submitted the row with that.
+    mustLead();
     await documents.adopt(
       id,
       [...files, ...enclosures].map((file) => ({ path: path(file), as: file.as })),
