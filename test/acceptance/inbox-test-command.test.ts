@@ -141,3 +141,14 @@ test("W16: test says of a file of a source whether a copy of it was taken as it 
   appendFileSync(scans("a.pdf"), "\n");
   expect(await told(scans("a.pdf"))).toMatchObject({ verdict: "taken" });
 });
+
+test("test says of the results of a batch what it is that is done with them, and not that they wait", async () => {
+  const { at, told } = makeShare();
+  writeFileSync(at("inbox", "results.csv"), "batch,row\n");
+  const alone = await told(at("inbox", "results.csv"));
+  expect(alone).toMatchObject({ verdict: "taken", exitCode: 0 });
+  expect(alone.says("results")).toContain("what failed in that is tried again");
+  expect(alone.says("settled")).toBe("it did not change for 0.3 s");
+  writeFileSync(at("inbox", "results.csv.json"), JSON.stringify({ signer: SIGNER, signature: { format: "cms" } }));
+  expect((await told(at("inbox", "results.csv"))).says("sidecar")).toBe("results.csv.json");
+});

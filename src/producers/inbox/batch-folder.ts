@@ -20,7 +20,7 @@ import { bringFile } from "./delivery.ts";
 import type { Ends } from "./ends.ts";
 import { isIgnored, isResultsName, isTableName, READY, REQUEST } from "./ignore.ts";
 import { errnoOf } from "./look.ts";
-import { folderOf as wayTo, inFolderOf, type RawName, toPath, toShortHash, toText } from "./names.ts";
+import { folderOf as wayTo, inFolderOf, nameOf, type RawName, toPath, toShortHash, toText } from "./names.ts";
 import { codeOf } from "./pending.ts";
 import { copyTo, find, isPartial, makeBelow, moveTo, type Path, shareTo } from "./place.ts";
 import { frameOf, type Standing } from "./read-request.ts";
@@ -159,7 +159,7 @@ export function createBatchFolder({
     const to = join(dir, archive, claim.id);
     await makeBelow(dir, join(archive, claim.id), place ? 0o750 : 0o700);
     if (claim.form === "file") {
-      await shareTo(path, toPath(to, claim.raw));
+      await shareTo(path, toPath(to, nameOf(claim.raw)));
     } else {
       for (const raw of await namesIn(folderOf(claim))) {
         const from = toPath(folderOf(claim), raw);

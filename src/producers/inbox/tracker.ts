@@ -276,11 +276,11 @@ export function createTracker({
     const quietMs = isLong ? patience.folderSettleMs : patience.settleMs;
     if (!isSettled(item, seen.key, quietMs, at)) return undefined;
     if (item.kind === "special") return taken ? stays(item, at) : { item };
-    if (isResults(item)) return isUnannounced(item, at) ? undefined : { item };
-    if (isSidecar(item)) return settleSidecar(item, at);
+    if (isSidecar(item) && !isResults(item)) return settleSidecar(item, at);
     const print = filePrint(item, seen.mark);
     if (isTaken(item, print, at)) return undefined;
     if (isUnannounced(item, at)) return undefined;
+    if (isResults(item)) return { item, print };
     const extent = seen.mark.sizeBytes === 0 ? "empty" : peek(path);
     const untilMs = item.sinceMs + patienceWith(extent, 2 * patience.settleMs);
     if (at < untilMs) {
