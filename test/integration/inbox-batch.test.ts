@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { BatchId, RowOutcome } from "../../src/core/batch.ts";
@@ -387,4 +388,26 @@ test("results that lie in a source which is only read are tried again once, and 
   expect((await house.folders.find(id))?.asked).toBeUndefined();
   expect(await house.tree("source")).toEqual(["acme/results.csv"]);
   expect(house.inbox().status()).toMatchObject({ taken: 1, busy: 0, unusable: 0, claimed: 1 });
+});
+
+test("results on a share are renewed when somebody has the batch tried again, where they still are, until nothing can change", async () => {
+  const { house, id, results } = await startOnRoute();
+  const own = ["signed", "acme", id, "results.csv"];
+  const noted = () => house.tree("..", "batches", ".brought", "legal");
+  expect(await noted()).toEqual([`${id}.json`]);
+  await house.folders.change(id, () => ({ asked: { what: "retry", n: 1, by: "cli" } }), 2);
+  await house.pass(60_000, 2);
+  expect(await house.read(...own)).toBe(results);
+  await house.finish([3]);
+  await house.folders.keepProgress(id, { counts: {}, over: 2, waiting: 0, atMs: 2 });
+  // Another process may serve the share by now.
+  await house.again();
+  await house.pass(60_000, 2);
+  expect((await house.read(...own)).match(/,done,/g)).toHaveLength(2);
+  expect(await noted()).toEqual([`${id}.json`]);
+
+  await rm(house.at("signed", "acme", id), { recursive: true });
+  await house.folders.change(id, () => ({ erasedMs: 3 }), 3);
+  await house.pass(60_000, 2);
+  expect([await noted(), await house.tree("signed")]).toEqual([[], []]);
 });

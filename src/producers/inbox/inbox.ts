@@ -161,6 +161,7 @@ export function createInbox({
         pending.kick();
       },
       log,
+      now,
     });
   const linked = createLinked({ deliver, signed: places.signed, mustBeHere: standingHere.mustBeHere });
   const counts = { claimed: 0, failed: 0, duplicates: 0 };
