@@ -180,7 +180,8 @@ export function explain(raw: RawName, where: Where): Explained {
       return end("waits");
     }
     const over = defaultsOver(inbox, raw).filter((path) => lookAt(path));
-    tell("sidecar", `none: ${over[0] ?? "what is set for this inbox"} holds`);
+    const instead = over[0] ?? (isEnough(standingOf(raw) ?? {}) ? "what is set for this inbox" : undefined);
+    tell("sidecar", instead === undefined ? "none, and nothing that holds instead" : `none: ${instead} holds`);
     const defaults = over.map((path) => path.slice(inbox.length + 1));
     return explainManifest(defaults.slice(0, 1), "file", alone, { isPdf });
   }
