@@ -92,7 +92,7 @@ test("W16: files of a source are taken once, by copy, and nothing there is writt
   expect(await house.status("a.pdf")).toMatchObject({ state: "refused", now_at: "failed/a.pdf" });
   expect(readFileSync(house.at("failed", "a.pdf")).equals(DROPPED["a.pdf"])).toBe(true);
   expect(readdirSync(house.at("failed", "loan")).sort()).toEqual(["1.pdf", "2.pdf", "request.json"]);
-  expect(house.inbox().status()).toMatchObject({ taken: 3, waiting: 1 });
+  expect(house.inbox().status()).toMatchObject({ taken: 4, waiting: 0 });
 });
 
 test("W16: what was changed under its old name is a new file; the same bytes again are a duplicate", async () => {
@@ -257,6 +257,19 @@ test("W16: what is another file by the time that it is copied does not count as 
   expect(await copy(print)).toBe(true);
   source.bringIn(id);
   expect(readdirSync(gate).sort()).toEqual(["copies", LEDGER, id].sort());
+});
+
+test("W16, W35: once all of a source is copied nothing waits there: no alarm, and a sweep ends; a changed JSON file is seen", async () => {
+  const house = startCopying({ config: { oldestMostMs: 600_000 } });
+  await house.take(DROPPED);
+  await house.pass(60_000, 30);
+  expect(house.inbox().status()).toMatchObject({ waiting: 0, settling: 0, oldestMs: 0, taken: 4, pending: 0 });
+  expect(house.inbox().check().ok).toBe(true);
+  writeFileSync(house.from("b.pdf.json"), JSON.stringify({ signer: { ...SIGNER, email: "bo@example.com" } }));
+  await house.pass(60_000, 1);
+  await house.pass(1_000, 8);
+  expect(house.taken()).toEqual(["1.pdf+2.pdf", "a.pdf", "b.pdf", "b.pdf"]);
+  expect(house.inbox().status()).toMatchObject({ waiting: 0, settling: 0, taken: 4 });
 });
 
 describe("W16: a source whose inbox is away, or somebody else's, while a file is copied", () => {

@@ -318,6 +318,9 @@ export function createTracker({
   function isTaken(item: Tracked, print: string, at: number): boolean {
     if (!taken?.has(item.raw, print)) return false;
     item.state = "taken";
+    // It stays as well, and waits for nothing.
+    const sidecar = items.get(sidecarOf(item) ?? "");
+    if (sidecar?.state === "waiting") sidecar.state = "taken";
     item.dueMs = at + Math.max(patience.reportMs, patience.settleMs);
     return true;
   }
@@ -339,7 +342,9 @@ export function createTracker({
     const file = items.get(pairs.documentOf(item.raw));
     if (file && isDocument(file)) file.dueMs = Math.min(file.dueMs, at);
     else item.trouble = unsupported(item.raw, item.kind);
+    const was = item.state;
     waitUntil(item, at + Math.max(patience.reportMs, patience.settleMs));
+    if (was === "taken" && file?.state === "taken") item.state = was;
   }
 
   function lookIntoFolder(item: Tracked, at: number): Ready | undefined {
