@@ -17,8 +17,6 @@ const EVERY_MS = 60_000;
 const ROUND_MOST = 200;
 const Ways = z.array(z.string());
 
-export type Renewal = ReturnType<typeof createRenewal>;
-
 /**
  * Keeps in mind where an inbox of its own was given the results of batches, and renews these when somebody has had a batch
  * tried again: whoever feeds it may not reach the share. A batch whose rows were erased changes no more, and is forgotten.
