@@ -7,7 +7,7 @@ import { checkSignable } from "../files/signable.ts";
 import { findMasterKey } from "../keys.ts";
 import { type Explained, explain, type Offer, type Where } from "../producers/inbox/explain.ts";
 import { lookAt, lookAtFolder } from "../producers/inbox/look.ts";
-import { type RawName, toPath } from "../producers/inbox/names.ts";
+import { isPdfName, isSidecarName, type RawName, toPath } from "../producers/inbox/names.ts";
 import { createSeen, printsOf } from "../queues/seen.ts";
 import { whyUnreached } from "./doctor-redis.ts";
 import { openStores } from "./stores.ts";
@@ -74,7 +74,9 @@ async function twoLooks(raw: RawName, { inbox, config }: Where): Promise<{ isSet
   };
   const folder = lookAtFolder(path);
   const { settleMs = 5_000, folderSettleMs = 30_000 } = config;
-  const quietMs = folder && !folder.isReady ? folderSettleMs : settleMs;
+  // Nothing tells where files of other kinds end, so they are given the time of a folder.
+  const isLong = folder ? !folder.isReady : !isPdfName(raw) && !isSidecarName(raw);
+  const quietMs = isLong ? folderSettleMs : settleMs;
   const before = key();
   await pause(quietMs);
   const isSettled = before !== undefined && key() === before;

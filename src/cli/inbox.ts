@@ -9,7 +9,7 @@ import { isIgnored, toKind } from "../producers/inbox/ignore.ts";
 import { listInbox } from "../producers/inbox/listing.ts";
 import { createStandings } from "../producers/inbox/layout.ts";
 import { createLedger, LEDGER, type Ledger } from "../producers/inbox/ledger.ts";
-import { fromText } from "../producers/inbox/names.ts";
+import { fromText, isJsonName, type RawName, toDocumentName } from "../producers/inbox/names.ts";
 import { createPresence, MARKER } from "../producers/inbox/presence.ts";
 import { foldersOfRoute, ROUTES_MOST } from "../producers/inbox/route.ts";
 import { chooseMode } from "../producers/inbox/watch.ts";
@@ -96,6 +96,10 @@ async function list(places: readonly Place[], { out }: Terminal, json: boolean):
           absence?.message ?? (isThere ? (own ? "the configuration says so" : chosen?.why) : "it is made at the start"),
         mode: own ?? chosen?.mode,
         waiting: isThere ? await countWaiting(place) : 0,
+        ...(root?.source !== undefined && {
+          source: root.source,
+          copied: isThere ? (ledgerOf(place)?.size() ?? 0) : 0,
+        }),
         claimed: isThere && root ? countIn(join(dir, ".work")) : undefined,
         failed: counted(root?.folders?.failed ?? FOLDERS.failed),
       };
@@ -103,9 +107,13 @@ async function list(places: readonly Place[], { out }: Terminal, json: boolean):
   );
   if (json) out.line(JSON.stringify({ inboxes: told }, null, 2));
   else
-    for (const { name, path, served, why, mode, waiting, failed } of told) {
+    for (const { name, path, served, why, mode, waiting, failed, source, copied } of told) {
       out.line(`${out.paint(served ? "green" : "red", name)}  ${path}`);
-      out.line(`  ${mode ?? "away"}: ${why ?? ""}; ${waiting} waiting, ${failed} in failed`);
+      // Of what is away nothing is known, which is not the same as nothing.
+      const counted = served ? `; ${waiting} waiting, ${failed} in failed` : "";
+      out.line(`  ${mode ?? "away"}: ${why ?? ""}${counted}`);
+      if (source !== undefined)
+        out.line(`  copies from ${source}${served ? `; ${copied} copied, which stay there` : ""}`);
     }
   return told.every(({ served }) => served) ? EXIT.done : EXIT.error;
 }
@@ -123,19 +131,20 @@ function ledgerOf({ dir, root }: Place): Ledger | undefined {
   return ledger;
 }
 
-/** What lies where files are dropped, and was not taken yet. */
+/** What lies where files are dropped, and was not taken yet; a file with its JSON file is one. */
 async function countWaiting(place: Place): Promise<number> {
   const ledger = ledgerOf(place);
-  let count = 0;
+  const there = new Set<RawName>();
   await listInbox({
     inbox: place.inbox,
     route: place.root?.route,
     see(raw, entry) {
-      if (toKind(entry) !== undefined && !ledger?.knows(raw)) count += 1;
+      if (toKind(entry) !== undefined) there.add(raw);
     },
     breathe: () => Promise.resolve(),
   });
-  return count;
+  const isSidecar = (raw: RawName) => isJsonName(raw) && there.has(toDocumentName(raw));
+  return [...there].filter((raw) => !isSidecar(raw) && !ledger?.knows(raw)).length;
 }
 
 async function testOne(
@@ -185,6 +194,10 @@ async function init(places: readonly Place[], name: string | undefined, { out }:
   for (const folder of folders) mkdirSync(join(place.inbox, folder), { recursive: true, mode: 0o770 });
   out.line(`${place.dir} is the inbox ${place.name} from now on.`);
   if (folders.length > 0) out.line(`${folders.length} folders to drop into are in ${place.inbox}.`);
+  if (source !== undefined) {
+    const how = existsSync(source) ? "nothing is changed there" : "it is not there now: mount it, or make it";
+    out.line(`Files are copied from ${source}; ${how}.`);
+  }
   return EXIT.done;
 }
 
@@ -203,7 +216,7 @@ async function sweep(given: Settings, { out, err }: Terminal, signal: AbortSigna
     for (const [name, one] of inboxes.all()) {
       for (;;) {
         await one.sweepOnce();
-        const { waiting, settling, pending, absence, claimed, failed, duplicates, pausedMs } = one.status();
+        const { waiting, settling, pending, absence, claimed, failed, duplicates, unusable, pausedMs } = one.status();
         const isOver = absence !== undefined || waiting + settling + pending === 0 || pausedMs > 0;
         if (!isOver && !signal.aborted && Date.now() < untilMs) {
           await pause(250);
@@ -213,7 +226,7 @@ async function sweep(given: Settings, { out, err }: Terminal, signal: AbortSigna
         out.line(
           absence
             ? `${name}: ${absence.message}`
-            : `${name}: ${claimed} taken, ${failed} failed, ${duplicates} duplicates`,
+            : `${name}: ${claimed} taken, ${failed} failed, ${duplicates} duplicates${unusable > 0 ? `; ${unusable} cannot be taken, and their statuses say why` : ""}`,
         );
         break;
       }

@@ -49,10 +49,10 @@ class Twin extends Error {
 }
 
 /**
- * Everything that a submission says but its documents and its own names: what is the same in two of them can be one
- * request. It is made with the master key, since it stands for a person.
+ * Everything that a submission says but its documents and its own names, and what it is kept apart by: what is the same in
+ * two of them can be one request. It is made with the master key, since it stands for a person.
  */
-export function bundlePrint(masterKey: Uint8Array, submission: Submission): string {
+export function bundlePrint(masterKey: Uint8Array, submission: Submission, apart = ""): string {
   const { workflow, inbox, reference, signer, authentication, tenant, rao, profile, registration_authority } =
     submission;
   const { signature, picture, approval, callback_url, useasync, identification } = submission;
@@ -62,7 +62,7 @@ export function bundlePrint(masterKey: Uint8Array, submission: Submission): stri
     ...{ signature, picture, approval, callback_url, useasync, identification },
     signer: { ...rest, email: email.toLowerCase() },
   };
-  return fingerprint(masterKey, ["bundle", inSameOrder(whole)]);
+  return fingerprint(masterKey, ["bundle", inSameOrder(whole), ...(apart === "" ? [] : [apart])]);
 }
 
 /** As JSON whose fields are in alphabetical order. */
@@ -186,6 +186,7 @@ export function createBundles({
       {
         windowMs,
         most,
+        apart,
         joined,
         joining,
         mustKnow,
@@ -197,7 +198,7 @@ export function createBundles({
       const before = joined === undefined ? undefined : (await store.read(joined))?.request;
       if (before && hasClaim(before, id)) return { outcome: "known", request: before };
 
-      const key = keys.bundle(bundlePrint(masterKey, submission));
+      const key = keys.bundle(bundlePrint(masterKey, submission, apart));
       const prints = printsOf(masterKey, submission);
       // The same, of a claim that has forgotten it.
       for (const other of joined === undefined ? await seen.markedFor(prints) : []) {

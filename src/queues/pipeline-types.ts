@@ -71,6 +71,8 @@ export interface Bundling {
   windowMs: number;
   /** Documents in one request, at the most. */
   most: number;
+  /** Only what says the same here becomes one, whatever the manifests say: the folder that leads to it. */
+  apart?: string | undefined;
   /** The request that an earlier try was about to join. */
   joined?: RequestId | undefined;
   /**

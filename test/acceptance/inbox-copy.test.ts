@@ -18,6 +18,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { InboxConfig, InboxRoot } from "../../src/producers/inbox/config.ts";
 import { toRequestId } from "../../src/core/request.ts";
+import { createClaims } from "../../src/producers/inbox/claim.ts";
 import { createLedger, LEDGER } from "../../src/producers/inbox/ledger.ts";
 import { printOf, toMark } from "../../src/producers/inbox/look.ts";
 import { MARKER } from "../../src/producers/inbox/presence.ts";
@@ -91,7 +92,7 @@ test("W16: files of a source are taken once, by copy, and nothing there is writt
   expect(await house.status("a.pdf")).toMatchObject({ state: "refused", now_at: "failed/a.pdf" });
   expect(readFileSync(house.at("failed", "a.pdf")).equals(DROPPED["a.pdf"])).toBe(true);
   expect(readdirSync(house.at("failed", "loan")).sort()).toEqual(["1.pdf", "2.pdf", "request.json"]);
-  expect(house.inbox().status()).toMatchObject({ taken: 3, waiting: 1 });
+  expect(house.inbox().status()).toMatchObject({ taken: 4, waiting: 0 });
 });
 
 test("W16: what was changed under its old name is a new file; the same bytes again are a duplicate", async () => {
@@ -254,7 +255,117 @@ test("W16: what is another file by the time that it is copied does not count as 
   expect(readdirSync(join(gate, "copies"))).toEqual([]);
   expect(source.taken.size()).toBe(0);
   expect(await copy(print)).toBe(true);
+  source.bringIn(id);
   expect(readdirSync(gate).sort()).toEqual(["copies", LEDGER, id].sort());
+});
+
+test("W16, W35: once all of a source is copied nothing waits there: no alarm, and a sweep ends; a changed JSON file is seen", async () => {
+  const house = startCopying({ config: { oldestMostMs: 600_000 } });
+  await house.take(DROPPED);
+  await house.pass(60_000, 30);
+  expect(house.inbox().status()).toMatchObject({ waiting: 0, settling: 0, oldestMs: 0, taken: 4, pending: 0 });
+  expect(house.inbox().check().ok).toBe(true);
+  writeFileSync(house.from("b.pdf.json"), JSON.stringify({ signer: { ...SIGNER, email: "bo@example.com" } }));
+  await house.pass(60_000, 1);
+  await house.pass(1_000, 8);
+  expect(house.taken()).toEqual(["1.pdf+2.pdf", "a.pdf", "b.pdf", "b.pdf"]);
+  expect(house.inbox().status()).toMatchObject({ waiting: 0, settling: 0, taken: 4 });
+});
+
+describe("W16: a source whose inbox is away, or somebody else's, while a file is copied", () => {
+  const ids = [1, 2, 3].map((n) => toRequestId(Buffer.alloc(16, n)));
+  const breathe = () => Promise.resolve();
+
+  function prepare() {
+    const house = startCopying();
+    const [work, gate] = [house.at(".work"), house.at(".work", "gate")];
+    mkdirSync(gate, { recursive: true });
+    return { house, work, gate };
+  }
+
+  test("a copy that somebody has removed before it counts does not count: it is taken again", async () => {
+    const { house, gate } = prepare();
+    await house.drop({ "a.pdf": makePdf("a"), "a.pdf.json": MANIFEST });
+    const parts = { source: house.from(), gate, now: Date.now };
+    const other = createSource({ ...parts, mustBeHere() {} });
+    let during: () => void = () => {};
+    const source = createSource({ ...parts, mustBeHere: () => during() });
+    await source.recover();
+    const [id = ""] = ids;
+    const claim = { format: 1 as const, id, form: "file" as const, raw: "a.pdf", claimedMs: 1, parts: [] };
+    const print = ["a.pdf", "a.pdf.json"].map((name) => printOf(toMark(statSync(house.from(name))))).join(" ");
+    const copy = () => source.copy({ ...claim, sidecar: "a.pdf.json" }, { form: "file", raw: "a.pdf", print });
+    during = () => rmSync(join(gate, "copies", id));
+    expect(await copy()).toBe(false);
+    expect([source.taken.size(), readdirSync(join(gate, "copies"))]).toEqual([0, []]);
+    // Who is at it himself leaves it alone, when the inbox is his again.
+    let recovered: Promise<void> | undefined;
+    during = () => void (recovered = source.recover());
+    expect(await copy()).toBe(true);
+    await recovered;
+    source.bringIn(id);
+    expect(readdirSync(gate).sort()).toEqual(["copies", LEDGER, id, `${id}.json`].sort());
+    await other.recover();
+    expect(other.rawOf(id)).toBe("a.pdf");
+  });
+
+  test("looking for what was left behind forgets no name of what is being copied", async () => {
+    const { house, work, gate } = prepare();
+    const names = () => readdirSync(gate).filter((name) => name.endsWith(".list"));
+    let seen: string[] = [];
+    const source = {
+      copy: async () => {
+        claims.unsettled();
+        seen = names();
+        return Promise.resolve(true);
+      },
+      bringIn() {},
+      rawOf: () => undefined,
+    };
+    const claims = createClaims({ inbox: house.from(), work, now: () => 1, source });
+    const taken = await claims.takeAll([{ form: "file", raw: "a.pdf" }], () => {}, breathe);
+    expect(taken.map(({ raw }) => raw)).toEqual(["a.pdf"]);
+    expect(seen).toHaveLength(1);
+    taken.forEach((claim) => claims.settleIn(claim));
+    expect(names()).toEqual([]);
+  });
+
+  test("what was copied before it was away is seen through by whoever comes next, and by nobody besides", async () => {
+    const { house, work, gate } = prepare();
+    const found: string[] = [];
+    let n = 0;
+    const source = {
+      copy: async (claim: { id: string }) => {
+        n += 1;
+        if (n === 2) {
+          claims.forgetUnsettled();
+          found.push(...claims.unsettled().map(({ raw }) => raw));
+          for (const one of claims.unsettled()) claims.settleIn(one);
+        }
+        writeFileSync(join(gate, claim.id), "x");
+        return Promise.resolve(true);
+      },
+      bringIn() {},
+      rawOf: () => undefined,
+    };
+    const claims = createClaims({ inbox: house.from(), work, now: () => 1, source });
+    const wanted = ["a.pdf", "b.pdf", "c.pdf"].map((raw) => ({ form: "file" as const, raw }));
+    const taken = await claims.takeAll(wanted, () => {}, breathe);
+    expect(found).toEqual(["a.pdf"]);
+    expect(taken.map(({ raw }) => raw)).toEqual(["b.pdf", "c.pdf"]);
+  });
+
+  test("a copy that is on no list any more has the name under which it was copied", async () => {
+    const house = startCopying();
+    const gate = house.at(".work", "gate");
+    const [id = ""] = ids;
+    await house.put("scans/.work/gate", { [id]: makePdf("a") });
+    const ledger = createLedger({ path: join(gate, LEDGER), now: Date.now });
+    await ledger.add({ raw: "a.pdf", print: "1 2", id, sha256: "", atMs: 1 });
+    await house.again();
+    await house.pass();
+    expect(house.taken()).toEqual(["a.pdf"]);
+  });
 });
 
 test("W16: what reads otherwise a second time is not taken, whatever its size and time say", async () => {

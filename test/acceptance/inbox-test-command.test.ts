@@ -141,3 +141,38 @@ test("W16: test says of a file of a source whether a copy of it was taken as it 
   appendFileSync(scans("a.pdf"), "\n");
   expect(await told(scans("a.pdf"))).toMatchObject({ verdict: "taken" });
 });
+
+test("test says of the results of a batch what it is that is done with them, and not that they wait", async () => {
+  const { at, told } = makeShare();
+  writeFileSync(at("inbox", "results.csv"), "batch,row\n");
+  const alone = await told(at("inbox", "results.csv"));
+  expect(alone).toMatchObject({ verdict: "taken", exitCode: 0 });
+  expect(alone.says("results")).toContain("what failed in that is tried again");
+  expect(alone.says("settled")).toBe("it did not change for 0.3 s");
+  writeFileSync(at("inbox", "results.csv.json"), JSON.stringify({ signer: SIGNER, signature: { format: "cms" } }));
+  expect((await told(at("inbox", "results.csv"))).says("sidecar")).toBe("results.csv.json");
+});
+
+test("list and init tell of a source, count a file with its JSON file once, and nothing of what is away", async () => {
+  const { top, at, told, run } = makeShare({ mode: "copy", source: "scans" });
+  rmSync(at(MARKER));
+  const away = (await run("list")).out.split("\n").slice(-3, -1);
+  expect(away).toEqual([
+    expect.stringContaining("away: it has no .signing-root"),
+    `  copies from ${join(top, "scans")}`,
+  ]);
+  expect(away[0]).not.toContain("waiting");
+  expect((await run("init", "legal")).out).toContain("scans; it is not there now");
+  mkdirSync(join(top, "scans"));
+  writeFileSync(join(top, "scans", "a.pdf"), await samplePdf());
+  writeFileSync(join(top, "scans", "b.pdf"), await samplePdf());
+  writeFileSync(join(top, "scans", "b.pdf.json"), JSON.stringify({ signer: SIGNER }));
+  expect((await told(top, "scans", "a.pdf")).says("sidecar")).toBe("none, and nothing that holds instead");
+  expect((await run("init", "legal")).out).toContain("scans; nothing is changed there");
+  expect((await run("list")).out).toMatch(/2 waiting, 0 in failed\n.*scans; 0 copied, which stay there/);
+  const gate = at(".work", "gate");
+  mkdirSync(gate, { recursive: true });
+  const line = { raw: "b.pdf", print: "", id: `req-${"0".repeat(26)}`, sha256: "", atMs: 1 };
+  await createLedger({ path: join(gate, LEDGER), now: () => 1 }).add(line);
+  expect((await run("list")).out).toMatch(/1 waiting, 0 in failed\n.*scans; 1 copied, which stay there/);
+});

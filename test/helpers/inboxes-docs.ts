@@ -31,7 +31,7 @@ The inbox in \`DATA_DIR\` is always there. \`INBOXES_FILE\` is a JSON file with 
 | \`settle\`, \`folder_settle\`, \`incomplete\`, \`settle_max\`, \`sweep\` | as \`INBOX_*\` | the same for this one, like \`"30s"\`. On NFS and SMB \`settle\` is at least twice the time for which the share may show a file as it was (\`acregmin\`, \`actimeo\` in \`/proc/mounts\`), unless it is set here |
 | \`sidecar_wait\` | six times \`settle\` | how long a PDF waits for its JSON file |
 | \`protocol\` | \`settle\` | \`rename-in\`: files come whole, by renaming; \`done-file\`: \`NAME.done\` says that \`NAME\` is complete; \`manifest\`: only with a JSON file of their own |
-| \`duplicates\` | \`set-aside\` | \`accept\`: signed again; \`link\`: set aside, and given the earlier result |
+| \`duplicates\` | \`set-aside\` | \`accept\`: signed again; \`link\`: set aside, and given the earlier result of the same document |
 | \`duplicates_for\` | \`90d\` | for how long a document counts as handed in before; at most as long as its record is kept. After Redis was lost, 90 days |
 | \`on_success\` | \`archive\` | the original: \`keep\` beside the result, \`delete\` |
 | \`folders\` | | other names for \`inbox\`, \`signed\`, \`failed\`, \`duplicates\`, \`archive\`, \`status\` |

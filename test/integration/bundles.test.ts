@@ -72,6 +72,15 @@ describe("files for one signer", () => {
     for (const [id, size] of sizes) expect(await namesOf(toy, id)).toHaveLength(size);
   });
 
+  test("of two folders that say the same are kept apart all the same: whoever has the one may not have the other", async () => {
+    const toy = await startToy(stages());
+    const files = [file(), file(), file(), file()];
+    const outcomes = [];
+    for (const [i, one] of files.entries())
+      outcomes.push(await hand(toy, one, { apart: i % 2 === 0 ? "hr" : "legal" }));
+    expect(outcomes.map(({ id }) => id)).toEqual([0, 1, 0, 1].map((i) => files[i]?.id));
+  });
+
   test.each<[string, Partial<Submission>]>([
     ["another signer", { signer: { email: "bo@example.com", mobile_phone_number: "+34699999999" } }],
     ["another phone", { signer: { email: "ana@example.com", mobile_phone_number: "+34611111111" } }],

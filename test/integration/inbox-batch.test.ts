@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { BatchId, RowOutcome } from "../../src/core/batch.ts";
@@ -339,4 +340,74 @@ test("a folder with a table that was taken from a place which is not known any m
   expect((await house.json("failed", "gone", "leases.error.json"))["code"]).toBe("unknown-folder");
   expect(await house.tree("failed", "gone", "leases")).toContain("batch.csv");
   expect(existsSync(join(house.dataDir, "batches"))).toBe(false);
+});
+
+const ROUTE = { levels: [{ word: "tenant" as const, values: ["acme"] }], onlyFolders: false };
+
+/** A batch of the tenant acme, of which one row has failed, and its results. */
+async function startOnRoute(more: Partial<InboxRoot> = {}) {
+  const house = startBatchInbox(OWN, { route: ROUTE, ...more });
+  await house.again();
+  const table = [HEADER, ROWS[0], ROWS[2]].join("\r\n");
+  await house.put("legal/inbox/acme", { leases: { "batch.csv": table, "one.pdf": makePdf("one") } });
+  await house.pass(1_000, 8);
+  await house.finish([2]);
+  await house.finish([3], "failed");
+  await house.folders.keepProgress(await house.only(), { counts: {}, over: 2, waiting: 0, atMs: 1 });
+  await house.pass();
+  const id = await house.only();
+  return { house, id, results: await house.read("signed", "acme", id, "results.csv") };
+}
+
+test("results that are dropped into a folder of a route are tried again, and kept under that folder", async () => {
+  const { house, id, results } = await startOnRoute();
+  await house.put("legal/inbox/acme", { "results.csv": results });
+  await house.pass(1_000, 8);
+  expect((await house.folders.find(id))?.asked).toMatchObject({ what: "retry", by: "inbox:legal" });
+  await house.finish([3]);
+  await house.folders.keepProgress(id, { counts: {}, over: 2, waiting: 0, atMs: 2 });
+  await house.pass(1_000, 2);
+  expect((await house.read("signed", "acme", id, "results.csv")).match(/,done,/g)).toHaveLength(2);
+  const kept = (await house.tree("archive", "acme", id)).filter((path) => path.endsWith("/results.csv"));
+  expect(kept).toHaveLength(1);
+  expect(await house.read("archive", "acme", id, kept[0] ?? "")).toBe(results);
+  expect([await house.tree("inbox"), await house.tree(".work")]).toEqual([[], []]);
+});
+
+test("results that lie in a source which is only read are tried again once, and stay there", async () => {
+  const { house, id, results } = await startOnRoute();
+  const source = house.at("source");
+  await house.inbox().stop();
+  await house.put("legal/source/acme", { "results.csv": results });
+  await house.restart({ root: { name: "legal", dir: house.at(), route: ROUTE, source }, batches: house.door });
+  await house.pass(1_000, 8);
+  expect((await house.folders.find(id))?.asked).toMatchObject({ what: "retry", by: "inbox:legal" });
+  await house.finish([3], "failed");
+  await house.folders.keepProgress(id, { counts: {}, over: 2, waiting: 0, atMs: 2 });
+  await house.pass(1_000, 70);
+  expect((await house.folders.find(id))?.asked).toBeUndefined();
+  expect(await house.tree("source")).toEqual(["acme/results.csv"]);
+  expect(house.inbox().status()).toMatchObject({ taken: 1, busy: 0, unusable: 0, claimed: 1 });
+});
+
+test("results on a share are renewed when somebody has the batch tried again, where they still are, until nothing can change", async () => {
+  const { house, id, results } = await startOnRoute();
+  const own = ["signed", "acme", id, "results.csv"];
+  const noted = () => house.tree("..", "batches", ".brought", "legal");
+  expect(await noted()).toEqual([`${id}.json`]);
+  await house.folders.change(id, () => ({ asked: { what: "retry", n: 1, by: "cli" } }), 2);
+  await house.pass(60_000, 2);
+  expect(await house.read(...own)).toBe(results);
+  await house.finish([3]);
+  await house.folders.keepProgress(id, { counts: {}, over: 2, waiting: 0, atMs: 2 });
+  // Another process may serve the share by now.
+  await house.again();
+  await house.pass(60_000, 2);
+  expect((await house.read(...own)).match(/,done,/g)).toHaveLength(2);
+  expect(await noted()).toEqual([`${id}.json`]);
+
+  await rm(house.at("signed", "acme", id), { recursive: true });
+  await house.folders.change(id, () => ({ erasedMs: 3 }), 3);
+  await house.pass(60_000, 2);
+  expect([await noted(), await house.tree("signed")]).toEqual([[], []]);
 });

@@ -1,7 +1,9 @@
-import { rename } from "node:fs/promises";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { rename, rm } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { RetryableError } from "../../src/core/errors.ts";
 import type { RequestId } from "../../src/core/request.ts";
+import { MARKER } from "../../src/producers/inbox/presence.ts";
 import { createFakePipeline, makePdf, MANIFEST, redisAway, sha256, startInboxHouse } from "./inbox-house.ts";
 
 type House = ReturnType<typeof startInboxHouse>;
@@ -238,5 +240,45 @@ describe("an inbox that bundles", () => {
     expect(documentsOf(house, second).map(({ name }) => name)).toEqual(["b.pdf"]);
     expect(await house.status("b.pdf")).toMatchObject({ request_id: second, state: "queued" });
     expect(await house.status("a.pdf")).toMatchObject({ request_id: first, state: "cancelled" });
+  });
+});
+
+describe("what is handed in again, where duplicates are given what was signed", () => {
+  /** Two papers of one signer are signed as one request; the other inbox knows one of them. */
+  async function startWithTwo() {
+    const pipeline = createFakePipeline();
+    const house = startInboxHouse({ config, pipeline });
+    await house.take({ ...one("a.pdf"), ...one("b.pdf") });
+    const id = onlyId(house);
+    await sign(house, id);
+    await house.pass();
+    mkdirSync(house.at("other"));
+    writeFileSync(house.at("other", MARKER), "");
+    house.reopen({
+      root: { name: "other", dir: house.at("other") },
+      config: { ...config, duplicates: "link", watch: "poll" },
+    });
+    const again = async () => {
+      await house.put("other/inbox", one("a.pdf"));
+      await house.pass(10_000, 8);
+      return await house.json("other", "status", "a.pdf.status.json");
+    };
+    return { house, id, again };
+  }
+
+  test("comes with its own results alone: the others of that request may be none of this inbox's business", async () => {
+    const { house, id, again } = await startWithTwo();
+    expect(await again()).toMatchObject({
+      state: "duplicate",
+      signed: [`signed/${id}/a.pdf.signed.pdf`, `signed/${id}/contract.pdf`],
+    });
+    expect(await house.tree("other", "signed")).toEqual([`${id}/a.pdf.signed.pdf`, `${id}/contract.pdf`]);
+  });
+
+  test("is set aside without them where somebody has removed them, and keeps nobody waiting", async () => {
+    const { house, id, again } = await startWithTwo();
+    await rm(house.at("signed", id), { recursive: true });
+    expect(await again()).toMatchObject({ state: "duplicate", now_at: "duplicates/a.pdf" });
+    expect(house.inbox().status()).toMatchObject({ pending: 0, duplicates: 1, pausedMs: 0 });
   });
 });

@@ -46,7 +46,8 @@ export async function areCurrent(to: string, folder: string): Promise<boolean | 
   return there && here && there.equals(here);
 }
 
-async function textOf(pieces: AsyncIterable<string>): Promise<string> {
+/** The whole text of what comes in pieces. */
+export async function textOf(pieces: AsyncIterable<string>): Promise<string> {
   let text = "";
   for await (const piece of pieces) text += piece;
   return text;

@@ -49,6 +49,12 @@ export interface BatchStanding {
   progress: BatchProgress | undefined;
 }
 
+/** Whether nothing more happens to it by itself, and all of that is written down. */
+export function isOver({ record, progress }: BatchStanding): boolean {
+  const { state, asked, rows } = record;
+  return (state === "done" || state === "cancelled") && asked === undefined && progress?.over === rows;
+}
+
 export type BatchDoor = ReturnType<typeof createBatchDoor>;
 
 /**

@@ -12,19 +12,21 @@ import { enclosuresNamed, excerptOf, toWord } from "../batch/again.ts";
 import type { BatchFile } from "../batch/check.ts";
 import { bringResults } from "../batch/bring.ts";
 import { type Earlier, readEarlier } from "../batch/earlier.ts";
-import { type BatchDoor, type BatchStanding, countsOf } from "../batch/door.ts";
+import { type BatchDoor, type BatchStanding, countsOf, isOver } from "../batch/door.ts";
 import { type RowResult, toCsvOf } from "../batch/results.ts";
 import { type Claim, type Claims, PLACES } from "./claim.ts";
 import { type FolderNames, FOLDERS } from "./config.ts";
 import { bringFile } from "./delivery.ts";
 import type { Ends } from "./ends.ts";
 import { isIgnored, isResultsName, isTableName, READY, REQUEST } from "./ignore.ts";
+import { createInTurn } from "./in-turn.ts";
 import { errnoOf } from "./look.ts";
-import { folderOf as wayTo, inFolderOf, type RawName, toPath, toShortHash, toText } from "./names.ts";
+import { folderOf as wayTo, inFolderOf, nameOf, type RawName, toPath, toShortHash, toText } from "./names.ts";
 import { codeOf } from "./pending.ts";
 import { copyTo, find, isPartial, makeBelow, moveTo, type Path, shareTo } from "./place.ts";
 import { frameOf, type Standing } from "./read-request.ts";
 import type { StatusFile, StatusFiles } from "./status-file.ts";
+import { createRenewal } from "./renewal.ts";
 import { offRoute, type Reason } from "./unusable.ts";
 
 /** What the inbox needs of batches. */
@@ -70,6 +72,7 @@ export function createBatchFolder({
   place,
   again,
   log,
+  now,
 }: {
   door: InboxBatches;
   claims: Claims;
@@ -83,6 +86,7 @@ export function createBatchFolder({
   /** Has `take` called anew for a claim: its batch is over. */
   again: (claim: Claim) => void;
   log: Log;
+  now: () => number;
 }) {
   const open = new Map<RequestId, Open>();
 
@@ -92,8 +96,21 @@ export function createBatchFolder({
   const { dir = dataDir, places = FOLDERS } = place ?? {};
   const by = place ? `inbox:${place.name}` : "inbox";
   /** Where results, and originals, of a batch go: from the folder that all of this is in. */
-  const pathOf = (where: "signed" | "archive", claim: Claim, id: BatchId) =>
+  const pathOf = (where: "signed" | "archive", claim: Pick<Claim, "raw">, id: BatchId) =>
     join(places[where], toText(inFolderOf(wayTo(claim.raw), id)));
+  const resultsOn = (way: RawName, id: BatchId) => join(places.signed, toText(inFolderOf(way, id)));
+  /** One thing at a time with the results of a batch: two folders may want them at once, or be renewed meanwhile. */
+  const inTurn = createInTurn();
+  const renewal =
+    place &&
+    createRenewal({
+      dir: join(dataDir, "batches", ".brought", place.name),
+      door,
+      readResults: (id, way) => readIfThere(join(dir, resultsOn(way, id), "results.json")),
+      bring: (id, way, items) => inTurn(id, () => bringTo(id, way, items)),
+      log,
+      now,
+    });
 
   async function isBatch(claim: Claim): Promise<boolean> {
     if (await resultsIn(claim)) return true;
@@ -159,7 +176,7 @@ export function createBatchFolder({
     const to = join(dir, archive, claim.id);
     await makeBelow(dir, join(archive, claim.id), place ? 0o750 : 0o700);
     if (claim.form === "file") {
-      await shareTo(path, toPath(to, claim.raw));
+      await shareTo(path, toPath(to, nameOf(claim.raw)));
     } else {
       for (const raw of await namesIn(folderOf(claim))) {
         const from = toPath(folderOf(claim), raw);
@@ -329,8 +346,16 @@ export function createBatchFolder({
   }
 
   async function bring(claim: Claim, id: BatchId, items: readonly RowResult[]): Promise<void> {
-    const to = join(dir, pathOf("signed", claim, id));
-    await makeBelow(dir, pathOf("signed", claim, id), place ? 0o750 : 0o700);
+    const way = wayTo(claim.raw);
+    await inTurn(id, async () => {
+      await renewal?.note(id, way);
+      await bringTo(id, way, items);
+    });
+  }
+
+  async function bringTo(id: BatchId, way: RawName, items: readonly RowResult[]): Promise<void> {
+    const to = join(dir, resultsOn(way, id));
+    await makeBelow(dir, resultsOn(way, id), place ? 0o750 : 0o700);
     await removePartials(to);
     const results = (name: ResultName) => door.results(id, name);
     await bringResults(to, { dataDir, items, results, ...(place && { bring: (from, name) => copy(from, to, name) }) });
@@ -370,7 +395,7 @@ export function createBatchFolder({
     isBatch,
     take,
 
-    /** Brings statuses up to date, and has what is over delivered. */
+    /** Brings statuses up to date, has what is over delivered, and renews what has become old. */
     async poll(): Promise<void> {
       for (const one of [...open.values()]) {
         try {
@@ -397,18 +422,13 @@ export function createBatchFolder({
           again(one.claim);
         }
       }
+      await renewal?.poll();
     },
   };
 }
 
 function tooLarge(): PermanentError {
   return new PermanentError("It is larger than BATCH_MAX_TABLE_BYTES", { code: "results-unreadable" });
-}
-
-/** Whether nothing more happens to it by itself, and all of that is written down. */
-function isOver({ record, progress }: BatchStanding): boolean {
-  const { state, asked, rows } = record;
-  return (state === "done" || state === "cancelled") && asked === undefined && progress?.over === rows;
 }
 
 function toTold(standing: BatchStanding, problems: NonNullable<Told["problems"]>): Told {
@@ -432,6 +452,15 @@ function isOurs(raw: RawName): boolean {
 /** What a crash left of files that were being written. */
 async function removePartials(folder: string): Promise<void> {
   for (const name of await namesIn(folder)) if (isPartial(name)) await rm(join(folder, name), { force: true });
+}
+
+async function readIfThere(path: string): Promise<Buffer | undefined> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 async function namesIn(folder: Path): Promise<RawName[]> {

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
-import { rm, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { memberIds } from "../../core/group.ts";
@@ -96,6 +96,13 @@ export interface Wanted {
   print?: string | undefined;
 }
 
+/** What is taken together, and not in its folders yet. `isUnderWay` until all of it is taken, or copied, which may be long. */
+interface List {
+  path: string;
+  open: Set<RequestId>;
+  isUnderWay: boolean;
+}
+
 export type Claims = ReturnType<typeof createClaims>;
 
 /**
@@ -116,15 +123,18 @@ export function createClaims({
   work: string;
   now: () => number;
   /** Copies instead, where the inbox is only read. */
-  source?: Pick<Source, "copy"> | undefined;
+  source?: Pick<Source, "copy" | "bringIn" | "rawOf"> | undefined;
   /** Copies of what is claimed, which go with the claim. */
   stock?: Pick<Stock, "drop"> | undefined;
 }) {
   const folderOf = (id: RequestId) => join(work, id);
   const at = (id: RequestId, name: string) => join(work, id, name);
   const gate = join(work, "gate");
-  /** Which list a claim is on, and how many of that list are not in their folders yet. */
-  const lists = new Map<RequestId, { path: string; open: Set<RequestId> }>();
+  /** Which list a claim is on that is not in its folder yet, and which these are of each list. */
+  const lists = new Map<RequestId, List>();
+  const known = new Map<string, List>();
+  /** Counts up whenever all of these are left to whoever comes next. */
+  let term = 0;
 
   /**
    * Takes what it can; what somebody else was faster with is left out. `failed` is told of everything that could not
@@ -143,27 +153,53 @@ export function createClaims({
       await breathe();
     }
     makeGate();
-    const path = join(gate, `${toRequestId(randomBytes(16))}.list`);
+    const list = listAt(join(gate, `${toRequestId(randomBytes(16))}.list`));
     const lines = claims.map((claim) => `${JSON.stringify(claim)}\n`).join("");
+    list.isUnderWay = true;
     try {
-      await writeFile(path, lines, { mode: 0o600, flush: true });
+      await writeFile(list.path, lines, { mode: 0o600, flush: true });
     } catch (error) {
-      rmSync(path, { force: true }); // nothing on it was taken
+      forgetList(list); // nothing on it was taken
       throw error;
     }
-    const open = new Set<RequestId>();
-    const taken: Claim[] = [];
+    let taken: Claim[] = [];
+    let takenIn = term;
     for (const [i, claim] of claims.entries()) {
       try {
-        const list = { path, open };
-        if (source ? await copyOne(claim, wanted[i] as Wanted, list) : takeOne(claim, list)) taken.push(claim);
+        const isTaken = source ? await source.copy(claim, wanted[i] as Wanted) : takeOne(claim);
+        // What was taken before the inbox was away is found by whoever came next, and if that is us.
+        if (takenIn !== term) taken = [];
+        takenIn = term;
+        if (isTaken) {
+          enter(claim.id, list);
+          if (!source) takeSidecarAlong(claim);
+          taken.push(claim);
+        }
       } catch (error) {
         failed(wanted[i] as Wanted, error);
       }
       await breathe();
     }
-    if (taken.length === 0) await rm(path, { force: true });
+    list.isUnderWay = false;
+    if (takenIn !== term) return [];
+    if (list.open.size === 0) forgetList(list);
     return taken;
+  }
+
+  function listAt(path: string): List {
+    const list = known.get(path) ?? { path, open: new Set(), isUnderWay: false };
+    known.set(path, list);
+    return list;
+  }
+
+  function enter(id: RequestId, list: List): void {
+    list.open.add(id);
+    lists.set(id, list);
+  }
+
+  function forgetList({ path }: List): void {
+    known.delete(path);
+    rmSync(path, { force: true });
   }
 
   /** Not with its parents: that would say "not there" of a disk that is read-only. */
@@ -176,28 +212,22 @@ export function createClaims({
   }
 
   /** False when somebody else was faster. */
-  function takeOne(claim: Claim, list: { path: string; open: Set<RequestId> }): boolean {
+  function takeOne(claim: Claim): boolean {
     try {
       renameSync(toPath(inbox, claim.raw), `${gate}/${claim.id}`);
+      return true;
     } catch (error) {
       if (errnoOf(error) === "ENOENT") return false;
       throw error;
     }
-    list.open.add(claim.id);
-    lists.set(claim.id, list);
+  }
+
+  function takeSidecarAlong(claim: Claim): void {
     try {
       takeSidecar(claim);
     } catch {
       // The PDF is ours: its intake tries again, and knows what to do when that does not help.
     }
-    return true;
-  }
-
-  async function copyOne(claim: Claim, wanted: Wanted, list: { path: string; open: Set<RequestId> }): Promise<boolean> {
-    if (!(await source?.copy(claim, wanted))) return false;
-    list.open.add(claim.id);
-    lists.set(claim.id, list);
-    return true;
   }
 
   function toClaim({ form, raw, sidecar, mark }: Wanted, id: RequestId): Claim {
@@ -221,6 +251,7 @@ export function createClaims({
     if (written === undefined || written === "damaged") {
       writeFileSync(at(id, PLACES.claim), JSON.stringify(claim), { mode: 0o600 });
     }
+    source?.bringIn(id);
     renameIfThere(join(gate, id), at(id, form === "file" ? "1.pdf" : PLACES[form]));
     renameIfThere(join(gate, `${id}.json`), at(id, PLACES.sidecar));
     strikeOut(id);
@@ -230,7 +261,7 @@ export function createClaims({
     const list = lists.get(id);
     lists.delete(id);
     list?.open.delete(id);
-    if (list?.open.size === 0) rmSync(list.path, { force: true });
+    if (list?.open.size === 0 && !list.isUnderWay) forgetList(list);
   }
 
   /** Claims that a crash left without their folders; not those that are being taken here and now. */
@@ -243,23 +274,21 @@ export function createClaims({
     );
     const found: Claim[] = [];
     for (const name of names.filter((one) => one.endsWith(".list"))) {
-      const path = join(gate, name);
-      const open = new Set<RequestId>();
-      for (const claim of readList(path)) {
+      const list = listAt(join(gate, name));
+      for (const claim of readList(list.path)) {
         if (!there.delete(claim.id)) continue;
-        open.add(claim.id);
-        lists.set(claim.id, { path, open });
+        enter(claim.id, list);
         found.push(claim);
       }
-      if (open.size === 0 && ![...lists.values()].some((list) => list.path === path)) rmSync(path, { force: true });
+      if (list.open.size === 0 && !list.isUnderWay) forgetList(list);
     }
     // Not on any list that can be read: the names are lost, the files are not.
     for (const id of there) {
-      lists.set(id, { path: join(gate, `${id}.list`), open: new Set([id]) });
-      const raw = `recovered-${id}.pdf`;
+      enter(id, listAt(join(gate, `${id}.list`)));
+      const raw = source?.rawOf(id) ?? `recovered-${id}.pdf`;
       const sidecar = names.includes(`${id}.json`) && { sidecar: `${raw}.json` };
       const isFolder = lstatSync(join(gate, id), { throwIfNoEntry: false })?.isDirectory() ?? false;
-      const parts = isFolder ? [] : [{ raw, as: "1.pdf" }];
+      const parts = isFolder ? [] : [{ raw: nameOf(raw), as: "1.pdf" }];
       found.push({
         format: 1,
         id,
@@ -315,7 +344,11 @@ export function createClaims({
 
   return {
     /** Whoever comes next finds what is not in its folder yet. */
-    forgetUnsettled: () => lists.clear(),
+    forgetUnsettled(): void {
+      term += 1;
+      lists.clear();
+      for (const { open } of known.values()) open.clear();
+    },
     takeAll,
     settleIn,
     unsettled,

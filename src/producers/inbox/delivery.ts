@@ -103,7 +103,7 @@ export async function bringFile(
   const partial = join(folder, `.${randomText(9)}.part`);
   let isCopied = false;
   try {
-    for (let n = 1; ; n++) {
+    for (let n = 1; ;) {
       const free = toText(withCounter(fromText(name), n));
       const there = await hashFile(join(folder, free)).catch((error: unknown) => {
         if (errnoOf(error) === "ENOENT") return undefined;
@@ -111,10 +111,15 @@ export async function bringFile(
         throw error;
       });
       if (there?.sha256 === sha256) return free;
-      if (there) continue;
-      if (!isCopied) await copyDurably(from, partial, sha256);
-      isCopied = true;
-      if ((await moveTo(partial, join(folder, free))) === "placed") return free;
+      if (!there) {
+        if (!isCopied) await copyDurably(from, partial, sha256);
+        const placed = await moveTo(partial, join(folder, free));
+        if (placed === "placed") return free;
+        // Somebody may have tidied up what looked half written.
+        isCopied = placed !== "missing";
+        if (!isCopied) continue;
+      }
+      n += 1;
     }
   } finally {
     await rm(partial, { force: true }).catch(() => {});

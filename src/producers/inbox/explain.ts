@@ -3,7 +3,7 @@ import type { Format } from "../../core/signing.ts";
 import { formatOf, isSameName, type Manifest, namedFiles } from "../manifest.ts";
 import type { InboxConfig } from "./config.ts";
 import { defaultsOver } from "./defaults.ts";
-import { announcementOf, DEFAULTS, isIgnored, REQUEST, toGlobTest, toKind } from "./ignore.ts";
+import { announcementOf, DEFAULTS, isIgnored, isResultsName, REQUEST, toGlobTest, toKind } from "./ignore.ts";
 import { type FolderLook, lookAt, lookAtFolder, peek, printOf } from "./look.ts";
 import { folderOf, inFolderOf, nameOf, type RawName, toPath, toText, toVisible } from "./names.ts";
 import { createPairs } from "./pairs.ts";
@@ -108,7 +108,12 @@ export function explain(raw: RawName, where: Where): Explained {
     tell("protocol", `done-file: it waits for ${toVisible(announcementOf(raw))}`);
     return end("waits");
   }
-  return kind === "folder" ? explainFolder() : explainFile(kind === "pdf");
+  if (kind === "folder") return explainFolder();
+  if (kind === "other" && isResultsName(raw) && pairs.sidecarOf(raw) === undefined) {
+    tell("results", "it says what came of a batch: what failed in that is tried again");
+    return end("taken");
+  }
+  return explainFile(kind === "pdf");
 
   function printNow(of: RawName, isFolder: boolean): string {
     if (isFolder) return lookAtFolder(toPath(inbox, of))?.print ?? "";
@@ -130,7 +135,10 @@ export function explain(raw: RawName, where: Where): Explained {
       return end("waits");
     }
     if (look.isBatch) {
-      tell("batch", "it has a table: each row becomes a request; signpipe batch --check tries the table");
+      tell(
+        "batch",
+        "it has a table, each row of which becomes a request (signpipe batch --check tries it), or the results of one, of which what failed is tried again",
+      );
       return end("taken");
     }
     if (look.hasRequest) return explainManifest([inFolderOf(raw, REQUEST)], "folder", (read) => inFolder(look, read));
@@ -172,7 +180,8 @@ export function explain(raw: RawName, where: Where): Explained {
       return end("waits");
     }
     const over = defaultsOver(inbox, raw).filter((path) => lookAt(path));
-    tell("sidecar", `none: ${over[0] ?? "what is set for this inbox"} holds`);
+    const instead = over[0] ?? (isEnough(standingOf(raw) ?? {}) ? "what is set for this inbox" : undefined);
+    tell("sidecar", instead === undefined ? "none, and nothing that holds instead" : `none: ${instead} holds`);
     const defaults = over.map((path) => path.slice(inbox.length + 1));
     return explainManifest(defaults.slice(0, 1), "file", alone, { isPdf });
   }

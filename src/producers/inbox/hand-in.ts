@@ -7,6 +7,7 @@ import type { Pipeline, Submission, Submitted } from "../../queues/pipeline-type
 import { type Manifest, toWishes } from "../manifest.ts";
 import type { Claim, Claims } from "./claim.ts";
 import type { InboxConfig } from "./config.ts";
+import { folderOf, toText } from "./names.ts";
 import type { Notes } from "./notes.ts";
 
 /** Attempts at the same folder that are looked back on. */
@@ -68,7 +69,13 @@ export function createHandIn({
     if (!bundle || claim.form !== "file") return await pipeline.submit(submission);
     const { windowMs, most = REQUEST_DOCUMENTS } = bundle;
     const joining = (id: RequestId | undefined) => join(claim, id, earlier?.id);
-    return await pipeline.bundle(submission, { windowMs, most, joined: claim.joined, joining });
+    return await pipeline.bundle(submission, {
+      windowMs,
+      most,
+      apart: toText(folderOf(claim.raw)),
+      joined: claim.joined,
+      joining,
+    });
   };
 
   async function join(claim: Claim, id: RequestId | undefined, earlier: RequestId | undefined): Promise<void> {

@@ -58,7 +58,7 @@ export function isTableName(raw: RawName): boolean {
 }
 
 export function isResultsName(raw: RawName): boolean {
-  return RESULTS.test(raw);
+  return RESULTS.test(nameOf(raw));
 }
 
 /** Whether a file of this name says that something in its folder is still on its way. */

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { inboxDoor, type RequestId, type SignRequest, type StoredDocument } from "../../core/request.ts";
+import { inboxDoor, type RequestId, type SignRequest } from "../../core/request.ts";
 import { removeStale } from "../../files/sweeper.ts";
 import { prepareFolders } from "./arrival.ts";
 import { createSetAside } from "./aside.ts";
@@ -16,6 +16,7 @@ import { toGlobTest } from "./ignore.ts";
 import { createIntake } from "./intake.ts";
 import { createStandings, toLayout } from "./layout.ts";
 import { folderOf, toText } from "./names.ts";
+import { createLinked } from "./linked.ts";
 import { createNotes } from "./notes.ts";
 import { createOpen } from "./open.ts";
 import { createBreath, eachOf } from "./pace.ts";
@@ -29,11 +30,10 @@ import { createStanding } from "./standing.ts";
 import { createStatusFiles } from "./status-file.ts";
 import { createStock } from "./stock.ts";
 import { createTaking } from "./taking.ts";
-import { createTogether, resultsOf, resultsOnly, sameIn } from "./together.ts";
+import { createTogether } from "./together.ts";
 import { createTracker } from "./tracker.ts";
 import { beat, toCheck } from "./vital.ts";
 import { chooseMode, type Mode, startWatch, type Watch } from "./watch.ts";
-import { toWhole } from "./whole.ts";
 
 export type Inbox = ReturnType<typeof createInbox>;
 
@@ -161,7 +161,9 @@ export function createInbox({
         pending.kick();
       },
       log,
+      now,
     });
+  const linked = createLinked({ deliver, signed: places.signed, mustBeHere: standingHere.mustBeHere });
   const counts = { claimed: 0, failed: 0, duplicates: 0 };
   const taking = createTaking({
     inbox: folders.inbox,
@@ -253,15 +255,6 @@ export function createInbox({
     } finally {
       watcher?.resume();
     }
-  }
-
-  /** What these documents were signed as, for whoever hands them in again. What else was signed with them is not his. */
-  async function linked(claim: Claim, of: SignRequest, documents: readonly StoredDocument[]): Promise<string[]> {
-    const { ids, isAll } = sameIn(of, documents);
-    const whole = toWhole([of], 1);
-    if (deliver) return await deliver({ ...claim, id: of.id, joined: undefined }, whole, isAll ? undefined : ids);
-    const results = isAll ? resultsOf(of) : resultsOnly(of, (id) => ids.has(id));
-    return results.map(({ name }) => `${places.signed}/${of.id}/${name}`);
   }
 
   /** Lists the inbox when it is time to, takes what is ready. One at a time. */

@@ -35,7 +35,7 @@ export const LEDGER = "ledger.jsonl";
  */
 export function createLedger({ path, now }: { path: string; now: () => number }) {
   const lines = new Map<RawName, LedgerLine>();
-  const ids = new Set<RequestId>();
+  const ids = new Map<RequestId, RawName>();
   let isTorn = false;
   let isStale = false;
   let rewrittenMs = Number.NEGATIVE_INFINITY;
@@ -63,7 +63,7 @@ export function createLedger({ path, now }: { path: string; now: () => number })
 
   function keep(line: LedgerLine): void {
     lines.set(line.raw, line);
-    ids.add(line.id);
+    ids.set(line.id, line.raw);
   }
 
   async function rewrite(): Promise<void> {
@@ -86,8 +86,8 @@ export function createLedger({ path, now }: { path: string; now: () => number })
     /** Whether something of this name was taken, whatever it looked like. */
     knows: (raw: RawName): boolean => lines.has(raw),
 
-    /** Whether a copy counts. */
-    owns: (id: RequestId): boolean => ids.has(id),
+    /** The name of what was copied, of a copy that counts; undefined of any other. */
+    rawOf: (id: RequestId): RawName | undefined => ids.get(id),
 
     /** On disk when this resolves. */
     async add(line: LedgerLine): Promise<void> {

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { constants, readdirSync, statSync } from "node:fs";
-import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { constants, lstatSync, readdirSync, renameSync, statSync } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { RequestId } from "../../core/request.ts";
 import { syncFolder } from "../../files/durable.ts";
@@ -35,13 +35,24 @@ export function createSource({
 }) {
   const copies = join(gate, "copies");
   const ledger = createLedger({ path: join(gate, LEDGER), now });
+  /** What is being copied here and now. */
+  const copying = new Set<RequestId>();
   let wasMounted = false;
 
   /**
    * Copies a file with its sidecar, or a folder, to the gate, under the claim's id. False when it is not there any more.
    * Throws what the file system says; EBUSY when it changed meanwhile.
    */
-  async function copy(claim: Claim, { print = "" }: Wanted): Promise<boolean> {
+  async function copy(claim: Claim, wanted: Wanted): Promise<boolean> {
+    copying.add(claim.id);
+    try {
+      return await copyOne(claim, wanted);
+    } finally {
+      copying.delete(claim.id);
+    }
+  }
+
+  async function copyOne(claim: Claim, { print = "" }: Wanted): Promise<boolean> {
     const { id, raw, form, sidecar } = claim;
     const to = join(copies, id);
     const beside = `${to}.json`;
@@ -54,15 +65,16 @@ export function createSource({
       await syncFolder(copies);
       await syncFolder(gate); // the list that has its name
       mustBeHere();
+      // Whoever served the inbox meanwhile has removed what was half copied.
+      for (const path of sidecar === undefined ? [to] : [to, beside]) lstatSync(path);
       isToCount = true;
       await ledger.add({ raw, print, id, sha256, atMs: Math.round(now()) });
     } catch (error) {
       // What may stand in the ledger, although the disk reported an error, is not removed: the next start finds out.
       if (!isToCount) await remove(id);
-      if (errnoOf(error) === "ENOENT") return false;
+      if (!isToCount && errnoOf(error) === "ENOENT") return false;
       throw error;
     }
-    await bringIn(id);
     return true;
   }
 
@@ -72,12 +84,14 @@ export function createSource({
     return seen.map((one) => one && printOf(one.mark)).join(" ");
   }
 
-  /** The sidecar first: without its file nobody looks at it. */
-  async function bringIn(id: RequestId): Promise<void> {
+  /** Puts a copy that counts in its place at the gate. Safe to repeat. The sidecar first: without its file nobody looks at it. */
+  function bringIn(id: RequestId): void {
     for (const name of [`${id}.json`, id]) {
-      await rename(join(copies, name), join(gate, name)).catch((error: unknown) => {
+      try {
+        renameSync(join(copies, name), join(gate, name));
+      } catch (error) {
         if (errnoOf(error) !== "ENOENT") throw error;
-      });
+      }
     }
   }
 
@@ -88,7 +102,10 @@ export function createSource({
 
   return {
     copy,
+    bringIn,
     taken: ledger,
+    /** The name under which a copy that counts was taken; undefined of any other. */
+    rawOf: (id: RequestId): RawName | undefined => ledger.rawOf(id),
 
     /** Finishes, or removes, what a crash left half copied. Before anything is looked for at the gate. */
     async recover(): Promise<void> {
@@ -96,9 +113,9 @@ export function createSource({
       ledger.load();
       for (const name of await readdir(copies)) {
         const id = RequestId.safeParse(name.replace(/\.json$/, "")).data;
-        if (id === undefined) continue;
-        if (ledger.owns(id)) await bringIn(id);
-        else await remove(id);
+        if (id === undefined || copying.has(id)) continue;
+        if (ledger.rawOf(id) === undefined) await remove(id);
+        else bringIn(id);
       }
     },
 

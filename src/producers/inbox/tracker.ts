@@ -276,11 +276,11 @@ export function createTracker({
     const quietMs = isLong ? patience.folderSettleMs : patience.settleMs;
     if (!isSettled(item, seen.key, quietMs, at)) return undefined;
     if (item.kind === "special") return taken ? stays(item, at) : { item };
-    if (isResults(item)) return isUnannounced(item, at) ? undefined : { item };
-    if (isSidecar(item)) return settleSidecar(item, at);
+    if (isSidecar(item) && !isResults(item)) return settleSidecar(item, at);
     const print = filePrint(item, seen.mark);
     if (isTaken(item, print, at)) return undefined;
     if (isUnannounced(item, at)) return undefined;
+    if (isResults(item)) return { item, print };
     const extent = seen.mark.sizeBytes === 0 ? "empty" : peek(path);
     const untilMs = item.sinceMs + patienceWith(extent, 2 * patience.settleMs);
     if (at < untilMs) {
@@ -318,6 +318,9 @@ export function createTracker({
   function isTaken(item: Tracked, print: string, at: number): boolean {
     if (!taken?.has(item.raw, print)) return false;
     item.state = "taken";
+    // It stays as well, and waits for nothing.
+    const sidecar = items.get(sidecarOf(item) ?? "");
+    if (sidecar?.state === "waiting") sidecar.state = "taken";
     item.dueMs = at + Math.max(patience.reportMs, patience.settleMs);
     return true;
   }
@@ -339,7 +342,9 @@ export function createTracker({
     const file = items.get(pairs.documentOf(item.raw));
     if (file && isDocument(file)) file.dueMs = Math.min(file.dueMs, at);
     else item.trouble = unsupported(item.raw, item.kind);
+    const was = item.state;
     waitUntil(item, at + Math.max(patience.reportMs, patience.settleMs));
+    if (was === "taken" && file?.state === "taken") item.state = was;
   }
 
   function lookIntoFolder(item: Tracked, at: number): Ready | undefined {
