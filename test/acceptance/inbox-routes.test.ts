@@ -69,7 +69,7 @@ test("W26: a folder that is not known is told of in the folder itself, and as so
   expect(house.pipeline.submissions).toEqual([]);
   const note = readFileSync(house.at("inbox", "acme", "medium", "_ERROR.txt"), "utf8");
   expect(note).toBe(
-    'medium: "medium" is not the name of a known profile: there are "long", "short". What is in it stays there; move it to the right folder, or have the operator set this one up.\n',
+    'signpipe cannot take what is named here. This note goes by itself once that is mended.\n\nmedium: "medium" is not the name of a known profile: there are "long", "short". What is in it stays there; move it to the right folder, or have the operator set this one up.\n',
   );
   expect(await house.status("acme/medium")).toMatchObject({ state: "unusable", failure: { code: "unknown-folder" } });
 
@@ -90,13 +90,35 @@ test("W26: what lies too high is told of where it lies, and touches nobody's fil
   await house.pass(1_000, 3);
   expect(house.only().documents[0]?.name).toBe("a.pdf");
   expect(readFileSync(house.at("inbox", "_ERROR.txt"), "utf8")).toContain("x.pdf: Files are taken in this inbox from");
-  expect(readFileSync(house.at("inbox", "acme", "_ERROR.txt"), "utf8")).toMatch(/^y\.pdf: .*\{tenant\}\/\{profile\}\//);
+  expect(readFileSync(house.at("inbox", "acme", "_ERROR.txt"), "utf8")).toMatch(
+    /^y\.pdf: .*\{tenant\}\/\{profile\}\//m,
+  );
   expect(await house.status("acme/y.pdf")).toMatchObject({ failure: { code: "misplaced" } });
   expect(house.inbox().status().unusable).toBe(3);
   rmSync(house.at("inbox", "acme", "y.pdf"));
   await house.pass(1_000, 3);
   expect(existsSync(house.at("inbox", "acme", "_ERROR.txt"))).toBe(false);
   expect(existsSync(house.at("status", "acme", "y.pdf.status.json"))).toBe(false);
+});
+
+test("W24: somebody's own file with the name of a note is neither replaced nor removed", async () => {
+  const house = startRouted();
+  const own = house.at("inbox", "acme", "medium", "_ERROR.txt");
+  await house.take({ acme: { medium: { "_ERROR.txt": "kept", "a.pdf": makePdf("a"), "a.pdf.json": MANIFEST } } });
+  await house.pass(1_000, 3);
+  expect(readFileSync(own, "utf8")).toBe("kept");
+  expect(await house.status("acme/medium")).toMatchObject({ state: "unusable" });
+  rmSync(house.at("inbox", "acme", "medium", "a.pdf"));
+  rmSync(house.at("inbox", "acme", "medium", "a.pdf.json"));
+  await house.pass(1_000, 3);
+  expect(readFileSync(own, "utf8")).toBe("kept");
+
+  const loan = { "_ERROR.txt": "kept", "1.pdf": makePdf("1"), "request.json": MANIFEST };
+  await house.take({ acme: { short: { loan } } });
+  const { id } = house.only();
+  house.pipeline.move(id, { phase: "done", facts: { signed: [] } });
+  await house.pass();
+  expect(readFileSync(house.at("archive", "acme", "short", id, "_ERROR.txt"), "utf8")).toBe("kept");
 });
 
 test("W26: where only folders are taken, a single file is told of; one level more makes no request either", async () => {

@@ -33,7 +33,7 @@ The inbox in \`DATA_DIR\` is always there. \`INBOXES_FILE\` is a JSON file with 
 | \`protocol\` | \`settle\` | \`rename-in\`: files come whole, by renaming; \`done-file\`: \`NAME.done\` says that \`NAME\` is complete; \`manifest\`: only with a JSON file of their own |
 | \`duplicates\` | \`set-aside\` | \`accept\`: signed again; \`link\`: set aside, and given the earlier result of the same document |
 | \`duplicates_for\` | \`90d\` | for how long a document counts as handed in before; at most as long as its record is kept. After Redis was lost, 90 days |
-| \`on_success\` | \`archive\` | the original: \`keep\` beside the result, \`delete\` |
+| \`on_success\` | \`archive\` | the original: \`keep\` beside the result, \`delete\`. The originals of a folder with a table are archived in any case |
 | \`folders\` | | other names for \`inbox\`, \`signed\`, \`failed\`, \`duplicates\`, \`archive\`, \`status\` |
 | \`ignore\` | | patterns of names that are left alone, like \`["*.bak"]\` |
 | \`in_flight\` | | most that are under way at once; the rest stays in the inbox |

@@ -13,6 +13,7 @@ import type { OnSuccess } from "./config.ts";
 import { ERROR_NOTE, READY, REQUEST } from "./ignore.ts";
 import { errnoOf } from "./look.ts";
 import { folderOf, inFolderOf, toPath, toText, withCounter } from "./names.ts";
+import { isOwnNote } from "./folder-notes.ts";
 import type { Notes } from "./notes.ts";
 import { find, makeBelow, moveTo, type Path, shareTo } from "./place.ts";
 import type { Whole } from "./whole.ts";
@@ -95,8 +96,9 @@ export function createEnds({
   /** What else lay in a folder, such as hidden files, was nobody's business; it is still whose it was. */
   async function archiveRest(claim: Claim, to: string): Promise<void> {
     const from = claims.at(claim.id, PLACES.folder);
-    const rest = (await namesIn(from)).filter((name) => ![REQUEST, READY, ERROR_NOTE].includes(name));
+    const rest = (await namesIn(from)).filter((name) => name !== REQUEST && name !== READY);
     for (const name of rest) {
+      if (name === ERROR_NOTE && (await isOwnNote(toPath(from, name)))) continue;
       for (let n = 1; (await moveTo(toPath(from, name), toPath(to, withCounter(name, n)))) === "taken"; n++);
     }
     if (rest.length > 0) await syncFolder(to);
