@@ -116,6 +116,7 @@ test("W24: somebody's own file with the name of a note is neither replaced nor r
   const loan = { "_ERROR.txt": "kept", "1.pdf": makePdf("1"), "request.json": MANIFEST };
   await house.take({ acme: { short: { loan } } });
   const { id } = house.only();
+  await house.put(`signed/${id}`, { "evidence.json": "{}" });
   house.pipeline.move(id, { phase: "done", facts: { signed: [] } });
   await house.pass();
   expect(readFileSync(house.at("archive", "acme", "short", id, "_ERROR.txt"), "utf8")).toBe("kept");
