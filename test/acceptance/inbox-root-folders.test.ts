@@ -70,7 +70,7 @@ test("W27, W28: a folder with a table is a batch in an inbox of its own: its row
   expect(readFileSync(at("signed", "classic", signed, "results.csv"), "utf8").match(/,done,/g)).toHaveLength(2);
   expect(readdirSync(at("archive", "classic", signed))).toHaveLength(2);
   expect(readdirSync(join(house.dataDir, "archive"))).toEqual([]);
-  expect(readdirSync(at(".work"))).toEqual(["gate"]);
+  await expect.poll(() => readdirSync(at(".work")), patience).toEqual(["gate"]);
   expect((await house.app.store.get(requestOf(results))).facts["inbox"]).toBeUndefined();
 
   // Corrected and put back, the row that was wrong is signed, and nobody else's a second time.

@@ -60,5 +60,7 @@ testOnTwo("W11: a share on another disk than DATA_DIR is no matter: what is sign
   expect(digestsOf(request)).toEqual([sha256(bytes)]);
   await expect.poll(() => place.status("x.pdf")["state"], PATIENCE).toBe("done");
   expect(place.names(`signed/${request.id}`)).toContain("x.pdf.signed.pdf");
-  expect(place.names(`archive/${request.id}`)).toEqual(["x.pdf"]);
+  // The original is moved after the status has told of it.
+  await expect.poll(() => place.names("archive"), PATIENCE).toEqual([request.id]);
+  await expect.poll(() => place.names(`archive/${request.id}`), PATIENCE).toEqual(["x.pdf"]);
 });
