@@ -56,11 +56,11 @@ export function hasClaim(request: Pick<SignRequest, "facts">, claim: RequestId):
 
 /** What a request says of itself that further documents may join, and whether they still may; undefined where none ever could. */
 export function bundleOf(request: SignRequest): (Bundle & { isOpen: boolean }) | undefined {
-  const { bundle } = Facts.parse(request.facts);
+  const { bundle } = isBundle(request) ? Facts.parse(request.facts) : {};
   return bundle && { ...bundle, isOpen: joinable(request) !== "closed" };
 }
 
 /** Whether further documents may join, or might have, a request. */
 export function isBundle({ facts }: Pick<SignRequest, "facts">): boolean {
-  return Facts.parse(facts).bundle !== undefined;
+  return facts["bundle"] !== undefined; // asked at each step of every request
 }

@@ -150,9 +150,13 @@ export async function runAttempt<Tools extends object>({
     if (request().phase === "queued") write({ event: "start", lookMs: now() + atWorkMs }).catch(() => {});
   }, MARK_AFTER_MS);
 
+  const overtime = startOvertime(timeoutMs);
   const outcome = await attempt()
     .catch((error: unknown) => error)
-    .finally(() => clearTimeout(mark));
+    .finally(() => {
+      clearTimeout(mark);
+      overtime.end();
+    });
   try {
     await conclude();
   } catch (error) {
@@ -195,24 +199,13 @@ export async function runAttempt<Tools extends object>({
   }
 
   async function attempt(): Promise<Unsettled | Waiting | Ended | SentBack | Record<string, unknown>> {
-    const overtime = startOvertime(timeoutMs);
-    try {
-      return await attemptUntil(overtime.signal);
-    } finally {
-      overtime.end();
-    }
-  }
-
-  async function attemptUntil(
-    late: AbortSignal,
-  ): Promise<Unsettled | Waiting | Ended | SentBack | Record<string, unknown>> {
     if (isHalfMade(request())) await completeGroup();
     const needs = stage.needs.safeParse(request().facts);
     if (!needs.success) {
       const missing = needs.error.issues.map((issue) => issue.path.join(".")).join(", ");
       throw new PermanentError(`${stage.name} cannot start: ${missing} is missing`, { code: "facts-missing" });
     }
-    const signals = [stopping, late, ...(lost ? [lost] : [])];
+    const signals = [stopping, overtime.signal, ...(lost ? [lost] : [])];
     const run: Run<Tools, Record<string, unknown>> = {
       ...tools,
       requestId,

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from "node:util";
 import { type Bundle, hasClaim, joinable } from "../core/bundle.ts";
 import { isFailure, RetryableError } from "../core/errors.ts";
 import { contentOf, type RequestId, type SignRequest, type StoredDocument } from "../core/request.ts";
+import { inSameOrder } from "../core/same-order.ts";
 import type { Keys } from "./keys.ts";
 import type { Bundling, Submission, Submitted } from "./pipeline-types.ts";
 import type { Queues } from "./queues.ts";
@@ -63,14 +64,6 @@ export function bundlePrint(masterKey: Uint8Array, submission: Submission, apart
     signer: { ...rest, email: email.toLowerCase() },
   };
   return fingerprint(masterKey, ["bundle", inSameOrder(whole), ...(apart === "" ? [] : [apart])]);
-}
-
-/** As JSON whose fields are in alphabetical order. */
-function inSameOrder(value: unknown): string {
-  return JSON.stringify(value, (_, one: unknown) => {
-    if (typeof one !== "object" || one === null || Array.isArray(one)) return one;
-    return Object.fromEntries(Object.entries(one).sort(([a], [b]) => (a < b ? -1 : 1)));
-  });
 }
 
 /**

@@ -1,3 +1,4 @@
+import { isBundle } from "../core/bundle.ts";
 import { RetryableError } from "../core/errors.ts";
 import type { SignRequest } from "../core/request.ts";
 import { isEnd } from "../core/status.ts";
@@ -139,17 +140,18 @@ export function hold(
  * What was begun outside for a request, what a person has decided, and which documents have joined it, as far as a record
  * of it knows.
  */
-function groundsOf({ request: { intent, facts } }: Held): string {
-  return JSON.stringify([intent, facts["begun"], facts["decision"], facts["order"], documentsIn(facts)]);
+function groundsOf({ request }: Held): string {
+  const { intent, facts } = request;
+  return JSON.stringify([intent, facts["begun"], facts["decision"], facts["order"], documentsIn(request)]);
 }
 
 /** The documents of a request that further ones may join. */
-function documentsIn(facts: Record<string, unknown>): unknown {
-  return facts["bundle"] === undefined ? undefined : facts["documents"];
+function documentsIn(request: SignRequest): unknown {
+  return isBundle(request) ? request.facts["documents"] : undefined;
 }
 
-function joinedOf({ request: { facts } }: Held): string | undefined {
-  return JSON.stringify(documentsIn(facts));
+function joinedOf({ request }: Held): string | undefined {
+  return JSON.stringify(documentsIn(request));
 }
 
 /** What a person has asked for and the stage has not carried out yet. */

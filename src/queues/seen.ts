@@ -83,6 +83,12 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
   redis.defineCommand("signpipeTakeOver", { numberOfKeys: 1, lua });
   const scripts = redis as unknown as Scripts;
 
+  /** The request that a document is marked for, by its fingerprint. */
+  async function ownerOf(print: string): Promise<SignRequest | undefined> {
+    const id = await redis.get(keys.seen(print));
+    return id === null ? undefined : (await store.read(id))?.request;
+  }
+
   /** Marks one document for `id`. The request that has it otherwise. */
   async function claimOne(id: RequestId, key: string, content: string | undefined): Promise<SignRequest | undefined> {
     const untilMs = performance.now() + GIVE_UP_MS;
@@ -132,8 +138,7 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
     ): Promise<(SignRequest | undefined)[]> {
       return await Promise.all(
         documents.map(async (document, i) => {
-          const id = await redis.get(keys.seen(prints[i] ?? ""));
-          const owner = id === null ? undefined : (await store.read(id))?.request;
+          const owner = await ownerOf(prints[i] ?? "");
           if (!owner || owner.phase === "done") return owner;
           const group = GroupPlace.safeParse(owner.facts["group"]).data;
           for (const member of group ? memberIds(group) : []) {
@@ -159,10 +164,7 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
 
     /** The requests that documents are marked for, by their fingerprints; those of which nothing is known are left out. */
     async markedFor(prints: readonly string[]): Promise<SignRequest[]> {
-      const ids = await Promise.all(prints.map((print) => redis.get(keys.seen(print))));
-      const found = await Promise.all(
-        ids.map(async (id) => (id === null ? undefined : (await store.read(id))?.request)),
-      );
+      const found = await Promise.all(prints.map(ownerOf));
       return found.filter((one) => one !== undefined);
     },
 
@@ -186,8 +188,7 @@ export function createSeen({ redis, keys, store }: { redis: Redis; keys: Keys; s
     async ownersOf(prints: readonly string[]): Promise<(SignRequest | undefined)[]> {
       return await Promise.all(
         prints.map(async (print) => {
-          const id = await redis.get(keys.seen(print));
-          const owner = id === null ? undefined : (await store.read(id))?.request;
+          const owner = await ownerOf(print);
           return owner && isInTheWay(owner) ? owner : undefined;
         }),
       );

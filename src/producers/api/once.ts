@@ -2,6 +2,7 @@ import type { FastifyRequest } from "fastify";
 import { createHash } from "node:crypto";
 import { callLike } from "../../core/calls.ts";
 import type { RequestId, SignRequest } from "../../core/request.ts";
+import { inSameOrder } from "../../core/same-order.ts";
 import type { Idempotency } from "./idempotency-types.ts";
 import { ApiError } from "./problem.ts";
 import { idempotencyKeyOf, inProgress, keepExtended } from "./submit.ts";
@@ -67,16 +68,8 @@ export async function actOnce<View>(
 
 /** What is asked for, at which address, with the body as it was read: spaces in it are no other body. */
 function hashOf({ method, url, body }: FastifyRequest): string {
-  const asked = [method, url.split("?", 1)[0], JSON.stringify(sorted(body ?? {}))];
+  const asked = [method, url.split("?", 1)[0], inSameOrder(body ?? {})];
   return createHash("sha256").update(asked.join(" ")).digest("hex");
-}
-
-/** The order of the fields says nothing. @source RFC 8259 §4 */
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted);
-  if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
-  return Object.fromEntries(entries.map(([name, one]) => [name, sorted(one)]));
 }
 
 function otherCall(): ApiError {

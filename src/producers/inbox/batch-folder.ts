@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { lstat, open as openFile, readdir, readFile, rm } from "node:fs/promises";
+import { lstat, open as openFile, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { BatchId } from "../../core/batch.ts";
 import { isFailure, PermanentError } from "../../core/errors.ts";
@@ -23,7 +23,7 @@ import { createInTurn } from "./in-turn.ts";
 import { errnoOf } from "./look.ts";
 import { folderOf as wayTo, inFolderOf, nameOf, type RawName, toPath, toShortHash, toText } from "./names.ts";
 import { codeOf } from "./pending.ts";
-import { copyTo, find, isPartial, makeBelow, moveTo, type Path, shareTo } from "./place.ts";
+import { copyTo, find, isPartial, makeBelow, moveTo, namesIn, type Path, shareTo } from "./place.ts";
 import { frameOf, type Standing } from "./read-request.ts";
 import type { StatusFile, StatusFiles } from "./status-file.ts";
 import { createRenewal } from "./renewal.ts";
@@ -96,9 +96,8 @@ export function createBatchFolder({
   const { dir = dataDir, places = FOLDERS } = place ?? {};
   const by = place ? `inbox:${place.name}` : "inbox";
   /** Where results, and originals, of a batch go: from the folder that all of this is in. */
-  const pathOf = (where: "signed" | "archive", claim: Pick<Claim, "raw">, id: BatchId) =>
-    join(places[where], toText(inFolderOf(wayTo(claim.raw), id)));
-  const resultsOn = (way: RawName, id: BatchId) => join(places.signed, toText(inFolderOf(way, id)));
+  const pathOf = (where: "signed" | "archive", way: RawName, id: BatchId) =>
+    join(places[where], toText(inFolderOf(way, id)));
   /** One thing at a time with the results of a batch: two folders may want them at once, or be renewed meanwhile. */
   const inTurn = createInTurn();
   const renewal =
@@ -106,7 +105,7 @@ export function createBatchFolder({
     createRenewal({
       dir: join(dataDir, "batches", ".brought", place.name),
       door,
-      readResults: (id, way) => readIfThere(join(dir, resultsOn(way, id), "results.json")),
+      readResults: (id, way) => readIfThere(join(dir, pathOf("signed", way, id), "results.json")),
       bring: (id, way, items) => inTurn(id, () => bringTo(id, way, items)),
       log,
       now,
@@ -159,13 +158,8 @@ export function createBatchFolder({
     open.delete(claim.id);
     const { items } = await door.rows(id, { limit: Number.MAX_SAFE_INTEGER });
     await bring(claim, id, items);
-    await keepDropped(claim, pathOf("archive", claim, id), path);
-    await statusFiles.tellBatchDone(claim, toTold(standing, []), {
-      updatedMs: standing.record.updatedMs,
-      signed: pathOf("signed", claim, id),
-      archive: pathOf("archive", claim, id),
-    });
-    await forgetFailure(claim);
+    await keepDropped(claim, pathOf("archive", wayTo(claim.raw), id), path);
+    await tellDone(claim, standing);
     if (claim.form === "file") await rm(path, { force: true });
     claims.finish(claim);
     return undefined;
@@ -327,12 +321,7 @@ export function createBatchFolder({
     const gone = await enclosuresNamed(table, (row) => !left.rows.has(row), frame);
     await putAway(claim, id, { names, stay: back.length > 0 ? left.words : new Set(), gone });
     if (back.length === 0) {
-      await statusFiles.tellBatchDone(claim, toTold(standing, []), {
-        updatedMs: record.updatedMs,
-        signed: pathOf("signed", claim, id),
-        archive: pathOf("archive", claim, id),
-      });
-      await forgetFailure(claim);
+      await tellDone(claim, standing);
       claims.finish(claim);
       return undefined;
     }
@@ -341,7 +330,7 @@ export function createBatchFolder({
     const own = names.find(isTableName) ?? "batch.csv";
     await replaceDurably(join(folderOf(claim), toText(own)), left.table);
     await replaceDurably(join(folderOf(claim), "results.csv"), toCsvOf(results));
-    const message = `${back.length} of ${record.rows} rows are not signed, and are in its table: ${firstOf(results)} results.csv there says why of each; what is signed is in ${pathOf("signed", claim, id)}. ${AGAIN}`;
+    const message = `${back.length} of ${record.rows} rows are not signed, and are in its table: ${firstOf(results)} results.csv there says why of each; what is signed is in ${pathOf("signed", wayTo(claim.raw), id)}. ${AGAIN}`;
     return { code: "rows-not-signed", message };
   }
 
@@ -354,8 +343,8 @@ export function createBatchFolder({
   }
 
   async function bringTo(id: BatchId, way: RawName, items: readonly RowResult[]): Promise<void> {
-    const to = join(dir, resultsOn(way, id));
-    await makeBelow(dir, resultsOn(way, id), place ? 0o750 : 0o700);
+    const to = join(dir, pathOf("signed", way, id));
+    await makeBelow(dir, pathOf("signed", way, id), place ? 0o750 : 0o700);
     await removePartials(to);
     const results = (name: ResultName) => door.results(id, name);
     await bringResults(to, { dataDir, items, results, ...(place && { bring: (from, name) => copy(from, to, name) }) });
@@ -372,8 +361,8 @@ export function createBatchFolder({
     id: BatchId,
     { names, stay, gone }: { names: readonly RawName[]; stay: ReadonlySet<string>; gone: ReadonlySet<string> },
   ): Promise<void> {
-    const to = join(dir, pathOf("archive", claim, id));
-    await makeBelow(dir, pathOf("archive", claim, id), place ? 0o750 : 0o700);
+    const to = join(dir, pathOf("archive", wayTo(claim.raw), id));
+    await makeBelow(dir, pathOf("archive", wayTo(claim.raw), id), place ? 0o750 : 0o700);
     for (const raw of names) {
       const word = toWord(toText(raw));
       if (isOurs(raw) || stay.has(word)) continue;
@@ -389,6 +378,15 @@ export function createBatchFolder({
     const state = record.state === "paused" ? "paused" : "running";
     const updatedMs = Math.max(record.updatedMs, progress?.atMs ?? 0);
     await statusFiles.tellBatch(claim, { state, batch: toTold(standing, problems), updatedMs });
+  }
+
+  /** All of it is where it belongs. */
+  async function tellDone(claim: Claim, standing: BatchStanding): Promise<void> {
+    const { id, updatedMs } = standing.record;
+    const way = wayTo(claim.raw);
+    const [signed, archive] = [pathOf("signed", way, id), pathOf("archive", way, id)];
+    await statusFiles.tellBatchDone(claim, toTold(standing, []), { updatedMs, signed, archive });
+    await forgetFailure(claim);
   }
 
   return {
@@ -459,15 +457,6 @@ async function readIfThere(path: string): Promise<Buffer | undefined> {
     return await readFile(path);
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-async function namesIn(folder: Path): Promise<RawName[]> {
-  try {
-    return await readdir(folder, { encoding: "latin1" });
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return [];
     throw error;
   }
 }

@@ -1,4 +1,4 @@
-import { readdir, rm, rmdir } from "node:fs/promises";
+import { rm, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { memberId } from "../../core/group.ts";
@@ -11,11 +11,10 @@ import { makeOne, sidecarOf, type SetAside, within } from "./aside.ts";
 import { type Claim, type Claims, type Note, PLACES } from "./claim.ts";
 import type { OnSuccess } from "./config.ts";
 import { ERROR_NOTE, READY, REQUEST } from "./ignore.ts";
-import { errnoOf } from "./look.ts";
 import { folderOf, inFolderOf, toPath, toText, withCounter } from "./names.ts";
 import { isOwnNote } from "./folder-notes.ts";
 import type { Notes } from "./notes.ts";
-import { find, makeBelow, moveTo, type Path, shareTo } from "./place.ts";
+import { find, makeBelow, moveTo, namesIn, type Path, shareTo } from "./place.ts";
 import type { Whole } from "./whole.ts";
 
 const Facts = z.object({
@@ -265,13 +264,4 @@ async function isEqual(a: Path, b: Path | undefined): Promise<boolean> {
   if (typeof a !== "string" || typeof b !== "string") return false;
   const [one, other] = await Promise.all([hashFile(a), hashFile(b)]);
   return one.sha256 === other.sha256;
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder, { encoding: "latin1" });
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return [];
-    throw error;
-  }
 }

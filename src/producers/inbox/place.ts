@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { constants, type Stats } from "node:fs";
-import { chmod, copyFile, link, lstat, mkdir, rename, unlink } from "node:fs/promises";
+import { chmod, copyFile, link, lstat, mkdir, readdir, rename, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { syncFolder } from "../../files/durable.ts";
 import { errnoOf } from "./look.ts";
+import type { RawName } from "./names.ts";
 
 /** What the system answers where hard links are not possible, or not allowed for this file. */
 const NO_LINKS = new Set(["EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EXDEV"]);
@@ -110,5 +111,15 @@ export async function makeBelow(top: string, path: string, mode: number): Promis
     } catch (error) {
       if (errnoOf(error) !== "EEXIST") throw error;
     }
+  }
+}
+
+/** The names in a folder; none when it is not there. */
+export async function namesIn(folder: Path): Promise<RawName[]> {
+  try {
+    return await readdir(folder, { encoding: "latin1" });
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw error;
   }
 }
