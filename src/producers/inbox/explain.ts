@@ -4,7 +4,7 @@ import { formatOf, isSameName, type Manifest, namedFiles } from "../manifest.ts"
 import type { InboxConfig } from "./config.ts";
 import { defaultsOver } from "./defaults.ts";
 import { announcementOf, DEFAULTS, isIgnored, isResultsName, REQUEST, toGlobTest, toKind } from "./ignore.ts";
-import { type FolderLook, lookAt, lookAtFolder, peek, printOf } from "./look.ts";
+import { type FolderLook, lookAt, lookAtFolder, peek, printNow } from "./look.ts";
 import { folderOf, inFolderOf, nameOf, type RawName, toPath, toText, toVisible } from "./names.ts";
 import { createPairs } from "./pairs.ts";
 import { isEnough, readSmall, type Standing, toManifest, Unusable } from "./read-request.ts";
@@ -100,7 +100,8 @@ export function explain(raw: RawName, where: Where): Explained {
     tell("sidecar", pairs.has(file) ? `it says who signs ${toVisible(file)}` : `it waits for ${toVisible(file)}`);
     return end(pairs.has(file) ? "taken" : "waits");
   }
-  if (taken?.has(raw, printNow(raw, kind === "folder"))) {
+  const isFolder = kind === "folder";
+  if (taken?.has(raw, printNow(inbox, { raw, sidecar: isFolder ? undefined : pairs.sidecarOf(raw), isFolder }))) {
     tell("ledger", "a copy of it was taken as it is now; it stays, and is taken again when it changes");
     return end("ignored");
   }
@@ -114,13 +115,6 @@ export function explain(raw: RawName, where: Where): Explained {
     return end("taken");
   }
   return explainFile(kind === "pdf");
-
-  function printNow(of: RawName, isFolder: boolean): string {
-    if (isFolder) return lookAtFolder(toPath(inbox, of))?.print ?? "";
-    const sidecar = pairs.sidecarOf(of);
-    const seen = [of, ...(sidecar === undefined ? [] : [sidecar])].map((one) => lookAt(toPath(inbox, one)));
-    return seen.map((one) => (one ? printOf(one.mark) : "")).join(" ");
-  }
 
   function explainFolder(): Explained {
     const path = toPath(inbox, raw);

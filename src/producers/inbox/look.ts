@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readSync, type Stats } from "node:fs";
 import { isIgnored, isResultsName, isTableName, isUnfinished, READY, REQUEST } from "./ignore.ts";
-import { isPdfName, type RawName } from "./names.ts";
+import { isPdfName, type RawName, toPath } from "./names.ts";
 
 /**
  * Looking at a name takes microseconds on a local disk, and four times as much through the thread pool: these
@@ -159,4 +159,17 @@ export function findPart(
     if (extent === "cut") cut ??= raw;
   }
   return cut === undefined ? undefined : { raw: cut, extent: "cut" };
+}
+
+/**
+ * By what something in an inbox that is only read is known again, as it is now: a folder by what is in it, a file by itself
+ * and its sidecar. The ledger has it, so it must read the same wherever it is asked for. Nothing where nothing is.
+ */
+export function printNow(
+  inbox: string,
+  { raw, sidecar, isFolder }: { raw: RawName; sidecar: RawName | undefined; isFolder: boolean },
+): string {
+  if (isFolder) return lookAtFolder(toPath(inbox, raw))?.print ?? "";
+  const seen = [raw, ...(sidecar === undefined ? [] : [sidecar])].map((name) => lookAt(toPath(inbox, name)));
+  return seen.map((one) => (one ? printOf(one.mark) : "")).join(" ");
 }

@@ -7,7 +7,7 @@ import { syncFolder } from "../../files/durable.ts";
 import type { Claim, Wanted } from "./claim.ts";
 import { isIgnored, isUnfinished } from "./ignore.ts";
 import { createLedger, LEDGER } from "./ledger.ts";
-import { errnoOf, lookAt, lookAtFolder, printOf } from "./look.ts";
+import { errnoOf, printNow } from "./look.ts";
 import { type RawName, toPath } from "./names.ts";
 import { within } from "./aside.ts";
 
@@ -61,7 +61,7 @@ export function createSource({
       if (sidecar !== undefined) await copyFile(toPath(source, sidecar), beside);
       const from = toPath(source, raw);
       const sha256 = form === "folder" ? await copyFolder(from, to) : await copyFile(from, to);
-      if (printNow(claim) !== print) throw changed();
+      if (printNow(source, { raw, sidecar, isFolder: form === "folder" }) !== print) throw changed();
       await syncFolder(copies);
       await syncFolder(gate); // the list that has its name
       mustBeHere();
@@ -76,12 +76,6 @@ export function createSource({
       throw error;
     }
     return true;
-  }
-
-  function printNow({ raw, form, sidecar }: Claim): string | undefined {
-    if (form === "folder") return lookAtFolder(toPath(source, raw))?.print;
-    const seen = [raw, ...(sidecar === undefined ? [] : [sidecar])].map((name) => lookAt(toPath(source, name)));
-    return seen.map((one) => one && printOf(one.mark)).join(" ");
   }
 
   /** Puts a copy that counts in its place at the gate. Safe to repeat. The sidecar first: without its file nobody looks at it. */

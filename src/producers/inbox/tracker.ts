@@ -115,6 +115,9 @@ export function createTracker({
   let withDefaults = new Set<RawName>();
   let listed: Listed = { folders: [""], unlisted: new Map(), noted: [] };
 
+  /** How long something is left alone that only somebody else can make any better. */
+  const longMs = () => Math.max(patience.reportMs, patience.settleMs);
+
   /** Reads the inbox's names. Throws what the file system says when there is no inbox. */
   async function list(breathe: () => Promise<void>): Promise<void> {
     listing += 1;
@@ -150,7 +153,7 @@ export function createTracker({
   function isUnannounced(item: Tracked, at: number): boolean {
     if (protocol !== "done-file" || announced.has(item.raw)) return false;
     item.trouble = notAnnounced(item.raw);
-    waitUntil(item, at + Math.max(patience.reportMs, patience.settleMs));
+    waitUntil(item, at + longMs());
     return true;
   }
 
@@ -252,12 +255,12 @@ export function createTracker({
   function look(item: Tracked, at: number): Ready | undefined {
     if (item.stray) {
       item.trouble = item.stray;
-      return waitUntil(item, at + Math.max(patience.reportMs, patience.settleMs));
+      return waitUntil(item, at + longMs());
     }
     if (item.kind === "other" && !isDocument(item) && !isSidecar(item) && !isResults(item)) {
       // What it holds makes no difference: only whether somebody puts a sidecar beside it.
       item.trouble = unsupported(item.raw, item.kind);
-      item.dueMs = at + Math.max(patience.reportMs, patience.settleMs);
+      item.dueMs = at + longMs();
       return undefined;
     }
     return item.kind === "folder" ? lookIntoFolder(item, at) : lookAtFile(item, at);
@@ -296,7 +299,7 @@ export function createTracker({
     }
     if (protocol === "manifest") {
       item.trouble = noRequest(item.raw, "file");
-      return waitUntil(item, at + Math.max(patience.reportMs, patience.settleMs));
+      return waitUntil(item, at + longMs());
     }
     const windowMs = hasDefaults(item.raw)
       ? 2 * patience.settleMs
@@ -321,14 +324,14 @@ export function createTracker({
     // It stays as well, and waits for nothing.
     const sidecar = items.get(sidecarOf(item) ?? "");
     if (sidecar?.state === "waiting") sidecar.state = "taken";
-    item.dueMs = at + Math.max(patience.reportMs, patience.settleMs);
+    item.dueMs = at + longMs();
     return true;
   }
 
   /** Nothing that is no file can be copied. */
   function stays(item: Tracked, at: number): undefined {
     item.trouble = special();
-    return waitUntil(item, at + Math.max(patience.reportMs, patience.settleMs));
+    return waitUntil(item, at + longMs());
   }
 
   /** How long something of this extent may stay as it is; `leastMs` where it may not be judged earlier. */
@@ -343,7 +346,7 @@ export function createTracker({
     if (file && isDocument(file)) file.dueMs = Math.min(file.dueMs, at);
     else item.trouble = unsupported(item.raw, item.kind);
     const was = item.state;
-    waitUntil(item, at + Math.max(patience.reportMs, patience.settleMs));
+    waitUntil(item, at + longMs());
     if (was === "taken" && file?.state === "taken") item.state = was;
   }
 
